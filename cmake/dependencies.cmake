@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+#
+# What kmodguard stands on; docs/ARCHITECTURE.md says why each is here. scripts/bootstrap installs them.
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(KMOD REQUIRED IMPORTED_TARGET libkmod)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
+pkg_check_modules(ELF REQUIRED IMPORTED_TARGET libelf)
+pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(CAP REQUIRED IMPORTED_TARGET libcap)
+find_path(TOMLPLUSPLUS_INCLUDE toml++/toml.h REQUIRED) # header-only: its .pc file builds it as a library

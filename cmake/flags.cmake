@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+#
+# Warnings are errors; hardening is on in every build.
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
+                    -Wold-style-cast -Woverloaded-virtual -Wnull-dereference -Wimplicit-fallthrough -Werror)
+add_compile_options(-fstack-protector-strong -fno-plt)
+add_link_options(-Wl,-z,relro,-z,now -Wl,--as-needed)
+if(CMAKE_BUILD_TYPE MATCHES "Rel")
+    add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # g++ 12 sees null dereferences and uninitialised members inside std::expected and std::optional that are not there.
+    add_compile_options(-Wno-null-dereference -Wno-maybe-uninitialized)
+endif()
+if(KMODGUARD_SANITIZE)
+    add_compile_options(-fsanitize=${KMODGUARD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    add_link_options(-fsanitize=${KMODGUARD_SANITIZE})
+endif()

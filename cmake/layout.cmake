@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+#
+# kmodguard_library(<folder> <libraries it may use>...): one static library of the current folder's sources.
+function(kmodguard_library name)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+    add_library(kmodguard_${name} STATIC ${sources})
+    target_include_directories(kmodguard_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_BINARY_DIR}/generated)
+    target_link_libraries(kmodguard_${name} PUBLIC ${ARGN})
+endfunction()

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "core/decision.hpp"
+
+#include "core/names.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace kmodguard::core {
+namespace {
+
+/// Judges one module at a time for one request.
+class Judge {
+  public:
+    Judge(const Policy& policy, ModuleIndex& index, std::string_view token)
+        : policy_(policy), index_(index), token_(fold(token)), token_allowed_(policy.allows_token(token)),
+          token_denied_(policy.denies_token(token)) {}
+
+    ModuleDecision judge(const std::string& name) {
+        ModuleDecision decision;
+        decision.module = name;
+        const ModuleRecord* record = index_.find(name);
+        if (record == nullptr) return refused(std::move(decision), Reason::no_such_module);
+        if (auto denial = denial_of(name)) {
+            decision.rule = std::move(denial->second);
+            return refused(std::move(decision), denial->first);
+        }
+        if (record->built_in) return refused(std::move(decision), Reason::built_in);
+        if (record->blacklisted && token_ != name) return refused(std::move(decision), Reason::blacklisted);
+        if (auto listed = policy_.allows_module(name)) {
+            decision.reason = Reason::listed;
+            decision.rule = std::move(listed);
+        } else if (token_allowed_) {
+            decision.reason = Reason::alias_listed;
+            decision.rule = token_allowed_;
+        } else {
+            return refused(std::move(decision), Reason::not_listed);
+        }
+        return with_dependencies(std::move(decision));
+    }
+
+    const std::optional<Rule>& token_denied() const { return token_denied_; }
+
+  private:
+    using Denial = std::pair<Reason, std::optional<Rule>>;
+
+    /// Gives `reason`, and the chain that audit mode would load all the same.
+    ModuleDecision refused(ModuleDecision decision, Reason reason) {
+        decision.reason = reason;
+        if (policy_.mode() == Mode::audit && decision.chain.empty() && reason != Reason::built_in)
+            decision.chain = load_order(index_, decision.module);
+        return decision;
+    }
+
+    /// The deny rule that matches the token or `module`.
+    std::optional<Denial> denial_of(const std::string& module) {
+        if (token_denied_) return Denial{Reason::denied_token, token_denied_};
+        if (auto rule = policy_.denies_module(module)) return Denial{Reason::denied_module, std::move(rule)};
+        if (!policy_.has_deny_aliases()) return std::nullopt;
+        if (auto rule = policy_.denies_aliases(index_.aliases(module)))
+            return Denial{Reason::denied_alias, std::move(rule)};
+        return std::nullopt;
+    }
+
+    /// Judges what an allowed module would bring along. Hard dependencies refuse it, soft ones are left out,
+    /// but a denied one refuses it in either case.
+    ModuleDecision with_dependencies(ModuleDecision decision) {
+        decision.chain = load_order(index_, decision.module);
+        for (const Step& step : decision.chain) {
+            if (step.module == decision.module) continue;
+            if (auto denial = denial_of(step.module)) {
+                decision.rule = std::move(denial->second);
+                return because_of(std::move(decision), Reason::denied_dependency, step.module);
+            }
+        }
+        // Leaving a soft dependency out also leaves out what only it would have brought, so the order is made
+        // anew until nothing more has to go.
+        while (true) {
+            const auto [offender, reason] = first_unfit(decision);
+            if (offender.module.empty()) return decision;
+            if (offender.required || keeps_soft_dependencies(decision.module))
+                return because_of(std::move(decision), reason, offender.module);
+            decision.detail.clear();
+            omit(decision, offender.module);
+        }
+    }
+
+    ModuleDecision because_of(ModuleDecision decision, Reason reason, const std::string& module) {
+        if (reason != Reason::denied_dependency) decision.rule.reset();
+        if (module != decision.module) decision.because_of = module;
+        return refused(std::move(decision), reason);
+    }
+
+    /// A module with an install command is loaded by modprobe, which brings all soft dependencies.
+    bool keeps_soft_dependencies(const std::string& module) {
+        const ModuleRecord* record = index_.find(module);
+        return record != nullptr && record->has_install_command;
+    }
+
+    std::pair<Step, Reason> first_unfit(ModuleDecision& decision) {
+        for (const Step& step : decision.chain) {
+            const ModuleRecord* record = index_.find(step.module);
+            if (record == nullptr) return {step, Reason::missing_dependency};
+            const bool dependency = step.module != decision.module;
+            if (dependency && !policy_.dependencies() && !policy_.allows_module(step.module))
+                return {step, Reason::unlisted_dependency};
+            if (const Reason reason = judge_image(*record, decision.detail);
+                verdict_of(reason) == Verdict::refuse)
+                return {step, reason};
+        }
+        return {};
+    }
+
+    /// Leaves out `offender` and every soft dependency that needs it; depmod's lists of hard dependencies are
+    /// closed, so nothing can bring it back.
+    void omit(ModuleDecision& decision, const std::string& offender) {
+        decision.omitted.push_back(offender);
+        for (const Step& step : decision.chain) {
+            const ModuleRecord* record = index_.find(step.module);
+            if (step.required || record == nullptr) continue;
+            if (std::ranges::find(record->dependencies, offender) != record->dependencies.end())
+                decision.omitted.push_back(step.module);
+        }
+        decision.chain = load_order(index_, decision.module, decision.omitted);
+    }
+
+    Reason judge_image(const ModuleRecord& record, std::string& detail);
+
+    const Policy& policy_;
+    ModuleIndex& index_;
+    std::string token_;
+    std::optional<Rule> token_allowed_;
+    std::optional<Rule> token_denied_;
+};
+
+/// Whether what an image says of itself makes it `module`, or whichever it says if `module` is empty.
+Reason judge_facts(const Policy& policy, std::string_view module, const ImageFacts& facts,
+                   std::string& detail) {
+    if (!facts.problem.empty()) {
+        detail = facts.problem;
+        return Reason::unreadable_image;
+    }
+    const std::string name = fold(facts.name);
+    const std::string modinfo = facts.modinfo_name.empty() ? name : fold(facts.modinfo_name);
+    if (name != modinfo || (!module.empty() && name != module)) {
+        detail = "the image calls itself " + printable(facts.name)
+                 + (modinfo == name ? "" : " and " + printable(facts.modinfo_name));
+        return Reason::contradictory_image;
+    }
+    const auto pins = policy.pins(name);
+    const auto same = [&facts](const PolicySource::PinEntry& pin) { return facts.sha256 == pin.sha256; };
+    if (!pins.empty() && std::ranges::none_of(pins, same)) {
+        detail = facts.sha256 ? "sha256 " + to_hex(*facts.sha256) : "its content was not hashed";
+        return Reason::pin_mismatch;
+    }
+    return Reason::listed;
+}
+
+Reason Judge::judge_image(const ModuleRecord& record, std::string& detail) {
+    const bool pinned = !policy_.pins(record.name).empty();
+    return judge_facts(policy_, record.name, index_.image(record, pinned), detail);
+}
+
+/// Whether an allowed module depends on `module`.
+bool is_admitted_dependency(const Policy& policy, ModuleIndex& index, const std::string& module,
+                            std::string& because_of) {
+    if (!policy.dependencies()) return false;
+    for (const auto& entry : policy.source().allow_modules) {
+        const auto chain = load_order(index, entry.text);
+        if (std::ranges::find(chain, module, &Step::module) == chain.end()) continue;
+        const auto denied = [&policy](const Step& step) {
+            return policy.denies_module(step.module).has_value();
+        };
+        if (std::ranges::any_of(chain, denied)) continue;
+        because_of = entry.text;
+        return true;
+    }
+    return false;
+}
+
+ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const ImageFacts& facts) {
+    ModuleDecision decision;
+    decision.module = fold(facts.name);
+    decision.reason = judge_facts(policy, {}, facts, decision.detail);
+    if (verdict_of(decision.reason) == Verdict::refuse) return decision;
+    decision.chain = {{decision.module, true}};
+
+    const std::vector<std::string>& aliases = index.aliases(decision.module);
+    if ((decision.rule = policy.denies_module(decision.module)))
+        decision.reason = Reason::denied_module;
+    else if ((decision.rule = policy.denies_aliases(aliases)))
+        decision.reason = Reason::denied_alias;
+    else if ((decision.rule = policy.allows_module(decision.module)))
+        decision.reason = Reason::listed;
+    else if ((decision.rule = policy.allows_aliases(aliases)))
+        decision.reason = Reason::alias_listed;
+    else if (is_admitted_dependency(policy, index, decision.module, decision.because_of))
+        decision.reason = Reason::dependency;
+    else
+        decision.reason = Reason::not_listed;
+    return decision;
+}
+
+/// The verdict on the whole: that of an allowed module if there is one, else of the first denied, else of the
+/// first.
+void conclude(Decision& decision) {
+    const auto allowed = std::ranges::find(decision.modules, Verdict::allow, &ModuleDecision::verdict);
+    const auto ruled =
+        std::ranges::find_if(decision.modules, [](const auto& module) { return module.rule.has_value(); });
+    const auto deciding = allowed != decision.modules.end() ? allowed
+                          : ruled != decision.modules.end() ? ruled
+                                                            : decision.modules.begin();
+    decision.judged = deciding->verdict();
+    decision.reason = deciding->reason;
+    decision.rule = deciding->rule;
+}
+
+} // namespace
+
+Decision decide(const Policy& policy, ModuleIndex& index, const Request& request) {
+    Decision decision;
+    decision.token = request.token;
+    decision.mode = policy.mode();
+    if (request.image) {
+        decision.modules.push_back(decide_image(policy, index, *request.image));
+        conclude(decision);
+        return decision;
+    }
+    if (!is_token(request.token)) {
+        decision.reason = Reason::not_a_name;
+        return decision;
+    }
+    Judge judge(policy, index, request.token);
+    for (const std::string& module : index.resolve(request.token))
+        decision.modules.push_back(judge.judge(module));
+    if (!decision.modules.empty()) {
+        conclude(decision);
+    } else if (judge.token_denied()) {
+        decision.reason = Reason::denied_token;
+        decision.rule = judge.token_denied();
+    }
+    return decision;
+}
+
+bool Decision::loads(const ModuleDecision& module) const {
+    switch (module.reason) {
+    case Reason::built_in:
+    case Reason::blacklisted:
+    case Reason::no_such_module:
+    case Reason::not_a_name: return false;
+    default: return mode == Mode::audit || module.verdict() == Verdict::allow;
+    }
+}
+
+Verdict Decision::effective() const {
+    const bool any = std::ranges::any_of(modules, [this](const auto& module) { return loads(module); });
+    return any ? Verdict::allow : judged;
+}
+
+} // namespace kmodguard::core

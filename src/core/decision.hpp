@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The decision. One function answers every enforcement point, `kmodctl check`, `explain` and the tests:
+//
+//  1. A deny rule that matches the token, or any module that the request would load, dependencies and soft
+//     dependencies included, refuses that module. Deny always wins.
+//  2. A token resolves to all modules that modprobe would load for it. Each is judged by itself; the plan
+//     loads only the allowed ones.
+//  3. A module is allowed if allow.modules lists it, if an allow.aliases pattern matches the token, or if it
+//  is
+//     a dependency of an allowed module being loaded.
+//  4. Anything else, and anything that resolves to nothing, is refused.
+//  5. In audit mode nothing is refused; what would have been is recorded as such.
+//  6. An image is judged by what is in it, never by its file name; unreadable or contradictory: refused.
+#pragma once
+
+#include "core/module_index.hpp"
+#include "core/policy.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::core {
+
+enum class Verdict { allow, refuse };
+
+enum class Reason {
+    // allowed
+    listed,       ///< in allow.modules
+    alias_listed, ///< the token, or for an image one of its own aliases, matches allow.aliases
+    dependency,   ///< for an image: an allowed module depends on it
+    built_in,     ///< part of the kernel: nothing is loaded
+    // refused
+    not_listed,          ///< no rule allows it
+    denied_token,        ///< deny.aliases matches the token
+    denied_module,       ///< deny.modules lists the module
+    denied_alias,        ///< deny.aliases matches one of the module's own aliases
+    denied_dependency,   ///< a deny rule matches a module it would bring along
+    unlisted_dependency, ///< dependencies = false, and one it needs is not listed
+    missing_dependency,  ///< the index names a dependency that does not exist
+    blacklisted,         ///< modprobe.d hides it from aliases, so modprobe would not load it either
+    unreadable_image,    ///< the image, or that of a dependency, cannot be judged
+    contradictory_image, ///< the names in the image disagree, or differ from the module's
+    pin_mismatch,        ///< the content differs from what the policy pins
+    no_such_module,      ///< nothing answers to the token
+    not_a_name,          ///< the token is no possible name
+};
+
+[[nodiscard]] std::string_view to_string(Verdict verdict);
+[[nodiscard]] std::string_view to_string(Reason reason); ///< "not-listed"
+[[nodiscard]] std::optional<Verdict> verdict_from(std::string_view text);
+[[nodiscard]] std::optional<Reason> reason_from(std::string_view text);
+[[nodiscard]] Verdict verdict_of(Reason reason);
+
+/// One image to load.
+struct Step {
+    std::string module;
+    bool required = true; ///< false: a soft dependency, whose failure is ignored
+    bool operator==(const Step&) const = default;
+};
+
+/// The judgement on one of the modules a token resolves to.
+struct ModuleDecision {
+    std::string module;
+    Reason reason = Reason::not_listed;
+    std::optional<Rule> rule;         ///< the rule that decided, if one did
+    std::string because_of;           ///< the dependency that decided; empty: the module itself
+    std::vector<Step> chain;          ///< what loading it takes, in order, the module itself included
+    std::vector<std::string> omitted; ///< soft dependencies left out, being not allowed or not loadable
+    std::string detail;               ///< more about an image that was refused
+
+    [[nodiscard]] Verdict verdict() const { return verdict_of(reason); }
+    bool operator==(const ModuleDecision&) const = default;
+};
+
+struct Decision {
+    std::string token;
+    Mode mode = Mode::enforce;
+    Verdict judged = Verdict::refuse;       ///< by the rules: allow if at least one module is
+    Reason reason = Reason::no_such_module; ///< of the module that decided the verdict
+    std::optional<Rule> rule;
+    std::vector<ModuleDecision> modules; ///< one for each that the token resolves to
+
+    /// What happens: as judged, but audit mode lets pass whatever could be loaded without a guard.
+    [[nodiscard]] Verdict effective() const;
+    /// Refused by the rules and let pass by audit mode.
+    [[nodiscard]] bool audited() const { return judged == Verdict::refuse && effective() == Verdict::allow; }
+    /// Whether `module` of this decision is to be loaded.
+    [[nodiscard]] bool loads(const ModuleDecision& module) const;
+    bool operator==(const Decision&) const = default;
+};
+
+/// What is asked. With a token: autoloading. With an image: a system call, where no token is known.
+struct Request {
+    std::string token;
+    std::optional<ImageFacts> image = std::nullopt;
+};
+
+/// Judges `request`. No I/O but what `index` does, no state, no failure: what cannot be judged is refused.
+[[nodiscard]] Decision decide(const Policy& policy, ModuleIndex& index, const Request& request);
+
+/// What modprobe would load for `module`, in its order: hard dependencies and the module, each between its
+/// soft ones (libkmod, kmod_module_get_probe_list). Built-in modules are left out, names that the index does
+/// not know are not. A soft dependency that `skip` names is left out with all that only it would bring.
+[[nodiscard]] std::vector<Step> load_order(ModuleIndex& index, std::string_view module,
+                                           const std::vector<std::string>& skip = {});
+
+/// One sentence for people: "refused: af_key is not on the allow list".
+[[nodiscard]] std::string explain(const Decision& decision);
+[[nodiscard]] std::string explain(const ModuleDecision& decision);
+/// "allow.modules \"loop\" (/etc/kmodguard/policy.toml:12)".
+[[nodiscard]] std::string describe(const Rule& rule);
+
+} // namespace kmodguard::core

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Decisions in words: the fixed ones that programs read, and sentences for people.
+#include "core/decision.hpp"
+#include "core/names.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace kmodguard::core {
+namespace {
+
+struct ReasonText {
+    std::string_view id;
+    std::string_view sentence; ///< after the module's name
+};
+
+// In the order of the enumerators.
+constexpr std::array<ReasonText, 17> reason_texts = {{
+    {"listed", "is on the allow list"},
+    {"alias-listed", "is allowed by an alias pattern"},
+    {"dependency", "is a dependency of an allowed module"},
+    {"built-in", "is built into the kernel: nothing is loaded, and no module control applies"},
+    {"not-listed", "is not on the allow list"},
+    {"denied-token", "is asked for by a denied alias"},
+    {"denied-module", "is on the deny list"},
+    {"denied-alias", "has an alias that is denied"},
+    {"denied-dependency", "would bring a denied dependency"},
+    {"unlisted-dependency", "needs a dependency that is not listed"},
+    {"missing-dependency", "needs a dependency that does not exist on this kernel"},
+    {"blacklisted", "is blacklisted in modprobe.d, so modprobe does not load it by an alias"},
+    {"unreadable-image", "has an image that cannot be judged"},
+    {"contradictory-image", "has an image that is not what its name says"},
+    {"pin-mismatch", "has other content than the policy pins"},
+    {"no-such-module", "is known neither as a module nor as an alias on this kernel"},
+    {"not-a-name", "is not a possible module name or alias"},
+}};
+static_assert(static_cast<std::size_t>(Reason::not_a_name) + 1 == reason_texts.size());
+
+const ReasonText& text_of(Reason reason) {
+    return reason_texts.at(static_cast<std::size_t>(reason));
+}
+
+} // namespace
+
+std::string_view to_string(Verdict verdict) {
+    return verdict == Verdict::allow ? "allow" : "refuse";
+}
+std::string_view to_string(Reason reason) {
+    return text_of(reason).id;
+}
+
+std::optional<Verdict> verdict_from(std::string_view text) {
+    if (text == "allow") return Verdict::allow;
+    if (text == "refuse") return Verdict::refuse;
+    return std::nullopt;
+}
+
+std::optional<Reason> reason_from(std::string_view text) {
+    const auto found = std::ranges::find(reason_texts, text, &ReasonText::id);
+    if (text.empty() || found == reason_texts.end()) return std::nullopt;
+    return static_cast<Reason>(found - reason_texts.begin());
+}
+
+Verdict verdict_of(Reason reason) {
+    return reason <= Reason::built_in ? Verdict::allow : Verdict::refuse;
+}
+
+std::string describe(const Rule& rule) {
+    std::string text(to_string(rule.kind));
+    text += " \"" + printable(rule.text) + "\"";
+    if (rule.line == 0) return text + " (given at run time, not saved)";
+    return text + " (" + rule.file + ":" + std::to_string(rule.line) + ")";
+}
+
+std::string explain(const ModuleDecision& decision) {
+    std::string sentence = printable(decision.module) + " " + std::string(text_of(decision.reason).sentence);
+    if (!decision.because_of.empty())
+        sentence += (decision.reason == Reason::dependency ? ", " : ": ") + printable(decision.because_of);
+    if (!decision.detail.empty()) sentence += " (" + decision.detail + ")";
+    if (decision.rule) sentence += ", by " + describe(*decision.rule);
+    return sentence;
+}
+
+std::string explain(const Decision& decision) {
+    const std::string verdict = decision.audited()                  ? "would be refused"
+                                : decision.judged == Verdict::allow ? "allowed"
+                                                                    : "refused";
+    if (decision.modules.empty()) {
+        std::string sentence =
+            verdict + ": " + printable(decision.token) + " " + std::string(text_of(decision.reason).sentence);
+        return decision.rule ? sentence + ", by " + describe(*decision.rule) : sentence;
+    }
+    std::string sentence = verdict + ": ";
+    for (std::size_t i = 0; i < decision.modules.size(); ++i)
+        sentence += (i > 0 ? "; " : "") + explain(decision.modules[i]);
+    return sentence;
+}
+
+} // namespace kmodguard::core

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What a decision needs to know of the modules that exist. The real index asks libkmod (modules/), tests give
+// it a table; the decision cannot tell them apart.
+#pragma once
+
+#include "core/policy.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::core {
+
+/// One module as depmod and modprobe.d describe it.
+struct ModuleRecord {
+    std::string name;                      ///< canonical
+    std::string path;                      ///< image file; empty when built in
+    bool built_in = false;                 ///< part of the kernel image: nothing to load, nothing to refuse
+    bool blacklisted = false;              ///< modprobe.d: hidden from aliases
+    bool has_install_command = false;      ///< modprobe.d: loaded by a command instead
+    std::string options;                   ///< modprobe.d and kernel command line, as the kernel takes them
+    std::vector<std::string> dependencies; ///< all hard ones, in the order in which they load
+    std::vector<std::string> soft_before;  ///< soft dependencies "pre:", resolved to modules
+    std::vector<std::string> soft_after;   ///< soft dependencies "post:", resolved to modules
+};
+
+/// What an image says of itself.
+struct ImageFacts {
+    std::string problem;          ///< why it cannot be judged ("not an ELF file"); empty when it can
+    std::string name;             ///< in .gnu.linkonce.this_module: what the kernel registers
+    std::string modinfo_name;     ///< .modinfo name=; empty on kernels that do not write it
+    std::optional<Sha256> sha256; ///< of the uncompressed image, where it was asked for
+};
+
+class ModuleIndex {
+  public:
+    virtual ~ModuleIndex() = default;
+
+    /// Every module that modprobe would consider for `token`, in its order; none if nothing matches.
+    /// Built-in and blacklisted ones included.
+    [[nodiscard]] virtual std::vector<std::string> resolve(std::string_view token) = 0;
+
+    /// The record of a canonical name, or nullptr. Valid as long as the index.
+    [[nodiscard]] virtual const ModuleRecord* find(std::string_view name) = 0;
+
+    /// A module's own aliases, as patterns.
+    [[nodiscard]] virtual const std::vector<std::string>& aliases(std::string_view name) = 0;
+
+    /// What the image file of `module` says of itself now. The hash only where `with_hash`.
+    [[nodiscard]] virtual ImageFacts image(const ModuleRecord& module, bool with_hash) = 0;
+};
+
+} // namespace kmodguard::core

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "core/names.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace kmodguard::core {
+namespace {
+
+constexpr std::array<std::string_view, 4> image_suffixes = {".ko", ".ko.xz", ".ko.zst", ".ko.gz"};
+
+bool is_name_character(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.'
+           || c == '+';
+}
+
+/// Length of the valid UTF-8 sequence at the start of `text`, 0 if there is none (Unicode 15, table 3-7).
+std::size_t utf8_sequence(std::string_view text) {
+    const auto byte = [text](std::size_t i) -> unsigned {
+        return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+    };
+    const auto tail = [&byte](std::size_t i) { return byte(i) >= 0x80 && byte(i) <= 0xBF; };
+    const unsigned lead = byte(0);
+    if (lead < 0x80) return text.empty() ? 0 : 1;
+    if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
+    if (lead >= 0xE0 && lead <= 0xEF) {
+        const unsigned low = lead == 0xE0 ? 0xA0 : 0x80;
+        const unsigned high = lead == 0xED ? 0x9F : 0xBF;
+        return byte(1) >= low && byte(1) <= high && tail(2) ? 3 : 0;
+    }
+    if (lead >= 0xF0 && lead <= 0xF4) {
+        const unsigned low = lead == 0xF0 ? 0x90 : 0x80;
+        const unsigned high = lead == 0xF4 ? 0x8F : 0xBF;
+        return byte(1) >= low && byte(1) <= high && tail(2) && tail(3) ? 4 : 0;
+    }
+    return 0;
+}
+
+bool is_control(char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+}
+
+} // namespace
+
+std::string fold(std::string_view text) {
+    std::string folded(text);
+    std::ranges::replace(folded, '-', '_');
+    return folded;
+}
+
+std::string fold_pattern(std::string_view pattern) {
+    std::string folded(pattern);
+    bool in_brackets = false;
+    for (char& c : folded) {
+        if (c == '[')
+            in_brackets = true;
+        else if (c == ']')
+            in_brackets = false;
+        else if (c == '-' && !in_brackets)
+            c = '_';
+    }
+    return folded;
+}
+
+bool is_module_name(std::string_view name) {
+    return !name.empty() && name.size() <= max_module_name && name.front() != '.'
+           && std::ranges::all_of(name, is_name_character);
+}
+
+std::optional<std::string> module_name_of(std::string_view path) {
+    std::string_view name = path;
+    if (const auto slash = name.rfind('/'); slash != std::string_view::npos) name.remove_prefix(slash + 1);
+    for (const std::string_view suffix : image_suffixes) {
+        if (name.ends_with(suffix)) {
+            name.remove_suffix(suffix.size());
+            break;
+        }
+    }
+    std::string folded = fold(name);
+    if (!is_module_name(folded)) return std::nullopt;
+    return folded;
+}
+
+bool is_token(std::string_view token) {
+    if (token.empty() || token.size() > max_token || token.front() == '-') return false;
+    while (!token.empty()) {
+        const std::size_t length = utf8_sequence(token);
+        if (length == 0 || is_control(token.front())) return false;
+        token.remove_prefix(length);
+    }
+    return true;
+}
+
+std::string printable(std::string_view text, std::size_t limit) {
+    static constexpr std::string_view digits = "0123456789abcdef";
+    std::string shown;
+    while (!text.empty()) {
+        if (shown.size() >= limit) return shown + "...";
+        const std::size_t length = is_control(text.front()) ? 0 : utf8_sequence(text);
+        if (length > 0) {
+            shown += text.substr(0, length);
+            text.remove_prefix(length);
+        } else {
+            const auto byte = static_cast<unsigned char>(text.front());
+            shown += {'\\', 'x', digits[byte >> 4U], digits[byte & 15U]};
+            text.remove_prefix(1);
+        }
+    }
+    return shown;
+}
+
+} // namespace kmodguard::core

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Names as the kernel and kmod use them. A module has one canonical name, with '-' folded to '_'; whatever
+// else people write (a path, a file name, either kind of dash) is brought to it here and nowhere else.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace kmodguard::core {
+
+/// Longest module name in bytes: MODULE_NAME_LEN of linux/module.h on 64-bit, less the NUL.
+inline constexpr std::size_t max_module_name = 55;
+/// Longest token in bytes that is looked at. The kernel itself asks with at most 55, udev with a few hundred.
+inline constexpr std::size_t max_token = 2048;
+
+/// Every '-' replaced by '_'.
+[[nodiscard]] std::string fold(std::string_view text);
+
+/// Folds an alias pattern as kmod's alias_normalize does: '-' to '_', but not inside [...].
+[[nodiscard]] std::string fold_pattern(std::string_view pattern);
+
+/// Whether `name` is a canonical module name: 1 to 55 of [A-Za-z0-9_.+], not beginning with a dot.
+[[nodiscard]] bool is_module_name(std::string_view name);
+
+/// The module a path, file name or name means: directory and one of .ko, .ko.xz, .ko.zst, .ko.gz stripped,
+/// folded. "/lib/modules/foo-bar.ko.xz" is foo_bar, "bar" is bar; "" and "x/" mean none, and so does
+/// anything that is then no module name.
+[[nodiscard]] std::optional<std::string> module_name_of(std::string_view path);
+
+/// Whether `token` can be the name of something: 1 to max_token bytes of valid UTF-8 without control
+/// characters, and not beginning with '-' (an option). Anything else names nothing.
+[[nodiscard]] bool is_token(std::string_view token);
+
+/// `text` made safe to show on a terminal or in a log line: control characters and invalid UTF-8 as \xNN, and
+/// cut after `limit` bytes with "...".
+[[nodiscard]] std::string printable(std::string_view text, std::size_t limit = 256);
+
+} // namespace kmodguard::core

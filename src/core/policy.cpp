@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "core/policy.hpp"
+
+#include "core/names.hpp"
+
+#include <utility>
+
+namespace kmodguard::core {
+namespace {
+
+template <typename Enum, std::size_t N>
+std::optional<Enum> value_of(const std::array<std::string_view, N>& names, std::string_view text) {
+    for (std::size_t i = 0; i < N; ++i)
+        if (names[i] == text) return static_cast<Enum>(i);
+    return std::nullopt;
+}
+
+// In the order of the enumerators.
+constexpr std::array<std::string_view, 2> mode_names = {"enforce", "audit"};
+constexpr std::array<std::string_view, 2> answer_names = {"refuse", "pretend"};
+constexpr std::array<std::string_view, 4> point_names = {"autoload", "kernel", "process", "guest"};
+constexpr std::array<std::string_view, 5> rule_names = {"allow.modules", "allow.aliases", "deny.modules",
+                                                        "deny.aliases", "pin"};
+
+std::optional<unsigned> hex_digit(char c) {
+    if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
+    if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a') + 10U;
+    if (c >= 'A' && c <= 'F') return static_cast<unsigned>(c - 'A') + 10U;
+    return std::nullopt;
+}
+
+} // namespace
+
+std::string_view to_string(Mode mode) {
+    return mode_names.at(static_cast<std::size_t>(mode));
+}
+std::string_view to_string(Answer answer) {
+    return answer_names.at(static_cast<std::size_t>(answer));
+}
+std::string_view to_string(Point point) {
+    return point_names.at(static_cast<std::size_t>(point));
+}
+std::string_view to_string(RuleKind kind) {
+    return rule_names.at(static_cast<std::size_t>(kind));
+}
+std::optional<Mode> mode_from(std::string_view text) {
+    return value_of<Mode>(mode_names, text);
+}
+std::optional<Answer> answer_from(std::string_view text) {
+    return value_of<Answer>(answer_names, text);
+}
+std::optional<Point> point_from(std::string_view text) {
+    return value_of<Point>(point_names, text);
+}
+
+std::string to_hex(const Sha256& hash) {
+    static constexpr std::string_view digits = "0123456789abcdef";
+    std::string hex;
+    hex.reserve(hash.size() * 2);
+    for (const std::uint8_t byte : hash)
+        hex += {digits[byte >> 4U], digits[byte & 15U]};
+    return hex;
+}
+
+std::optional<Sha256> sha256_from(std::string_view hex) {
+    Sha256 hash{};
+    if (hex.size() != hash.size() * 2) return std::nullopt;
+    for (std::size_t i = 0; i < hash.size(); ++i) {
+        const auto high = hex_digit(hex[2 * i]);
+        const auto low = hex_digit(hex[2 * i + 1]);
+        if (!high || !low) return std::nullopt;
+        hash[i] = static_cast<std::uint8_t>(*high << 4U | *low);
+    }
+    return hash;
+}
+
+namespace {
+
+using Entries = std::vector<PolicySource::Entry>;
+
+std::unordered_map<std::string_view, std::uint32_t> index_of(const Entries& entries) {
+    std::unordered_map<std::string_view, std::uint32_t> index;
+    index.reserve(entries.size());
+    for (std::uint32_t i = 0; i < entries.size(); ++i)
+        index.try_emplace(entries[i].text, i);
+    return index;
+}
+
+PatternSet patterns_of(const Entries& entries) {
+    PatternSet set;
+    for (std::uint32_t i = 0; i < entries.size(); ++i)
+        set.add(entries[i].text, i);
+    return set;
+}
+
+} // namespace
+
+Policy::Policy(PolicySource source)
+    : source_(std::make_shared<const PolicySource>(std::move(source))),
+      allow_modules_(index_of(source_->allow_modules)), deny_modules_(index_of(source_->deny_modules)),
+      allow_patterns_(patterns_of(source_->allow_aliases)),
+      deny_patterns_(patterns_of(source_->deny_aliases)) {
+    for (std::uint32_t i = 0; i < source_->pins.size(); ++i)
+        pins_.emplace(source_->pins[i].module, i);
+}
+
+Rule Policy::rule(RuleKind kind, std::string_view text, Origin origin) const {
+    const bool written = origin.line != 0 && origin.file < source_->files.size();
+    return {kind, std::string(text), written ? source_->files[origin.file] : std::string{},
+            written ? origin.line : 0};
+}
+
+std::optional<Rule> Policy::entry(RuleKind kind, const Entries& entries,
+                                  std::optional<std::uint32_t> number) const {
+    if (!number) return std::nullopt;
+    return rule(kind, entries[*number].text, entries[*number].origin);
+}
+
+namespace {
+
+std::optional<std::uint32_t> find(const std::unordered_map<std::string_view, std::uint32_t>& index,
+                                  std::string_view module) {
+    const auto found = index.find(module);
+    return found == index.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<std::uint32_t> find_cover(const PatternSet& patterns, const std::vector<std::string>& aliases) {
+    for (const std::string& alias : aliases)
+        if (const auto number = patterns.covers(alias)) return number;
+    return std::nullopt;
+}
+
+} // namespace
+
+std::optional<Rule> Policy::allows_module(std::string_view module) const {
+    return entry(RuleKind::allow_module, source_->allow_modules, find(allow_modules_, module));
+}
+
+std::optional<Rule> Policy::denies_module(std::string_view module) const {
+    return entry(RuleKind::deny_module, source_->deny_modules, find(deny_modules_, module));
+}
+
+std::optional<Rule> Policy::allows_token(std::string_view token) const {
+    return entry(RuleKind::allow_alias, source_->allow_aliases, allow_patterns_.match(token));
+}
+
+std::optional<Rule> Policy::denies_token(std::string_view token) const {
+    return entry(RuleKind::deny_alias, source_->deny_aliases, deny_patterns_.match(token));
+}
+
+std::optional<Rule> Policy::allows_aliases(const std::vector<std::string>& aliases) const {
+    return entry(RuleKind::allow_alias, source_->allow_aliases, find_cover(allow_patterns_, aliases));
+}
+
+std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& aliases) const {
+    return entry(RuleKind::deny_alias, source_->deny_aliases, find_cover(deny_patterns_, aliases));
+}
+
+std::vector<PolicySource::PinEntry> Policy::pins(std::string_view module) const {
+    std::vector<PolicySource::PinEntry> found;
+    const auto [first, last] = pins_.equal_range(module);
+    for (auto it = first; it != last; ++it)
+        found.push_back(source_->pins[it->second]);
+    return found;
+}
+
+} // namespace kmodguard::core

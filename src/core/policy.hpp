@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// A policy in memory: immutable once built, free of any file format. Every rule remembers the line it was
+// written on, because "refused, by which rule?" is the first thing a user asks.
+#pragma once
+
+#include "core/pattern_set.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace kmodguard::core {
+
+enum class Mode { enforce, audit };
+enum class Answer { refuse, pretend };
+enum class Point { autoload, kernel, process, guest };
+
+[[nodiscard]] std::string_view to_string(Mode mode);
+[[nodiscard]] std::string_view to_string(Answer answer);
+[[nodiscard]] std::string_view to_string(Point point);
+[[nodiscard]] std::optional<Mode> mode_from(std::string_view text);
+[[nodiscard]] std::optional<Answer> answer_from(std::string_view text);
+[[nodiscard]] std::optional<Point> point_from(std::string_view text);
+
+/// SHA-256 of an uncompressed image.
+using Sha256 = std::array<std::uint8_t, 32>;
+[[nodiscard]] std::string to_hex(const Sha256& hash);
+/// Exactly 64 hexadecimal digits, either case.
+[[nodiscard]] std::optional<Sha256> sha256_from(std::string_view hex);
+
+enum class RuleKind { allow_module, allow_alias, deny_module, deny_alias, pin };
+/// "allow.modules", "allow.aliases", "deny.modules", "deny.aliases", "pin".
+[[nodiscard]] std::string_view to_string(RuleKind kind);
+
+/// Where a rule was written. Line 0: nowhere, it was given at run time.
+struct Origin {
+    std::uint32_t file = 0; ///< index into Policy's files
+    std::uint32_t line = 0;
+};
+
+/// A rule as a decision shows it: complete in itself, valid without the policy it came from.
+struct Rule {
+    RuleKind kind = RuleKind::allow_module;
+    std::string text; ///< as written: a module name or an alias pattern
+    std::string file; ///< "" for a rule given at run time
+    std::uint32_t line = 0;
+
+    bool operator==(const Rule&) const = default;
+};
+
+/// What a policy file holds, gathered from all of them before it is compiled into a Policy.
+struct PolicySource {
+    struct Entry {
+        std::string text;
+        Origin origin;
+    };
+    struct PinEntry {
+        std::string module;
+        Sha256 sha256{};
+        Origin origin;
+    };
+    std::vector<std::string> files; ///< paths, as shown to people
+    Mode mode = Mode::enforce;
+    Answer answer = Answer::refuse;
+    bool dependencies = true;  ///< allowed modules may bring their dependencies
+    bool quiet = false;        ///< log errors only
+    std::vector<Point> points; ///< empty: each that the machine can hold
+    std::string generated_at;
+    std::string kernel_release;
+    std::vector<Entry> allow_modules; ///< canonical names
+    std::vector<Entry> allow_aliases;
+    std::vector<Entry> deny_modules; ///< canonical names
+    std::vector<Entry> deny_aliases;
+    std::vector<PinEntry> pins;
+};
+
+class Policy {
+  public:
+    Policy() : Policy(PolicySource{}) {} ///< allows nothing
+    explicit Policy(PolicySource source);
+
+    /// The lists and settings as written; for listing, linting and saving.
+    [[nodiscard]] const PolicySource& source() const { return *source_; }
+    [[nodiscard]] Mode mode() const { return source_->mode; }
+    [[nodiscard]] bool dependencies() const { return source_->dependencies; }
+
+    /// The rule that lists `module` (canonical), if one does.
+    [[nodiscard]] std::optional<Rule> allows_module(std::string_view module) const;
+    [[nodiscard]] std::optional<Rule> denies_module(std::string_view module) const;
+    /// The first rule whose pattern matches `token`.
+    [[nodiscard]] std::optional<Rule> allows_token(std::string_view token) const;
+    [[nodiscard]] std::optional<Rule> denies_token(std::string_view token) const;
+    /// The first rule whose pattern equals one of a module's own `aliases`, or matches it.
+    [[nodiscard]] std::optional<Rule> allows_aliases(const std::vector<std::string>& aliases) const;
+    [[nodiscard]] std::optional<Rule> denies_aliases(const std::vector<std::string>& aliases) const;
+    [[nodiscard]] bool has_deny_aliases() const { return !deny_patterns_.empty(); }
+    [[nodiscard]] bool has_allow_aliases() const { return !allow_patterns_.empty(); }
+
+    /// The pins of `module`; empty when any content will do.
+    [[nodiscard]] std::vector<PolicySource::PinEntry> pins(std::string_view module) const;
+    [[nodiscard]] Rule rule(RuleKind kind, std::string_view text, Origin origin) const;
+
+  private:
+    using Index = std::unordered_map<std::string_view, std::uint32_t>; ///< text to number in its list
+
+    [[nodiscard]] std::optional<Rule> entry(RuleKind kind, const std::vector<PolicySource::Entry>& entries,
+                                            std::optional<std::uint32_t> number) const;
+
+    std::shared_ptr<const PolicySource> source_; ///< shared, so that the indexes' keys survive a copy
+    Index allow_modules_;
+    Index deny_modules_;
+    PatternSet allow_patterns_;
+    PatternSet deny_patterns_;
+    std::unordered_multimap<std::string_view, std::uint32_t> pins_;
+};
+
+} // namespace kmodguard::core

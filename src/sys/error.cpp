@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "sys/result.hpp"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+namespace kmodguard::sys {
+namespace {
+
+ErrorKind kind_of(int code) {
+    switch (code) {
+    case ENOENT: return ErrorKind::not_found;
+    case EACCES:
+    case EPERM: return ErrorKind::denied;
+    case ECONNREFUSED: return ErrorKind::unreachable;
+    default: return ErrorKind::failed;
+    }
+}
+
+} // namespace
+
+Error system_error(std::string_view action, std::string_view object, int code) {
+    std::string text = fmt::format("{} {}: {}", action, object, ::strerrordesc_np(code));
+    return {kind_of(code), std::move(text), code == EACCES || code == EPERM ? "this needs root" : ""};
+}
+
+} // namespace kmodguard::sys

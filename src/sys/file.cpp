@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "sys/file.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cstdlib>
+
+namespace kmodguard::sys {
+namespace {
+
+/// Reads until the end of the file or `limit` + 1 bytes, whichever is first.
+Result<std::string> read_up_to(const UniqueFd& fd, const std::filesystem::path& path, std::size_t limit) {
+    std::string content;
+    std::array<char, 16384> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
+    while (content.size() <= limit) {
+        const ssize_t count =
+            ::read(fd.get(), buffer.data(), std::min(buffer.size(), limit + 1 - content.size()));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return system_failure("cannot read", path.native());
+        if (count == 0) return content;
+        content.append(buffer.data(), static_cast<std::size_t>(count));
+    }
+    return failure(ErrorKind::invalid, fmt::format("{} is larger than {} bytes", path.native(), limit));
+}
+
+Result<void> write_all(const UniqueFd& fd, const std::filesystem::path& path, std::string_view content) {
+    while (!content.empty()) {
+        const ssize_t count = ::write(fd.get(), content.data(), content.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return system_failure("cannot write", path.native());
+        content.remove_prefix(static_cast<std::size_t>(count));
+    }
+    return {};
+}
+
+Result<void> sync_directory(const std::filesystem::path& path) {
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return system_failure("cannot open", path.native());
+    if (::fsync(fd.get()) != 0) return system_failure("cannot sync", path.native());
+    return {};
+}
+
+/// A temporary file that is gone again unless it was renamed.
+class TemporaryFile {
+  public:
+    explicit TemporaryFile(const std::filesystem::path& target)
+        : name_(target.parent_path() / ("." + target.filename().native() + ".XXXXXX")),
+          fd_(::mkostemp(name_.data(), O_CLOEXEC)) {}
+    TemporaryFile(const TemporaryFile&) = delete;
+    TemporaryFile& operator=(const TemporaryFile&) = delete;
+    ~TemporaryFile() {
+        if (fd_ && !name_.empty()) ::unlink(name_.c_str());
+    }
+
+    [[nodiscard]] const UniqueFd& fd() const { return fd_; }
+    [[nodiscard]] const std::string& name() const { return name_; }
+    Result<void> rename_to(const std::filesystem::path& target) {
+        if (::rename(name_.c_str(), target.c_str()) != 0)
+            return system_failure("cannot replace", target.native());
+        name_.clear();
+        return {};
+    }
+
+  private:
+    std::string name_;
+    UniqueFd fd_;
+};
+
+} // namespace
+
+FileIdentity identity_of(const struct stat& status) {
+    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
+            status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
+}
+
+Result<FileIdentity> file_identity(const std::filesystem::path& path) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return system_failure("cannot open", path.native());
+    if (!S_ISREG(status.st_mode))
+        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    return identity_of(status);
+}
+
+Result<UniqueFd> open_regular_file(const std::filesystem::path& path) {
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    if (!fd) return system_failure("cannot open", path.native());
+    struct stat status{};
+    if (::fstat(fd.get(), &status) != 0) return system_failure("cannot open", path.native());
+    if (!S_ISREG(status.st_mode))
+        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    return fd;
+}
+
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t limit) {
+    const auto fd = open_regular_file(path);
+    if (!fd) return std::unexpected(fd.error());
+    return read_up_to(*fd, path, limit);
+}
+
+Result<std::string> read_pseudo_file(const std::filesystem::path& path, std::size_t limit) {
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return system_failure("cannot open", path.native());
+    return read_up_to(fd, path, limit);
+}
+
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode) {
+    TemporaryFile temporary(path);
+    if (!temporary.fd()) return system_failure("cannot create a file beside", path.native());
+    if (auto written = write_all(temporary.fd(), temporary.name(), content); !written) return written;
+    if (::fchmod(temporary.fd().get(), mode) != 0 || ::fsync(temporary.fd().get()) != 0)
+        return system_failure("cannot write", temporary.name());
+    if (auto renamed = temporary.rename_to(path); !renamed) return renamed;
+    return sync_directory(path.parent_path());
+}
+
+Result<void> write_setting(const std::filesystem::path& path, std::string_view content) {
+    const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_TRUNC));
+    if (!fd) return system_failure("cannot open", path.native());
+    if (::write(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()))
+        return system_failure("cannot write", path.native());
+    return {};
+}
+
+Result<void> make_directory(const std::filesystem::path& path, mode_t mode) {
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);
+    if (error) return system_failure("cannot create", path.parent_path().native(), error.value());
+    if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+        return system_failure("cannot create", path.native());
+    if (::chmod(path.c_str(), mode) != 0) return system_failure("cannot set the mode of", path.native());
+    return {};
+}
+
+} // namespace kmodguard::sys

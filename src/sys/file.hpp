@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Whole files: read with a limit, replaced atomically. Also what tells one state of a file from another.
+#pragma once
+
+#include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <sys/types.h>
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+struct stat;
+
+namespace kmodguard::sys {
+
+/// What tells one content of a file from another without reading it: any write, rename over it or change
+/// of its metadata alters at least one of these.
+struct FileIdentity {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint64_t size = 0;      ///< bytes
+    std::int64_t changed_ns = 0; ///< st_ctim, nanoseconds since the epoch
+
+    auto operator<=>(const FileIdentity&) const = default;
+};
+
+[[nodiscard]] FileIdentity identity_of(const struct stat& status);
+
+/// Identity of the regular file at `path` (symbolic links followed); fails for anything else.
+[[nodiscard]] Result<FileIdentity> file_identity(const std::filesystem::path& path);
+
+/// Opens a regular file for reading, close-on-exec. A directory, device, FIFO or socket is an error, and is
+/// never waited on.
+[[nodiscard]] Result<UniqueFd> open_regular_file(const std::filesystem::path& path);
+
+/// The whole content of a regular file of at most `limit` bytes; a larger one is an error, not cut short.
+[[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path, std::size_t limit);
+
+/// The content of a file whose size is not known beforehand (procfs, sysfs); at most `limit` bytes.
+[[nodiscard]] Result<std::string> read_pseudo_file(const std::filesystem::path& path,
+                                                   std::size_t limit = 65536);
+
+/// Replaces `path` by `content` so that a reader, or a crash at any moment, sees the old or the new file
+/// whole: temporary file in the same directory, fsync, rename, fsync of the directory.
+[[nodiscard]] Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content,
+                                                 mode_t mode);
+
+/// One write(2) of `content` to an existing file, as procfs settings need it.
+[[nodiscard]] Result<void> write_setting(const std::filesystem::path& path, std::string_view content);
+
+/// Creates `path` and its missing parents. The last component gets `mode`, whatever the umask.
+[[nodiscard]] Result<void> make_directory(const std::filesystem::path& path, mode_t mode);
+
+} // namespace kmodguard::sys

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The one error type of the project. A function that can fail returns Result<T>; nothing here throws.
+// An error names what was tried, on which object, why it failed, and what to do about it; `kind` is what
+// a program decides on (kmodctl's exit code, whether to retry), the texts are for people.
+#pragma once
+
+#include <cerrno>
+#include <expected>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace kmodguard::sys {
+
+enum class ErrorKind {
+    failed,      ///< anything without a kind of its own
+    not_found,   ///< the named object does not exist
+    denied,      ///< the caller may not do this
+    unreachable, ///< nobody answers at the other end
+    invalid,     ///< the input is malformed, or over a limit
+    bad_policy,  ///< a policy file that cannot be used
+};
+
+struct Error {
+    ErrorKind kind = ErrorKind::failed;
+    std::string what;      ///< "cannot open /etc/kmodguard/policy.toml: Permission denied"
+    std::string hint = {}; ///< "run kmodctl as root"; may be empty
+};
+
+template <typename T>
+using Result = std::expected<T, Error>;
+
+/// A failure of `kind`. For `return failure(...)` in any function that returns a Result.
+[[nodiscard]] inline std::unexpected<Error> failure(ErrorKind kind, std::string what, std::string hint = {}) {
+    return std::unexpected(Error{kind, std::move(what), std::move(hint)});
+}
+
+/// The error of a failed system call: "<action> <object>: <strerror(code)>". ENOENT becomes not_found,
+/// EACCES and EPERM denied, ECONNREFUSED unreachable.
+[[nodiscard]] Error system_error(std::string_view action, std::string_view object, int code = errno);
+
+[[nodiscard]] inline std::unexpected<Error> system_failure(std::string_view action, std::string_view object,
+                                                           int code = errno) {
+    return std::unexpected(system_error(action, object, code));
+}
+
+} // namespace kmodguard::sys
