@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "modules/hash.hpp"
+
+#include <openssl/evp.h>
+
+namespace kmodguard::modules {
+namespace {
+
+struct AlgorithmFree {
+    void operator()(EVP_MD* algorithm) const { EVP_MD_free(algorithm); }
+};
+
+std::unexpected<sys::Error> hash_failure() {
+    return sys::failure(sys::ErrorKind::failed, "cannot compute a SHA-256 hash",
+                        "check that OpenSSL's configuration offers SHA-256");
+}
+
+} // namespace
+
+void Sha256Hasher::Free::operator()(EVP_MD_CTX* context) const {
+    EVP_MD_CTX_free(context);
+}
+
+sys::Result<Sha256Hasher> Sha256Hasher::begin() {
+    const std::unique_ptr<EVP_MD, AlgorithmFree> algorithm(EVP_MD_fetch(nullptr, "SHA256", nullptr));
+    Sha256Hasher hasher(EVP_MD_CTX_new());
+    if (algorithm == nullptr || hasher.context_ == nullptr
+        || EVP_DigestInit_ex2(hasher.context_.get(), algorithm.get(), nullptr) != 1)
+        return hash_failure();
+    return hasher;
+}
+
+sys::Result<void> Sha256Hasher::update(std::span<const std::byte> bytes) {
+    if (EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1) return hash_failure();
+    return {};
+}
+
+sys::Result<core::Sha256> Sha256Hasher::finish() {
+    core::Sha256 hash{};
+    unsigned int length = 0;
+    if (EVP_DigestFinal_ex(context_.get(), hash.data(), &length) != 1 || length != hash.size())
+        return hash_failure();
+    return hash;
+}
+
+sys::Result<core::Sha256> sha256(std::span<const std::byte> bytes) {
+    auto hasher = Sha256Hasher::begin();
+    if (!hasher) return std::unexpected(std::move(hasher.error()));
+    if (auto done = hasher->update(bytes); !done) return std::unexpected(std::move(done.error()));
+    return hasher->finish();
+}
+
+} // namespace kmodguard::modules

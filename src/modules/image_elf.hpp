@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The part of ELF that says which module an image is: the sections .gnu.linkonce.this_module and .modinfo,
+// and the name in the first. Nothing else of the file is looked at.
+#pragma once
+
+#include "modules/image_source.hpp"
+#include "sys/result.hpp"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kmodguard::modules {
+
+/// How an image is to be read: by what kernel it was built for.
+struct ElfFormat {
+    bool is_64_bit = false;
+    std::endian order = std::endian::little;
+    std::uint16_t machine = 0; ///< e_machine, for example EM_X86_64
+
+    bool operator==(const ElfFormat&) const = default;
+};
+
+/// A section header, in this machine's byte order and widened to 64 bits.
+struct ElfSection {
+    std::uint32_t name = 0; ///< offset in the section name table
+    std::uint32_t type = 0;
+    std::uint64_t flags = 0;
+    std::uint64_t address = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t size = 0;
+    std::uint32_t info = 0;
+};
+
+struct ElfModule {
+    ElfFormat format;
+    std::vector<ElfSection> sections;   ///< by index, section 0 included
+    std::size_t this_module = 0;        ///< index of .gnu.linkonce.this_module
+    std::optional<std::size_t> modinfo; ///< index of .modinfo, if there is one
+};
+
+/// Finds the two sections as the kernel finds them, and refuses every image of which two kernels, or this
+/// function and a kernel, could read different names (see the .cpp file). Fails with `invalid` and what is
+/// wrong with the image, or with the source's error. Reads at most some 12 MiB, however large the image.
+/// Source: elf_validity_check, setup_load_info and find_sec of kernel/module/main.c, Linux 6.1 to 6.18.
+[[nodiscard]] sys::Result<ElfModule> read_elf_module(ByteSource& source);
+
+/// The `name` of the struct module in .gnu.linkonce.this_module: what the kernel registers. Fails with
+/// `invalid` unless it is a NUL-terminated module name, zero to the end of its array, that no relocation
+/// rewrites. `name_offset` is where the member lies; by default where it does in every kernel whose structure
+/// layout is not randomised (CONFIG_RANDSTRUCT): after the state and the list head, at 24 or 12 bytes.
+/// Source: include/linux/module.h.
+[[nodiscard]] sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfModule& module,
+                                                               std::optional<std::uint32_t> name_offset);
+
+} // namespace kmodguard::modules

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The modules of one kernel as modprobe sees them, because the same library answers: libkmod reads depmod's
+// index and modprobe.d. Nothing is read before it is asked for, and what was once asked stays in memory; an
+// attacker can make it grow to the number of modules that exist, no further.
+#pragma once
+
+#include "core/module_index.hpp"
+#include "sys/file.hpp"
+#include "sys/paths.hpp"
+#include "sys/result.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct kmod_ctx;
+struct kmod_list;
+struct kmod_module;
+
+namespace kmodguard::modules {
+
+/// Not thread-safe. Questions fill caches, so even they need the index for themselves.
+class KmodIndex final : public core::ModuleIndex {
+  public:
+    /// The index of kernel `release` below `paths`. Fails if depmod never made one there.
+    [[nodiscard]] static sys::Result<std::unique_ptr<KmodIndex>> open(const sys::Paths& paths,
+                                                                      const std::string& release);
+    ~KmodIndex() override;
+    KmodIndex(const KmodIndex&) = delete;
+    KmodIndex& operator=(const KmodIndex&) = delete;
+
+    [[nodiscard]] std::vector<std::string> resolve(std::string_view token) override;
+    [[nodiscard]] const core::ModuleRecord* find(std::string_view name) override;
+    [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
+    [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
+
+    /// The state in which image() last read the image of `module`; nothing if it could not be read.
+    [[nodiscard]] std::optional<sys::FileIdentity> checked_file(std::string_view module) const;
+
+    /// Whether depmod ran, or modprobe.d changed, since open(): then open a new one.
+    [[nodiscard]] bool outdated() const;
+
+  private:
+    struct CheckedImage {
+        sys::FileIdentity file;
+        bool hashed = false;
+        core::ImageFacts facts;
+    };
+    template <typename T>
+    using ByName = std::map<std::string, T, std::less<>>;
+
+    explicit KmodIndex(kmod_ctx* context);
+    void read_blacklist();
+    core::ModuleRecord record_of(const std::string& name, kmod_module* module) const;
+
+    std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)> context_;
+    std::set<std::string, std::less<>> blacklist_;
+    ByName<core::ModuleRecord> records_;
+    ByName<std::vector<std::string>> aliases_;
+    ByName<CheckedImage> images_;
+};
+
+} // namespace kmodguard::modules
