@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "events/event_json.hpp"
+
+#include <fmt/chrono.h>
+
+namespace kmodguard::events {
+namespace {
+
+Json strings(const std::vector<std::string>& texts) {
+    return Json::List(texts.begin(), texts.end());
+}
+
+Json json_of(const core::ModuleDecision& module, bool loads) {
+    Json::Object object{{"module", module.module},
+                        {"verdict", to_string(module.verdict())},
+                        {"reason", to_string(module.reason)},
+                        {"loads", loads}};
+    if (module.rule) object.emplace_back("rule", events::json_of(*module.rule));
+    if (!module.because_of.empty()) object.emplace_back("because_of", module.because_of);
+    if (!module.detail.empty()) object.emplace_back("detail", module.detail);
+    Json::List chain;
+    for (const core::Step& step : module.chain)
+        chain.emplace_back(Json::Object{{"module", step.module}, {"required", step.required}});
+    object.emplace_back("chain", std::move(chain));
+    if (!module.omitted.empty()) object.emplace_back("omitted", strings(module.omitted));
+    return object;
+}
+
+} // namespace
+
+Json json_of(const core::Rule& rule) {
+    Json::Object object{{"list", to_string(rule.kind)}, {"text", rule.text}};
+    if (rule.line != 0) {
+        object.emplace_back("file", rule.file);
+        object.emplace_back("line", rule.line);
+    }
+    return object;
+}
+
+Json::Object json_of(const core::Decision& decision) {
+    Json::Object object{{"token", decision.token},
+                        {"verdict", to_string(decision.effective())},
+                        {"judged", to_string(decision.judged)},
+                        {"mode", to_string(decision.mode)},
+                        {"reason", to_string(decision.reason)}};
+    if (decision.rule) object.emplace_back("rule", json_of(*decision.rule));
+    Json::List modules;
+    for (const core::ModuleDecision& module : decision.modules)
+        modules.push_back(json_of(module, decision.loads(module)));
+    object.emplace_back("modules", std::move(modules));
+    object.emplace_back("explanation", explain(decision));
+    return object;
+}
+
+Json::Object json_of(const Event& event) {
+    Json::Object object{
+        {"time", timestamp(event.time)}, {"point", to_string(event.point)}, {"generation", event.generation}};
+    for (auto& member : json_of(event.decision))
+        object.push_back(std::move(member));
+    if (const auto& by = event.requester) {
+        object.emplace_back("requester", Json::Object{{"pid", std::int64_t{by->pid}},
+                                                      {"uid", std::int64_t{by->uid}},
+                                                      {"comm", by->command},
+                                                      {"exe", by->executable},
+                                                      {"cgroup", by->cgroup},
+                                                      {"container", by->container}});
+    }
+    return object;
+}
+
+std::string timestamp(std::chrono::system_clock::time_point time) {
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+    const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time - seconds);
+    return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z",
+                       fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)), micros.count());
+}
+
+} // namespace kmodguard::events

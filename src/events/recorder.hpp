@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Between those who decide and those who log: a bounded queue and a thread of its own. A decision never waits
+// for a log; a log that cannot keep up loses events, and the loss is counted and itself logged.
+#pragma once
+
+#include "events/event.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace kmodguard::events {
+
+/// Somewhere events go. Called from the recorder's thread only; may block.
+class Sink {
+  public:
+    virtual ~Sink() = default;
+    virtual void write(const Event& event) = 0;
+    /// `count` events were lost since the last call.
+    virtual void write_loss(std::size_t count) = 0;
+};
+
+class Recorder {
+  public:
+    static constexpr std::size_t default_capacity = 1024;
+
+    explicit Recorder(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity = default_capacity);
+    Recorder(const Recorder&) = delete;
+    Recorder& operator=(const Recorder&) = delete;
+    /// Writes what is queued, then returns.
+    ~Recorder();
+
+    /// Queues `event`, or counts it as lost if the queue is full. Never waits for a sink.
+    void record(Event event);
+
+    /// Events lost since the start.
+    [[nodiscard]] std::size_t lost() const { return lost_.load(std::memory_order_relaxed); }
+
+  private:
+    void run();
+
+    std::vector<std::unique_ptr<Sink>> sinks_;
+    std::size_t capacity_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<Event> queue_;
+    bool stopping_ = false;
+    std::atomic<std::size_t> lost_ = 0;
+    std::thread thread_;
+};
+
+} // namespace kmodguard::events

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "protocol/client.hpp"
+
+#include "sys/unix_socket.hpp"
+
+#include <sys/socket.h>
+
+#include <array>
+
+namespace kmodguard::protocol {
+namespace {
+
+sys::Result<std::string> receive(const sys::UniqueFd& socket) {
+    std::string text;
+    std::array<char, 16384> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): recv() fills it
+    while (!is_complete(text)) {
+        const ssize_t count = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN)
+            return sys::failure(sys::ErrorKind::unreachable, "the daemon does not answer in time",
+                                "see whether it runs: kmodctl status");
+        if (count < 0) return sys::system_failure("cannot receive from", "the daemon");
+        if (count == 0) return sys::failure(sys::ErrorKind::unreachable, "the daemon closed the connection");
+        text.append(buffer.data(), static_cast<std::size_t>(count));
+        if (text.size() > max_list)
+            return sys::failure(sys::ErrorKind::invalid, "the daemon's answer is too long");
+    }
+    return text;
+}
+
+} // namespace
+
+sys::Result<Answer> ask(const std::filesystem::path& socket, const Request& request,
+                        std::chrono::milliseconds timeout) {
+    const auto connection = sys::connect_unix(socket, timeout);
+    if (!connection) {
+        sys::Error error = connection.error();
+        if (error.kind == sys::ErrorKind::unreachable) error.hint = "start it with kmodctl start";
+        return std::unexpected(std::move(error));
+    }
+    if (auto sent = sys::send_all(*connection, encode(request)); !sent) return std::unexpected(sent.error());
+    const auto text = receive(*connection);
+    if (!text) return std::unexpected(text.error());
+    auto answer = parse_answer(*text);
+    if (answer && answer->outcome == Outcome::error) return std::unexpected(error_of(*answer));
+    return answer;
+}
+
+} // namespace kmodguard::protocol

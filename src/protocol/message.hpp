@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The control socket's messages: lines of UTF-8 text, every length bounded (docs/PROTOCOL.md). A request is
+// one line, "VERB argument". An answer is any number of "key value" lines, ended by one line that begins OK,
+// DENY or ERR.
+#pragma once
+
+#include "sys/result.hpp"
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::protocol {
+
+inline constexpr std::size_t max_request = 4096;            ///< bytes of a request line, without its newline
+inline constexpr std::size_t max_answer = 256 * 1024UL;     ///< bytes of a whole answer
+inline constexpr std::size_t max_list = 16 * 1024 * 1024UL; ///< the same for a LIST, which may be long
+
+struct Request {
+    std::string verb; ///< upper case letters
+    std::string argument;
+};
+
+/// Splits a request line (without newline) at its first blank. Refuses what is over-long, empty, no UTF-8, or
+/// carries control characters.
+[[nodiscard]] sys::Result<Request> parse_request(std::string_view line);
+[[nodiscard]] std::string encode(const Request& request);
+
+struct Field {
+    std::string key;
+    std::string value;
+    bool operator==(const Field&) const = default;
+};
+
+enum class Outcome { ok, deny, error };
+
+struct Answer {
+    std::vector<Field> fields;
+    Outcome outcome = Outcome::ok;
+    std::string text; ///< after OK, DENY or ERR; may be empty
+
+    /// The first value of `key`, or "".
+    [[nodiscard]] std::string value(std::string_view key) const;
+    bool operator==(const Answer&) const = default;
+};
+
+/// Control characters in values are shown as \xNN, so that no value can end its line.
+[[nodiscard]] std::string encode(const Answer& answer);
+
+/// Whether `text` ends with an answer's last line.
+[[nodiscard]] bool is_complete(std::string_view text);
+[[nodiscard]] sys::Result<Answer> parse_answer(std::string_view text);
+
+/// An ERR answer's text names the kind of the error first, so that the client's exit code can tell:
+/// "not-found: ...".
+[[nodiscard]] Answer error_answer(const sys::Error& error);
+[[nodiscard]] sys::Error error_of(const Answer& answer);
+
+} // namespace kmodguard::protocol
