@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/autoload/handler.hpp"
+
+#include "installation.hpp"
+#include "sys/file.hpp"
+#include "sys/kernel.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+
+namespace kmodguard::autoload {
+namespace {
+
+/// Where modprobe lives, in the kernel's own order of preference (CONFIG_MODPROBE_PATH) first.
+constexpr std::array<const char*, 4> usual_handlers = {"/sbin/modprobe", "/usr/sbin/modprobe",
+                                                       "/usr/bin/modprobe", "/bin/modprobe"};
+
+std::string without_newline(std::string text) {
+    if (text.ends_with('\n')) text.pop_back();
+    return text;
+}
+
+sys::Result<std::optional<std::string>> read_if_there(const std::filesystem::path& path) {
+    auto text = sys::read_pseudo_file(path);
+    if (text) return without_newline(std::move(*text));
+    if (text.error().kind == sys::ErrorKind::not_found) return std::nullopt;
+    return std::unexpected(text.error());
+}
+
+sys::Result<std::string> usual_handler(const sys::Paths& paths) {
+    for (const char* handler : usual_handlers)
+        if (::access((paths.root() / (handler + 1)).c_str(), X_OK) == 0) return handler;
+    return sys::failure(sys::ErrorKind::not_found, "no modprobe is installed", "install kmod");
+}
+
+bool has_static_helper(const sys::Paths& paths) {
+    const auto config =
+        sys::read_file(paths.root() / ("boot/config-" + sys::kernel_release()), std::size_t{4} << 20U);
+    return config && config->find("\nCONFIG_STATIC_USERMODEHELPER=y") != std::string::npos;
+}
+
+sys::Result<void> save_original(const sys::Paths& paths, const std::string& handler) {
+    constexpr mode_t directory_mode = 0755;
+    constexpr mode_t file_mode = 0600;
+    if (auto made = sys::make_directory(paths.runtime_directory(), directory_mode); !made) return made;
+    return sys::write_file_atomically(paths.original_handler(), handler + "\n", file_mode);
+}
+
+sys::Result<void> forget_original(const sys::Paths& paths) {
+    if (::unlink(paths.original_handler().c_str()) != 0 && errno != ENOENT)
+        return sys::system_failure("cannot remove", paths.original_handler().native());
+    return {};
+}
+
+sys::Result<void> set_handler(const sys::Paths& paths, const std::string& handler) {
+    return sys::write_setting(paths.handler_setting(), handler + "\n");
+}
+
+/// What to save as the original before arming; "" if the saved one is to be kept.
+sys::Result<std::string> original_to_save(const sys::Paths& paths, const HandlerStatus& status,
+                                          std::string& warning) {
+    if (status.original) {
+        if (status.taken_away()) warning = fmt::format("the handler had been changed to {}", *status.current);
+        return "";
+    }
+    if (!status.armed) return *status.current;
+    auto usual = usual_handler(paths);
+    if (usual) warning = fmt::format("the saved original handler was lost; {} takes its place", *usual);
+    return usual;
+}
+
+} // namespace
+
+sys::Result<HandlerStatus> handler_status(const sys::Paths& paths) {
+    HandlerStatus status;
+    auto current = read_if_there(paths.handler_setting());
+    if (!current) return std::unexpected(current.error());
+    auto original = read_if_there(paths.original_handler());
+    if (!original) return std::unexpected(original.error());
+    status.current = std::move(*current);
+    status.original = std::move(*original);
+    status.armed = status.current == installation::hook;
+    status.static_helper = has_static_helper(paths);
+    return status;
+}
+
+std::string describe(const HandlerStatus& status) {
+    if (!status.current) return "this kernel has no module loading";
+    if (status.static_helper)
+        return "this kernel ignores the setting (CONFIG_STATIC_USERMODEHELPER): not guarded";
+    if (status.disabled()) return "autoloading is switched off (kernel.modprobe is empty): nothing is loaded";
+    if (status.armed && !status.original)
+        return "armed, but the original handler is lost: kmodctl arm finds one";
+    if (status.armed) return fmt::format("armed, instead of {}", *status.original);
+    if (status.taken_away())
+        return fmt::format("NOT armed: somebody has set the handler to {}: kmodctl arm takes it back",
+                           *status.current);
+    return fmt::format("not armed: the kernel runs {}", *status.current);
+}
+
+sys::Result<ArmResult> arm(const sys::Paths& paths) {
+    const auto status = handler_status(paths);
+    if (!status) return std::unexpected(status.error());
+    if (!status->current)
+        return sys::failure(sys::ErrorKind::not_found,
+                            "this kernel has no module loading: there is nothing to arm");
+    ArmResult result;
+    if (status->disabled()) {
+        result.warning = "autoloading is switched off (kernel.modprobe is empty), and stays so";
+        return result;
+    }
+    auto original = original_to_save(paths, *status, result.warning);
+    if (!original) return std::unexpected(original.error());
+    if (!original->empty())
+        if (auto saved = save_original(paths, *original); !saved) return std::unexpected(saved.error());
+    result.original = original->empty() ? *status->original : *original;
+    if (status->static_helper)
+        result.warning = "this kernel ignores the setting (CONFIG_STATIC_USERMODEHELPER)";
+    if (status->armed) return result;
+    if (auto set = set_handler(paths, installation::hook); !set) return std::unexpected(set.error());
+    result.changed = true;
+    return result;
+}
+
+sys::Result<DisarmResult> disarm(const sys::Paths& paths, bool force) {
+    const auto status = handler_status(paths);
+    if (!status) return std::unexpected(status.error());
+    DisarmResult result;
+    result.handler = status->current.value_or("");
+    const bool foreign = !status->armed && !force;
+    if (foreign || !status->current) {
+        if (status->taken_away())
+            result.warning =
+                fmt::format("the handler is {}, set by somebody else: left as it is", result.handler);
+        if (auto forgotten = forget_original(paths); !forgotten) return std::unexpected(forgotten.error());
+        return result;
+    }
+    if (!status->original && !force)
+        return sys::failure(
+            sys::ErrorKind::not_found,
+            fmt::format("the original handler is not known: {} is gone", paths.original_handler().native()),
+            "kmodctl disarm --force sets a modprobe that exists");
+    auto handler = status->original ? sys::Result<std::string>(*status->original) : usual_handler(paths);
+    if (!handler) return std::unexpected(handler.error());
+    if (auto set = set_handler(paths, *handler); !set) return std::unexpected(set.error());
+    if (auto forgotten = forget_original(paths); !forgotten) return std::unexpected(forgotten.error());
+    result.changed = result.handler != *handler;
+    result.handler = *handler;
+    return result;
+}
+
+} // namespace kmodguard::autoload

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/autoload/hook/hook.hpp"
+
+#include "enforce/autoload/hook/message_log.hpp"
+#include "enforce/autoload/hook/plan_runner.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <string_view>
+
+namespace kmodguard::autoload {
+namespace {
+
+constexpr std::size_t max_token = 2048; ///< core/names.hpp
+constexpr std::string_view verb = "AUTOLOAD ";
+
+/// The one argument that is no option. Empty if there is none, or more than one.
+std::string_view token_of(std::span<char* const> arguments) {
+    std::string_view token;
+    bool options = true;
+    for (const std::string_view argument : arguments) {
+        if (options && argument == "--")
+            options = false;
+        else if (options && argument == "-q")
+            continue;
+        else if (!token.empty())
+            return {};
+        else
+            token = argument;
+    }
+    return token;
+}
+
+/// Whether the daemon could be asked about it at all; it judges the rest, an encoding for example.
+bool fits_a_line(std::string_view token) {
+    return token.size() <= max_token
+           && std::ranges::none_of(token, [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+}
+
+/// The time left of the seconds the daemon may take.
+class Deadline {
+  public:
+    explicit Deadline(int seconds) : end_(now() + seconds * std::int64_t{1'000'000}) {}
+    [[nodiscard]] timeval left() const {
+        const std::int64_t micros = std::max<std::int64_t>(end_ - now(), 1);
+        return {.tv_sec = micros / 1'000'000, .tv_usec = micros % 1'000'000};
+    }
+    [[nodiscard]] bool passed() const { return now() >= end_; }
+
+  private:
+    static std::int64_t now() {
+        timespec time{};
+        ::clock_gettime(CLOCK_MONOTONIC, &time);
+        return time.tv_sec * std::int64_t{1'000'000} + time.tv_nsec / 1000;
+    }
+    std::int64_t end_;
+};
+
+sys::UniqueFd connect_to_daemon(const HookPaths& paths, const Deadline& deadline) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, paths.socket, sizeof address.sun_path - 1);
+    sys::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const timeval left = deadline.left();
+    const auto* generic =
+        reinterpret_cast<const sockaddr*>(&address); // NOLINT(*-reinterpret-cast): socket API
+    if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left) != 0
+        || ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left) != 0
+        || ::connect(socket.get(), generic, sizeof address) != 0)
+        return {};
+    return socket;
+}
+
+bool send_request(const sys::UniqueFd& socket, std::string_view token) {
+    std::array<char, verb.size() + max_token + 1>
+        line; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+    auto end = std::ranges::copy(verb, line.begin()).out;
+    end = std::ranges::copy(token, end).out;
+    *end++ = '\n';
+    const auto length = static_cast<std::size_t>(end - line.begin());
+    return ::send(socket.get(), line.data(), length, MSG_NOSIGNAL) == static_cast<ssize_t>(length);
+}
+
+enum class Outcome { none, ok, deny, error };
+
+Outcome outcome_of(std::string_view line) {
+    if (line == "OK" || line.starts_with("OK ")) return Outcome::ok;
+    if (line == "DENY" || line.starts_with("DENY ")) return Outcome::deny;
+    if (line == "ERR" || line.starts_with("ERR ")) return Outcome::error;
+    return Outcome::none;
+}
+
+/// The daemon's whole answer. Static, for a stack of this size would have to be probed and the pages are only
+/// touched as far as the answer goes.
+struct Answer {
+    std::array<char, 65536> text{};
+    std::size_t length = 0;
+
+    [[nodiscard]] std::string_view last_line() const {
+        if (length == 0 || text[length - 1] != '\n') return {};
+        const std::string_view all(text.data(), length - 1);
+        const std::size_t newline = all.rfind('\n');
+        return newline == std::string_view::npos ? all : all.substr(newline + 1);
+    }
+    [[nodiscard]] Outcome outcome() const { return outcome_of(last_line()); }
+};
+
+/// Receives until the answer is whole. False if that does not happen in time, or it does not fit.
+bool receive(const sys::UniqueFd& socket, const Deadline& deadline, Answer& answer) {
+    while (answer.length < answer.text.size()) {
+        const ssize_t count =
+            ::recv(socket.get(), answer.text.data() + answer.length, answer.text.size() - answer.length, 0);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return false;
+        answer.length += static_cast<std::size_t>(count);
+        if (answer.outcome() != Outcome::none) return true;
+        if (deadline.passed()) return false;
+        const timeval left = deadline.left();
+        ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left);
+    }
+    return false;
+}
+
+/// Whether the administrator's break-glass on the kernel's command line (kmodguard.mode=audit or off; the
+/// last one counts) lets requests pass that nobody can judge.
+bool break_glass(const HookPaths& paths) {
+    constexpr std::string_view key = "kmodguard.mode=";
+    std::array<char, 4096> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
+    const sys::UniqueFd file(::open(paths.kernel_command_line, O_RDONLY | O_CLOEXEC));
+    const ssize_t count = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
+    std::string_view line(buffer.data(), count > 0 ? static_cast<std::size_t>(count) : 0);
+    std::string_view mode;
+    while (!line.empty()) {
+        const std::size_t end = std::min(line.find_first_of(" \n"), line.size());
+        if (line.starts_with(key)) mode = line.substr(key.size(), end - key.size());
+        line.remove_prefix(std::min(end + 1, line.size()));
+    }
+    return mode == "audit" || mode == "off";
+}
+
+int without_daemon(std::span<char* const> arguments, std::string_view token, const HookPaths& paths) {
+    if (break_glass(paths)) {
+        log_message(paths, {"passed ", token,
+                            " to the original handler: no daemon, and kmodguard.mode on the command line"});
+        exec_original(paths, arguments);
+    }
+    log_message(paths, {"refused ", token, ": the daemon does not answer"});
+    return hook_unreachable;
+}
+
+} // namespace
+
+int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
+    static Answer answer;
+    answer.length = 0;
+    const std::string_view token = token_of(arguments);
+    if (token.empty()) {
+        log_message(paths, {"refused a request without exactly one name"});
+        return hook_usage;
+    }
+    if (!fits_a_line(token)) {
+        log_message(paths, {"refused ", token.substr(0, 64), "...: not a possible module name or alias"});
+        return hook_refused;
+    }
+    const Deadline deadline(paths.answer_seconds);
+    const sys::UniqueFd socket = connect_to_daemon(paths, deadline);
+    if (!socket || !send_request(socket, token) || !receive(socket, deadline, answer))
+        return without_daemon(arguments, token, paths);
+    switch (answer.outcome()) {
+    case Outcome::ok: return run_plan({answer.text.data(), answer.length}, token, paths);
+    case Outcome::deny: return hook_refused;
+    default: log_message(paths, {"refused ", token, ": ", answer.last_line()}); return hook_failed;
+    }
+}
+
+} // namespace kmodguard::autoload

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The hook's log, for what the daemon cannot log because it was not there: syslog's authpriv, or the kernel's
+// own log where nobody listens on syslog yet. Never waits.
+#pragma once
+
+#include "enforce/autoload/hook/hook.hpp"
+
+#include <initializer_list>
+#include <string_view>
+
+namespace kmodguard::autoload {
+
+/// Logs the concatenation of `parts`, cut at about 1 KiB; control characters become '?'.
+void log_message(const HookPaths& paths, std::initializer_list<std::string_view> parts);
+
+/// The symbolic name of an errno value.
+std::string_view error_name(int code);
+
+} // namespace kmodguard::autoload

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/autoload/hook/plan_runner.hpp"
+
+#include "enforce/autoload/hook/message_log.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+namespace kmodguard::autoload {
+namespace {
+
+constexpr unsigned init_compressed_file = 4; ///< MODULE_INIT_COMPRESSED_FILE, linux/module.h
+constexpr std::size_t path_length = 4096;
+
+/// A NUL-terminated path made of parts, in a buffer of its own.
+class PathBuffer {
+  public:
+    PathBuffer(std::initializer_list<std::string_view> parts) {
+        for (const std::string_view part : parts) {
+            const std::size_t count = std::min(part.size(), text_.size() - 1 - length_);
+            std::memcpy(text_.data() + length_, part.data(), count);
+            length_ += count;
+        }
+        text_[length_] = '\0';
+    }
+    [[nodiscard]] const char* c_str() const { return text_.data(); }
+
+  private:
+    std::array<char, path_length>
+        text_; // NOLINT(cppcoreguidelines-pro-type-member-init): filled up to the NUL
+    std::size_t length_ = 0;
+};
+
+/// Cuts the first word, up to a blank, off `text`.
+std::string_view take_word(std::string_view& text) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return word;
+}
+
+/// The file that the daemon judged, as it was then.
+struct JudgedFile {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint64_t size = 0;
+    std::int64_t changed_ns = 0;
+};
+
+std::optional<JudgedFile> parse_judged_file(std::string_view text) {
+    JudgedFile file;
+    const auto read = [&text](auto& number) {
+        const std::string_view word = take_word(text);
+        return std::from_chars(word.data(), word.data() + word.size(), number).ptr
+               == word.data() + word.size();
+    };
+    if (!read(file.device) || !read(file.inode) || !read(file.size) || !read(file.changed_ns))
+        return std::nullopt;
+    return file;
+}
+
+bool is_same(const JudgedFile& judged, const struct stat& now) {
+    return judged.device == now.st_dev && judged.inode == now.st_ino
+           && judged.size == static_cast<std::uint64_t>(now.st_size)
+           && judged.changed_ns == now.st_ctim.tv_sec * 1'000'000'000 + now.st_ctim.tv_nsec;
+}
+
+/// A line "required|soft NAME PATH": what an insert or modprobe step is about.
+struct Step {
+    bool required = true;
+    std::string_view module;
+    const char* path = ""; ///< to the end of the line, and so NUL-terminated
+};
+
+class PlanRunner {
+  public:
+    PlanRunner(std::string_view token, const HookPaths& paths) : token_(token), paths_(paths) {}
+
+    void run_line(std::string_view line) {
+        const std::string_view key = take_word(line);
+        if (key == "group")
+            begin_group(line);
+        else if (key == "options")
+            options_ = line.data();
+        else if (key == "judged")
+            judged_ = parse_judged_file(line);
+        else if (key == "insert")
+            run_step(line, [this](const Step& step) { return insert(step, 0); });
+        else if (key == "insert-compressed")
+            run_step(line, [this](const Step& step) { return insert(step, init_compressed_file); });
+        else if (key == "modprobe")
+            run_step(line, [this](const Step& step) { return modprobe(step); });
+    }
+
+    [[nodiscard]] int result() const { return failed_ ? hook_failed : hook_done; }
+
+  private:
+    void begin_group(std::string_view module) {
+        group_ = module;
+        group_failed_ = false;
+    }
+
+    template <typename Run>
+    void run_step(std::string_view line, Run run) {
+        Step step;
+        step.required = take_word(line) == "required";
+        step.module = take_word(line);
+        step.path = line.data();
+        if (!group_failed_ && !is_loaded(step.module)) {
+            const int error = run(step);
+            if (error != 0 && error != EEXIST) report(step, error);
+        }
+        options_ = "";
+        judged_.reset();
+    }
+
+    void report(const Step& step, int error) {
+        log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ", error_name(error),
+                             error == ESTALE ? " (its file changed after it was judged)" : ""});
+        if (step.required) group_failed_ = failed_ = true;
+    }
+
+    /// Whether a dependency is there already. What the group is for is missing, or nobody would have asked.
+    bool is_loaded(std::string_view module) const {
+        if (module == group_) return false;
+        const PathBuffer path{paths_.loaded_modules, "/", module, "/initstate"};
+        const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        std::array<char, 4> state{};
+        return file && ::read(file.get(), state.data(), state.size()) == 4
+               && std::string_view(state.data(), state.size()) == "live";
+    }
+
+    /// Loads the image, if it still is the file that was judged. Returns 0 or an errno value.
+    int insert(const Step& step, unsigned flags) const {
+        const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+        if (!image) return errno;
+        struct stat now{};
+        if (judged_ && (::fstat(image.get(), &now) != 0 || !is_same(*judged_, now))) return ESTALE;
+        return ::syscall(SYS_finit_module, image.get(), options_, flags) == 0 ? 0 : errno;
+    }
+
+    /// Lets the original handler load one module: install commands, and whatever else the hook does not do.
+    int modprobe(const Step& step) const;
+
+    std::string_view token_;
+    const HookPaths& paths_;
+    std::string_view group_;
+    bool group_failed_ = false;
+    bool failed_ = false;
+    const char* options_ = "";
+    std::optional<JudgedFile> judged_;
+};
+
+/// The path saved when the hook was armed; nothing if it is lost, or is no absolute path.
+class OriginalHandler {
+  public:
+    explicit OriginalHandler(const HookPaths& paths) {
+        const sys::UniqueFd file(::open(paths.original_handler, O_RDONLY | O_CLOEXEC));
+        if (!file) return;
+        const ssize_t count = ::read(file.get(), path_.data(), path_.size() - 1);
+        if (count > 0) *std::find(path_.begin(), path_.begin() + count, '\n') = '\0';
+    }
+    [[nodiscard]] bool exists() const { return path_.front() == '/'; }
+    [[nodiscard]] char* path() { return path_.data(); }
+
+  private:
+    std::array<char, 512> path_{};
+};
+
+int PlanRunner::modprobe(const Step& step) const {
+    OriginalHandler original(paths_);
+    if (!original.exists()) {
+        log_message(paths_, {"the original handler is not known, so ", step.module,
+                             " cannot be loaded: kmodctl arm"});
+        return ENOENT;
+    }
+    PathBuffer module{step.module};
+    std::array<char, 3> quiet{"-q"};
+    std::array<char, 3> end{"--"};
+    std::array<char*, 5> arguments{original.path(), quiet.data(), end.data(),
+                                   const_cast<char*>(module.c_str()), nullptr};
+    pid_t child = 0;
+    if (const int error = ::posix_spawn(&child, original.path(), nullptr, nullptr, arguments.data(), environ);
+        error != 0)
+        return error;
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0)
+        if (errno != EINTR) return errno;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : ECHILD;
+}
+
+} // namespace
+
+int run_plan(std::span<char> lines, std::string_view token, const HookPaths& paths) {
+    PlanRunner runner(token, paths);
+    while (!lines.empty()) {
+        const auto newline = std::ranges::find(lines, '\n');
+        if (newline == lines.end()) break;
+        *newline = '\0';
+        const auto length = static_cast<std::size_t>(newline - lines.begin());
+        runner.run_line({lines.data(), length});
+        lines = lines.subspan(length + 1);
+    }
+    return runner.result();
+}
+
+void exec_original(const HookPaths& paths, std::span<char* const> arguments) {
+    OriginalHandler original(paths);
+    if (!original.exists()) return;
+    std::array<char*, 8> handed{original.path()};
+    if (arguments.size() > handed.size() - 2) return;
+    std::ranges::copy(arguments, handed.begin() + 1);
+    ::execve(original.path(), handed.data(), environ);
+}
+
+} // namespace kmodguard::autoload
