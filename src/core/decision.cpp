@@ -9,6 +9,24 @@
 namespace kmodguard::core {
 namespace {
 
+using Denial = std::pair<Reason, std::optional<Rule>>;
+
+/// The deny rule that matches `module` by its name or by one of its own aliases.
+std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index, const std::string& module) {
+    if (auto rule = policy.denies_module(module)) return Denial{Reason::denied_module, std::move(rule)};
+    if (!policy.has_deny_aliases()) return std::nullopt;
+    if (auto rule = policy.denies_aliases(index.aliases(module)))
+        return Denial{Reason::denied_alias, std::move(rule)};
+    return std::nullopt;
+}
+
+/// The first pin of `module`, as the rule that refused other content.
+std::optional<Rule> pin_rule(const Policy& policy, const std::string& module) {
+    const auto pins = policy.pins(module);
+    if (pins.empty()) return std::nullopt;
+    return policy.rule(RuleKind::pin, pins.front().module, pins.front().origin);
+}
+
 /// Judges one module at a time for one request.
 class Judge {
   public:
@@ -20,13 +38,26 @@ class Judge {
         ModuleDecision decision;
         decision.module = name;
         const ModuleRecord* record = index_.find(name);
+        const bool hidden = record != nullptr && record->blacklisted && token_ != name;
+        decision.loadable = record != nullptr && !record->built_in && !hidden;
+        decision = by_rules(std::move(decision), record);
+        // Audit mode leaves nothing out: it loads what would load without a guard.
+        if (policy_.mode() == Mode::audit && decision.loadable) decision.chain = load_order(index_, name);
+        return decision;
+    }
+
+    const std::optional<Rule>& token_denied() const { return token_denied_; }
+
+  private:
+    ModuleDecision by_rules(ModuleDecision decision, const ModuleRecord* record) {
+        const std::string& name = decision.module;
         if (record == nullptr) return refused(std::move(decision), Reason::no_such_module);
         if (auto denial = denial_of(name)) {
             decision.rule = std::move(denial->second);
             return refused(std::move(decision), denial->first);
         }
         if (record->built_in) return refused(std::move(decision), Reason::built_in);
-        if (record->blacklisted && token_ != name) return refused(std::move(decision), Reason::blacklisted);
+        if (!decision.loadable) return refused(std::move(decision), Reason::blacklisted);
         if (auto listed = policy_.allows_module(name)) {
             decision.reason = Reason::listed;
             decision.rule = std::move(listed);
@@ -39,27 +70,15 @@ class Judge {
         return with_dependencies(std::move(decision));
     }
 
-    const std::optional<Rule>& token_denied() const { return token_denied_; }
-
-  private:
-    using Denial = std::pair<Reason, std::optional<Rule>>;
-
-    /// Gives `reason`, and the chain that audit mode would load all the same.
-    ModuleDecision refused(ModuleDecision decision, Reason reason) {
+    static ModuleDecision refused(ModuleDecision decision, Reason reason) {
         decision.reason = reason;
-        if (policy_.mode() == Mode::audit && decision.chain.empty() && reason != Reason::built_in)
-            decision.chain = load_order(index_, decision.module);
         return decision;
     }
 
     /// The deny rule that matches the token or `module`.
     std::optional<Denial> denial_of(const std::string& module) {
         if (token_denied_) return Denial{Reason::denied_token, token_denied_};
-        if (auto rule = policy_.denies_module(module)) return Denial{Reason::denied_module, std::move(rule)};
-        if (!policy_.has_deny_aliases()) return std::nullopt;
-        if (auto rule = policy_.denies_aliases(index_.aliases(module)))
-            return Denial{Reason::denied_alias, std::move(rule)};
-        return std::nullopt;
+        return core::denial_of(policy_, index_, module);
     }
 
     /// Judges what an allowed module would bring along. Hard dependencies refuse it, soft ones are left out,
@@ -80,13 +99,17 @@ class Judge {
             if (offender.module.empty()) return decision;
             if (offender.required || keeps_soft_dependencies(decision.module))
                 return because_of(std::move(decision), reason, offender.module);
-            decision.detail.clear();
             omit(decision, offender.module);
+            // Only in an index whose lists are not closed, or give dependencies to built-in modules.
+            if (std::ranges::find(decision.chain, offender.module, &Step::module) != decision.chain.end())
+                return because_of(std::move(decision), reason, offender.module);
+            decision.detail.clear();
         }
     }
 
     ModuleDecision because_of(ModuleDecision decision, Reason reason, const std::string& module) {
         if (reason != Reason::denied_dependency) decision.rule.reset();
+        if (reason == Reason::pin_mismatch) decision.rule = pin_rule(policy_, module);
         if (module != decision.module) decision.because_of = module;
         return refused(std::move(decision), reason);
     }
@@ -168,8 +191,8 @@ bool is_admitted_dependency(const Policy& policy, ModuleIndex& index, const std:
     for (const auto& entry : policy.source().allow_modules) {
         const auto chain = load_order(index, entry.text);
         if (std::ranges::find(chain, module, &Step::module) == chain.end()) continue;
-        const auto denied = [&policy](const Step& step) {
-            return policy.denies_module(step.module).has_value();
+        const auto denied = [&policy, &index](const Step& step) {
+            return denial_of(policy, index, step.module).has_value();
         };
         if (std::ranges::any_of(chain, denied)) continue;
         because_of = entry.text;
@@ -182,6 +205,7 @@ ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const Imag
     ModuleDecision decision;
     decision.module = fold(facts.name);
     decision.reason = judge_facts(policy, {}, facts, decision.detail);
+    if (decision.reason == Reason::pin_mismatch) decision.rule = pin_rule(policy, decision.module);
     if (verdict_of(decision.reason) == Verdict::refuse) return decision;
     decision.chain = {{decision.module, true}};
 
@@ -243,13 +267,7 @@ Decision decide(const Policy& policy, ModuleIndex& index, const Request& request
 }
 
 bool Decision::loads(const ModuleDecision& module) const {
-    switch (module.reason) {
-    case Reason::built_in:
-    case Reason::blacklisted:
-    case Reason::no_such_module:
-    case Reason::not_a_name: return false;
-    default: return mode == Mode::audit || module.verdict() == Verdict::allow;
-    }
+    return module.loadable && (mode == Mode::audit || module.verdict() == Verdict::allow);
 }
 
 Verdict Decision::effective() const {

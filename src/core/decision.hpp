@@ -68,8 +68,9 @@ struct ModuleDecision {
     std::optional<Rule> rule;         ///< the rule that decided, if one did
     std::string because_of;           ///< the dependency that decided; empty: the module itself
     std::vector<Step> chain;          ///< what loading it takes, in order, the module itself included
-    std::vector<std::string> omitted; ///< soft dependencies left out, being not allowed or not loadable
+    std::vector<std::string> omitted; ///< soft dependencies left out (audit mode: only recorded as such)
     std::string detail;               ///< more about an image that was refused
+    bool loadable = true;             ///< without a guard: it exists, is not built in, not blacklisted
 
     [[nodiscard]] Verdict verdict() const { return verdict_of(reason); }
     bool operator==(const ModuleDecision&) const = default;

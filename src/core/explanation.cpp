@@ -41,6 +41,10 @@ const ReasonText& text_of(Reason reason) {
     return reason_texts.at(static_cast<std::size_t>(reason));
 }
 
+std::string subject(std::string_view name) {
+    return name.empty() ? "(no name)" : printable(name);
+}
+
 } // namespace
 
 std::string_view to_string(Verdict verdict) {
@@ -70,14 +74,14 @@ std::string describe(const Rule& rule) {
     std::string text(to_string(rule.kind));
     text += " \"" + printable(rule.text) + "\"";
     if (rule.line == 0) return text + " (given at run time, not saved)";
-    return text + " (" + rule.file + ":" + std::to_string(rule.line) + ")";
+    return text + " (" + printable(rule.file, 4096) + ":" + std::to_string(rule.line) + ")";
 }
 
 std::string explain(const ModuleDecision& decision) {
-    std::string sentence = printable(decision.module) + " " + std::string(text_of(decision.reason).sentence);
+    std::string sentence = subject(decision.module) + " " + std::string(text_of(decision.reason).sentence);
     if (!decision.because_of.empty())
         sentence += (decision.reason == Reason::dependency ? ", " : ": ") + printable(decision.because_of);
-    if (!decision.detail.empty()) sentence += " (" + decision.detail + ")";
+    if (!decision.detail.empty()) sentence += " (" + printable(decision.detail) + ")";
     if (decision.rule) sentence += ", by " + describe(*decision.rule);
     return sentence;
 }
@@ -88,7 +92,7 @@ std::string explain(const Decision& decision) {
                                                                     : "refused";
     if (decision.modules.empty()) {
         std::string sentence =
-            verdict + ": " + printable(decision.token) + " " + std::string(text_of(decision.reason).sentence);
+            verdict + ": " + subject(decision.token) + " " + std::string(text_of(decision.reason).sentence);
         return decision.rule ? sentence + ", by " + describe(*decision.rule) : sentence;
     }
     std::string sentence = verdict + ": ";

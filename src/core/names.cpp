@@ -36,8 +36,12 @@ std::size_t utf8_sequence(std::string_view text) {
     return 0;
 }
 
-bool is_control(char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+/// Whether `text` begins with a control character: C0, DEL, or C1 (U+0080 to U+009F), of which some terminals
+/// take U+009B for ESC [.
+bool begins_with_control(std::string_view text) {
+    const auto first = static_cast<unsigned char>(text.front());
+    return first < 0x20 || first == 0x7F
+           || (first == 0xC2 && text.size() > 1 && static_cast<unsigned char>(text[1]) < 0xA0);
 }
 
 } // namespace
@@ -85,7 +89,7 @@ bool is_token(std::string_view token) {
     if (token.empty() || token.size() > max_token || token.front() == '-') return false;
     while (!token.empty()) {
         const std::size_t length = utf8_sequence(token);
-        if (length == 0 || is_control(token.front())) return false;
+        if (length == 0 || begins_with_control(token)) return false;
         token.remove_prefix(length);
     }
     return true;
@@ -96,7 +100,7 @@ std::string printable(std::string_view text, std::size_t limit) {
     std::string shown;
     while (!text.empty()) {
         if (shown.size() >= limit) return shown + "...";
-        const std::size_t length = is_control(text.front()) ? 0 : utf8_sequence(text);
+        const std::size_t length = begins_with_control(text) ? 0 : utf8_sequence(text);
         if (length > 0) {
             shown += text.substr(0, length);
             text.remove_prefix(length);

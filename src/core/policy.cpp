@@ -3,6 +3,7 @@
 
 #include "core/names.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace kmodguard::core {
@@ -157,10 +158,14 @@ std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& alias
 }
 
 std::vector<PolicySource::PinEntry> Policy::pins(std::string_view module) const {
-    std::vector<PolicySource::PinEntry> found;
+    std::vector<std::uint32_t> numbers;
     const auto [first, last] = pins_.equal_range(module);
     for (auto it = first; it != last; ++it)
-        found.push_back(source_->pins[it->second]);
+        numbers.push_back(it->second);
+    std::ranges::sort(numbers);
+    std::vector<PolicySource::PinEntry> found;
+    for (const std::uint32_t number : numbers)
+        found.push_back(source_->pins[number]);
     return found;
 }
 

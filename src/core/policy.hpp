@@ -102,7 +102,7 @@ class Policy {
     [[nodiscard]] bool has_deny_aliases() const { return !deny_patterns_.empty(); }
     [[nodiscard]] bool has_allow_aliases() const { return !allow_patterns_.empty(); }
 
-    /// The pins of `module`; empty when any content will do.
+    /// The pins of `module`, in the order written; empty when any content will do.
     [[nodiscard]] std::vector<PolicySource::PinEntry> pins(std::string_view module) const;
     [[nodiscard]] Rule rule(RuleKind kind, std::string_view text, Origin origin) const;
 

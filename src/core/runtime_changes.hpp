@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What `kmodctl allow`, `deny`, `remove` and `mode` change at run time: kept apart from the policy as
+// written, so that it can be dropped, shown as unsaved, or saved.
+#pragma once
+
+#include "core/policy.hpp"
+
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace kmodguard::core {
+
+struct RuntimeChanges {
+    std::set<std::string, std::less<>> allowed; ///< canonical names, not in the written allow.modules
+    std::set<std::string, std::less<>> denied;  ///< canonical names, not in the written deny.modules
+    std::set<std::string, std::less<>> removed; ///< masks them in the written lists
+    std::optional<Mode> mode;
+
+    [[nodiscard]] bool empty() const { return count() == 0; }
+    [[nodiscard]] std::size_t count() const {
+        return allowed.size() + denied.size() + removed.size() + (mode ? 1 : 0);
+    }
+
+    void allow(const PolicySource& written, std::string_view module);
+    void deny(const PolicySource& written, std::string_view module);
+    /// Takes `module` off whichever list it is on. False if it is on none.
+    [[nodiscard]] bool remove(const PolicySource& written, std::string_view module);
+};
+
+/// `written` as `changes` alter it.
+[[nodiscard]] PolicySource with(PolicySource written, const RuntimeChanges& changes);
+
+} // namespace kmodguard::core

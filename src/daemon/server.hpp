@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The control socket: many clients at once on one event loop, none of which can hold up another. A client
+// that sends too much, too slowly or nonsense is told so and dropped; one that is not root is told `ERR
+// unauthorized`.
+//
+// The common client is the hook, with one request that has arrived by the time the connection is accepted: it
+// is answered then and there, without ever being registered with the loop.
+#pragma once
+
+#include "daemon/event_loop.hpp"
+#include "protocol/message.hpp"
+#include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+
+namespace kmodguard::daemon {
+
+struct ServerLimits {
+    std::size_t clients = 256;         ///< at once; beyond it the one that waited longest is dropped
+    std::chrono::seconds patience{10}; ///< for a client to finish its request or take its answer
+};
+
+class Server {
+  public:
+    /// Called with each whole request; returns the answer and whether the connection is to be closed after
+    /// it.
+    struct Reply {
+        std::string text;
+        bool last = false;
+        std::function<void()> afterwards; ///< run once the answer was handed to the kernel; may be empty
+    };
+    using Handler = std::function<Reply(const protocol::Request&)>;
+
+    /// Serves `socket`, which listens and does not block, on `loop`. Both must outlive the server.
+    [[nodiscard]] static sys::Result<std::unique_ptr<Server>>
+    create(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits = {});
+    ~Server();
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    [[nodiscard]] std::size_t clients() const { return clients_.size(); }
+
+  private:
+    struct Client;
+    using Clients = std::list<std::unique_ptr<Client>>;
+
+    Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits);
+    void accept_waiting();
+    void welcome(sys::UniqueFd fd);
+    [[nodiscard]] bool serve(Client& client);
+    [[nodiscard]] bool read_from(Client& client);
+    [[nodiscard]] bool write_to(Client& client);
+    void answer_next(Client& client);
+    void keep(std::unique_ptr<Client> client);
+    void drop(Client& client);
+    void drop_impatient();
+
+    sd_event* loop_;
+    sys::UniqueFd socket_;
+    Handler handler_;
+    ServerLimits limits_;
+    Clients clients_; ///< longest waiting first
+    EventSource listening_;
+    EventSource sweep_;
+};
+
+} // namespace kmodguard::daemon

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "daemon/service.hpp"
+
+#include "daemon/directory_watch.hpp"
+#include "daemon/engine.hpp"
+#include "daemon/server.hpp"
+#include "daemon/verbs.hpp"
+#include "events/recorder.hpp"
+#include "events/sinks.hpp"
+#include "sys/capabilities.hpp"
+#include "sys/file.hpp"
+#include "sys/kernel.hpp"
+#include "sys/unix_socket.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <malloc.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <ctime>
+
+namespace kmodguard::daemon {
+namespace {
+
+constexpr mode_t socket_mode = 0600;
+constexpr mode_t directory_mode = 0755;
+constexpr int backlog = 512;
+
+std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
+    const auto value = sys::kernel_parameter(paths, "kmodguard.mode");
+    if (value == "audit" || value == "off") return core::Mode::audit;
+    return std::nullopt;
+}
+
+sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const ServiceOptions& options) {
+    std::vector<std::unique_ptr<events::Sink>> sinks;
+    if (!options.paths.moved())
+        sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
+    if (options.paths.moved() || !events::has_journal()) sinks.push_back(events::stderr_sink());
+    if (!options.events_file.empty()) {
+        auto file = events::json_lines_sink(options.events_file);
+        if (!file) return std::unexpected(file.error());
+        sinks.push_back(std::move(*file));
+    }
+    return sinks;
+}
+
+/// Says to whoever started the daemon that it serves, and lets go of the terminal it was started from.
+void announce_ready(const ServiceOptions& options) {
+    sd_notify(0, "READY=1");
+    if (options.background) {
+        const sys::UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+            ::dup2(null.get(), stream);
+    }
+    if (options.ready_fd < 0) return;
+    sys::UniqueFd ready(options.ready_fd);
+    [[maybe_unused]] const ssize_t written = ::write(ready.get(), "\n", 1);
+}
+
+class Service {
+  public:
+    Service(const ServiceOptions& options, EventLoop loop, events::Recorder& recorder)
+        : loop_(std::move(loop)), recorder_(recorder),
+          engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
+          watch_(loop_.get(), watched_directories(), [this] { index_changed(); }) {}
+
+    sys::Result<void> start(sys::UniqueFd socket) {
+        if (!engine_.policy_error().empty())
+            fmt::print(stderr, "no valid policy, everything is refused: {}\n", engine_.policy_error());
+        if (!engine_.index_error().empty())
+            fmt::print(stderr, "no module index: {}\n", engine_.index_error());
+        auto server = Server::create(loop_.get(), std::move(socket),
+                                     [this](const protocol::Request& request) { return answer(request); });
+        if (!server) return std::unexpected(server.error());
+        server_ = std::move(*server);
+        if (auto added = add_sources(); !added) return added;
+        sd_event_set_watchdog(loop_.get(), 1);
+        return {};
+    }
+
+    void run() { sd_event_loop(loop_.get()); }
+
+  private:
+    std::vector<std::filesystem::path> watched_directories() const {
+        auto directories = engine_.paths().modprobe_configuration();
+        directories.push_back(engine_.paths().modules(engine_.kernel_release()));
+        return directories;
+    }
+
+    Server::Reply answer(const protocol::Request& request) {
+        Response response = respond(engine_, request);
+        Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
+        if (auto& event = response.event)
+            reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
+        if (request.verb != "AUTOLOAD") state_changed();
+        return reply;
+    }
+
+    /// After anything but a decision: the policy may be another, and a mode may be limited in time.
+    void state_changed() {
+        sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
+        if (const auto until = engine_.limited_until()) {
+            const auto micros =
+                std::chrono::duration_cast<std::chrono::microseconds>(until->time_since_epoch());
+            sd_event_source_set_time(limited_mode_.get(), static_cast<std::uint64_t>(micros.count()));
+            sd_event_source_set_enabled(limited_mode_.get(), SD_EVENT_ONESHOT);
+        } else {
+            sd_event_source_set_enabled(limited_mode_.get(), SD_EVENT_OFF);
+        }
+    }
+
+    void index_changed() {
+        if (engine_.refresh_index()) state_changed();
+    }
+
+    void reload() {
+        timespec now{};
+        ::clock_gettime(CLOCK_MONOTONIC, &now);
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+                   static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
+        engine_.refresh_index();
+        if (const auto reloaded = engine_.reload(); !reloaded)
+            fmt::print(stderr, "the policy in force stays: {}\n", reloaded.error().what);
+        state_changed();
+        sd_notify(0, "READY=1");
+    }
+
+    /// Wraps a member function as the handler of an event source.
+    sys::Result<void> add_sources() {
+        const auto on_hangup = [](sd_event_source*, const signalfd_siginfo*, void* self) {
+            static_cast<Service*>(self)->reload();
+            return 0;
+        };
+        const auto on_mode_end = [](sd_event_source*, std::uint64_t, void* self) {
+            static_cast<Service*>(self)->engine_.end_limited_mode();
+            return 0;
+        };
+        const auto on_idle = [](sd_event_source* source, void* self) {
+            if (static_cast<Service*>(self)->engine_.warm_up_next()) return 0;
+            ::malloc_trim(0);
+            return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        };
+        sd_event_source* timer = nullptr;
+        sd_event_source* idle = nullptr;
+        int code = sd_event_add_signal(loop_.get(), nullptr, SIGTERM, nullptr, nullptr);
+        if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGINT, nullptr, nullptr);
+        if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGHUP, on_hangup, this);
+        if (code >= 0)
+            code = sd_event_add_time(loop_.get(), &timer, CLOCK_MONOTONIC, 0, 0, on_mode_end, this);
+        if (code >= 0) code = sd_event_source_set_enabled(timer, SD_EVENT_OFF);
+        limited_mode_.reset(timer);
+        if (code >= 0) code = sd_event_add_defer(loop_.get(), &idle, on_idle, this);
+        warm_up_.reset(idle);
+        if (code >= 0) code = sd_event_source_set_priority(idle, SD_EVENT_PRIORITY_IDLE);
+        if (code >= 0) code = sd_event_source_set_enabled(idle, SD_EVENT_ON);
+        if (code < 0) return sys::system_failure("cannot set up", "the event loop", -code);
+        return {};
+    }
+
+    EventLoop loop_;
+    events::Recorder& recorder_;
+    Engine engine_;
+    DirectoryWatch watch_;
+    EventSource limited_mode_;
+    EventSource warm_up_;
+    std::unique_ptr<Server> server_;
+};
+
+/// Signals are taken from the loop alone, whichever thread they reach.
+void block_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP})
+        sigaddset(&signals, signal);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::signal(SIGPIPE, SIG_IGN); // NOLINT(cert-err33-c): cannot fail
+}
+
+} // namespace
+
+sys::Result<void> run_service(const ServiceOptions& options) {
+    ::mallopt(M_ARENA_MAX, 1);
+    ::umask(S_IRWXG | S_IRWXO);
+    block_signals();
+    if (auto made = sys::make_directory(options.paths.runtime_directory(), directory_mode); !made)
+        return made;
+    auto socket = sys::listen_unix(options.paths.socket(), socket_mode, backlog);
+    if (!socket) return std::unexpected(socket.error());
+    // Before the first thread and the first byte of input: what follows decides, and can load nothing.
+    if (auto dropped = sys::drop_all_capabilities(); !dropped) return dropped;
+    auto sinks = make_sinks(options);
+    if (!sinks) return std::unexpected(sinks.error());
+    sd_event* loop = nullptr;
+    if (const int code = sd_event_new(&loop); code < 0)
+        return sys::system_failure("cannot create", "an event loop", -code);
+
+    events::Recorder recorder(std::move(*sinks));
+    Service service(options, EventLoop(loop), recorder);
+    if (auto started = service.start(std::move(*socket)); !started) return started;
+    announce_ready(options);
+    service.run();
+    sd_notify(0, "STOPPING=1");
+    ::unlink(options.paths.socket().c_str());
+    return {};
+}
+
+} // namespace kmodguard::daemon

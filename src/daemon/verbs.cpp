@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "daemon/verbs.hpp"
+
+#include "enforce/autoload/plan.hpp"
+#include "installation.hpp"
+#include "protocol/decision_fields.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace kmodguard::daemon {
+namespace {
+
+using protocol::Answer;
+using protocol::Field;
+using protocol::Outcome;
+
+/// The longest that audit or enforce mode can be asked for a limited time: a week.
+constexpr long longest_limited_mode = 7L * 24 * 3600;
+
+Answer ok(std::string text = "") {
+    return {.fields = {}, .outcome = Outcome::ok, .text = std::move(text)};
+}
+
+Answer answer_of(const sys::Result<void>& result, std::string text) {
+    return result ? ok(std::move(text)) : protocol::error_answer(result.error());
+}
+
+void set_outcome(Answer& answer, const core::Decision& decision) {
+    answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
+    answer.text = explain(decision);
+}
+
+Response autoload_request(Engine& engine, const std::string& token) {
+    const core::Decision& decision = engine.decide(token);
+    engine.count(decision);
+    Response response{.answer = {}, .event = std::nullopt, .last = true};
+    if (engine.index() != nullptr)
+        response.answer.fields = autoload::plan_of(decision, *engine.index(), engine.compression());
+    response.answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
+    response.event = events::Event{.time = std::chrono::system_clock::now(),
+                                   .point = core::Point::autoload,
+                                   .generation = engine.generation(),
+                                   .decision = decision};
+    return response;
+}
+
+Response check(Engine& engine, const std::string& token) {
+    const core::Decision& decision = engine.decide(token);
+    Response response;
+    response.answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
+                              {"reason", std::string(to_string(decision.reason))}};
+    set_outcome(response.answer, decision);
+    return response;
+}
+
+Response explain_token(Engine& engine, const std::string& token) {
+    const core::Decision& decision = engine.decide(token);
+    Response response;
+    response.answer.fields = protocol::fields_of(decision);
+    set_outcome(response.answer, decision);
+    return response;
+}
+
+Response allow(Engine& engine, const std::string& module) {
+    return {.answer = answer_of(engine.allow(module),
+                                fmt::format("{} is allowed until the daemon restarts", module))};
+}
+
+Response deny(Engine& engine, const std::string& module) {
+    return {.answer = answer_of(engine.deny(module),
+                                fmt::format("{} is denied until the daemon restarts", module))};
+}
+
+Response remove(Engine& engine, const std::string& module) {
+    return {.answer = answer_of(engine.remove(module),
+                                fmt::format("{} is off the lists until the daemon restarts", module))};
+}
+
+Response apply(Engine& engine, const std::string&) {
+    const auto changed = engine.apply();
+    if (!changed) return {.answer = protocol::error_answer(changed.error())};
+    Answer answer = ok(changed->empty() ? "nothing to save" : "saved");
+    for (const std::string& file : *changed)
+        answer.fields.push_back({"changed", file});
+    return {.answer = std::move(answer)};
+}
+
+/// "enforce", "audit", or with seconds after which the former mode returns: "audit 1800".
+Response mode(Engine& engine, const std::string& argument) {
+    const std::size_t blank = argument.find(' ');
+    const auto wanted = core::mode_from(argument.substr(0, blank));
+    long seconds = 0;
+    if (blank != std::string::npos) {
+        const char* end = argument.data() + argument.size();
+        const auto parsed = std::from_chars(argument.data() + blank + 1, end, seconds);
+        if (parsed.ec != std::errc{} || parsed.ptr != end) seconds = -1;
+    }
+    if (!wanted || seconds < 0 || seconds > longest_limited_mode)
+        return {.answer = protocol::error_answer(
+                    {sys::ErrorKind::invalid, "MODE takes enforce or audit, and up to 604800 seconds"})};
+    if (engine.mode_is_forced())
+        return {.answer = protocol::error_answer(
+                    {sys::ErrorKind::failed, "the mode is set on the kernel's command line (kmodguard.mode)",
+                     "boot without it"})};
+    if (seconds == 0)
+        engine.set_mode(*wanted);
+    else
+        engine.set_mode(*wanted, Engine::Clock::now() + std::chrono::seconds(seconds));
+    return {.answer = ok(fmt::format("the mode is {}", argument.substr(0, blank)))};
+}
+
+Response reload(Engine& engine, const std::string& argument) {
+    if (!argument.empty() && argument != "discard")
+        return {.answer = protocol::error_answer(
+                    {sys::ErrorKind::invalid, "RELOAD takes nothing, or \"discard\""})};
+    engine.refresh_index();
+    const auto reloaded = engine.reload(argument == "discard");
+    return {.answer = answer_of(reloaded, fmt::format("generation {}", engine.generation()))};
+}
+
+Response status(Engine& engine, const std::string&) {
+    const core::PolicySource& source = engine.policy().source();
+    Answer answer = ok();
+    auto add = [&answer](std::string key, std::string value) {
+        answer.fields.push_back({std::move(key), std::move(value)});
+    };
+    add("version", installation::version);
+    add("kernel", engine.kernel_release());
+    add("generation", std::to_string(engine.generation()));
+    add("mode", std::string(to_string(source.mode)));
+    if (engine.mode_is_forced()) add("mode-forced", "kmodguard.mode on the kernel's command line");
+    if (const auto until = engine.limited_until())
+        add("mode-seconds-left",
+            std::to_string(std::chrono::ceil<std::chrono::seconds>(*until - Engine::Clock::now()).count()));
+    for (const std::string& file : source.files)
+        add("policy", file);
+    if (!engine.policy_error().empty()) add("policy-error", engine.policy_error());
+    if (!engine.index_error().empty()) add("index-error", engine.index_error());
+    add("allowed-modules", std::to_string(source.allow_modules.size()));
+    add("allowed-aliases", std::to_string(source.allow_aliases.size()));
+    add("denied", std::to_string(source.deny_modules.size() + source.deny_aliases.size()));
+    add("unsaved-changes", std::to_string(engine.changes().count()));
+    add("allowed", std::to_string(engine.counts().allowed));
+    add("refused", std::to_string(engine.counts().refused));
+    add("audited", std::to_string(engine.counts().audited));
+    return {.answer = std::move(answer)};
+}
+
+void add_entries(Answer& answer, const core::Policy& policy, core::RuleKind kind,
+                 const std::vector<core::PolicySource::Entry>& entries) {
+    for (const auto& entry : entries) {
+        const core::Rule rule = policy.rule(kind, entry.text, entry.origin);
+        answer.fields.push_back({std::string(to_string(kind)), rule.text});
+        answer.fields.push_back({"origin", rule.line == 0 ? "" : fmt::format("{}:{}", rule.file, rule.line)});
+    }
+}
+
+Response list(Engine& engine, const std::string&) {
+    const core::PolicySource& source = engine.policy().source();
+    Answer answer = ok();
+    add_entries(answer, engine.policy(), core::RuleKind::allow_module, source.allow_modules);
+    add_entries(answer, engine.policy(), core::RuleKind::allow_alias, source.allow_aliases);
+    add_entries(answer, engine.policy(), core::RuleKind::deny_module, source.deny_modules);
+    add_entries(answer, engine.policy(), core::RuleKind::deny_alias, source.deny_aliases);
+    return {.answer = std::move(answer)};
+}
+
+struct Verb {
+    std::string_view name;
+    bool takes_argument;
+    bool needs_argument;
+    Response (*run)(Engine&, const std::string&);
+};
+
+constexpr std::array<Verb, 11> verbs = {{
+    {"AUTOLOAD", true, true, autoload_request},
+    {"CHECK", true, true, check},
+    {"EXPLAIN", true, true, explain_token},
+    {"ALLOW", true, true, allow},
+    {"DENY", true, true, deny},
+    {"REMOVE", true, true, remove},
+    {"APPLY", false, false, apply},
+    {"MODE", true, true, mode},
+    {"RELOAD", true, false, reload},
+    {"STATUS", false, false, status},
+    {"LIST", false, false, list},
+}};
+
+} // namespace
+
+Response respond(Engine& engine, const protocol::Request& request) {
+    const auto verb = std::ranges::find(verbs, request.verb, &Verb::name);
+    if (verb == verbs.end())
+        return {.answer = protocol::error_answer({sys::ErrorKind::invalid, "unknown verb " + request.verb})};
+    if (request.argument.empty() ? verb->needs_argument : !verb->takes_argument)
+        return {.answer = protocol::error_answer(
+                    {sys::ErrorKind::invalid,
+                     fmt::format("{} takes {} argument", verb->name, verb->needs_argument ? "an" : "no")})};
+    return verb->run(engine, request.argument);
+}
+
+} // namespace kmodguard::daemon

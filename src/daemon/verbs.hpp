@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What the daemon can be asked: a table from verb to answer (docs/PROTOCOL.md).
+#pragma once
+
+#include "daemon/engine.hpp"
+#include "events/event.hpp"
+#include "protocol/message.hpp"
+
+#include <optional>
+
+namespace kmodguard::daemon {
+
+struct Response {
+    protocol::Answer answer;
+    std::optional<events::Event> event = std::nullopt; ///< to be recorded once the answer is on its way
+    bool last = false;                                 ///< close the connection after it
+};
+
+/// Never fails: whatever is wrong with the request becomes an ERR answer.
+[[nodiscard]] Response respond(Engine& engine, const protocol::Request& request);
+
+} // namespace kmodguard::daemon

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What decides about modules must not be able to load one.
+#pragma once
+
+#include "sys/result.hpp"
+
+namespace kmodguard::sys {
+
+/// Gives up every capability for good, in the calling thread and all that it starts: bounding set, ambient,
+/// inheritable, permitted and effective, and with no_new_privs any way to gain one by exec (capabilities(7)).
+/// Being root, the process keeps what root's files and uid give, and nothing more. Without the right to
+/// change the bounding set (not root) it is left as it is; then no_new_privs holds.
+[[nodiscard]] Result<void> drop_all_capabilities();
+
+} // namespace kmodguard::sys

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "sys/kernel.hpp"
+
+#include "sys/file.hpp"
+
+#include <sys/utsname.h>
+
+#include <sstream>
+
+namespace kmodguard::sys {
+namespace {
+
+constexpr std::size_t proc_limit = std::size_t{4} << 20U;
+
+} // namespace
+
+std::string kernel_release() {
+    utsname name{};
+    ::uname(&name);
+    return static_cast<const char*>(name.release);
+}
+
+std::optional<std::string> kernel_parameter(const Paths& paths, std::string_view key) {
+    std::istringstream words(read_pseudo_file(paths.kernel_command_line()).value_or(""));
+    const std::string prefix = std::string(key) + "=";
+    std::optional<std::string> value;
+    for (std::string word; words >> word;)
+        if (word.starts_with(prefix)) value = word.substr(prefix.size());
+    return value;
+}
+
+std::vector<std::string> loaded_modules(const Paths& paths) {
+    std::istringstream lines(read_pseudo_file(paths.loaded_modules(), proc_limit).value_or(""));
+    std::vector<std::string> names;
+    for (std::string line; std::getline(lines, line);)
+        names.push_back(line.substr(0, line.find(' ')));
+    return names;
+}
+
+std::string in_kernel_compression(const Paths& paths) {
+    const std::string method = read_pseudo_file(paths.compression()).value_or("");
+    if (method.starts_with("xz")) return ".xz";
+    if (method.starts_with("zstd")) return ".zst";
+    if (method.starts_with("gzip")) return ".gz";
+    return "";
+}
+
+} // namespace kmodguard::sys

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Facts about the running kernel.
+#pragma once
+
+#include "sys/paths.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kmodguard::sys {
+
+/// uname -r.
+[[nodiscard]] std::string kernel_release();
+
+/// The last value of `key` on the kernel's command line ("key=value"; quotes are not interpreted).
+[[nodiscard]] std::optional<std::string> kernel_parameter(const Paths& paths, std::string_view key);
+
+/// Names of the modules that are loaded now (proc(5), /proc/modules); empty where the kernel has none.
+[[nodiscard]] std::vector<std::string> loaded_modules(const Paths& paths);
+
+/// Suffix of the compressed images that this kernel decompresses by itself: ".xz", ".zst", ".gz"; "" if none.
+[[nodiscard]] std::string in_kernel_compression(const Paths& paths);
+
+} // namespace kmodguard::sys

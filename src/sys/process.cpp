@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "sys/process.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <csignal>
+
+extern "C" { // glibc 2.36's header does not say so itself
+#include <sys/pidfd.h>
+}
+
+namespace kmodguard::sys {
+namespace {
+
+constexpr std::size_t most_output = 65536;
+
+std::vector<char*> pointers(std::vector<std::string>& command) {
+    std::vector<char*> result;
+    for (std::string& word : command)
+        result.push_back(word.data());
+    result.push_back(nullptr);
+    return result;
+}
+
+/// posix_spawn(3)'s settings, released at the end.
+struct SpawnSettings {
+    posix_spawn_file_actions_t actions{};
+    posix_spawnattr_t attributes{};
+    SpawnSettings() {
+        posix_spawn_file_actions_init(&actions);
+        posix_spawnattr_init(&attributes);
+    }
+    SpawnSettings(const SpawnSettings&) = delete;
+    SpawnSettings& operator=(const SpawnSettings&) = delete;
+    ~SpawnSettings() {
+        posix_spawn_file_actions_destroy(&actions);
+        posix_spawnattr_destroy(&attributes);
+    }
+};
+
+struct Pipe {
+    UniqueFd read;
+    UniqueFd write;
+};
+
+Result<Pipe> make_pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("cannot create", "a pipe");
+    return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+Result<pid_t> spawn(std::vector<std::string>& command, const SpawnSettings& settings) {
+    pid_t pid = 0;
+    const auto words = pointers(command);
+    const int error =
+        ::posix_spawnp(&pid, words[0], &settings.actions, &settings.attributes, words.data(), environ);
+    if (error != 0) return system_failure("cannot run", command.front(), error);
+    return pid;
+}
+
+int wait_for(pid_t pid) {
+    int status = 0;
+    while (::waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) return -1;
+    constexpr int signalled = 128; // as shells report it
+    return WIFEXITED(status) ? WEXITSTATUS(status) : signalled + WTERMSIG(status);
+}
+
+} // namespace
+
+Result<Finished> run_program(const std::vector<std::string>& command) {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    SpawnSettings settings;
+    posix_spawn_file_actions_adddup2(&settings.actions, pipe->write.get(), STDOUT_FILENO);
+    std::vector<std::string> words = command;
+    const auto pid = spawn(words, settings);
+    if (!pid) return std::unexpected(pid.error());
+    pipe->write.reset();
+    Finished finished;
+    std::array<char, 4096> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
+    while (true) {
+        const ssize_t count = ::read(pipe->read.get(), buffer.data(), buffer.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) break;
+        if (finished.output.size() < most_output)
+            finished.output.append(buffer.data(), static_cast<std::size_t>(count));
+    }
+    finished.status = wait_for(*pid);
+    return finished;
+}
+
+Result<void> start_daemon(std::vector<std::string> command, std::chrono::milliseconds patience) {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    constexpr int ready_fd = 3;
+    SpawnSettings settings;
+    posix_spawn_file_actions_adddup2(&settings.actions, pipe->write.get(), ready_fd);
+    posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSID);
+    command.push_back(std::to_string(ready_fd));
+    const auto pid = spawn(command, settings);
+    if (!pid) return std::unexpected(pid.error());
+    pipe->write.reset();
+    pollfd ready{.fd = pipe->read.get(), .events = POLLIN, .revents = 0};
+    const int polled = ::poll(&ready, 1, static_cast<int>(patience.count()));
+    char line = '\0';
+    if (polled > 0 && ::read(pipe->read.get(), &line, 1) == 1) return {};
+    if (polled == 0) {
+        ::kill(*pid, SIGKILL);
+        wait_for(*pid);
+        return failure(ErrorKind::failed, fmt::format("{} was not ready in time", command.front()));
+    }
+    return failure(ErrorKind::failed,
+                   fmt::format("{} ended at once, with status {}", command.front(), wait_for(*pid)));
+}
+
+Result<void> terminate(pid_t pid, std::chrono::milliseconds patience) {
+    const UniqueFd process(::pidfd_open(pid, 0));
+    if (!process) return system_failure("cannot find", fmt::format("process {}", pid));
+    if (::pidfd_send_signal(process.get(), SIGTERM, nullptr, 0) != 0)
+        return system_failure("cannot stop", fmt::format("process {}", pid));
+    pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&ended, 1, static_cast<int>(patience.count())) <= 0)
+        return failure(ErrorKind::failed, fmt::format("process {} does not end", pid),
+                       fmt::format("kill -KILL {}", pid));
+    return {};
+}
+
+} // namespace kmodguard::sys

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "sys/unix_socket.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include <cstring>
+
+namespace kmodguard::sys {
+namespace {
+
+Result<sockaddr_un> address_of(const std::filesystem::path& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.native().size() >= sizeof address.sun_path)
+        return failure(ErrorKind::invalid, fmt::format("{} is too long for a socket's path", path.native()));
+    std::memcpy(address.sun_path, path.c_str(), path.native().size());
+    return address;
+}
+
+const sockaddr* generic(const sockaddr_un& address) {
+    return reinterpret_cast<const sockaddr*>(
+        &address); // NOLINT(*-reinterpret-cast): the socket API's own idiom
+}
+
+/// Removes a socket file that no process answers on any more.
+Result<void> remove_stale(const std::filesystem::path& path) {
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0) return {};
+    if (!S_ISSOCK(status.st_mode))
+        return failure(ErrorKind::failed, fmt::format("{} exists and is no socket", path.native()),
+                       "remove it");
+    if (connect_unix(path, std::chrono::milliseconds(200)))
+        return failure(ErrorKind::failed, fmt::format("another daemon answers on {}", path.native()),
+                       "stop it with kmodctl stop");
+    if (::unlink(path.c_str()) != 0) return system_failure("cannot remove", path.native());
+    return {};
+}
+
+} // namespace
+
+Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode, int backlog) {
+    const auto address = address_of(path);
+    if (!address) return std::unexpected(address.error());
+    if (auto removed = remove_stale(path); !removed) return std::unexpected(removed.error());
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd) return system_failure("cannot create a socket for", path.native());
+    // The mode of a socket's file is that of the descriptor at bind, less the umask (unix(7)).
+    if (::fchmod(fd.get(), mode) != 0 || ::bind(fd.get(), generic(*address), sizeof *address) != 0)
+        return system_failure("cannot bind", path.native());
+    if (::chmod(path.c_str(), mode) != 0 || ::listen(fd.get(), backlog) != 0)
+        return system_failure("cannot listen on", path.native());
+    return fd;
+}
+
+Result<UniqueFd> connect_unix(const std::filesystem::path& path, std::chrono::milliseconds timeout) {
+    const auto address = address_of(path);
+    if (!address) return std::unexpected(address.error());
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) return system_failure("cannot create a socket for", path.native());
+    const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+    const auto rest = std::chrono::duration_cast<std::chrono::microseconds>(timeout - whole);
+    const timeval limit{.tv_sec = whole.count(), .tv_usec = rest.count()};
+    if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0
+        || ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0)
+        return system_failure("cannot set the time-out of", path.native());
+    if (::connect(fd.get(), generic(*address), sizeof *address) == 0) return fd;
+    Error error = system_error("cannot connect to", path.native());
+    if (errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN) error.kind = ErrorKind::unreachable;
+    return std::unexpected(std::move(error));
+}
+
+Result<Peer> peer_of(const UniqueFd& socket) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+        return system_failure("cannot identify", "the peer of a socket");
+    return Peer{credentials.pid, credentials.uid, credentials.gid};
+}
+
+Result<void> send_all(const UniqueFd& socket, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t count = ::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return system_failure("cannot send to", "a socket");
+        text.remove_prefix(static_cast<std::size_t>(count));
+    }
+    return {};
+}
+
+} // namespace kmodguard::sys
