@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+#
+# A thin front for CMake and the test programs. PREFIX, LIBEXECDIR, SYSCONFDIR, UNITDIR and DESTDIR mean what they mean
+# elsewhere; BUILD is where everything that is made goes.
+BUILD ?= build
+PREFIX ?= /usr
+LIBEXECDIR ?= $(PREFIX)/libexec
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(SYSCONFDIR)/systemd/system
+PYTHON ?= /usr/bin/python3
+JOBS ?= $(shell nproc)
+
+main := $(BUILD)/main
+stage := $(abspath $(BUILD))/stage
+configure := cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_INSTALL_LIBEXECDIR=$(LIBEXECDIR) \
+	-DCMAKE_INSTALL_SYSCONFDIR=$(SYSCONFDIR) -DKMODGUARD_UNIT_DIRECTORY=$(UNITDIR)
+vm_environment := KMODGUARD_VM_CACHE=$(abspath $(BUILD))/vm KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1
+
+.PHONY: all build test unit-test cli-test vm-test lint fuzz bench demo stage install uninstall clean bootstrap
+
+all: build
+
+build:
+	@scripts/bootstrap build
+	$(configure) -B $(main) -DKMODGUARD_TESTS=OFF >/dev/null
+	cmake --build $(main) -j $(JOBS)
+
+# Everything: pure tests, whole programs, real kernels.
+test: unit-test cli-test vm-test
+
+unit-test:
+	@scripts/bootstrap test
+	$(configure) -B $(BUILD)/test -DKMODGUARD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug >/dev/null
+	cmake --build $(BUILD)/test -j $(JOBS)
+	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS)
+
+cli-test: build
+	@scripts/bootstrap test
+	KMODGUARD_PROGRAMS=$(abspath $(main)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider tests/cli
+
+vm-test: stage
+	@scripts/bootstrap vm
+	$(vm_environment) $(PYTHON) -m pytest -q -p no:cacheprovider tests/vm
+
+lint:
+	@scripts/bootstrap lint
+	scripts/lint $(BUILD)
+
+fuzz:
+	@scripts/bootstrap lint
+	scripts/fuzz $(BUILD)
+
+bench: stage
+	@scripts/bootstrap vm
+	cmake -G Ninja -S . -B $(BUILD)/bench -DCMAKE_BUILD_TYPE=Release -DKMODGUARD_BENCH=ON -DKMODGUARD_TESTS=OFF >/dev/null
+	cmake --build $(BUILD)/bench -j $(JOBS) --target kmodguard_bench
+	$(vm_environment) $(PYTHON) bench/run.py $(BUILD)/bench/bench/kmodguard_bench
+
+demo: stage
+	@scripts/bootstrap vm
+	$(vm_environment) $(PYTHON) tests/vm/demo.py
+
+# What `make install` installs, under BUILD: what the test machine boots.
+stage: build
+	rm -rf $(stage)
+	DESTDIR=$(stage) cmake --install $(main) --strip >/dev/null
+
+install:
+	@test -f $(main)/cmake_install.cmake || { echo "run make build first" >&2; exit 1; }
+	DESTDIR=$(DESTDIR) cmake --install $(main) --strip
+
+uninstall:
+	@test -f $(main)/install_manifest.txt || { echo "nothing was installed from here" >&2; exit 1; }
+	sed 's|^|$(DESTDIR)|' $(main)/install_manifest.txt | xargs -d '\n' rm -fv
+
+clean:
+	rm -rf $(BUILD)
+
+bootstrap:
+	scripts/bootstrap build test lint vm

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "config/diagnostic.hpp"
+
+#include "core/names.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+#include <tuple>
+
+namespace kmodguard::config {
+namespace {
+
+constexpr std::size_t longest_path = 4096;
+
+/// "file:line:column: " as far as it is known.
+std::string place_of(const Diagnostic& diagnostic) {
+    if (diagnostic.file.empty()) return {};
+    std::string place = core::printable(diagnostic.file, longest_path);
+    if (diagnostic.line != 0) place += fmt::format(":{}", diagnostic.line);
+    if (diagnostic.line != 0 && diagnostic.column != 0) place += fmt::format(":{}", diagnostic.column);
+    return place + ": ";
+}
+
+auto identity_of(const Diagnostic& diagnostic) {
+    return std::tie(diagnostic.file, diagnostic.line, diagnostic.column, diagnostic.message);
+}
+
+} // namespace
+
+std::string render(const Diagnostic& diagnostic) {
+    const bool error = diagnostic.severity == Severity::error;
+    std::string text =
+        fmt::format("{}{}: {}", place_of(diagnostic), error ? "error" : "warning", diagnostic.message);
+    if (!diagnostic.hint.empty()) text += "\n  hint: " + diagnostic.hint;
+    return text;
+}
+
+std::string render(const Diagnostics& diagnostics) {
+    std::string text;
+    for (const Diagnostic& diagnostic : diagnostics)
+        text += render(diagnostic) + "\n";
+    return text;
+}
+
+bool has_errors(const Diagnostics& diagnostics) {
+    return std::ranges::find(diagnostics, Severity::error, &Diagnostic::severity) != diagnostics.end();
+}
+
+void merge(Diagnostics& diagnostics, const Diagnostics& more) {
+    const auto before = [](const Diagnostic& a, const Diagnostic& b) {
+        return identity_of(a) < identity_of(b);
+    };
+    const std::set<Diagnostic, decltype(before)> said(diagnostics.begin(), diagnostics.end());
+    std::ranges::copy_if(more, std::back_inserter(diagnostics),
+                         [&said](const Diagnostic& diagnostic) { return !said.contains(diagnostic); });
+}
+
+sys::Error to_error(const Diagnostics& diagnostics) {
+    const auto first = std::ranges::find(diagnostics, Severity::error, &Diagnostic::severity);
+    if (first == diagnostics.end()) return {sys::ErrorKind::bad_policy, "the policy cannot be used"};
+    const auto errors = std::ranges::count(diagnostics, Severity::error, &Diagnostic::severity);
+    std::string what = place_of(*first) + first->message;
+    if (errors > 1) what += fmt::format(" (and {} more)", errors - 1);
+    return {sys::ErrorKind::bad_policy, std::move(what), first->hint};
+}
+
+} // namespace kmodguard::config

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Policy files to core::PolicySource: the main file, then the drop-ins in name order. A policy with any error
+// is no policy: the caller keeps the one in force, and shows all errors at once, so that one round of mending
+// is enough.
+#pragma once
+
+#include "config/diagnostic.hpp"
+#include "core/policy.hpp"
+
+#include <cstddef>
+#include <expected>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::config {
+
+struct Limits {
+    std::size_t file_bytes = std::size_t{4} * 1024 * 1024; ///< of one file
+    std::size_t drop_ins = 256;                            ///< files in the drop-in directory
+    std::size_t entries = 100'000;                         ///< in all files together, pins included
+};
+
+/// A policy that can be used, and what is odd about it all the same.
+struct LoadedPolicy {
+    core::PolicySource source;
+    Diagnostics warnings;
+};
+
+/// Errors and warnings if it cannot be used: at least one error.
+using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
+
+/// Reads `main_file`, then every `*.toml` of `drop_in_directory` in the order of their names, names that
+/// begin with a dot left out. Lists add up; of a setting given twice the last one holds. The directory may be
+/// missing, or empty ("" for none); the main file may not. The paths are shown, and kept in source.files, as
+/// given.
+[[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
+                                       const std::filesystem::path& drop_in_directory,
+                                       const Limits& limits = {});
+
+/// One text by itself, shown as `shown_name`, whose suffix tells its form as that of a file does.
+[[nodiscard]] PolicyResult parse_policy(std::string_view text, const std::string& shown_name,
+                                        const Limits& limits = {});
+
+/// The files load_policy would read, in its order; an error if the directory cannot be listed or holds too
+/// many.
+[[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
+policy_files(const std::filesystem::path& main_file, const std::filesystem::path& drop_in_directory,
+             const Limits& limits = {});
+
+} // namespace kmodguard::config

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "config/policy_schema.hpp"
+
+#include "config/entry.hpp"
+#include "core/names.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace kmodguard::config {
+namespace {
+
+constexpr std::size_t max_diagnostics = 1000;
+constexpr std::size_t longest_quote = 64;
+
+std::string quoted(std::string_view text) {
+    return "\"" + core::printable(text, longest_quote) + "\"";
+}
+
+/// "the integer 5", for "expected a string, found ...".
+std::string describe(const Node& node) {
+    switch (node.kind) {
+    case Node::Kind::table: return "a table";
+    case Node::Kind::array: return "an array";
+    case Node::Kind::string: return "the string " + quoted(node.text);
+    case Node::Kind::integer: return fmt::format("the integer {}", node.integer);
+    case Node::Kind::floating: return "a floating-point number";
+    case Node::Kind::boolean: return node.boolean ? "true" : "false";
+    case Node::Kind::date_time: return "the date-time " + node.text;
+    case Node::Kind::date: return "the date " + node.text;
+    case Node::Kind::time: break;
+    }
+    return "a time";
+}
+
+class SchemaReader {
+  public:
+    SchemaReader(core::PolicySource& source, std::uint32_t file, std::size_t max_entries,
+                 Diagnostics& diagnostics)
+        : source_(source), file_(file), left_(max_entries - std::min(max_entries, entry_count(source))),
+          diagnostics_(diagnostics) {}
+
+    void read(const Node& root) {
+        if (check_version(root)) read_table(root, {}, root_keys);
+    }
+
+  private:
+    struct Key {
+        std::string_view name;
+        void (SchemaReader::*read)(const Node& value);
+    };
+    using Keys = std::span<const Key>;
+
+    static const std::array<Key, 8> root_keys;
+    static const std::array<Key, 3> allow_keys;
+    static const std::array<Key, 3> deny_keys;
+    static const std::array<Key, 2> pin_keys;
+
+    bool check_version(const Node& root) {
+        const Member* version = root.find("version");
+        const std::string hint = fmt::format("begin the file with \"version = {}\"", policy_version);
+        if (version == nullptr) {
+            error({1, 1}, "the file has no version", hint);
+            return true;
+        }
+        const Node& value = version->value;
+        if (!expect(value, Node::Kind::integer, "an integer", "version")) return true;
+        if (value.integer == policy_version) return true;
+        if (value.integer < policy_version) {
+            error(value.at, fmt::format("there is no version {}", value.integer), hint);
+            return true;
+        }
+        error(value.at,
+              fmt::format("written for a newer kmodguard: version {}, and this one reads version {}",
+                          value.integer, policy_version),
+              "upgrade kmodguard, or write the policy in version 1");
+        return false; // Whatever else is new in it would only be noise.
+    }
+
+    void read_table(const Node& table, std::string_view path, Keys keys) {
+        for (const Member& member : table.members) {
+            const auto known = std::ranges::find(keys, member.key, &Key::name);
+            if (known != keys.end())
+                (this->*known->read)(member.value);
+            else
+                unknown_key(member, path, keys);
+        }
+    }
+
+    void unknown_key(const Member& member, std::string_view path, Keys keys) {
+        std::vector<std::string_view> names;
+        for (const Key& key : keys)
+            names.push_back(key.name);
+        std::string hint;
+        if (const std::string_view near = nearest(member.key, names); !near.empty())
+            hint = fmt::format("did you mean \"{}\"?", near);
+        else if (const std::string_view home = home_of(member.key); !home.empty())
+            hint = fmt::format("it belongs under {}", home);
+        else
+            hint = fmt::format("known here: {}", fmt::join(names, ", "));
+        error(member.at,
+              fmt::format("unknown key {}{}", quoted(member.key),
+                          path.empty() ? "" : fmt::format(" in [{}]", path)),
+              std::move(hint));
+    }
+
+    /// Where a key that stands in the wrong table should stand.
+    static std::string_view home_of(std::string_view key) {
+        const auto in = [key](Keys keys) { return std::ranges::find(keys, key, &Key::name) != keys.end(); };
+        if (key == "modules" || key == "aliases") return "[allow] or [deny]";
+        if (in(allow_keys)) return "[allow]";
+        if (in(deny_keys)) return "[deny]";
+        if (in(pin_keys)) return "[[pin]]";
+        return in(root_keys) ? "no table: move it above the first one" : "";
+    }
+
+    void skip(const Node&) {}
+
+    void read_generated_at(const Node& value) {
+        const bool date = value.kind == Node::Kind::date_time || value.kind == Node::Kind::date;
+        if (date || expect(value, Node::Kind::string, "a date-time or a string", "generated_at"))
+            read_note(value, "generated_at", source_.generated_at);
+    }
+
+    void read_kernel_release(const Node& value) {
+        if (expect(value, Node::Kind::string, "a string", "kernel_release"))
+            read_note(value, "kernel_release", source_.kernel_release);
+    }
+
+    /// A text that is only kept for people to read.
+    void read_note(const Node& value, std::string_view name, std::string& into) {
+        if (value.text.size() > core::max_token || core::printable(value.text, core::max_token) != value.text)
+            error(value.at, fmt::format("{} is too long or holds control characters", name), "");
+        else
+            into = value.text;
+    }
+
+    void read_mode(const Node& value) {
+        if (!expect(value, Node::Kind::string, "a string", "mode")) return;
+        if (const auto mode = core::mode_from(value.text))
+            source_.mode = *mode;
+        else
+            error(value.at, "unknown mode " + quoted(value.text), "use \"enforce\" or \"audit\"");
+    }
+
+    void read_answer(const Node& value) {
+        if (!expect(value, Node::Kind::string, "a string", "deny.answer")) return;
+        if (const auto answer = core::answer_from(value.text))
+            source_.answer = *answer;
+        else
+            error(value.at, "unknown answer " + quoted(value.text), "use \"refuse\" or \"pretend\"");
+    }
+
+    void read_dependencies(const Node& value) {
+        if (expect(value, Node::Kind::boolean, "true or false", "allow.dependencies"))
+            source_.dependencies = value.boolean;
+    }
+
+    void read_points(const Node& value) {
+        if (!expect(value, Node::Kind::array, "an array of strings", "points")) return;
+        if (value.items.empty())
+            return error(value.at, "points is empty: nothing would be guarded",
+                         "leave the key out to guard every point that this machine can hold");
+        std::vector<core::Point> points;
+        for (const Node& item : value.items) {
+            if (!expect(item, Node::Kind::string, "a string", "points")) continue;
+            const auto point = core::point_from(item.text);
+            if (!point) {
+                error(item.at, "unknown point " + quoted(item.text), "use \"autoload\" and \"kernel\"");
+                continue;
+            }
+            if (*point == core::Point::process || *point == core::Point::guest)
+                warning(item.at, quoted(item.text) + " is not armed by a policy",
+                        "`kmodctl exec` and `kmodctl guest` hold these points for what they start");
+            if (std::ranges::find(points, *point) == points.end()) points.push_back(*point);
+        }
+        source_.points = std::move(points);
+    }
+
+    void read_allow(const Node& value) {
+        if (expect(value, Node::Kind::table, "a table", "allow")) read_table(value, "allow", allow_keys);
+    }
+
+    void read_deny(const Node& value) {
+        if (expect(value, Node::Kind::table, "a table", "deny")) read_table(value, "deny", deny_keys);
+    }
+
+    template <List list>
+    void read_list(const Node& value) {
+        if (!expect(value, Node::Kind::array, "an array of strings", path_of(list))) return;
+        auto& entries = entries_of(source_, list);
+        for (const Node& item : value.items) {
+            if (!expect(item, Node::Kind::string, "a string", path_of(list))) continue;
+            auto entry = check_entry(list, item.text);
+            if (!entry)
+                error(item.at, fmt::format("{}: {}", path_of(list), entry.error().what), entry.error().hint);
+            else if (take_room(item.at))
+                entries.push_back({std::move(*entry), origin(item.at)});
+        }
+    }
+
+    void read_pins(const Node& value) {
+        if (!expect(value, Node::Kind::array, "tables headed [[pin]]", "pin")) return;
+        for (const Node& item : value.items) {
+            if (!expect(item, Node::Kind::table, "tables headed [[pin]]", "pin")) continue;
+            pin_ = {};
+            pin_.origin = origin(item.at);
+            const std::size_t errors_before = errors_;
+            read_table(item, "[pin]", pin_keys);
+            for (const Key& key : pin_keys)
+                if (item.find(key.name) == nullptr)
+                    error(item.at, fmt::format("a pin without {}", quoted(key.name)),
+                          "a pin takes module and sha256");
+            if (errors_ == errors_before && take_room(item.at)) source_.pins.push_back(std::move(pin_));
+        }
+    }
+
+    void read_pin_module(const Node& value) {
+        if (!expect(value, Node::Kind::string, "a string", "pin.module")) return;
+        auto name = check_module(value.text, "a pin names one module");
+        if (name)
+            pin_.module = std::move(*name);
+        else
+            error(value.at, "pin.module: " + name.error().what, name.error().hint);
+    }
+
+    void read_pin_hash(const Node& value) {
+        if (!expect(value, Node::Kind::string, "a string", "pin.sha256")) return;
+        const auto hash = core::sha256_from(value.text);
+        if (hash) {
+            pin_.sha256 = *hash;
+            return;
+        }
+        const std::string problem =
+            value.text.size() == 64
+                ? "holds something else than hexadecimal digits"
+                : fmt::format("has {} characters; a SHA-256 has 64 hexadecimal digits", value.text.size());
+        error(value.at, "pin.sha256 " + problem,
+              "take it from the uncompressed image: sha256sum of the .ko file");
+    }
+
+    bool take_room(Position at) {
+        if (left_ > 0) {
+            --left_;
+            return true;
+        }
+        if (!std::exchange(full_, true))
+            error(at, "too many entries in the policy",
+                  "cover whole families of modules by patterns in allow.aliases");
+        return false;
+    }
+
+    bool expect(const Node& value, Node::Kind kind, std::string_view expected, std::string_view name) {
+        if (value.kind == kind) return true;
+        error(value.at, fmt::format("{}: expected {}, found {}", name, expected, describe(value)), "");
+        return false;
+    }
+
+    core::Origin origin(Position at) const { return {file_, at.line}; }
+
+    void error(Position at, std::string message, std::string hint) {
+        ++errors_;
+        report(Severity::error, at, std::move(message), std::move(hint));
+    }
+
+    void warning(Position at, std::string message, std::string hint) {
+        report(Severity::warning, at, std::move(message), std::move(hint));
+    }
+
+    void report(Severity severity, Position at, std::string message, std::string hint) {
+        if (diagnostics_.size() > max_diagnostics) return;
+        if (diagnostics_.size() == max_diagnostics)
+            diagnostics_.push_back(
+                {Severity::error, source_.files[file_], 0, 0, "more errors are not shown", ""});
+        else
+            diagnostics_.push_back(
+                {severity, source_.files[file_], at.line, at.column, std::move(message), std::move(hint)});
+    }
+
+    core::PolicySource& source_;
+    std::uint32_t file_;
+    std::size_t left_; ///< entries that may still come
+    bool full_ = false;
+    std::size_t errors_ = 0;
+    core::PolicySource::PinEntry pin_;
+    Diagnostics& diagnostics_;
+};
+
+const std::array<SchemaReader::Key, 8> SchemaReader::root_keys = {{
+    {"version", &SchemaReader::skip}, // seen to by check_version
+    {"generated_at", &SchemaReader::read_generated_at},
+    {"kernel_release", &SchemaReader::read_kernel_release},
+    {"mode", &SchemaReader::read_mode},
+    {"points", &SchemaReader::read_points},
+    {"allow", &SchemaReader::read_allow},
+    {"deny", &SchemaReader::read_deny},
+    {"pin", &SchemaReader::read_pins},
+}};
+
+const std::array<SchemaReader::Key, 3> SchemaReader::allow_keys = {{
+    {"modules", &SchemaReader::read_list<List::allow_modules>},
+    {"aliases", &SchemaReader::read_list<List::allow_aliases>},
+    {"dependencies", &SchemaReader::read_dependencies},
+}};
+
+const std::array<SchemaReader::Key, 3> SchemaReader::deny_keys = {{
+    {"modules", &SchemaReader::read_list<List::deny_modules>},
+    {"aliases", &SchemaReader::read_list<List::deny_aliases>},
+    {"answer", &SchemaReader::read_answer},
+}};
+
+const std::array<SchemaReader::Key, 2> SchemaReader::pin_keys = {{
+    {"module", &SchemaReader::read_pin_module},
+    {"sha256", &SchemaReader::read_pin_hash},
+}};
+
+} // namespace
+
+std::size_t entry_count(const core::PolicySource& source) {
+    return source.allow_modules.size() + source.allow_aliases.size() + source.deny_modules.size()
+           + source.deny_aliases.size() + source.pins.size();
+}
+
+void read_schema(const Node& root, core::PolicySource& source, std::uint32_t file, std::size_t max_entries,
+                 Diagnostics& diagnostics) {
+    Diagnostics found;
+    SchemaReader(source, file, max_entries, found).read(root);
+    std::ranges::sort(found, {}, [](const Diagnostic& diagnostic) {
+        return std::tuple{diagnostic.line == 0, diagnostic.line, diagnostic.column,
+                          std::string_view(diagnostic.message)};
+    });
+    diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
+                       std::make_move_iterator(found.end()));
+}
+
+} // namespace kmodguard::config

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/arguments.hpp"
+
+#include "ctl/verbs.hpp"
+#include "installation.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <map>
+
+namespace kmodguard::ctl {
+namespace {
+
+/// Where the parser leaves what it finds for one verb.
+struct Found {
+    std::vector<std::string> arguments;
+    std::map<std::string, std::string, std::less<>> values;
+    std::map<std::string, bool, std::less<>> flags;
+};
+
+void add_verb(CLI::App& app, const Verb& verb, Found& found) {
+    CLI::App* sub = app.add_subcommand(std::string(verb.name), std::string(verb.help))->fallthrough();
+    if (verb.name.starts_with("__")) sub->group("");
+    if (verb.argument == Argument::raw) {
+        sub->prefix_command();
+        return;
+    }
+    for (const Option& option : verb.options) {
+        const std::string name(option.name);
+        if (option.value.empty())
+            sub->add_flag("--" + name, found.flags[name], std::string(option.help));
+        else
+            sub->add_option("--" + name, found.values[name], std::string(option.help))
+                ->type_name(std::string(option.value));
+    }
+    if (verb.most > 0) {
+        CLI::Option* positional =
+            sub->add_option(std::string(verb.arguments), found.arguments)->type_name("");
+        positional->expected(static_cast<int>(verb.fewest),
+                             verb.most > 1 ? CLI::detail::expected_max_vector_size : 1);
+        positional->required(verb.fewest > 0);
+    }
+}
+
+int report_unknown_verb(std::string_view name) {
+    const std::string_view nearest = nearest_verb(name);
+    fmt::print(stderr, "kmodctl: unknown verb \"{}\"\n", name);
+    if (nearest.empty())
+        fmt::print(stderr, "  hint: kmodctl --help lists the verbs\n");
+    else
+        fmt::print(stderr, "  hint: did you mean \"{}\"?\n", nearest);
+    return exit_usage;
+}
+
+/// The first argument that is no option.
+std::string_view first_word(int count, char** arguments) {
+    for (int i = 1; i < count; ++i) {
+        const std::string_view argument = arguments[i];
+        if (argument == "--root")
+            ++i;
+        else if (!argument.starts_with('-'))
+            return argument;
+    }
+    return {};
+}
+
+Context context_of(const CLI::App& sub, Found found, const std::string& root, bool json) {
+    Context context;
+    context.verb = sub.get_name();
+    context.arguments =
+        find_verb(context.verb)->argument == Argument::raw ? sub.remaining() : std::move(found.arguments);
+    for (auto& [name, value] : found.values)
+        if (sub.get_option_no_throw("--" + name)->count() > 0) context.options.emplace(name, value);
+    for (const auto& [name, set] : found.flags)
+        if (set) context.options.emplace(name, "");
+    if (!root.empty()) context.paths = sys::Paths(root);
+    context.json = json;
+    context.colour = !json && ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+    return context;
+}
+
+} // namespace
+
+Parsed parse_arguments(int count, char** arguments) {
+    CLI::App app("Decide which kernel modules may load on this machine.", "kmodctl");
+    std::string root;
+    bool json = false;
+    app.set_version_flag("--version", fmt::format("kmodctl {}", installation::version));
+    app.add_option("--root", root, "take every path below DIR")->type_name("DIR")->envname("KMODGUARD_ROOT");
+    app.add_flag("--json", json, "print JSON, one object a line");
+    app.require_subcommand(1);
+    app.footer("Exit codes: 0 done or allowed, 1 failed, 2 usage, 3 refused by policy, 4 not found,\n"
+               "            5 daemon unreachable, 6 bad policy. More: kmodctl(8).");
+    std::map<std::string, Found, std::less<>> found;
+    for (const Verb& verb : verbs())
+        add_verb(app, verb, found[std::string(verb.name)]);
+
+    const std::string_view word = first_word(count, arguments);
+    if (!word.empty() && find_verb(word) == nullptr) return report_unknown_verb(word);
+    try {
+        app.parse(count, arguments);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? exit_done : exit_usage;
+    }
+    const CLI::App* sub = app.get_subcommands().front();
+    return context_of(*sub, std::move(found[sub->get_name()]), root, json);
+}
+
+} // namespace kmodguard::ctl

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/context.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace kmodguard::ctl {
+
+std::optional<std::string> Context::option(std::string_view name) const {
+    const auto found = options.find(name);
+    return found == options.end() ? std::nullopt : std::optional(found->second);
+}
+
+void Context::text(std::string_view line) const {
+    if (!json) fmt::print("{}\n", line);
+}
+
+void Context::object(events::Json::Object object) const {
+    if (json) fmt::print("{}\n", events::Json(std::move(object)).line());
+}
+
+void Context::warn(std::string_view message) const {
+    if (json)
+        object({{"warning", message}});
+    else
+        fmt::print(stderr, "kmodctl: warning: {}\n", message);
+}
+
+int Context::fail(const sys::Error& error) const {
+    const int code = exit_code_of(error.kind);
+    if (json) {
+        object({{"error", error.what}, {"hint", error.hint}, {"exit", std::int64_t{code}}});
+        return code;
+    }
+    std::fflush(stdout); // NOLINT(cert-err33-c): best effort, so that the order on a terminal is right
+    fmt::print(stderr, "kmodctl {}: {}\n", verb, error.what);
+    if (!error.hint.empty()) fmt::print(stderr, "  hint: {}\n", error.hint);
+    return code;
+}
+
+int Context::done(std::string_view message) const {
+    text(message);
+    object({{"result", message}});
+    return exit_done;
+}
+
+std::string Context::coloured(core::Verdict verdict, std::string_view word) const {
+    if (!colour) return std::string(word);
+    return fmt::format("\x1b[{}m{}\x1b[0m", verdict == core::Verdict::allow ? "32" : "31", word);
+}
+
+sys::Result<protocol::Answer> Context::ask(std::string_view daemon_verb, std::string argument) const {
+    return protocol::ask(paths.socket(), {std::string(daemon_verb), std::move(argument)});
+}
+
+int Context::ask_and_print(std::string_view daemon_verb, std::string argument) const {
+    const auto answer = ask(daemon_verb, std::move(argument));
+    return answer ? done(answer->text) : fail(answer.error());
+}
+
+} // namespace kmodguard::ctl

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What a verb gets: its arguments, the paths, and the one way to print. A verb prints twice over, as text for
+// people and as JSON for programs, and only one of the two appears.
+#pragma once
+
+#include "core/decision.hpp"
+#include "ctl/exit_code.hpp"
+#include "events/json.hpp"
+#include "protocol/client.hpp"
+#include "sys/paths.hpp"
+#include "sys/result.hpp"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::ctl {
+
+struct Context {
+    std::string verb;
+    std::vector<std::string> arguments;
+    std::map<std::string, std::string, std::less<>> options; ///< by name without dashes; "" for a flag
+    sys::Paths paths;
+    bool json = false;
+    bool colour = false;
+
+    [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }
+    [[nodiscard]] std::optional<std::string> option(std::string_view name) const;
+
+    /// A line for people; nothing with --json.
+    void text(std::string_view line) const;
+    /// An object for programs; nothing without --json.
+    void object(events::Json::Object object) const;
+    /// Something worth knowing that is no failure: on standard error, or as {"warning": ...}.
+    void warn(std::string_view message) const;
+    /// The error on standard error, and the exit code that goes with it.
+    [[nodiscard]] int fail(const sys::Error& error) const;
+    /// `message` as text and as {"result": message}, and exit_done.
+    [[nodiscard]] int done(std::string_view message) const;
+
+    /// `word` in the colour of the verdict, where there is colour.
+    [[nodiscard]] std::string coloured(core::Verdict verdict, std::string_view word) const;
+
+    [[nodiscard]] sys::Result<protocol::Answer> ask(std::string_view daemon_verb,
+                                                    std::string argument = "") const;
+    /// Asks, prints the answer's text, and returns the exit code.
+    [[nodiscard]] int ask_and_print(std::string_view daemon_verb, std::string argument = "") const;
+};
+
+} // namespace kmodguard::ctl

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Judging without the daemon: `check` and `explain` work on a machine where it does not run, for another
+// policy file, and for a kernel that is not running yet.
+#pragma once
+
+#include "config/policy_file.hpp"
+#include "ctl/context.hpp"
+#include "modules/kmod_index.hpp"
+
+#include <memory>
+
+namespace kmodguard::ctl {
+
+/// The kernel of --kernel, or the running one.
+[[nodiscard]] std::string chosen_kernel(const Context& context);
+
+/// The policy of --policy, or of /etc/kmodguard with its drop-ins.
+[[nodiscard]] config::PolicyResult read_policy(const Context& context);
+
+class LocalJudge {
+  public:
+    [[nodiscard]] static sys::Result<LocalJudge> create(const Context& context);
+    [[nodiscard]] core::Decision decide(const std::string& token);
+
+  private:
+    core::Policy policy_;
+    std::unique_ptr<modules::KmodIndex> index_;
+};
+
+/// Decides on `tokens` in the daemon, or here if it does not run or the options ask for another policy or
+/// kernel.
+[[nodiscard]] sys::Result<std::vector<core::Decision>> decide_all(const Context& context);
+
+} // namespace kmodguard::ctl

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// kmodctl: finds the verb, checks what it needs, runs it.
+#include "ctl/arguments.hpp"
+#include "ctl/verbs.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace {
+
+int run(const kmodguard::ctl::Context& context) {
+    const kmodguard::ctl::Verb& verb = *kmodguard::ctl::find_verb(context.verb);
+    if (verb.needs_root && ::geteuid() != 0)
+        return context.fail(
+            {kmodguard::sys::ErrorKind::denied, "only root may do this", "try sudo kmodctl " + context.verb});
+    return verb.run(context);
+}
+
+} // namespace
+
+int main(int count, char** arguments) {
+    const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
+    if (const int* code = std::get_if<int>(&parsed)) return *code;
+    return run(std::get<kmodguard::ctl::Context>(parsed));
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/verbs.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <vector>
+
+namespace kmodguard::ctl {
+namespace {
+
+constexpr std::size_t any_number = std::numeric_limits<std::size_t>::max();
+
+constexpr std::array init_options = {
+    Option{"output", "FILE", "write there instead of /etc/kmodguard/policy.toml; \"-\" prints it"},
+    Option{"force", "", "replace a file that exists"}};
+constexpr std::array disarm_options = {
+    Option{"force", "", "without a saved handler, set a modprobe that exists"},
+    Option{"unless-restarting", "", "do nothing if systemd is restarting the service (for the unit)"}};
+constexpr std::array mode_options = {Option{"for", "TIME", "go back after TIME: 90s, 30m, 8h, 1d"}};
+constexpr std::array reload_options = {Option{"discard", "", "also drop unsaved changes made at run time"}};
+constexpr std::array offline_options = {
+    Option{"policy", "FILE", "judge by FILE, without the daemon"},
+    Option{"kernel", "RELEASE", "judge for the modules of another kernel, without the daemon"}};
+constexpr std::array lint_options = {
+    Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
+
+constexpr std::array<Verb, 18> table = {{
+    {"init", "", "write a policy that allows what is loaded now", true, false, Argument::none, 0, 0,
+     init_options, run_init},
+    {"start", "", "start the daemon and arm the hook", true, false, Argument::none, 0, 0, {}, run_start},
+    {"stop", "", "disarm the hook and stop the daemon", true, false, Argument::none, 0, 0, {}, run_stop},
+    {"status",
+     "",
+     "show what is guarded, by which policy, and what is not",
+     false,
+     false,
+     Argument::none,
+     0,
+     0,
+     {},
+     run_status},
+    {"check", "TOKEN...", "say whether module names or aliases may load", false, false, Argument::token, 1,
+     any_number, offline_options, run_check},
+    {"explain", "TOKEN", "show how a name or alias is judged, and by which rule", false, false,
+     Argument::token, 1, 1, offline_options, run_explain},
+    {"allow",
+     "MODULE",
+     "allow a module at once, until the daemon restarts",
+     true,
+     true,
+     Argument::module,
+     1,
+     1,
+     {},
+     run_allow},
+    {"deny",
+     "MODULE",
+     "deny a module at once, until the daemon restarts",
+     true,
+     true,
+     Argument::module,
+     1,
+     1,
+     {},
+     run_deny},
+    {"remove",
+     "MODULE",
+     "take a module off the lists at once, until the daemon restarts",
+     true,
+     true,
+     Argument::listed_module,
+     1,
+     1,
+     {},
+     run_remove},
+    {"apply",
+     "",
+     "save the changes made at run time to the policy file",
+     true,
+     true,
+     Argument::none,
+     0,
+     0,
+     {},
+     run_apply},
+    {"list",
+     "",
+     "list the rules in force, with their origin",
+     false,
+     false,
+     Argument::none,
+     0,
+     0,
+     {},
+     run_list},
+    {"mode", "enforce|audit", "enforce the policy, or only record what it would refuse", true, true,
+     Argument::mode, 1, 1, mode_options, run_mode},
+    {"reload", "", "read the policy files again", true, true, Argument::none, 0, 0, reload_options,
+     run_reload},
+    {"lint", "[FILE]", "look for mistakes in a policy", false, false, Argument::file, 0, 1, lint_options,
+     run_lint},
+    {"arm", "", "point the kernel's autoloading at the hook", true, false, Argument::none, 0, 0, {}, run_arm},
+    {"disarm", "", "give the kernel its former handler back", true, false, Argument::none, 0, 0,
+     disarm_options, run_disarm},
+    {"hook",
+     "ARGUMENT...",
+     "do what the kernel runs the hook for (-q -- TOKEN)",
+     false,
+     true,
+     Argument::raw,
+     0,
+     any_number,
+     {},
+     run_hook},
+    {"__complete",
+     "KIND",
+     "print words for the shell's completion",
+     false,
+     false,
+     Argument::raw,
+     1,
+     1,
+     {},
+     run_complete},
+}};
+
+/// Levenshtein distance.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    for (std::size_t j = 0; j <= b.size(); ++j)
+        row[j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i);
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            diagonal = row[j];
+            row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+        }
+    }
+    return row.back();
+}
+
+} // namespace
+
+std::span<const Verb> verbs() {
+    return table;
+}
+
+const Verb* find_verb(std::string_view name) {
+    const auto found = std::ranges::find(table, name, &Verb::name);
+    return found == table.end() ? nullptr : &*found;
+}
+
+std::string_view nearest_verb(std::string_view name) {
+    constexpr std::size_t longest_name = 32;
+    if (name.size() > longest_name) return "";
+    const auto nearest =
+        std::ranges::min_element(table, {}, [name](const Verb& verb) { return distance(name, verb.name); });
+    return distance(name, nearest->name) <= 2 ? nearest->name : "";
+}
+
+} // namespace kmodguard::ctl

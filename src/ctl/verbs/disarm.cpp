@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/daemon_process.hpp"
+#include "ctl/verbs.hpp"
+#include "enforce/autoload/handler.hpp"
+
+#include <fmt/format.h>
+
+namespace kmodguard::ctl {
+
+int run_disarm(const Context& context) {
+    if (context.has("unless-restarting") && is_restarting()) return context.done("restarting: stays armed");
+    const auto disarmed = autoload::disarm(context.paths, context.has("force"));
+    if (!disarmed) return context.fail(disarmed.error());
+    if (!disarmed->warning.empty()) context.warn(disarmed->warning);
+    context.object({{"armed", false}, {"changed", disarmed->changed}, {"handler", disarmed->handler}});
+    context.text(disarmed->changed ? fmt::format("disarmed: the handler is {} again", disarmed->handler)
+                                   : "not armed");
+    return exit_done;
+}
+
+} // namespace kmodguard::ctl

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/daemon_process.hpp"
+#include "ctl/verbs.hpp"
+
+namespace kmodguard::ctl {
+
+int run_start(const Context& context) {
+    if (auto started = start_daemon(context.paths); !started) return context.fail(started.error());
+    // The unit arms as well; where it did, this changes nothing.
+    if (const int armed = run_arm(context); armed != exit_done) return armed;
+    const auto status = context.ask("STATUS");
+    if (!status) return context.fail(status.error());
+    const std::string error = status->value("policy-error");
+    if (error.empty()) return exit_done;
+    const bool none = status->value("generation") == "0";
+    return context.fail({sys::ErrorKind::bad_policy, error,
+                         none ? "there is no valid policy: everything is refused until kmodctl init, or "
+                                "mending and kmodctl reload"
+                              : "the policy in force stays; kmodctl lint shows all errors"});
+}
+
+} // namespace kmodguard::ctl
