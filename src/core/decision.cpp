@@ -11,12 +11,14 @@ namespace {
 
 using Denial = std::pair<Reason, std::optional<Rule>>;
 
-/// The deny rule that matches `module` by its name or by one of its own aliases.
+/// The deny rule that matches `module` by its name or by one of its own aliases; its name counts as one of
+/// them, since the kernel may ask for it by that.
 std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index, const std::string& module) {
     if (auto rule = policy.denies_module(module)) return Denial{Reason::denied_module, std::move(rule)};
     if (!policy.has_deny_aliases()) return std::nullopt;
-    if (auto rule = policy.denies_aliases(index.aliases(module)))
-        return Denial{Reason::denied_alias, std::move(rule)};
+    auto rule = policy.denies_token(module);
+    if (!rule) rule = policy.denies_aliases(index.aliases(module));
+    if (rule) return Denial{Reason::denied_alias, std::move(rule)};
     return std::nullopt;
 }
 
@@ -54,6 +56,8 @@ class Judge {
         if (record == nullptr) return refused(std::move(decision), Reason::no_such_module);
         if (auto denial = denial_of(name)) {
             decision.rule = std::move(denial->second);
+            if (record->built_in)
+                decision.detail = "it is built into the kernel, so no module control applies";
             return refused(std::move(decision), denial->first);
         }
         if (record->built_in) return refused(std::move(decision), Reason::built_in);
@@ -97,8 +101,14 @@ class Judge {
         while (true) {
             const auto [offender, reason] = first_unfit(decision);
             if (offender.module.empty()) return decision;
-            if (offender.required || keeps_soft_dependencies(decision.module))
-                return because_of(std::move(decision), reason, offender.module);
+            if (offender.required) return because_of(std::move(decision), reason, offender.module);
+            if (keeps_soft_dependencies(decision.chain)) {
+                // modprobe passes over one that does not exist, and tries all others.
+                if (reason != Reason::missing_dependency)
+                    return because_of(std::move(decision), reason, offender.module);
+                forget(decision, offender.module);
+                continue;
+            }
             omit(decision, offender.module);
             // Only in an index whose lists are not closed, or give dependencies to built-in modules.
             if (std::ranges::find(decision.chain, offender.module, &Step::module) != decision.chain.end())
@@ -115,9 +125,11 @@ class Judge {
     }
 
     /// A module with an install command is loaded by modprobe, which brings all soft dependencies.
-    bool keeps_soft_dependencies(const std::string& module) {
-        const ModuleRecord* record = index_.find(module);
-        return record != nullptr && record->has_install_command;
+    bool keeps_soft_dependencies(const std::vector<Step>& chain) {
+        return std::ranges::any_of(chain, [this](const Step& step) {
+            const ModuleRecord* record = index_.find(step.module);
+            return record != nullptr && record->has_install_command;
+        });
     }
 
     std::pair<Step, Reason> first_unfit(ModuleDecision& decision) {
@@ -145,6 +157,12 @@ class Judge {
                 decision.omitted.push_back(step.module);
         }
         decision.chain = load_order(index_, decision.module, decision.omitted);
+    }
+
+    /// Leaves out `missing` alone, and nothing that needs it.
+    static void forget(ModuleDecision& decision, const std::string& missing) {
+        decision.omitted.push_back(missing);
+        std::erase_if(decision.chain, [&missing](const Step& step) { return step.module == missing; });
     }
 
     Reason judge_image(const ModuleRecord& record, std::string& detail);
@@ -209,14 +227,12 @@ ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const Imag
     if (verdict_of(decision.reason) == Verdict::refuse) return decision;
     decision.chain = {{decision.module, true}};
 
-    const std::vector<std::string>& aliases = index.aliases(decision.module);
-    if ((decision.rule = policy.denies_module(decision.module)))
-        decision.reason = Reason::denied_module;
-    else if ((decision.rule = policy.denies_aliases(aliases)))
-        decision.reason = Reason::denied_alias;
-    else if ((decision.rule = policy.allows_module(decision.module)))
+    if (auto denial = denial_of(policy, index, decision.module)) {
+        decision.reason = denial->first;
+        decision.rule = std::move(denial->second);
+    } else if ((decision.rule = policy.allows_module(decision.module)))
         decision.reason = Reason::listed;
-    else if ((decision.rule = policy.allows_aliases(aliases)))
+    else if ((decision.rule = policy.allows_aliases(index.aliases(decision.module))))
         decision.reason = Reason::alias_listed;
     else if (is_admitted_dependency(policy, index, decision.module, decision.because_of))
         decision.reason = Reason::dependency;
@@ -225,15 +241,17 @@ ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const Imag
     return decision;
 }
 
-/// The verdict on the whole: that of an allowed module if there is one, else of the first denied, else of the
-/// first.
+/// How much a module's judgement says about the request as a whole: one that loads most, then one that a rule
+/// refused, then any refusal; what is built in least.
+int weight(const ModuleDecision& module) {
+    if (module.reason == Reason::built_in) return 0;
+    if (module.verdict() == Verdict::allow) return 3;
+    return module.rule ? 2 : 1;
+}
+
+/// The verdict on the whole is that on the weightiest of its modules, of which there is one at least.
 void conclude(Decision& decision) {
-    const auto allowed = std::ranges::find(decision.modules, Verdict::allow, &ModuleDecision::verdict);
-    const auto ruled =
-        std::ranges::find_if(decision.modules, [](const auto& module) { return module.rule.has_value(); });
-    const auto deciding = allowed != decision.modules.end() ? allowed
-                          : ruled != decision.modules.end() ? ruled
-                                                            : decision.modules.begin();
+    const auto deciding = std::ranges::max_element(decision.modules, {}, weight);
     decision.judged = deciding->verdict();
     decision.reason = deciding->reason;
     decision.rule = deciding->rule;

@@ -24,6 +24,7 @@ void add_rule(std::vector<Field>& fields, const std::optional<core::Rule>& rule)
 void add_module(std::vector<Field>& fields, const core::ModuleDecision& module) {
     fields.push_back({"module", module.module});
     fields.push_back({"reason", std::string(to_string(module.reason))});
+    if (!module.loadable) fields.push_back({"loadable", "no"});
     add_rule(fields, module.rule);
     if (!module.because_of.empty()) fields.push_back({"because-of", module.because_of});
     if (!module.detail.empty()) fields.push_back({"detail", module.detail});
@@ -73,6 +74,8 @@ sys::Result<void> read_module_field(const Field& field, core::ModuleDecision& mo
         module.chain.push_back({field.value, true});
     else if (field.key == "soft-step")
         module.chain.push_back({field.value, false});
+    else if (field.key == "loadable")
+        module.loadable = field.value != "no";
     else if (field.key == "omitted")
         module.omitted.push_back(field.value);
     return {};

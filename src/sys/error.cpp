@@ -21,7 +21,9 @@ ErrorKind kind_of(int code) {
 } // namespace
 
 Error system_error(std::string_view action, std::string_view object, int code) {
-    std::string text = fmt::format("{} {}: {}", action, object, ::strerrordesc_np(code));
+    const char* description = ::strerrordesc_np(code); // null for a code that the C library does not know
+    std::string text = description != nullptr ? fmt::format("{} {}: {}", action, object, description)
+                                              : fmt::format("{} {}: error {}", action, object, code);
     return {kind_of(code), std::move(text), code == EACCES || code == EPERM ? "this needs root" : ""};
 }
 

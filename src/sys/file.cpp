@@ -16,8 +16,9 @@ Result<std::string> read_up_to(const UniqueFd& fd, const std::filesystem::path& 
     std::string content;
     std::array<char, 16384> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
     while (content.size() <= limit) {
+        const std::size_t rest = limit - content.size(); // one more than that tells whether it is too large
         const ssize_t count =
-            ::read(fd.get(), buffer.data(), std::min(buffer.size(), limit + 1 - content.size()));
+            ::read(fd.get(), buffer.data(), rest < buffer.size() ? rest + 1 : buffer.size());
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) return system_failure("cannot read", path.native());
         if (count == 0) return content;
@@ -34,6 +35,11 @@ Result<void> write_all(const UniqueFd& fd, const std::filesystem::path& path, st
         content.remove_prefix(static_cast<std::size_t>(count));
     }
     return {};
+}
+
+/// Where `path` lies; a plain name lies in the current directory.
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+    return path.has_parent_path() ? path.parent_path() : ".";
 }
 
 Result<void> sync_directory(const std::filesystem::path& path) {
@@ -113,23 +119,29 @@ Result<void> write_file_atomically(const std::filesystem::path& path, std::strin
     if (::fchmod(temporary.fd().get(), mode) != 0 || ::fsync(temporary.fd().get()) != 0)
         return system_failure("cannot write", temporary.name());
     if (auto renamed = temporary.rename_to(path); !renamed) return renamed;
-    return sync_directory(path.parent_path());
+    return sync_directory(directory_of(path));
 }
 
 Result<void> write_setting(const std::filesystem::path& path, std::string_view content) {
     const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_TRUNC));
     if (!fd) return system_failure("cannot open", path.native());
-    if (::write(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()))
-        return system_failure("cannot write", path.native());
+    const ssize_t count = ::write(fd.get(), content.data(), content.size());
+    if (count < 0) return system_failure("cannot write", path.native());
+    if (static_cast<std::size_t>(count) != content.size())
+        return failure(ErrorKind::failed, fmt::format("cannot write {}: only {} of {} bytes were taken",
+                                                      path.native(), count, content.size()));
     return {};
 }
 
 Result<void> make_directory(const std::filesystem::path& path, mode_t mode) {
     std::error_code error;
-    std::filesystem::create_directories(path.parent_path(), error);
+    std::filesystem::create_directories(directory_of(path), error);
     if (error) return system_failure("cannot create", path.parent_path().native(), error.value());
-    if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
-        return system_failure("cannot create", path.native());
+    if (::mkdir(path.c_str(), mode) != 0) {
+        const int code = errno;
+        if (code != EEXIST || !std::filesystem::is_directory(path, error))
+            return system_failure("cannot create", path.native(), code);
+    }
     if (::chmod(path.c_str(), mode) != 0) return system_failure("cannot set the mode of", path.native());
     return {};
 }

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows how an image that somebody hands to the kernel is judged where no token is known: by the names inside
+// it, by its content where that is pinned, by its own aliases, and by what needs it.
+#include "core/decision.hpp"
+#include "fake_index.hpp"
+#include "policy_builder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kmodguard::core {
+namespace {
+
+using test::content;
+using test::FakeIndex;
+using test::PolicyBuilder;
+
+ImageFacts image_of(const std::string& name) {
+    return {.problem = "", .name = name, .modinfo_name = name, .sha256 = std::nullopt};
+}
+
+class DecisionImage : public ::testing::Test {
+  protected:
+    DecisionImage() {
+        index.module("top").needs("middle", "bottom").soft_after("beside").alias("fs-top", "pci:v1d*");
+        index.module("middle").needs("bottom");
+        index.module("bottom").alias("bottom-alias");
+        index.module("beside");
+        index.module("alone").alias("net-pf-15");
+    }
+    ModuleDecision ask(const PolicyBuilder& policy, const ImageFacts& facts) {
+        const Decision decision = decide(policy.build(), index, {.token = "", .image = facts});
+        EXPECT_EQ(decision.modules.size(), 1U);
+        const ModuleDecision& module = decision.modules.at(0);
+        EXPECT_EQ(decision.judged, module.verdict());
+        EXPECT_EQ(decision.reason, module.reason);
+        EXPECT_EQ(decision.rule, module.rule);
+        EXPECT_EQ(decision.effective(), module.verdict());
+        EXPECT_EQ(decision.loads(module), module.verdict() == Verdict::allow);
+        return module;
+    }
+    void expect(const ModuleDecision& module, Reason reason, std::optional<std::uint32_t> line) {
+        EXPECT_EQ(to_string(module.reason), to_string(reason));
+        EXPECT_EQ(module.rule ? std::optional(module.rule->line) : std::nullopt, line);
+    }
+    FakeIndex index;
+};
+
+TEST_F(DecisionImage, OfAListedModuleLoads) {
+    const ModuleDecision module = ask(PolicyBuilder().allow("loop", "alone"), image_of("alone"));
+    expect(module, Reason::listed, 2);
+    EXPECT_EQ(module.module, "alone");
+    EXPECT_EQ(module.chain, (std::vector<Step>{{"alone", true}}));
+}
+
+TEST_F(DecisionImage, OfAListedModuleThatTheIndexDoesNotKnowLoads) {
+    expect(ask(PolicyBuilder().allow("out_of_tree"), image_of("out-of-tree")), Reason::listed, 1);
+}
+
+TEST_F(DecisionImage, IsItsNameInsideInOneSpelling) {
+    index.module("dm_crypt");
+    const ModuleDecision module = ask(PolicyBuilder().allow("dm_crypt"), image_of("dm-crypt"));
+    expect(module, Reason::listed, 1);
+    EXPECT_EQ(module.module, "dm_crypt");
+    expect(ask(PolicyBuilder().allow("dm_crypt").deny("dm_crypt"), image_of("dm-crypt")),
+           Reason::denied_module, 2);
+}
+
+TEST_F(DecisionImage, NobodyListedIsRefused) {
+    expect(ask(PolicyBuilder(), image_of("alone")), Reason::not_listed, std::nullopt);
+    expect(ask(PolicyBuilder().allow("top"), image_of("alone")), Reason::not_listed, std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").allow_alias("*"), image_of("nowhere")), Reason::not_listed,
+           std::nullopt);
+}
+
+TEST_F(DecisionImage, OfAModuleInTheKernelIsJudgedLikeAnyOther) {
+    index.module("inside").built_in();
+    expect(ask(PolicyBuilder(), image_of("inside")), Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, WithTwoNamesIsRefusedThoughBothAreListed) {
+    ImageFacts facts = image_of("alone");
+    facts.modinfo_name = "top";
+    const ModuleDecision module = ask(PolicyBuilder().allow("alone", "top"), facts);
+    expect(module, Reason::contradictory_image, std::nullopt);
+    EXPECT_NE(module.detail.find("alone"), std::string::npos);
+    EXPECT_NE(module.detail.find("top"), std::string::npos);
+}
+
+TEST_F(DecisionImage, WhoseNamesDifferInTheDashAgrees) {
+    ImageFacts facts = image_of("dm-mod");
+    facts.modinfo_name = "dm_mod";
+    expect(ask(PolicyBuilder().allow("dm_mod"), facts), Reason::listed, 1);
+}
+
+TEST_F(DecisionImage, OfAKernelThatWritesOneNameOnlyGoesByThat) {
+    ImageFacts facts = image_of("alone");
+    facts.modinfo_name = "";
+    expect(ask(PolicyBuilder().allow("alone"), facts), Reason::listed, 1);
+}
+
+TEST_F(DecisionImage, WithoutAnyNameIsRefused) {
+    EXPECT_EQ(ask(PolicyBuilder().allow("alone").allow_alias("*"), image_of("")).verdict(), Verdict::refuse);
+    ImageFacts facts = image_of("");
+    facts.modinfo_name = "alone";
+    expect(ask(PolicyBuilder().allow("alone"), facts), Reason::contradictory_image, std::nullopt);
+}
+
+TEST_F(DecisionImage, ThatCannotBeReadIsRefusedWhateverItClaims) {
+    ImageFacts facts = image_of("alone");
+    facts.problem = "section headers beyond the end";
+    const ModuleDecision module = ask(PolicyBuilder().allow("alone"), facts);
+    expect(module, Reason::unreadable_image, std::nullopt);
+    EXPECT_EQ(module.detail, "section headers beyond the end");
+}
+
+TEST_F(DecisionImage, IsComparedWithItsPins) {
+    const PolicyBuilder policy =
+        PolicyBuilder().allow("alone").pin("alone", content(2)).pin("alone", content(3));
+    ImageFacts facts = image_of("alone");
+    facts.sha256 = content(3);
+    expect(ask(policy, facts), Reason::listed, 1);
+    facts.sha256 = content(4);
+    const ModuleDecision module = ask(policy, facts);
+    expect(module, Reason::pin_mismatch, 2);
+    EXPECT_EQ(module.detail, "sha256 " + to_hex(content(4)));
+}
+
+TEST_F(DecisionImage, ThatIsPinnedAndWasNotHashedIsRefused) {
+    const ModuleDecision module =
+        ask(PolicyBuilder().allow("alone").pin("alone", content(2)), image_of("alone"));
+    expect(module, Reason::pin_mismatch, 2);
+    EXPECT_FALSE(module.detail.empty());
+}
+
+TEST_F(DecisionImage, OfTheRightContentIsNotAllowedByThePin) {
+    ImageFacts facts = image_of("alone");
+    facts.sha256 = content(2);
+    expect(ask(PolicyBuilder().pin("alone", content(2)), facts), Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, IsAdmittedByOneOfItsOwnAliases) {
+    expect(ask(PolicyBuilder().allow_alias("net-pf-15"), image_of("alone")), Reason::alias_listed, 1);
+    expect(ask(PolicyBuilder().allow_alias("net-pf-1*"), image_of("alone")), Reason::alias_listed, 1);
+    expect(ask(PolicyBuilder().allow_alias("pci:v1d*"), image_of("top")), Reason::alias_listed, 1);
+    expect(ask(PolicyBuilder().allow_alias("pci:v1d00"), image_of("top")), Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, IsRefusedForOneOfItsOwnAliases) {
+    expect(ask(PolicyBuilder().allow("alone").deny_alias("net-pf-*"), image_of("alone")),
+           Reason::denied_alias, 2);
+    expect(ask(PolicyBuilder().allow_alias("fs-*").deny_alias("pci:*"), image_of("top")),
+           Reason::denied_alias, 2);
+}
+
+TEST_F(DecisionImage, IsRefusedForADenyRuleThoughListed) {
+    expect(ask(PolicyBuilder().allow("alone").deny("alone"), image_of("alone")), Reason::denied_module, 2);
+}
+
+TEST_F(DecisionImage, OfADependencyOfAListedModuleLoads) {
+    for (const std::string name : {"middle", "bottom", "beside"}) {
+        const ModuleDecision module = ask(PolicyBuilder().allow("alone", "top"), image_of(name));
+        expect(module, Reason::dependency, std::nullopt);
+        EXPECT_EQ(module.because_of, "top") << name;
+    }
+}
+
+TEST_F(DecisionImage, OfADependencyIsRefusedWhereTheyMustBeListed) {
+    expect(ask(PolicyBuilder().allow("top").without_dependencies(), image_of("bottom")), Reason::not_listed,
+           std::nullopt);
+}
+
+TEST_F(DecisionImage, OfADeniedDependencyIsRefused) {
+    expect(ask(PolicyBuilder().allow("top").deny("bottom"), image_of("bottom")), Reason::denied_module, 2);
+    expect(ask(PolicyBuilder().allow("top").deny_alias("bottom-alias"), image_of("bottom")),
+           Reason::denied_alias, 2);
+}
+
+TEST_F(DecisionImage, IsNotADependencyOfWhatIsItselfDenied) {
+    expect(ask(PolicyBuilder().allow("top").deny("top"), image_of("middle")), Reason::not_listed,
+           std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").deny_alias("fs-top"), image_of("middle")), Reason::not_listed,
+           std::nullopt);
+}
+
+TEST_F(DecisionImage, IsNotADependencyOfWhatADeniedDependencyRefuses) {
+    expect(ask(PolicyBuilder().allow("top").deny("bottom"), image_of("middle")), Reason::not_listed,
+           std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").deny_alias("bottom-alias"), image_of("middle")),
+           Reason::not_listed, std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").deny("beside"), image_of("middle")), Reason::not_listed,
+           std::nullopt);
+}
+
+TEST_F(DecisionImage, IsADependencyOfAnotherListedModuleThatMayLoad) {
+    index.module("other").needs("middle", "bottom");
+    const ModuleDecision module =
+        ask(PolicyBuilder().allow("top", "other").deny("beside"), image_of("middle"));
+    expect(module, Reason::dependency, std::nullopt);
+    EXPECT_EQ(module.because_of, "other");
+}
+
+TEST_F(DecisionImage, IsNotJudgedByTheTokenBeside) {
+    const Policy policy = PolicyBuilder().allow_alias("net-pf-15").build();
+    const Decision decision = decide(policy, index, {.token = "net-pf-15", .image = image_of("bottom")});
+    EXPECT_EQ(decision.judged, Verdict::refuse);
+}
+
+} // namespace
+} // namespace kmodguard::core
