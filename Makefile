@@ -40,7 +40,8 @@ cli-test: build
 
 vm-test: stage
 	@scripts/bootstrap vm
-	$(vm_environment) $(PYTHON) -m pytest -q -p no:cacheprovider tests/vm
+	cmake --build $(main) --target powerless
+	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(PYTHON) -m pytest -q -p no:cacheprovider tests/vm
 
 lint:
 	@scripts/bootstrap lint
@@ -65,8 +66,7 @@ stage: build
 	rm -rf $(stage)
 	DESTDIR=$(stage) cmake --install $(main) --strip >/dev/null
 
-install:
-	@test -f $(main)/cmake_install.cmake || { echo "run make build first" >&2; exit 1; }
+install: build
 	DESTDIR=$(DESTDIR) cmake --install $(main) --strip
 
 uninstall:

@@ -3,7 +3,7 @@
 # Warnings are errors; hardening is on in every build.
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
                     -Wold-style-cast -Woverloaded-virtual -Wnull-dereference -Wimplicit-fallthrough -Werror)
-add_compile_options(-fstack-protector-strong -fno-plt)
+add_compile_options(-fstack-protector-strong -fno-plt -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
 add_link_options(-Wl,-z,relro,-z,now -Wl,--as-needed)
 if(CMAKE_BUILD_TYPE MATCHES "Rel")
     add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)

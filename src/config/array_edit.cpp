@@ -78,11 +78,6 @@ struct Style {
     std::string separator = ", "; ///< between entries on one line
 };
 
-std::string_view indentation_at(std::string_view text, std::size_t at) {
-    const std::size_t begin = line_begin(text, at);
-    return text.substr(begin, skip_spaces(text, begin) - begin);
-}
-
 /// That of the last entry or comment that begins a line, or one step deeper than the closing bracket.
 std::string indentation_of(std::string_view text, const ArrayLayout& layout) {
     const std::size_t closing = layout.span.end - 1;

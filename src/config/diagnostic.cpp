@@ -14,6 +14,8 @@ namespace kmodguard::config {
 namespace {
 
 constexpr std::size_t longest_path = 4096;
+constexpr std::size_t longest_message = 16384;
+constexpr std::size_t longest_quote = 64;
 
 /// "file:line:column: " as far as it is known.
 std::string place_of(const Diagnostic& diagnostic) {
@@ -30,11 +32,15 @@ auto identity_of(const Diagnostic& diagnostic) {
 
 } // namespace
 
+std::string quoted(std::string_view text) {
+    return "\"" + core::printable(text, longest_quote) + "\"";
+}
+
 std::string render(const Diagnostic& diagnostic) {
     const bool error = diagnostic.severity == Severity::error;
-    std::string text =
-        fmt::format("{}{}: {}", place_of(diagnostic), error ? "error" : "warning", diagnostic.message);
-    if (!diagnostic.hint.empty()) text += "\n  hint: " + diagnostic.hint;
+    std::string text = fmt::format("{}{}: {}", place_of(diagnostic), error ? "error" : "warning",
+                                   core::printable(diagnostic.message, longest_message));
+    if (!diagnostic.hint.empty()) text += "\n  hint: " + core::printable(diagnostic.hint, longest_message);
     return text;
 }
 
@@ -62,7 +68,7 @@ sys::Error to_error(const Diagnostics& diagnostics) {
     const auto first = std::ranges::find(diagnostics, Severity::error, &Diagnostic::severity);
     if (first == diagnostics.end()) return {sys::ErrorKind::bad_policy, "the policy cannot be used"};
     const auto errors = std::ranges::count(diagnostics, Severity::error, &Diagnostic::severity);
-    std::string what = place_of(*first) + first->message;
+    std::string what = place_of(*first) + core::printable(first->message, longest_message);
     if (errors > 1) what += fmt::format(" (and {} more)", errors - 1);
     return {sys::ErrorKind::bad_policy, std::move(what), first->hint};
 }

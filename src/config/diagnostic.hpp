@@ -7,6 +7,7 @@
 #include "sys/result.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kmodguard::config {
@@ -26,7 +27,11 @@ struct Diagnostic {
 
 using Diagnostics = std::vector<Diagnostic>;
 
-/// "file:line:column: error: message", and where there is a hint "\n  hint: ...". Without a final newline.
+/// `text` in double quotes, made safe to show, and cut after 64 bytes.
+[[nodiscard]] std::string quoted(std::string_view text);
+
+/// "file:line:column: error: message", and where there is a hint "\n  hint: ...". Without a final newline,
+/// and without a control character whatever the file and its name hold.
 [[nodiscard]] std::string render(const Diagnostic& diagnostic);
 
 /// All of them, one after the other, each ended by a newline.

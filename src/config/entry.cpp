@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/entry.hpp"
 
+#include "config/diagnostic.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>
@@ -12,12 +13,7 @@
 namespace kmodguard::config {
 namespace {
 
-constexpr std::size_t longest_quote = 64;
 constexpr std::size_t longest_word = 64;
-
-std::string quoted(std::string_view text) {
-    return "\"" + core::printable(text, longest_quote) + "\"";
-}
 
 sys::Result<std::string> check_alias(std::string_view text) {
     if (core::is_token(text)) return std::string(text);

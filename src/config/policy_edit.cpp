@@ -115,11 +115,6 @@ std::size_t end_of(std::string_view text, const Member& member) {
     return begin == nowhere ? nowhere : skip_value(text, begin);
 }
 
-std::string_view indentation_at(std::string_view text, std::size_t at) {
-    const std::size_t begin = line_begin(text, at);
-    return text.substr(begin, skip_spaces(text, begin) - begin);
-}
-
 /// A whole new array: one entry a line, or all on one.
 std::string new_array(std::span<const std::string> entries, std::string_view indentation, bool multi_line,
                       std::string_view newline) {

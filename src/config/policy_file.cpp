@@ -132,7 +132,8 @@ PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_dire
         return std::move(loader).finish();
     }
     for (std::size_t i = 1; i < files->size(); ++i)
-        loader.add_file((*files)[i], "it vanished while the policy was read: try again");
+        loader.add_file((*files)[i],
+                        "a link that leads nowhere, or a file that vanished just now: try again");
     if (!drop_in_directory.empty()) loader.check_ownership(drop_in_directory, "directory");
     return std::move(loader).finish();
 }

@@ -17,11 +17,6 @@ namespace kmodguard::config {
 namespace {
 
 constexpr std::size_t max_diagnostics = 1000;
-constexpr std::size_t longest_quote = 64;
-
-std::string quoted(std::string_view text) {
-    return "\"" + core::printable(text, longest_quote) + "\"";
-}
 
 /// "the integer 5", for "expected a string, found ...".
 std::string describe(const Node& node) {

@@ -105,6 +105,11 @@ std::size_t skip_spaces(std::string_view text, std::size_t at) {
     return std::min(text.find_first_not_of(" \t", at), text.size());
 }
 
+std::string_view indentation_at(std::string_view text, std::size_t at) {
+    const std::size_t begin = line_begin(text, at);
+    return text.substr(begin, skip_spaces(text, begin) - begin);
+}
+
 std::size_t skip_blank(std::string_view text, std::size_t at) {
     while (at < text.size()) {
         at = std::min(text.find_first_not_of(" \t\r\n", at), text.size());

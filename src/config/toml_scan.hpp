@@ -43,6 +43,8 @@ inline constexpr std::size_t nowhere = std::string_view::npos;
 
 /// Behind spaces and tabs.
 [[nodiscard]] std::size_t skip_spaces(std::string_view text, std::size_t at);
+/// The spaces and tabs that the line of `at` begins with.
+[[nodiscard]] std::string_view indentation_at(std::string_view text, std::size_t at);
 /// Behind white space, line breaks and comments.
 [[nodiscard]] std::size_t skip_blank(std::string_view text, std::size_t at);
 

@@ -24,10 +24,7 @@ struct Found {
 void add_verb(CLI::App& app, const Verb& verb, Found& found) {
     CLI::App* sub = app.add_subcommand(std::string(verb.name), std::string(verb.help))->fallthrough();
     if (verb.name.starts_with("__")) sub->group("");
-    if (verb.argument == Argument::raw) {
-        sub->prefix_command();
-        return;
-    }
+    if (verb.argument == Argument::raw) return;
     for (const Option& option : verb.options) {
         const std::string name(option.name);
         if (option.value.empty())
@@ -55,23 +52,22 @@ int report_unknown_verb(std::string_view name) {
     return exit_usage;
 }
 
-/// The first argument that is no option.
-std::string_view first_word(int count, char** arguments) {
+/// Where the first argument that is no option stands; `count` if there is none.
+int position_of_verb(int count, char** arguments) {
     for (int i = 1; i < count; ++i) {
         const std::string_view argument = arguments[i];
         if (argument == "--root")
             ++i;
         else if (!argument.starts_with('-'))
-            return argument;
+            return i;
     }
-    return {};
+    return count;
 }
 
 Context context_of(const CLI::App& sub, Found found, const std::string& root, bool json) {
     Context context;
     context.verb = sub.get_name();
-    context.arguments =
-        find_verb(context.verb)->argument == Argument::raw ? sub.remaining() : std::move(found.arguments);
+    context.arguments = std::move(found.arguments);
     for (auto& [name, value] : found.values)
         if (sub.get_option_no_throw("--" + name)->count() > 0) context.options.emplace(name, value);
     for (const auto& [name, set] : found.flags)
@@ -98,15 +94,22 @@ Parsed parse_arguments(int count, char** arguments) {
     for (const Verb& verb : verbs())
         add_verb(app, verb, found[std::string(verb.name)]);
 
-    const std::string_view word = first_word(count, arguments);
-    if (!word.empty() && find_verb(word) == nullptr) return report_unknown_verb(word);
+    const int position = position_of_verb(count, arguments);
+    const Verb* verb = position < count ? find_verb(arguments[position]) : nullptr;
+    if (position < count && verb == nullptr) return report_unknown_verb(arguments[position]);
+    // What stands behind such a verb is its own, options and all; the parser sees none of it but a lone
+    // --help.
+    const bool asks_for_help = position + 2 == count && std::string_view(arguments[position + 1]) == "--help";
+    const bool raw = verb != nullptr && verb->argument == Argument::raw && !asks_for_help;
     try {
-        app.parse(count, arguments);
+        app.parse(raw ? position + 1 : count, arguments);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? exit_done : exit_usage;
     }
     const CLI::App* sub = app.get_subcommands().front();
-    return context_of(*sub, std::move(found[sub->get_name()]), root, json);
+    Context context = context_of(*sub, std::move(found[sub->get_name()]), root, json);
+    if (raw) context.arguments.assign(arguments + position + 1, arguments + count);
+    return context;
 }
 
 } // namespace kmodguard::ctl

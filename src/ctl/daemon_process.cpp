@@ -37,6 +37,10 @@ sys::Result<void> start_daemon(const sys::Paths& paths) {
     std::vector<std::string> command{installation::daemon, "--background"};
     if (paths.moved()) command.insert(command.end(), {"--root", paths.root().native()});
     command.emplace_back("--ready-fd");
+    if (::access(installation::daemon, X_OK) != 0)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("the daemon {} is not installed", installation::daemon),
+                            "make install, or reinstall the package");
     return sys::start_daemon(std::move(command), patience);
 }
 

@@ -114,13 +114,13 @@ constexpr std::array<Verb, 18> table = {{
      {},
      run_hook},
     {"__complete",
-     "KIND",
-     "print words for the shell's completion",
+     "WORD...",
+     "print what the last word can become, for the shells",
      false,
      false,
      Argument::raw,
-     1,
-     1,
+     0,
+     any_number,
      {},
      run_complete},
 }};
@@ -155,9 +155,12 @@ const Verb* find_verb(std::string_view name) {
 std::string_view nearest_verb(std::string_view name) {
     constexpr std::size_t longest_name = 32;
     if (name.size() > longest_name) return "";
-    const auto nearest =
-        std::ranges::min_element(table, {}, [name](const Verb& verb) { return distance(name, verb.name); });
-    return distance(name, nearest->name) <= 2 ? nearest->name : "";
+    const auto distance_to = [name](const Verb& verb) {
+        return verb.name.starts_with("__") ? any_number
+                                           : distance(name, verb.name); // hidden: nobody means it
+    };
+    const auto nearest = std::ranges::min_element(table, {}, distance_to);
+    return distance_to(*nearest) <= 2 ? nearest->name : "";
 }
 
 } // namespace kmodguard::ctl

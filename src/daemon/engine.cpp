@@ -61,7 +61,19 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core:
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 
+Engine::Configuration Engine::read_configuration_state() const {
+    Configuration state;
+    for (const auto& directory : paths_.modprobe_configuration()) {
+        std::error_code error;
+        std::filesystem::directory_iterator entry(directory, error);
+        for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+            if (const auto file = sys::file_identity(entry->path())) state.emplace(entry->path(), *file);
+    }
+    return state;
+}
+
 void Engine::open_index() {
+    configuration_ = read_configuration_state(); // before: what changes meanwhile counts as changed
     auto opened = modules::KmodIndex::open(paths_, release_);
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
@@ -185,7 +197,7 @@ sys::Result<std::vector<std::string>> Engine::apply() {
 }
 
 bool Engine::refresh_index() {
-    if (index_ && !index_->outdated()) return false;
+    if (index_ && !index_->outdated() && configuration_ == read_configuration_state()) return false;
     open_index();
     return true;
 }

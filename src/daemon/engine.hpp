@@ -13,11 +13,14 @@
 #include "core/policy.hpp"
 #include "core/runtime_changes.hpp"
 #include "modules/kmod_index.hpp"
+#include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -93,7 +96,12 @@ class Engine {
     std::string release_;
     std::optional<core::Mode> forced_;
     std::string compression_;
+    /// The modprobe.d files and their state, by path. libkmod itself notices only that files come and go.
+    using Configuration = std::map<std::filesystem::path, sys::FileIdentity>;
+    [[nodiscard]] Configuration read_configuration_state() const;
+
     std::unique_ptr<modules::KmodIndex> index_;
+    Configuration configuration_; ///< as it was when the index was opened
     std::string index_error_;
 
     core::PolicySource written_;

@@ -34,6 +34,11 @@ struct Server::Client {
     bool last = false; ///< nothing more is read; closed when the output is gone
     EventSource source{};
     Clients::iterator self{};
+
+    /// Also of a client that is gone before it has taken its answer.
+    ~Client() {
+        if (afterwards) afterwards();
+    }
 };
 
 Server::Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits)

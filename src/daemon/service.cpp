@@ -183,7 +183,9 @@ void block_signals() {
 } // namespace
 
 sys::Result<void> run_service(const ServiceOptions& options) {
+    // One arena, and large blocks given back when freed: what an image takes to be judged must not stay.
     ::mallopt(M_ARENA_MAX, 1);
+    ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     ::umask(S_IRWXG | S_IRWXO);
     block_signals();
     if (auto made = sys::make_directory(options.paths.runtime_directory(), directory_mode); !made)

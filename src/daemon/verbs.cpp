@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/verbs.hpp"
 
+#include "core/names.hpp"
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
 #include "protocol/decision_fields.hpp"
@@ -66,8 +67,12 @@ Response explain_token(Engine& engine, const std::string& token) {
 }
 
 Response allow(Engine& engine, const std::string& module) {
-    return {.answer = answer_of(engine.allow(module),
-                                fmt::format("{} is allowed until the daemon restarts", module))};
+    const auto allowed = engine.allow(module);
+    const std::string name = core::module_name_of(module).value_or("");
+    std::string text = fmt::format("{} is allowed until the daemon restarts", name);
+    if (engine.index() != nullptr && engine.index()->find(name) == nullptr)
+        text += "; this kernel has no such module";
+    return {.answer = answer_of(allowed, std::move(text))};
 }
 
 Response deny(Engine& engine, const std::string& module) {
@@ -97,7 +102,7 @@ Response mode(Engine& engine, const std::string& argument) {
     if (blank != std::string::npos) {
         const char* end = argument.data() + argument.size();
         const auto parsed = std::from_chars(argument.data() + blank + 1, end, seconds);
-        if (parsed.ec != std::errc{} || parsed.ptr != end) seconds = -1;
+        if (parsed.ec != std::errc{} || parsed.ptr != end || seconds < 1) seconds = -1;
     }
     if (!wanted || seconds < 0 || seconds > longest_limited_mode)
         return {.answer = protocol::error_answer(

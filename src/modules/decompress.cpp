@@ -1,53 +1,27 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// libarchive with one filter set beforehand: its own detection would also unpack what is packed twice, which
-// no kernel does. It reads concatenated streams as one, and ignores what follows a gzip member, so both are
-// excluded by the framing (image_container) and by how much it took from the source.
+// What the decoders have in common. The room for the content is sized by the packed bytes that are there and
+// not by what a stream says of its content, which costs nothing to exaggerate; where the guess is too large,
+// the rest of it is never touched.
 #include "modules/decompress.hpp"
 
-#include <archive.h>
-#include <archive_entry.h>
+#include "modules/decoder.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
+#include <limits>
 #include <memory>
 #include <new>
-#include <optional>
-#include <string>
+#include <string_view>
+#include <utility>
 
 namespace kmodguard::modules {
 namespace {
 
-constexpr std::uint64_t max_step = 64U << 10U;
-
-struct ArchiveFree {
-    void operator()(archive* reader) const { archive_read_free(reader); }
-};
-using Archive = std::unique_ptr<archive, ArchiveFree>;
-
-/// Hands a ByteSource to libarchive piece by piece.
-struct Feed {
-    ByteSource& source;
-    std::uint64_t offset = 0;
-    std::optional<sys::Error> error = std::nullopt;
-    Buffer buffer = Buffer(max_step);
-
-    static la_ssize_t next(archive* reader, void* client, const void** piece) {
-        auto& feed = *static_cast<Feed*>(client);
-        const auto bytes = feed.buffer.all().first(
-            static_cast<std::size_t>(std::min(max_step, feed.source.size() - feed.offset)));
-        if (auto done = feed.source.read(feed.offset, bytes); !done) {
-            archive_set_error(reader, EIO, "read error");
-            feed.error = std::move(done.error());
-            return ARCHIVE_FATAL;
-        }
-        feed.offset += bytes.size();
-        *piece = bytes.data();
-        return static_cast<la_ssize_t>(bytes.size());
-    }
-};
+constexpr std::uint64_t step_size = 64U << 10U;
+/// Of Debian's xz modules 99 in 100 unpack to less than 7.6 times their size.
+constexpr std::uint64_t usual_ratio = 8;
 
 std::unexpected<sys::Error> malformed(Container container, std::string_view why) {
     return sys::failure(sys::ErrorKind::invalid, fmt::format("{}: {}", to_string(container), why));
@@ -57,77 +31,103 @@ std::unexpected<sys::Error> too_large(std::uint64_t limit) {
     return sys::failure(sys::ErrorKind::invalid, fmt::format("uncompressed image exceeds {} bytes", limit));
 }
 
-std::unexpected<sys::Error> damaged(const Feed& feed, archive* reader, Container container) {
-    if (feed.error) return std::unexpected(*feed.error);
-    const char* why = archive_error_string(reader);
-    return malformed(container, why != nullptr ? why : "damaged or cut off");
+std::unexpected<sys::Error> in_container(Container container, const sys::Error& error) {
+    return error.kind == sys::ErrorKind::invalid ? malformed(container, error.what) : std::unexpected(error);
 }
 
-int filter_of(Container container) {
-    switch (container) {
-    case Container::gzip: return ARCHIVE_FILTER_GZIP;
-    case Container::xz: return ARCHIVE_FILTER_XZ;
-    case Container::zstd: return ARCHIVE_FILTER_ZSTD;
-    case Container::raw: break;
+/// The packed bytes, piece by piece.
+class Feed {
+  public:
+    explicit Feed(ByteSource& source)
+        : source_(source), buffer_(static_cast<std::size_t>(std::min(step_size, source.size()))) {}
+
+    /// The bytes not yet taken of this piece, or the next piece; empty at the end of the source.
+    [[nodiscard]] sys::Result<std::span<const std::byte>> piece() {
+        if (piece_.empty() && offset_ < source_.size()) {
+            const auto into = buffer_.all().first(
+                static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), source_.size() - offset_)));
+            if (auto done = source_.read(offset_, into); !done)
+                return std::unexpected(std::move(done.error()));
+            offset_ += into.size();
+            piece_ = into;
+        }
+        return piece_;
     }
-    return ARCHIVE_FILTER_NONE;
-}
 
-sys::Result<std::vector<std::byte>> read_content(const Feed& feed, archive* reader, Container container,
-                                                 std::uint64_t limit) {
-    const std::uint64_t enough = limit + 1; // one byte more tells that there is more
-    std::vector<std::byte> content;
-    std::size_t filled = 0;
+    void take(std::size_t size) { piece_ = piece_.subspan(size); }
+
+    [[nodiscard]] bool at_end() const { return piece_.empty() && offset_ == source_.size(); }
+
+  private:
+    ByteSource& source_;
+    Buffer buffer_;
+    std::span<const std::byte> piece_;
+    std::uint64_t offset_ = 0;
+};
+
+/// The content, with room for more at its end.
+class Content {
+  public:
+    Content(std::uint64_t limit, std::uint64_t packed_size) : limit_(limit) {
+        bytes_.reserve(static_cast<std::size_t>(std::min(limit / usual_ratio, packed_size) * usual_ratio));
+    }
+
+    /// Never empty, for one byte above the limit tells that there is more.
+    [[nodiscard]] std::span<std::byte> room() {
+        if (filled_ == bytes_.size())
+            bytes_.resize(static_cast<std::size_t>(std::min(limit_ + 1, filled_ + step_size)));
+        return std::span(bytes_).subspan(filled_);
+    }
+
+    void fill(std::size_t size) { filled_ += size; }
+
+    [[nodiscard]] std::size_t size() const { return filled_; }
+
+    [[nodiscard]] std::vector<std::byte> finish() {
+        bytes_.resize(filled_);
+        return std::move(bytes_);
+    }
+
+  private:
+    std::vector<std::byte> bytes_;
+    std::size_t filled_ = 0;
+    std::uint64_t limit_;
+};
+
+/// Up to the end of the stream.
+sys::Result<void> decode(Decoder& decoder, Feed& feed, Content& content, Container container,
+                         std::uint64_t limit) {
     while (true) {
-        if (filled == content.size())
-            content.resize(
-                static_cast<std::size_t>(std::min(enough, std::max<std::uint64_t>(max_step, filled * 2))));
-        const auto got = archive_read_data(reader, content.data() + filled, content.size() - filled);
-        if (got < 0) return damaged(feed, reader, container);
-        if (got == 0) break;
-        filled += static_cast<std::size_t>(got);
-        if (filled > limit) return too_large(limit);
+        const auto piece = feed.piece();
+        if (!piece) return std::unexpected(piece.error());
+        const auto progress = decoder.step(*piece, content.room());
+        if (!progress) return in_container(container, progress.error());
+        feed.take(progress->taken);
+        content.fill(progress->given);
+        if (content.size() > limit) return too_large(limit);
+        if (progress->ended) return {};
+        if (progress->taken == 0 && progress->given == 0)
+            return malformed(container, feed.at_end() ? "cut off" : "damaged");
     }
-    content.resize(filled);
-    return content;
-}
-
-/// What the framing cannot tell of gzip: that the member ends where the source does, and is the only one.
-sys::Result<void> check_gzip_end(ByteSource& source, archive* reader, std::uint64_t content) {
-    const auto taken = archive_filter_bytes(reader, 1); // of the source, by the filter
-    if (taken < 0 || static_cast<std::uint64_t>(taken) != source.size())
-        return malformed(Container::gzip, "data after the member");
-    const auto last = gzip_content_size(source);
-    if (!last) return std::unexpected(last.error());
-    if (*last != static_cast<std::uint32_t>(content))
-        return malformed(Container::gzip, "more than one member");
-    return {};
 }
 
 sys::Result<std::vector<std::byte>> unpack(ByteSource& source, Container container, std::uint64_t limit) {
-    if (auto single = check_single_stream(source, container); !single)
-        return std::unexpected(std::move(single.error()));
-    const auto feed = std::make_unique<Feed>(source);
-    const Archive reader(archive_read_new());
-    if (reader == nullptr) return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress");
-    archive_entry* entry = nullptr;
-    // append_filter answers ARCHIVE_WARN where the codec is an external program; that must not be run.
-    if (archive_read_support_format_raw(reader.get()) != ARCHIVE_OK
-        || archive_read_append_filter(reader.get(), filter_of(container)) != ARCHIVE_OK
-        || archive_read_open(reader.get(), feed.get(), nullptr, Feed::next, nullptr) != ARCHIVE_OK
-        || archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK)
-        return damaged(*feed, reader.get(), container);
-    auto content = read_content(*feed, reader.get(), container, limit);
-    if (!content || container != Container::gzip) return content;
-    if (auto end = check_gzip_end(source, reader.get(), content->size()); !end)
-        return std::unexpected(std::move(end.error()));
-    return content;
+    const auto decoder = make_decoder(container);
+    if (!decoder) return std::unexpected(decoder.error());
+    Feed feed(source);
+    Content content(limit, source.size());
+    if (auto done = decode(**decoder, feed, content, container, limit); !done)
+        return std::unexpected(std::move(done.error()));
+    if (!feed.at_end()) return malformed(container, "followed by something else, or a second stream");
+    if (content.size() == 0) return malformed(container, "empty");
+    return content.finish();
 }
 
 } // namespace
 
 sys::Result<std::vector<std::byte>> decompress(ByteSource& source, std::uint64_t limit) {
-    limit = std::min<std::uint64_t>(limit, UINT32_MAX - 1); // gzip counts modulo 2^32
+    limit =
+        std::min<std::uint64_t>(limit, std::numeric_limits<std::ptrdiff_t>::max() - 1); // what a vector holds
     try {
         const auto container = container_of(source);
         if (!container) return std::unexpected(container.error());

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Compressed images: gzip, xz and zstd, as `make modules_install` writes them, and nothing else that
-// libarchive could read. What is inside is bounded, for ten bytes can unpack to ten gigabytes.
+// Compressed images: gzip, xz and zstd, as `make modules_install` writes them. A kernel that decompresses
+// modules itself reads one stream and ignores what follows; other readers go on and append what comes next.
+// Two readings of one file are one too many, so a file must be one stream from its first byte to its last.
+// What is inside is bounded, for ten bytes can unpack to ten gigabytes.
 #pragma once
 
 #include "modules/image_container.hpp"
@@ -20,13 +22,11 @@ namespace kmodguard::modules {
 inline constexpr std::uint64_t default_image_limit = 512ULL << 20U;
 
 /// The uncompressed image in `source`; a copy of it if it is raw. Fails with `invalid` if the content exceeds
-/// `limit` bytes, or if the stream is damaged, cut short, empty or followed by anything, a second stream
-/// included; otherwise with the source's error. Peak memory is twice the content, plus the window that the
-/// stream asks for (zstd 128 MiB at most, xz 1 GiB at most), of which no more is touched than there is
-/// content.
+/// `limit` bytes, or if the stream is damaged by its own checksums, cut short, empty, followed by anything,
+/// or wants more memory than max_window_mib (decoder.hpp); otherwise with the source's error.
 ///
-/// libarchive does not verify gzip's checksum, and the kernel does not either: what comes out is what counts.
-/// A gzip member without content in front of the real one is passed over, where a kernel finds no image.
+/// The packed bytes are read piece by piece. Peak memory is the decoder's window and the content, or twice
+/// the content where that is more than eight times as large as the packed bytes.
 [[nodiscard]] sys::Result<std::vector<std::byte>> decompress(ByteSource& source,
                                                              std::uint64_t limit = default_image_limit);
 

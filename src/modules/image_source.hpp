@@ -45,8 +45,9 @@ class MemorySource final : public ByteSource {
 class FileSource final : public ByteSource {
   public:
     /// `label` names the file in errors. Both it and `file` must outlive the source.
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): head_ is filled when it is needed
     FileSource(const sys::UniqueFd& file, std::uint64_t size, std::string_view label)
-        : file_(file), size_(size), label_(label) {} // NOLINT(cppcoreguidelines-pro-type-member-init): head_
+        : file_(file), size_(size), label_(label) {}
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] sys::Result<void> read(std::uint64_t offset, std::span<std::byte> into) override;
 

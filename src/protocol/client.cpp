@@ -19,8 +19,8 @@ sys::Result<std::string> receive(const sys::UniqueFd& socket) {
         if (count < 0 && errno == EAGAIN)
             return sys::failure(sys::ErrorKind::unreachable, "the daemon does not answer in time",
                                 "see whether it runs: kmodctl status");
-        if (count < 0) return sys::system_failure("cannot receive from", "the daemon");
-        if (count == 0) return sys::failure(sys::ErrorKind::unreachable, "the daemon closed the connection");
+        if (count < 0 && errno != ECONNRESET) return sys::system_failure("cannot receive from", "the daemon");
+        if (count <= 0) return sys::failure(sys::ErrorKind::unreachable, "the daemon closed the connection");
         text.append(buffer.data(), static_cast<std::size_t>(count));
         if (text.size() > max_list)
             return sys::failure(sys::ErrorKind::invalid, "the daemon's answer is too long");
@@ -32,13 +32,19 @@ sys::Result<std::string> receive(const sys::UniqueFd& socket) {
 
 sys::Result<Answer> ask(const std::filesystem::path& socket, const Request& request,
                         std::chrono::milliseconds timeout) {
+    const std::string line = encode(request);
+    // A newline in the argument would make it two requests.
+    if (auto valid = parse_request(std::string_view(line).substr(0, line.size() - 1)); !valid)
+        return std::unexpected(valid.error());
     const auto connection = sys::connect_unix(socket, timeout);
     if (!connection) {
         sys::Error error = connection.error();
         if (error.kind == sys::ErrorKind::unreachable) error.hint = "start it with kmodctl start";
         return std::unexpected(std::move(error));
     }
-    if (auto sent = sys::send_all(*connection, encode(request)); !sent) return std::unexpected(sent.error());
+    // If sending fails the daemon may have said why before it hung up: that it answers only root, for
+    // example.
+    static_cast<void>(sys::send_all(*connection, line));
     const auto text = receive(*connection);
     if (!text) return std::unexpected(text.error());
     auto answer = parse_answer(*text);

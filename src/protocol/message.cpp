@@ -46,8 +46,8 @@ sys::Result<Request> parse_request(std::string_view line) {
     if (line.size() > max_request)
         return sys::failure(sys::ErrorKind::invalid,
                             "the request is longer than " + std::to_string(max_request) + " bytes");
-    if (core::printable(line, whole) != line)
-        return sys::failure(sys::ErrorKind::invalid, "the request is not plain UTF-8 text");
+    if (line.find('\n') != std::string_view::npos)
+        return sys::failure(sys::ErrorKind::invalid, "a request is one line");
     const auto [verb, argument] = split(line);
     if (verb.empty() || !std::ranges::all_of(verb, is_verb_character))
         return sys::failure(sys::ErrorKind::invalid, "a request begins with a verb in capital letters");

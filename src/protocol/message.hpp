@@ -23,8 +23,9 @@ struct Request {
     std::string argument;
 };
 
-/// Splits a request line (without newline) at its first blank. Refuses what is over-long, empty, no UTF-8, or
-/// carries control characters.
+/// Splits a request line (without newline) at its first blank. Refuses what is over-long or does not begin
+/// with a verb. The argument is any bytes but a newline: what they mean, if anything, is for the verb to
+/// judge, and to record.
 [[nodiscard]] sys::Result<Request> parse_request(std::string_view line);
 [[nodiscard]] std::string encode(const Request& request);
 

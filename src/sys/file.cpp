@@ -141,8 +141,8 @@ Result<void> make_directory(const std::filesystem::path& path, mode_t mode) {
         const int code = errno;
         if (code != EEXIST || !std::filesystem::is_directory(path, error))
             return system_failure("cannot create", path.native(), code);
-    }
-    if (::chmod(path.c_str(), mode) != 0) return system_failure("cannot set the mode of", path.native());
+    } else if (::chmod(path.c_str(), mode) != 0)
+        return system_failure("cannot set the mode of", path.native());
     return {};
 }
 

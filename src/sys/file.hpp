@@ -54,7 +54,8 @@ struct FileIdentity {
 /// One write(2) of `content` to an existing file, as procfs settings need it.
 [[nodiscard]] Result<void> write_setting(const std::filesystem::path& path, std::string_view content);
 
-/// Creates `path` and its missing parents. The last component gets `mode`, whatever the umask.
+/// Creates `path` and its missing parents. The last component gets `mode`, whatever the umask; one that is
+/// there already stays as it is.
 [[nodiscard]] Result<void> make_directory(const std::filesystem::path& path, mode_t mode);
 
 } // namespace kmodguard::sys

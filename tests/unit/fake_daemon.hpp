@@ -8,6 +8,7 @@
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <filesystem>
@@ -35,8 +36,13 @@ class FakeDaemon {
                 line += c;
             return line;
         }
-        /// Sends `text` whole, unless the client is gone.
-        void send(std::string_view text) { static_cast<void>(sys::send_all(fd_, text)); }
+        /// Sends `text` whole. False if the client is gone.
+        bool send(std::string_view text) { return sys::send_all(fd_, text).has_value(); }
+        /// Whether the client hangs up, or sends something, within so many milliseconds.
+        [[nodiscard]] bool hung_up_within(int milliseconds) const {
+            pollfd poll{.fd = fd_.get(), .events = POLLIN, .revents = 0};
+            return ::poll(&poll, 1, milliseconds) > 0;
+        }
         /// Returns when the client has sent something, and leaves it unread.
         void wait_for_input() {
             char c = '\0';

@@ -40,6 +40,7 @@ class ModuleTree {
     ModuleTree() {
         write("lib/modules/" + release + "/modules.order", "");
         write("lib/modules/" + release + "/modules.builtin", "");
+        write("lib/modules/" + release + "/modules.builtin.modinfo", "");
         for (const char* directory : {"etc/modprobe.d", "etc/kmodguard", "run/kmodguard", "proc/sys/kernel"})
             std::filesystem::create_directories(root_ / directory);
     }

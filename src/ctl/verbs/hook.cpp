@@ -10,11 +10,15 @@ int run_hook(const Context& context) {
     const std::string original = context.paths.original_handler();
     const std::string command_line = context.paths.kernel_command_line();
     const std::string loaded = context.paths.root() / "sys/module";
+    const std::string syslog = context.paths.root() / "dev/log";
+    const std::string kernel_log = context.paths.root() / "dev/kmsg";
     autoload::HookPaths paths;
     paths.socket = socket.c_str();
     paths.original_handler = original.c_str();
     paths.kernel_command_line = command_line.c_str();
     paths.loaded_modules = loaded.c_str();
+    paths.syslog = syslog.c_str();
+    paths.kernel_log = kernel_log.c_str();
     std::vector<std::string> arguments = context.arguments;
     std::vector<char*> pointers;
     for (std::string& argument : arguments)

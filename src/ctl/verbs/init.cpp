@@ -5,6 +5,7 @@
 // answers to as well, would let that other module in; the listed names suffice for what is listed.
 #include "config/baseline.hpp"
 #include "core/names.hpp"
+#include "ctl/daemon_process.hpp"
 #include "ctl/local_decision.hpp"
 #include "ctl/verbs.hpp"
 #include "events/event_json.hpp"
@@ -74,9 +75,8 @@ sys::Result<void> write_policy(const Context& context, const std::filesystem::pa
     if (std::filesystem::exists(file, error) && !context.has("force"))
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} exists", file.native()),
                             "kmodctl init --force replaces it");
-    if (auto made = sys::make_directory(std::filesystem::absolute(file).parent_path(), directory_mode);
-        !made && !context.has("output"))
-        return made;
+    if (!context.has("output")) // an existing directory of somebody else's is none of ours to change
+        if (auto made = sys::make_directory(file.parent_path(), directory_mode); !made) return made;
     return sys::write_file_atomically(std::filesystem::absolute(file), text, policy_mode);
 }
 
@@ -96,6 +96,8 @@ int run_init(const Context& context) {
     if (auto written = write_policy(context, output, text); !written) return context.fail(written.error());
     context.text(fmt::format("{} allows {} modules and {} aliases", output, source.allow_modules.size(),
                              source.allow_aliases.size()));
+    if (!context.has("output") && daemon_runs(context.paths))
+        context.text("the daemon takes it with kmodctl reload");
     if (source.allow_modules.empty()) context.warn("no module is loaded now, so the policy allows none");
     context.object({{"file", output},
                     {"modules", std::uint64_t{source.allow_modules.size()}},

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace kmodguard::ctl {
 namespace {
 
@@ -49,12 +51,14 @@ events::Json::Object daemon_object(const protocol::Answer& daemon) {
     events::Json::Object object{{"running", true}};
     events::Json::List files;
     for (const protocol::Field& field : daemon.fields) {
+        std::string key = field.key;
+        std::ranges::replace(key, '-', '_'); // as in events
         if (field.key == "policy")
             files.emplace_back(field.value);
         else if (!field.value.empty() && field.value.find_first_not_of("0123456789") == std::string::npos)
-            object.emplace_back(field.key, static_cast<std::int64_t>(std::stoll(field.value)));
+            object.emplace_back(key, static_cast<std::int64_t>(std::stoll(field.value)));
         else
-            object.emplace_back(field.key, field.value);
+            object.emplace_back(key, field.value);
     }
     object.emplace_back("policy", std::move(files));
     return object;

@@ -43,7 +43,7 @@ bool has_static_helper(const sys::Paths& paths) {
 
 sys::Result<void> save_original(const sys::Paths& paths, const std::string& handler) {
     constexpr mode_t directory_mode = 0755;
-    constexpr mode_t file_mode = 0600;
+    constexpr mode_t file_mode = 0644; // nothing secret, and kmodctl status is for everybody
     if (auto made = sys::make_directory(paths.runtime_directory(), directory_mode); !made) return made;
     return sys::write_file_atomically(paths.original_handler(), handler + "\n", file_mode);
 }

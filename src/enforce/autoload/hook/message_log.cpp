@@ -38,7 +38,7 @@ void log_message(const HookPaths& paths, std::initializer_list<std::string_view>
     std::size_t length = 0;
     const auto append = [&](std::string_view part) {
         for (const char c : part.substr(0, text.size() - length))
-            text[length++] = static_cast<unsigned char>(c) >= 0x20 ? c : '?';
+            text[length++] = c >= 0x20 && c < 0x7F ? c : '?';
     };
     append("<84>kmodguard-hook: "); // authpriv (10), warning (4): RFC 5424, 6.2.1
     for (const std::string_view part : parts)
@@ -47,9 +47,8 @@ void log_message(const HookPaths& paths, std::initializer_list<std::string_view>
     if (!send_to_syslog(paths.syslog, message)) write_to_kernel_log(paths.kernel_log, message);
 }
 
-std::string_view error_name(int code) {
-    const char* name = ::strerrorname_np(code);
-    return name != nullptr ? name : "unknown error";
+std::string_view error_text(int code) {
+    return ::strerror(code);
 }
 
 } // namespace kmodguard::autoload

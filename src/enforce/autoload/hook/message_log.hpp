@@ -11,10 +11,10 @@
 
 namespace kmodguard::autoload {
 
-/// Logs the concatenation of `parts`, cut at about 1 KiB; control characters become '?'.
+/// Logs the concatenation of `parts`, cut at about 1 KiB; whatever is not ASCII text becomes '?'.
 void log_message(const HookPaths& paths, std::initializer_list<std::string_view> parts);
 
-/// The symbolic name of an errno value.
-std::string_view error_name(int code);
+/// An errno value in words.
+std::string_view error_text(int code);
 
 } // namespace kmodguard::autoload

@@ -96,7 +96,7 @@ class PlanRunner {
         else if (key == "options")
             options_ = line.data();
         else if (key == "judged")
-            judged_ = parse_judged_file(line);
+            judged_ = parse_judged_file(line).value_or(JudgedFile{}); // no file has inode 0
         else if (key == "insert")
             run_step(line, [this](const Step& step) { return insert(step, 0); });
         else if (key == "insert-compressed")
@@ -128,7 +128,7 @@ class PlanRunner {
     }
 
     void report(const Step& step, int error) {
-        log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ", error_name(error),
+        log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ", error_text(error),
                              error == ESTALE ? " (its file changed after it was judged)" : ""});
         if (step.required) group_failed_ = failed_ = true;
     }

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Where a codec's library and the kernel's decoder read one stream in two ways, the stream is refused; only
+// gzip is such a case. Sources: kernel/module/decompress.c, RFC 1952, RFC 8878, The .xz File Format 1.1.
+#define ZLIB_CONST // input is const
+#include "modules/decoder.hpp"
+
+#include <fmt/format.h>
+#include <lzma.h>
+#include <zlib.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+
+namespace kmodguard::modules {
+namespace {
+
+using Step = sys::Result<Decoder::Progress>;
+
+std::unexpected<sys::Error> invalid(std::string why) {
+    return sys::failure(sys::ErrorKind::invalid, std::move(why));
+}
+
+std::unexpected<sys::Error> too_large_window() {
+    return invalid(fmt::format("takes more than {} MiB of memory to unpack", max_window_mib));
+}
+
+std::unexpected<sys::Error> out_of_memory() {
+    return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress a module image");
+}
+
+// NOLINTBEGIN(*-reinterpret-cast): octets are unsigned char to zlib and liblzma
+const std::uint8_t* octets(std::span<const std::byte> bytes) {
+    return reinterpret_cast<const std::uint8_t*>(bytes.data());
+}
+
+std::uint8_t* octets(std::span<std::byte> bytes) {
+    return reinterpret_cast<std::uint8_t*>(bytes.data());
+}
+// NOLINTEND(*-reinterpret-cast)
+
+/// zlib, which verifies the member's CRC and size, and ends behind them.
+class GzipDecoder final : public Decoder {
+  public:
+    GzipDecoder() = default;
+    GzipDecoder(const GzipDecoder&) = delete;
+    GzipDecoder& operator=(const GzipDecoder&) = delete;
+    ~GzipDecoder() override { ::inflateEnd(&stream_); }
+
+    [[nodiscard]] bool begin() {
+        constexpr int gzip_only = 16;
+        return inflateInit2(&stream_, gzip_only + MAX_WBITS) == Z_OK;
+    }
+
+    [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
+        if (auto header = check_flags(packed); !header) return std::unexpected(std::move(header.error()));
+        constexpr std::size_t most = std::numeric_limits<uInt>::max();
+        packed = packed.first(std::min(packed.size(), most));
+        room = room.first(std::min(room.size(), most));
+        stream_.next_in = octets(packed);
+        stream_.avail_in = static_cast<uInt>(packed.size());
+        stream_.next_out = octets(room);
+        stream_.avail_out = static_cast<uInt>(room.size());
+        const int status = ::inflate(&stream_, Z_NO_FLUSH);
+        if (status == Z_MEM_ERROR) return out_of_memory();
+        if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
+            return invalid(stream_.msg != nullptr ? stream_.msg : "damaged");
+        return Progress{packed.size() - stream_.avail_in, room.size() - stream_.avail_out,
+                        status == Z_STREAM_END};
+    }
+
+  private:
+    /// A kernel skips the file name and nothing else: an extra field, a comment or the header's checksum it
+    /// reads as content, so that such a member is one image to zlib and another to the kernel.
+    [[nodiscard]] sys::Result<void> check_flags(std::span<const std::byte> packed) const {
+        constexpr std::size_t flags_at = 3;
+        constexpr std::byte file_name{0x08};
+        const auto begin = stream_.total_in;
+        if (begin <= flags_at && flags_at - begin < packed.size()
+            && (packed[flags_at - begin] & ~file_name) != std::byte{0})
+            return invalid("a header field that kernels take for content");
+        return {};
+    }
+
+    z_stream stream_{};
+};
+
+/// liblzma without LZMA_CONCATENATED: it ends behind the footer, after it compared the index with the blocks.
+class XzDecoder final : public Decoder {
+  public:
+    XzDecoder() = default;
+    XzDecoder(const XzDecoder&) = delete;
+    XzDecoder& operator=(const XzDecoder&) = delete;
+    ~XzDecoder() override { ::lzma_end(&stream_); }
+
+    [[nodiscard]] bool begin() {
+        return ::lzma_stream_decoder(&stream_, std::uint64_t{max_window_mib} << 20U,
+                                     LZMA_TELL_UNSUPPORTED_CHECK)
+               == LZMA_OK;
+    }
+
+    [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
+        stream_.next_in = octets(packed);
+        stream_.avail_in = packed.size();
+        stream_.next_out = octets(room);
+        stream_.avail_out = room.size();
+        const auto status = ::lzma_code(&stream_, LZMA_RUN);
+        switch (status) {
+        case LZMA_OK:
+        case LZMA_BUF_ERROR: // no progress
+        case LZMA_STREAM_END:
+            return Progress{packed.size() - stream_.avail_in, room.size() - stream_.avail_out,
+                            status == LZMA_STREAM_END};
+        case LZMA_MEM_ERROR: return out_of_memory();
+        case LZMA_MEMLIMIT_ERROR: return too_large_window();
+        case LZMA_UNSUPPORTED_CHECK: return invalid("a checksum of an unknown kind");
+        case LZMA_OPTIONS_ERROR: return invalid("a filter or option that is not supported");
+        default: return invalid("damaged");
+        }
+    }
+
+  private:
+    lzma_stream stream_ = LZMA_STREAM_INIT;
+};
+
+/// libzstd, which verifies the checksum where there is one, and ends behind the frame.
+class ZstdDecoder final : public Decoder {
+  public:
+    [[nodiscard]] bool begin() {
+        constexpr int window_log = std::bit_width(std::uint64_t{max_window_mib} << 20U) - 1;
+        context_.reset(::ZSTD_createDCtx());
+        return context_ != nullptr
+               && ::ZSTD_isError(::ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, window_log))
+                      == 0;
+    }
+
+    [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
+        ZSTD_inBuffer input{packed.data(), packed.size(), 0};
+        ZSTD_outBuffer output{room.data(), room.size(), 0};
+        const auto status = ::ZSTD_decompressStream(context_.get(), &output, &input);
+        if (::ZSTD_isError(status) == 0) return Progress{input.pos, output.pos, status == 0};
+        switch (::ZSTD_getErrorCode(status)) {
+        case ZSTD_error_memory_allocation: return out_of_memory();
+        case ZSTD_error_frameParameter_windowTooLarge: return too_large_window();
+        default: return invalid(::ZSTD_getErrorName(status));
+        }
+    }
+
+  private:
+    struct Free {
+        void operator()(ZSTD_DCtx* context) const { ::ZSTD_freeDCtx(context); }
+    };
+    std::unique_ptr<ZSTD_DCtx, Free> context_;
+};
+
+template <typename OneDecoder>
+sys::Result<std::unique_ptr<Decoder>> begun() {
+    auto decoder = std::make_unique<OneDecoder>();
+    if (!decoder->begin()) return out_of_memory();
+    return decoder;
+}
+
+} // namespace
+
+sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container) {
+    switch (container) {
+    case Container::gzip: return begun<GzipDecoder>();
+    case Container::xz: return begun<XzDecoder>();
+    case Container::zstd: return begun<ZstdDecoder>();
+    case Container::raw: break;
+    }
+    std::unreachable();
+}
+
+} // namespace kmodguard::modules

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The decoders of the three codecs behind one face: zlib, liblzma and libzstd, which libkmod has loaded
+// anyway. Each is told to read one stream and no second, to verify what checksums there are, and how much
+// memory it may ask for: what a stream says of itself is written by whoever wants it read.
+#pragma once
+
+#include "modules/image_container.hpp"
+#include "sys/result.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+namespace kmodguard::modules {
+
+/// Memory for the window of one decoder, in MiB; Debian's modules need 1 MiB, `xz -9` needs 64 MiB.
+inline constexpr unsigned max_window_mib = 128;
+
+/// Decodes one stream, of which it is handed one piece after the other.
+class Decoder {
+  public:
+    struct Progress {
+        std::size_t taken = 0; ///< bytes of the piece that are used up
+        std::size_t given = 0; ///< bytes that are now in the room
+        bool ended = false;    ///< the stream is complete; the decoder is of no use afterwards
+    };
+
+    virtual ~Decoder() = default;
+
+    /// Uses up `packed` as far as the content fits into `room`, which must not be empty. Neither taking nor
+    /// giving anything means that there must be more to take. Fails with `invalid` and the bare reason if the
+    /// stream is damaged or wants too much memory, with `failed` if there is not enough memory.
+    [[nodiscard]] virtual sys::Result<Progress> step(std::span<const std::byte> packed,
+                                                     std::span<std::byte> room) = 0;
+};
+
+/// A decoder for one stream of `container`, which must not be raw.
+[[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container);
+
+} // namespace kmodguard::modules

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Whole programs on a machine that is a directory (machine.py): nothing of the real one is read or changed.
+
+They need root, for the daemon answers nobody else. `unshare --map-root-user` is root enough.
+"""
+
+import os
+import shutil
+import signal
+
+import pytest
+from machine import DAEMON, KMODCTL, Daemon, Machine
+
+
+def pytest_sessionstart():
+    if os.geteuid() != 0:
+        pytest.exit("tests/cli need root: run them as root, or under `unshare --map-root-user`", returncode=2)
+    for program in (KMODCTL, DAEMON):
+        if not program.exists():
+            pytest.exit(f"{program} is missing: `make build`, or set KMODGUARD_PROGRAMS to a build", returncode=2)
+
+
+@pytest.fixture
+def machine():
+    """A machine with a policy, on which nothing runs."""
+    one = Machine()
+    yield one
+    shutil.rmtree(one.root)
+
+
+@pytest.fixture
+def start(machine):
+    """Starts daemons on the machine; whichever still runs at the end of the test is ended."""
+    started = []
+
+    def start_one(*options):
+        started.append(Daemon(machine, *options))
+        return started[-1]
+
+    yield start_one
+    for daemon in started:
+        daemon.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def daemon(start):
+    """The machine's daemon, serving."""
+    return start()

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""`kmodctl check` and `explain`: what may load, and why, with the daemon and without."""
+
+import pytest
+from images import module_image
+from machine import KMODCTL, NOBODY, clean_environment, run
+
+
+@pytest.fixture(params=["by the daemon", "by the files"])
+def judged(request, machine):
+    """The machine, judged both ways: nothing below may depend on which."""
+    if request.param == "by the daemon":
+        request.getfixturevalue("daemon")
+    return machine
+
+
+def test_a_listed_module_is_allowed_and_the_line_of_the_rule_is_named(judged):
+    ran = judged.kmodctl("check", "loop")
+    assert ran.code == 0
+    assert ran.out == ("loop: allowed: loop is on the allow list, "
+                       f"by allow.modules \"loop\" ({judged.policy}:7)\n")
+
+
+def test_what_is_not_listed_is_refused_with_3(judged):
+    ran = judged.kmodctl("check", "af_key")
+    assert (ran.code, ran.out) == (3, "af_key: refused: af_key is not on the allow list\n")
+
+
+def test_an_allowed_alias_admits_the_module_behind_it(judged):
+    ran = judged.kmodctl("check", "--json", "net-pf-15")
+    assert ran.code == 0
+    assert ran.json["reason"] == "alias-listed"
+    assert ran.json["rule"] == {"list": "allow.aliases", "text": "net-pf-15", "file": str(judged.policy), "line": 10}
+    assert [module["module"] for module in ran.json["modules"]] == ["af_key"]
+
+
+def test_an_alias_of_a_listed_module_is_allowed(judged):
+    assert judged.kmodctl("check", "block-major-7-3", "my-loop").code == 0
+
+
+def test_deny_wins_and_is_said_before_what_is_merely_unlisted(judged):
+    ran = judged.kmodctl("check", "twin")
+    assert ran.code == 3
+    assert "twin_b is on the deny list" in ran.out
+    assert "twin_a is not on the allow list" in ran.out
+
+
+def test_of_two_modules_behind_an_alias_only_the_allowed_one_loads(judged):
+    judged.policy.write_text(judged.policy.read_text().replace('"net-pf-15"', '"twin"'))
+    judged.kmodctl("reload")
+    explained = judged.kmodctl("explain", "--json", "twin")
+    assert explained.code == 0
+    assert {module["module"]: module["loads"] for module in explained.json["modules"]} == {"twin_a": True,
+                                                                                           "twin_b": False}
+    assert "stays out: twin_b" in judged.kmodctl("explain", "twin").out
+
+
+def test_explain_shows_the_order_in_which_dependencies_load(judged):
+    assert "in this order: crc_base, tun_dev" in judged.ask("explain", "tun_dev").out
+    assert "in this order: crc_base (soft), loop" in judged.ask("explain", "loop").out
+    chain = judged.ask("explain", "--json", "loop").json["modules"][0]["chain"]
+    assert chain == [{"module": "crc_base", "required": False}, {"module": "loop", "required": True}]
+
+
+def test_a_module_blacklisted_in_modprobe_d_does_not_load_by_its_alias(judged):
+    ran = judged.kmodctl("check", "shy-alias")
+    assert ran.code == 3
+    assert "blacklisted in modprobe.d" in ran.out
+
+
+def test_what_is_built_in_needs_no_permission(judged):
+    ran = judged.kmodctl("check", "ext4")
+    assert ran.code == 0
+    assert "built into the kernel" in ran.out
+
+
+def test_an_unknown_name_is_refused_as_unknown(judged):
+    ran = judged.kmodctl("check", "--json", "nothing-like-it")
+    assert (ran.code, ran.json["reason"], ran.json["modules"]) == (3, "no-such-module", [])
+
+
+def test_an_image_that_calls_itself_something_else_is_refused(judged):
+    judged.policy.write_text(judged.policy.read_text().replace('"tun_dev",', '"liar",'))
+    judged.kmodctl("reload")
+    ran = judged.kmodctl("check", "liar")
+    assert ran.code == 3
+    assert "the image calls itself loop" in ran.out
+
+
+def test_an_image_exchanged_for_another_is_judged_anew(judged):
+    assert judged.kmodctl("check", "loop").code == 0
+    judged.add_module("loop", module_image("loop", modinfo_name="evil"))
+    ran = judged.kmodctl("check", "loop")
+    assert ran.code == 3
+    assert "the image calls itself loop and evil" in ran.out
+
+
+def test_an_image_that_cannot_be_read_is_refused(judged):
+    judged.add_module("loop", b"no ELF file at all")
+    ran = judged.kmodctl("check", "loop")
+    assert ran.code == 3
+    assert "cannot be judged (not an ELF file" in ran.out
+
+
+def test_several_tokens_give_a_line_each_and_3_if_one_is_refused(judged):
+    ran = judged.kmodctl("check", "--json", "loop", "af_key", "tun_dev")
+    assert ran.code == 3
+    assert [answer["verdict"] for answer in ran.objects] == ["allow", "refuse", "allow"]
+
+
+@pytest.mark.parametrize("token", ["", "a\nb", "\x1b[2J", "x" * 3000, "-v"],
+                         ids=["empty", "two lines", "escape sequence", "too long", "option"])
+def test_a_token_that_names_nothing_is_refused_and_shown_harmlessly(judged, token):
+    ran = judged.kmodctl("check", "--", token)
+    assert ran.code == 3
+    assert "not a possible module name or alias" in ran.out
+    assert ran.out.count("\n") == 1
+    assert "\x1b" not in ran.out
+    assert judged.kmodctl("check", "--json", "--", token).json["reason"] == "not-a-name"
+
+
+def test_another_policy_is_judged_by_even_if_the_daemon_runs(judged):
+    other = judged.write("other.toml", 'version = 1\n[allow]\nmodules = ["af_key"]\n')
+    assert judged.kmodctl("check", "--policy", other, "af_key").code == 0
+    assert judged.kmodctl("check", "--policy", other, "loop").code == 3
+
+
+def test_anybody_may_check_a_policy_they_can_read(judged):
+    other = judged.write("other.toml", 'version = 1\n[allow]\nmodules = ["af_key"]\n')
+    ran = judged.kmodctl("check", "--policy", other, "af_key", user=NOBODY)
+    assert ran.code == 0
+    assert str(other) in ran.out
+
+
+def test_without_the_right_to_ask_the_daemon_the_files_are_judged(judged):
+    assert judged.kmodctl("check", "loop", user=NOBODY).code == 0
+
+
+def test_a_policy_that_one_may_not_read_is_an_error_that_says_so(judged):
+    judged.policy.chmod(0o600)
+    ran = judged.kmodctl("check", "loop", user=NOBODY)
+    assert ran.code == 6
+    assert f"cannot open {judged.policy}: Permission denied" in ran.err
+    assert "hint: this needs root" in ran.err
+
+
+def test_a_missing_policy_is_an_error_that_says_how_to_write_one(machine):
+    machine.policy.unlink()
+    ran = machine.kmodctl("check", "loop")
+    assert ran.code == 6
+    assert str(machine.policy) in ran.err
+    assert "kmodctl init" in ran.err
+
+
+def test_the_modules_of_another_kernel_can_be_judged(judged):
+    judged.modules.rename(judged.modules.with_name("9.9.9-other"))
+    assert judged.kmodctl("check", "--kernel", "9.9.9-other", "loop").code == 0
+
+
+def test_a_kernel_without_modules_is_an_error_that_says_what_to_run(judged):
+    ran = judged.kmodctl("check", "--kernel", "9.9.9-none", "loop")
+    assert ran.code == 4
+    assert "lib/modules/9.9.9-none/modules.dep.bin" in ran.err
+    assert "run depmod 9.9.9-none" in ran.err
+
+
+def test_modules_pinned_to_other_content_are_refused(judged):
+    judged.policy.write_text(judged.policy.read_text() + f'\n[[pin]]\nmodule = "loop"\nsha256 = "{"0" * 64}"\n')
+    judged.kmodctl("reload")
+    ran = judged.kmodctl("check", "--json", "loop")
+    assert (ran.code, ran.json["reason"], ran.json["rule"]["line"]) == (3, "pin-mismatch", 15)
+
+
+def test_the_root_can_be_given_in_the_environment(machine):
+    ran = run([KMODCTL, "check", "loop"], env=clean_environment(KMODGUARD_ROOT=str(machine.root)))
+    assert ran.code == 0
+    assert str(machine.root) in ran.out

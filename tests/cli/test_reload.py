@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Reading the policy again: by `kmodctl reload`, by SIGHUP, and whatever is found in the file's place."""
+
+import os
+import signal
+import socket
+
+import pytest
+from images import module_image
+from machine import POLICY, wait_until
+
+ALLOWS_AF_KEY = 'version = 1\n[allow]\nmodules = ["af_key"]\n'
+
+
+def put_directory(policy):
+    policy.mkdir()
+
+
+def put_fifo(policy):
+    os.mkfifo(policy)
+
+
+def put_socket(policy):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(policy))
+
+
+def put_huge_file(policy):
+    with open(policy, "wb") as file:
+        file.truncate(100 << 20)
+
+
+def put_endless_file(policy):
+    policy.symlink_to("/dev/zero")
+
+
+def put_link_to_itself(policy):
+    policy.symlink_to(policy)
+
+
+def put_binary(policy):
+    policy.write_bytes(b"version = 1\n\xff\xfe\0\0")
+
+
+def put_deep_nesting(policy):
+    policy.write_text("version = " + "[" * 100_000)
+
+
+def put_nothing(policy):
+    assert not policy.exists()
+
+
+def put_empty_file(policy):
+    policy.write_text("")
+
+
+def put_too_many_entries(policy):
+    entries = ", ".join(f'"m{number}"' for number in range(100_001))
+    policy.write_text(f"version = 1\n[allow]\nmodules = [{entries}]\n")
+
+
+IN_PLACE_OF_A_POLICY = [put_directory, put_fifo, put_socket, put_huge_file, put_endless_file, put_link_to_itself,
+                        put_binary, put_deep_nesting, put_nothing, put_empty_file, put_too_many_entries]
+
+
+def test_reload_makes_a_new_policy_effective(machine, daemon):
+    machine.policy.write_text(ALLOWS_AF_KEY)
+    assert machine.kmodctl("check", "af_key").code == 3
+    assert machine.ask("reload").out == "generation 2\n"
+    assert machine.kmodctl("check", "af_key").code == 0
+    assert machine.kmodctl("check", "loop").code == 3
+
+
+def test_sighup_does_what_reload_does(machine, daemon):
+    machine.policy.write_text(ALLOWS_AF_KEY)
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: machine.status()["generation"] == 2, "the new generation")
+    assert machine.kmodctl("check", "af_key").code == 0
+
+
+def test_sighup_with_a_broken_policy_keeps_the_old_one_and_logs_it(machine, daemon):
+    machine.policy.write_text("mode = 1\n")
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: "the policy in force stays" in daemon.log(), "the message")
+    assert str(machine.policy) in daemon.log()
+    assert machine.kmodctl("check", "loop").code == 0
+    assert machine.status()["generation"] == 1
+
+
+@pytest.mark.parametrize("put", IN_PLACE_OF_A_POLICY)
+def test_whatever_is_in_the_policys_place_the_policy_in_force_stays(machine, daemon, put):
+    machine.policy.unlink()
+    put(machine.policy)
+    ran = machine.kmodctl("reload")
+    assert ran.code == 6
+    assert str(machine.policy) in ran.err
+    assert "the policy in force stays" in ran.err
+    assert machine.kmodctl("check", "loop").code == 0
+    assert machine.kmodctl("check", "af_key").code == 3
+    assert str(machine.policy) in machine.status()["policy_error"]
+    assert "INVALID" in machine.kmodctl("status").out
+
+
+@pytest.mark.parametrize("put", IN_PLACE_OF_A_POLICY)
+def test_a_daemon_started_without_a_usable_policy_refuses_everything(machine, start, put):
+    machine.policy.unlink()
+    put(machine.policy)
+    daemon = start()
+    assert "no valid policy, everything is refused" in daemon.log()
+    assert machine.kmodctl("check", "loop").code == 3
+    assert machine.status()["generation"] == 0
+    assert machine.kmodctl("lint").code == 6
+
+
+def test_a_mended_policy_is_taken_and_the_error_is_gone(machine, daemon):
+    machine.policy.write_text("broken\n")
+    assert machine.kmodctl("reload").code == 6
+    machine.policy.write_text(ALLOWS_AF_KEY)
+    machine.ask("reload")
+    assert "policy_error" not in machine.status()
+    assert machine.kmodctl("check", "af_key").code == 0
+
+
+def test_unsaved_changes_survive_a_reload_unless_discarded(machine, daemon):
+    machine.ask("allow", "af_key")
+    machine.ask("reload")
+    assert machine.kmodctl("check", "af_key").code == 0
+    machine.ask("reload", "--discard")
+    assert machine.kmodctl("check", "af_key").code == 3
+
+
+def test_drop_ins_are_read_in_the_order_of_their_names(machine, daemon):
+    machine.write("etc/kmodguard/policy.d/20.toml", "version = 1\nmode = 'enforce'\n")
+    machine.write("etc/kmodguard/policy.d/10.toml", "version = 1\nmode = 'audit'\n[allow]\nmodules = ['af_key']\n")
+    machine.write("etc/kmodguard/policy.d/.hidden.toml", "broken")
+    machine.write("etc/kmodguard/policy.d/notes.txt", "broken")
+    machine.ask("reload")
+    status = machine.status()
+    assert status["mode"] == "enforce"
+    assert status["policy"] == [str(machine.policy), str(machine.drop_ins / "10.toml"),
+                                str(machine.drop_ins / "20.toml")]
+    assert machine.kmodctl("check", "af_key", "loop").code == 0
+
+
+def test_a_broken_drop_in_keeps_the_whole_policy_as_it_was(machine, daemon):
+    machine.write("etc/kmodguard/policy.d/10.toml", "broken")
+    machine.policy.write_text(ALLOWS_AF_KEY)
+    ran = machine.kmodctl("reload")
+    assert ran.code == 6
+    assert "policy.d/10.toml:1:" in ran.err
+    assert machine.kmodctl("check", "loop").code == 0
+    assert machine.kmodctl("check", "af_key").code == 3
+
+
+def test_new_modules_are_noticed_when_depmod_has_run(machine, daemon):
+    machine.policy.write_text(POLICY.replace('"net-pf-15"', '"brand-new"'))
+    machine.ask("reload")
+    assert machine.kmodctl("check", "brand-new").code == 3
+    machine.add_module("newcomer", module_image("newcomer", aliases=["brand-new"]))
+    machine.depmod()
+    wait_until(lambda: machine.kmodctl("check", "brand-new").code == 0, "the new index")
+
+
+def test_a_change_in_modprobe_d_is_noticed(machine, daemon):
+    assert machine.kmodctl("check", "other-loop").code == 3
+    machine.write("etc/modprobe.d/more.conf", "alias other-loop loop\n")
+    wait_until(lambda: machine.kmodctl("check", "other-loop").code == 0, "the new alias")
+
+
+def test_a_daemon_without_a_module_index_refuses_until_there_is_one(machine, start):
+    (machine.modules / "modules.dep.bin").unlink()
+    daemon = start()
+    assert "no module index" in daemon.log()
+    assert machine.kmodctl("check", "loop").code == 3
+    assert "NO MODULE INDEX" in machine.kmodctl("status").out
+    machine.depmod()
+    wait_until(lambda: machine.kmodctl("check", "loop").code == 0, "the index")
+    assert "index-error" not in machine.status()

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows how the hook carries out a plan: what ends a group and what does not, what it hands to the original
+// handler, and that it loads the file that was judged or none. No module is loaded here, for the files hold
+// none; which image was tried, and why it failed, is in the log.
+#include "autoload/hook_fixture.hpp"
+
+#include <fmt/format.h>
+
+namespace kmodguard::autoload {
+namespace {
+
+using Log = std::vector<std::string>;
+
+class HookPlanTest : public HookFixture {
+  protected:
+    HookPlanTest() {
+        directory.write("image.ko", "no module");
+        struct stat status{};
+        EXPECT_EQ(::stat(image.c_str(), &status), 0);
+        identity = {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+                    status.st_size, status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
+    }
+    static std::string failure(const std::string& module, const std::string& why) {
+        return log_prefix + "cannot load " + module + " for kmt_token: " + why;
+    }
+    static std::string judged(const std::vector<std::int64_t>& file) {
+        return fmt::format("judged {} {} {} {}\n", file[0], file[1], file[2], file[3]);
+    }
+    void make_loaded(const std::string& module, const std::string& state) const {
+        std::filesystem::create_directories(directory / ("loaded/" + module));
+        directory.write("loaded/" + module + "/initstate", state);
+    }
+    const std::string image = directory / "image.ko";
+    const std::string missing = directory / "missing.ko";
+    const std::string not_there = "No such file or directory";
+    const std::string changed = "Stale file handle (its file changed after it was judged)";
+    std::vector<std::int64_t> identity;
+};
+
+TEST_F(HookPlanTest, ModprobeStepRunsTheSavedOriginalForThatModuleAlone) {
+    EXPECT_EQ(run_answer(
+                  "group kmt_a\nmodprobe required kmt_b\nmodprobe soft kmt_c\nmodprobe required kmt_a\nOK\n"),
+              hook_done);
+    EXPECT_EQ(trace(), "[-q][--][kmt_b]\n[-q][--][kmt_c]\n[-q][--][kmt_a]\n");
+}
+
+TEST_F(HookPlanTest, SavedOriginalWithoutANewlineIsReadToo) {
+    directory.write("original_modprobe", (directory / "modprobe").native());
+    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_done);
+    EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
+}
+
+TEST_F(HookPlanTest, LostOriginalIsAFailureThatSaysWhatToDo) {
+    for (const char* handler : {"", "\n", "modprobe\n"}) {
+        directory.write("original_modprobe", handler);
+        EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_failed);
+        EXPECT_EQ(
+            log(),
+            (Log{log_prefix + "the original handler is not known, so kmt_a cannot be loaded: kmodctl arm",
+                 failure("kmt_a", not_there)}));
+    }
+    directory.write("original_modprobe", "/no/such/program\n");
+    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_a", not_there)});
+}
+
+TEST_F(HookPlanTest, OriginalThatFailsIsAFailure) {
+    for (const char* script : {"#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n"}) {
+        original(script);
+        EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_failed);
+        EXPECT_EQ(log().size(), 1U);
+    }
+}
+
+TEST_F(HookPlanTest, RequiredStepThatFailsEndsItsGroupButNotTheNext) {
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_base " + missing
+                         + "\nmodprobe required kmt_a\ninsert required kmt_z " + missing
+                         + "\ngroup kmt_b\nmodprobe required kmt_b\nOK\n"),
+              hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_base", not_there)});
+    EXPECT_EQ(trace(), "[-q][--][kmt_b]\n");
+}
+
+TEST_F(HookPlanTest, LaterSuccessDoesNotHideAnEarlierFailure) {
+    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\ngroup kmt_b\ninsert required kmt_b " + missing
+                         + "\nOK\n"),
+              hook_failed);
+    EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
+}
+
+TEST_F(HookPlanTest, SoftFailuresAreLoggedAndIgnored) {
+    EXPECT_EQ(run_answer("group kmt_a\ninsert soft kmt_s " + missing + "\nmodprobe required kmt_a\nOK\n"),
+              hook_done);
+    EXPECT_EQ(log(), Log{failure("kmt_s", not_there)});
+    EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
+}
+
+TEST_F(HookPlanTest, DependencyThatIsLiveIsNotLoadedAgain) {
+    make_loaded("kmt_base", "live\n");
+    make_loaded("kmt_coming", "coming\n");
+    EXPECT_EQ(
+        run_answer("group kmt_a\ninsert required kmt_base " + missing + "\nmodprobe required kmt_a\nOK\n"),
+        hook_done);
+    EXPECT_EQ(log(), Log{});
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_coming " + missing + "\nOK\n"), hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_coming", not_there)});
+}
+
+TEST_F(HookPlanTest, WhatTheGroupIsForIsTriedEvenIfItLooksLive) {
+    make_loaded("kmt_a", "live\n");
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_a " + missing + "\nOK\n"), hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_a", not_there)});
+}
+
+TEST_F(HookPlanTest, FileThatIsTheJudgedOneIsHandedToTheKernel) {
+    for (const char* verb : {"insert", "insert-compressed"}) {
+        EXPECT_EQ(
+            run_answer("group kmt_a\n" + judged(identity) + verb + " required kmt_a " + image + "\nOK\n"),
+            hook_failed);
+        const Log messages = log(); // the kernel has no right to it, or finds no module in it
+        ASSERT_EQ(messages.size(), 1U) << verb;
+        EXPECT_NE(messages.front(), failure("kmt_a", changed)) << verb;
+        EXPECT_NE(messages.front(), failure("kmt_a", not_there)) << verb;
+        EXPECT_TRUE(messages.front().starts_with(failure("kmt_a", ""))) << messages.front();
+    }
+}
+
+TEST_F(HookPlanTest, FileOtherThanTheJudgedOneIsNotLoaded) {
+    for (std::size_t i = 0; i < identity.size(); ++i)
+        for (const std::int64_t difference : {-1, 1}) {
+            auto other = identity;
+            other[i] += difference;
+            EXPECT_EQ(
+                run_answer("group kmt_a\n" + judged(other) + "insert required kmt_a " + image + "\nOK\n"),
+                hook_failed);
+            EXPECT_EQ(log(), Log{failure("kmt_a", changed)}) << "number " << i << " " << difference;
+        }
+}
+
+TEST_F(HookPlanTest, FileThatWasReplacedAfterItWasJudgedIsNotLoaded) {
+    directory.write("other.ko", "no module"); // the same size
+    std::filesystem::rename(directory / "other.ko", image);
+    EXPECT_EQ(run_answer("group kmt_a\n" + judged(identity) + "insert required kmt_a " + image + "\nOK\n"),
+              hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_a", changed)});
+}
+
+TEST_F(HookPlanTest, JudgedLineIsForTheNextStepOnly) {
+    auto other = identity;
+    ++other[1];
+    for (const std::string& next : {judged(identity), std::string()}) {
+        EXPECT_EQ(run_answer("group kmt_a\n" + judged(other) + "insert soft kmt_s " + image + "\n" + next
+                             + "insert required kmt_a " + image + "\nOK\n"),
+                  hook_failed);
+        const Log messages = log();
+        ASSERT_EQ(messages.size(), 2U);
+        EXPECT_EQ(messages[0], failure("kmt_s", changed));
+        EXPECT_NE(messages[1], failure("kmt_a", changed)) << next;
+    }
+}
+
+/// It was loaded as if there were no such line.
+TEST_F(HookPlanTest, JudgedLineThatCannotBeReadMatchesNoFile) {
+    for (const std::string& line :
+         {std::string("judged"), std::string("judged x"), std::string("judged 1 2 3 x"),
+          std::string("judged 1 2"), std::string("judged -1 -2 -3 -4")}) {
+        EXPECT_EQ(run_answer("group kmt_a\n" + line + "\ninsert required kmt_a " + image + "\nOK\n"),
+                  hook_failed);
+        EXPECT_EQ(log(), Log{failure("kmt_a", changed)}) << line;
+    }
+}
+
+TEST_F(HookPlanTest, WhatIsNoRegularFileIsNotWaitedFor) {
+    ASSERT_EQ(::mkfifo((directory / "fifo.ko").c_str(), 0600), 0);
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_a " + (directory / "fifo.ko").native() + "\nOK\n"),
+              hook_failed);
+    EXPECT_EQ(log().size(), 1U);
+}
+
+TEST_F(HookPlanTest, PathMayHaveBlanks) {
+    std::filesystem::rename(image, directory / "a b.ko");
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_a " + (directory / "a b.ko").native() + "\nOK\n"),
+              hook_failed);
+    const Log messages = log();
+    ASSERT_EQ(messages.size(), 1U);
+    EXPECT_NE(messages.front(), failure("kmt_a", not_there));
+}
+
+TEST_F(HookPlanTest, LinesThatItDoesNotKnowArePassedOver) {
+    EXPECT_EQ(run_answer("\n \nfuture x\nmodprobes required kmt_b\n modprobe required kmt_b\ngroup "
+                         "kmt_a\nmodprobe required kmt_a\nOK\n"),
+              hook_done);
+    EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
+    EXPECT_EQ(log(), Log{});
+}
+
+} // namespace
+} // namespace kmodguard::autoload

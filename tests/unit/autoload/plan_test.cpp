@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows the plans that the daemon answers with, line by line, for decisions over a tree that depmod has
+// indexed, and that no plan is used any more once a file of it has changed.
+#include "enforce/autoload/plan.hpp"
+#include "module_tree.hpp"
+#include "policy_builder.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace kmodguard::autoload {
+namespace {
+
+using test::ModuleTree;
+using test::PolicyBuilder;
+using Lines = std::vector<std::string>;
+
+class PlanTest : public ::testing::Test {
+  protected:
+    PlanTest() { add_usual_modules(tree); }
+
+    modules::KmodIndex& index() {
+        if (!index_) index_ = std::move(modules::KmodIndex::open(tree.paths(), ModuleTree::release).value());
+        return *index_;
+    }
+    core::Decision decide(const PolicyBuilder& policy, const std::string& token) {
+        return core::decide(policy.build(), index(), {.token = token});
+    }
+    Lines plan(const PolicyBuilder& policy, const std::string& token, std::string_view compression = "") {
+        Lines lines;
+        for (const protocol::Field& field : plan_of(decide(policy, token), index(), compression))
+            lines.push_back(field.key + " " + field.value);
+        return lines;
+    }
+    std::filesystem::path path(const std::string& file) const {
+        return tree / ("lib/modules/" + ModuleTree::release + "/kernel/" + file);
+    }
+    std::string judged(const std::string& file) const {
+        const auto now = sys::file_identity(path(file)).value();
+        return fmt::format("judged {} {} {} {}", now.device, now.inode, now.size, now.changed_ns);
+    }
+    std::string insert(const std::string& module, const std::string& need = "required") const {
+        return fmt::format("insert {} {} {}", need, module, path(module + ".ko").native());
+    }
+
+    ModuleTree tree;
+
+  private:
+    std::unique_ptr<modules::KmodIndex> index_;
+};
+
+TEST_F(PlanTest, NamesEachImageWithItsStateAndItsOptionsInOrder) {
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_needs"), "kmt-alias-1"),
+              (Lines{"group kmt_needs", judged("kmt_base.ko"), insert("kmt_base"),
+                     "options depth=3 name=\"a b\"", judged("kmt_needs.ko"), insert("kmt_needs")}));
+}
+
+TEST_F(PlanTest, SoftDependenciesAreSoft) {
+    EXPECT_EQ(
+        plan(PolicyBuilder().allow("kmt_soft"), "kmt_soft"),
+        (Lines{"group kmt_soft", judged("kmt_base.ko"), insert("kmt_base", "soft"), judged("kmt_soft.ko"),
+               insert("kmt_soft"), judged("kmt_after.ko"), insert("kmt_after", "soft")}));
+}
+
+TEST_F(PlanTest, OnlyTheAllowedOneOfTwoIsInIt) {
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_twin_b"), "kmt-twin-1"),
+              (Lines{"group kmt_twin_b", judged("kmt_twin_b.ko"), insert("kmt_twin_b")}));
+    EXPECT_EQ(plan(PolicyBuilder().allow_alias("kmt-twin-*").deny("kmt_twin_b"), "kmt-twin-1"),
+              (Lines{"group kmt_twin_a", judged("kmt_twin_a.ko"), insert("kmt_twin_a")}));
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_twin_a", "kmt_twin_b"), "kmt-twin-1").size(), 6U);
+}
+
+TEST_F(PlanTest, RefusedBuiltInOrUnknownIsAnEmptyPlan) {
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_after"), "kmt_base"), Lines{});
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_inside"), "kmt_inside"), Lines{});
+    EXPECT_EQ(plan(PolicyBuilder(), "kmt_nothing"), Lines{});
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_liar"), "kmt_liar"), Lines{}); // its image is that of another
+}
+
+TEST_F(PlanTest, InstallCommandIsForTheOriginalHandler) {
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_installed"), "kmt_installed"),
+              (Lines{"group kmt_installed", "modprobe required kmt_installed"}));
+}
+
+TEST_F(PlanTest, CompressedImageGoesToAKernelThatUnpacksItElseToTheOriginalHandler) {
+    tree.add({.name = "kmt_xz", .needs = {"kmt_base"}, .packing = modules::Container::xz})
+        .add({.name = "kmt_zstd", .packing = modules::Container::zstd})
+        .depmod();
+    const auto policy = PolicyBuilder().allow("kmt_xz", "kmt_zstd");
+    const Lines base{"group kmt_xz", judged("kmt_base.ko"), insert("kmt_base")};
+    Lines expected = base;
+    expected.insert(expected.end(), {judged("kmt_xz.ko.xz"),
+                                     "insert-compressed required kmt_xz " + path("kmt_xz.ko.xz").native()});
+    EXPECT_EQ(plan(policy, "kmt_xz", ".xz"), expected);
+    expected = base;
+    expected.emplace_back("modprobe required kmt_xz");
+    EXPECT_EQ(plan(policy, "kmt_xz", ".zst"), expected);
+    EXPECT_EQ(plan(policy, "kmt_xz", ""), expected);
+    EXPECT_EQ(plan(policy, "kmt_zstd", ".zst").back(),
+              "insert-compressed required kmt_zstd " + path("kmt_zstd.ko.zst").native());
+}
+
+TEST_F(PlanTest, OptionsThatNoLineHoldsAreForTheOriginalHandler) {
+    tree.write("etc/modprobe.d/long.conf",
+               "options kmt_base list=" + std::string(2048, 'x') + "\noptions kmt_after odd=\x01\n");
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_base"), "kmt_base"),
+              (Lines{"group kmt_base", "modprobe required kmt_base"}));
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_after"), "kmt_after"),
+              (Lines{"group kmt_after", "modprobe required kmt_after"}));
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_twin_a"), "kmt_twin_a").back(), insert("kmt_twin_a"));
+}
+
+TEST_F(PlanTest, AuditModePlansWhatWouldLoadWithoutAGuard) {
+    EXPECT_EQ(
+        plan(PolicyBuilder().audit(), "kmt_needs"),
+        (Lines{"group kmt_needs", insert("kmt_base"), "options depth=3 name=\"a b\"", insert("kmt_needs")}));
+    EXPECT_EQ(plan(PolicyBuilder().audit().deny("kmt_base"), "kmt_base"),
+              (Lines{"group kmt_base", insert("kmt_base")}));
+    EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt-hidden-1"), Lines{}); // modprobe would not, either
+    EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt_inside"), Lines{});
+}
+
+class CurrentTest : public PlanTest {
+  protected:
+    void expect_outdated_by(const std::function<void()>& change) {
+        const auto decision = decide(PolicyBuilder().allow("kmt_needs"), "kmt_needs");
+        ASSERT_EQ(decision.effective(), core::Verdict::allow);
+        EXPECT_TRUE(is_current(decision, index()));
+        change();
+        EXPECT_FALSE(is_current(decision, index()));
+    }
+};
+
+TEST_F(CurrentTest, NotAfterAFileWasRewritten) {
+    expect_outdated_by([this] { tree.add({.name = "kmt_needs"}); });
+}
+
+TEST_F(CurrentTest, NotAfterADependencyWasReplacedByACopy) {
+    std::filesystem::copy_file(path("kmt_base.ko"), path("copy"));
+    expect_outdated_by([this] { std::filesystem::rename(path("copy"), path("kmt_base.ko")); });
+}
+
+TEST_F(CurrentTest, NotAfterAFileIsGone) {
+    expect_outdated_by([this] { std::filesystem::remove(path("kmt_needs.ko")); });
+}
+
+TEST_F(CurrentTest, StillAfterAnotherModulesFileChanged) {
+    const auto decision = decide(PolicyBuilder().allow("kmt_needs"), "kmt_needs");
+    tree.add({.name = "kmt_after", .aliases = {"kmt-new"}});
+    EXPECT_TRUE(is_current(decision, index()));
+}
+
+TEST_F(CurrentTest, RefusalHasNoFilesToChange) {
+    const auto decision = decide(PolicyBuilder(), "kmt_needs");
+    tree.add({.name = "kmt_needs"});
+    EXPECT_TRUE(is_current(decision, index()));
+}
+
+} // namespace
+} // namespace kmodguard::autoload

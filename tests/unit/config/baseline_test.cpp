@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "config/baseline.hpp"
+#include "support.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kmodguard::config {
+namespace {
+
+using namespace test;
+
+core::PolicySource full() {
+    core::PolicySource source;
+    source.mode = core::Mode::audit;
+    source.answer = core::Answer::pretend;
+    source.dependencies = false;
+    source.points = {core::Point::kernel, core::Point::autoload};
+    source.generated_at = "2026-11-21T00:00:00Z";
+    source.kernel_release = "6.1.0-56-amd64";
+    source.allow_modules = {{"loop", {}}, {"dm_mod", {}}, {"loop", {}}};
+    source.allow_aliases = {{"x\"\\'\xC3\xA4*", {}}, {"net-pf-17", {}}};
+    source.deny_modules = {{"dccp", {}}};
+    source.deny_aliases = {{"net-pf-21", {}}};
+    source.pins = {{"loop", *core::sha256_from(std::string(64, 'b')), {}},
+                   {"loop", *core::sha256_from(std::string(64, 'a')), {}}};
+    return source;
+}
+
+core::PolicySource reread(const core::PolicySource& source) {
+    const auto policy = parse_policy(render_policy(source), "p.toml");
+    EXPECT_TRUE(policy) << render(policy.error()) << render_policy(source);
+    if (!policy) return {};
+    EXPECT_EQ(render(policy->warnings), "");
+    return policy->source;
+}
+
+TEST(Baseline, ParsesBackToTheSamePolicy) {
+    const auto source = reread(full());
+    EXPECT_EQ(source.mode, core::Mode::audit);
+    EXPECT_EQ(source.answer, core::Answer::pretend);
+    EXPECT_FALSE(source.dependencies);
+    EXPECT_EQ(source.points, (std::vector{core::Point::kernel, core::Point::autoload}));
+    EXPECT_EQ(source.generated_at, "2026-11-21T00:00:00Z");
+    EXPECT_EQ(source.kernel_release, "6.1.0-56-amd64");
+    EXPECT_EQ(texts(source.allow_modules), (Texts{"dm_mod", "loop"})) << "sorted, each once";
+    EXPECT_EQ(texts(source.allow_aliases), (Texts{"net-pf-17", "x\"\\'\xC3\xA4*"}));
+    EXPECT_EQ(texts(source.deny_modules), Texts{"dccp"});
+    EXPECT_EQ(texts(source.deny_aliases), Texts{"net-pf-21"});
+    ASSERT_EQ(source.pins.size(), 2U);
+    EXPECT_EQ(core::to_hex(source.pins[0].sha256), std::string(64, 'a'));
+    EXPECT_EQ(core::to_hex(source.pins[1].sha256), std::string(64, 'b'));
+}
+
+TEST(Baseline, AnEmptyPolicyParsesBackToo) {
+    const auto source = reread({});
+    EXPECT_EQ(source.mode, core::Mode::enforce);
+    EXPECT_TRUE(source.dependencies);
+    EXPECT_TRUE(source.points.empty());
+    EXPECT_TRUE(source.generated_at.empty());
+    EXPECT_TRUE(source.allow_modules.empty());
+}
+
+TEST(Baseline, LooksAsThePeopleWhoKeepItExpect) {
+    const std::string text =
+        render_policy(full(), std::vector<std::string>{"Baseline of host x.", "Second line."});
+    EXPECT_TRUE(
+        text.starts_with("# Baseline of host x.\n# Second line.\n\nversion = 1\n"
+                         "generated_at = 2026-11-21T00:00:00Z\nkernel_release = \"6.1.0-56-amd64\"\n"))
+        << text;
+    EXPECT_NE(text.find("\nmodules = [\n    \"dm_mod\",\n    \"loop\",\n]\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("\n[[pin]]\nmodule = \"loop\"\n"), std::string::npos) << text;
+}
+
+TEST(Baseline, ADateThatTomlCouldNotReadIsWrittenAsAString) {
+    for (const char* text :
+         {"2026-13-21T00:00:00Z", "2026-02-30T00:00:00Z", "2026-11-21T24:00:00Z", "2026-11-21T00:00:00",
+          "2026-11-21T00:00:00.5Z", "2026-1-21T00:00:00Z", "yesterday", "2026-11-21T00:00:00Z\"x"}) {
+        core::PolicySource source;
+        source.generated_at = text;
+        EXPECT_EQ(reread(source).generated_at, text);
+    }
+}
+
+TEST(Baseline, AHeaderCannotBreakOutOfItsComment) {
+    const std::string text = render_policy({}, std::vector<std::string>{"a\nmode = 'audit'\r\x07", ""});
+    EXPECT_TRUE(text.starts_with("# a\n# mode = 'audit'\\x0d\\x07\n#\n\nversion = 1\n")) << text;
+    EXPECT_TRUE(parse_policy(text, "p.toml"));
+}
+
+} // namespace
+} // namespace kmodguard::config

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "config/lint.hpp"
+#include "fake_index.hpp"
+#include "support.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kmodguard::config {
+namespace {
+
+using ::kmodguard::test::content;
+using ::kmodguard::test::FakeIndex;
+
+class Lint : public ::testing::Test {
+  protected:
+    /// What lint says of a policy called p.toml, version line excluded: line 2 is the first of `text`.
+    std::string said(const std::string& text) {
+        const auto policy = parse_policy("version = 1\n" + text, "p.toml");
+        if (!policy) return render(policy.error());
+        return render(lint(policy->source, index_, {.many_modules = 2, .known_modules = known_}));
+    }
+
+    FakeIndex index_;
+    std::vector<std::string> known_;
+};
+
+TEST_F(Lint, ASoundPolicyHasNoFindings) {
+    index_.module("loop").alias("block-major-7-*");
+    index_.module("dm_mod");
+    known_ = {"loop", "dm_mod"};
+    EXPECT_EQ(said("[allow]\nmodules = ['dm_mod']\naliases = ['block-major-7-*', 'net-pf-99']\n"), "")
+        << "a pattern that matches nothing known is no finding";
+}
+
+TEST_F(Lint, ModulesThatThisKernelDoesNotHave) {
+    index_.module("loop").alias("block-major-7-*");
+    EXPECT_EQ(said("[allow]\nmodules = ['lop']\n[deny]\nmodules = ['dcpp',\n 'block_major_7_0']\n"),
+              "p.toml:3: warning: allow.modules: there is no module lop on this kernel\n"
+              "  hint: check the spelling with `modinfo`; it may belong to another kernel\n"
+              "p.toml:5: warning: deny.modules: there is no module dcpp on this kernel\n"
+              "  hint: check the spelling with `modinfo`; it may belong to another kernel\n"
+              "p.toml:6: warning: deny.modules: there is no module block_major_7_0 on this kernel\n"
+              "  hint: it is an alias of loop: list that, or write the alias to deny.aliases\n");
+}
+
+TEST_F(Lint, BuiltInModulesAreSaidPlainly) {
+    index_.module("ext4").built_in();
+    index_.module("unix").built_in();
+    EXPECT_EQ(said("[allow]\nmodules = ['ext4']\n[deny]\nmodules = ['unix']\n"),
+              "p.toml:3: warning: ext4 is built into this kernel: there is nothing to load\n"
+              "  hint: the entry does no harm, and is needed on a kernel that has it as a module\n"
+              "p.toml:5: warning: unix is built into this kernel: it is there already and cannot be refused\n"
+              "  hint: no module control applies to it; only a kernel built without it leaves it out\n");
+}
+
+TEST_F(Lint, AllowedModulesWithADeniedDependency) {
+    index_.module("dm_crypt").needs("dm_mod");
+    index_.module("dm_mod");
+    index_.module("btrfs").soft_before("xor");
+    index_.module("xor");
+    EXPECT_EQ(said("[allow]\nmodules = ['dm_crypt',\n'btrfs']\n[deny]\nmodules = ['dm_mod', 'xor']\n"),
+              "p.toml:3: warning: dm_crypt is allowed, but would be refused: dm_crypt would bring a denied "
+              "dependency: dm_mod, by deny.modules \"dm_mod\" (p.toml:6)\n"
+              "  hint: deny always wins: allow dm_mod by removing the deny rule, or remove this entry\n"
+              "p.toml:4: warning: btrfs is allowed, but would be refused: btrfs would bring a denied "
+              "dependency: xor, by deny.modules \"xor\" (p.toml:6)\n"
+              "  hint: deny always wins: allow xor by removing the deny rule, or remove this entry\n");
+}
+
+TEST_F(Lint, AllowedModulesWithAnUnlistedOrMissingDependency) {
+    index_.module("dm_crypt").needs("dm_mod");
+    index_.module("dm_mod");
+    index_.module("odd").needs("gone");
+    EXPECT_EQ(said("[allow]\ndependencies = false\nmodules = ['dm_crypt']\n"),
+              "p.toml:4: warning: dm_crypt is allowed, but would be refused: dm_crypt needs a dependency "
+              "that is not "
+              "listed: dm_mod\n"
+              "  hint: add dm_mod to allow.modules, or set allow.dependencies = true\n");
+    EXPECT_EQ(said("[allow]\ndependencies = false\nmodules = ['dm_crypt', 'dm_mod']\n"), "");
+    EXPECT_EQ(said("[allow]\nmodules = ['odd']\n"),
+              "p.toml:3: warning: odd is allowed, but would be refused: odd needs a dependency that does not "
+              "exist on "
+              "this kernel: gone\n"
+              "  hint: run `depmod`, or install the kernel's other module packages\n");
+}
+
+TEST_F(Lint, AllowedModulesThatADeniedAliasRefuses) {
+    index_.module("af_key").alias("net-pf-15");
+    EXPECT_EQ(
+        said("[allow]\nmodules = ['af_key']\n[deny]\naliases = ['net-pf-*']\n"),
+        "p.toml:3: warning: af_key is allowed, but would be refused: af_key has an alias that is denied, by "
+        "deny.aliases \"net-pf-*\" (p.toml:5)\n"
+        "  hint: deny always wins: narrow the pattern in deny.aliases\n");
+    EXPECT_EQ(said("[allow]\nmodules = ['af_key']\n[deny]\naliases = ['af_*']\n"),
+              "p.toml:3: warning: af_key is allowed, but would be refused: af_key is asked for by a denied "
+              "alias, by "
+              "deny.aliases \"af_*\" (p.toml:5)\n"
+              "  hint: deny always wins: narrow the pattern in deny.aliases\n");
+}
+
+TEST_F(Lint, PatternsThatAdmitTooMuch) {
+    for (const char* name : {"a", "b", "c"}) {
+        index_.module(name).alias(std::string("usb:v") + name + "*");
+        known_.emplace_back(name);
+    }
+    EXPECT_EQ(said("[allow]\naliases = ['usb:*', 'usb:va*', 'x?',\n'*',\n'?*']\n"),
+              "p.toml:3: warning: the pattern \"usb:*\" admits 3 modules\n"
+              "  hint: narrow it, or list in deny.modules what nobody needs\n"
+              "p.toml:4: warning: the pattern \"*\" allows every module\n"
+              "  hint: name the families that are needed, such as \"net-pf-17\" or \"usb:*\"\n"
+              "p.toml:5: warning: the pattern \"?*\" allows every module\n"
+              "  hint: name the families that are needed, such as \"net-pf-17\" or \"usb:*\"\n");
+}
+
+TEST_F(Lint, ATokenThatManyModulesAnswerTo) {
+    for (const char* name : {"a", "b", "c"})
+        index_.module(name).alias("pci:v00008086d*");
+    EXPECT_EQ(said("[allow]\naliases = ['pci:v00008086d1234']\n"),
+              "p.toml:3: warning: the pattern \"pci:v00008086d1234\" admits 3 modules\n"
+              "  hint: narrow it, or list in deny.modules what nobody needs\n");
+}
+
+TEST_F(Lint, WhatTheReaderWarnsOfIsAmongTheFindingsInTheSameWords) {
+    index_.module("a");
+    const std::string text = "version = 1\n[allow]\nmodules = ['a', 'a']\n[deny]\nmodules = ['a']\n";
+    const auto policy = parse_policy(text, "p.toml");
+    ASSERT_TRUE(policy);
+    EXPECT_EQ(policy->warnings.size(), 2U);
+    Diagnostics all = policy->warnings;
+    merge(all, lint(policy->source, index_));
+    EXPECT_EQ(all, policy->warnings);
+}
+
+class LintPins : public Lint {
+  protected:
+    LintPins() {
+        index_.module("e1000e").needs("ptp").alias("pci:v8086*").with_content(content(0));
+        index_.module("ptp").with_content(content(0));
+        index_.module("other").with_content(content(0));
+    }
+    static std::string pin(const std::string& module) {
+        return "[[pin]]\nmodule = '" + module + "'\nsha256 = '" + std::string(64, '0') + "'\n";
+    }
+    const std::string pins_ = pin("e1000e") + pin("ptp") + pin("other");
+    const std::string other_is_useless_ =
+        "p.toml:8: warning: other is pinned, but nothing allows it\n"
+        "  hint: a pin narrows what is allowed: add the module to allow.modules, or remove the pin\n";
+};
+
+TEST_F(LintPins, OfModulesThatNothingAllows) {
+    EXPECT_EQ(said("allow.modules = ['e1000e']\n" + pin("other")),
+              "p.toml:3: warning: other is pinned, but nothing allows it\n"
+              "  hint: a pin narrows what is allowed: add the module to allow.modules, or remove the pin\n");
+    EXPECT_EQ(said(pins_ + "[allow]\nmodules = ['e1000e']\n"), other_is_useless_)
+        << "a dependency is allowed too";
+}
+
+TEST_F(LintPins, OfModulesThatAPatternAdmitsAreUseful) {
+    known_ = {"e1000e", "ptp", "other"};
+    EXPECT_EQ(said(pins_ + "[allow]\naliases = ['pci:v8086*']\n"), other_is_useless_);
+    known_ = {};
+    EXPECT_EQ(said(pins_ + "[allow]\naliases = ['pci:v8086*']\n"), "") << "it cannot be told";
+}
+
+TEST_F(LintPins, OfModulesThatThisKernelDoesNotHave) {
+    EXPECT_EQ(said(pin("gone")),
+              "p.toml:2: warning: pin: there is no module gone on this kernel\n"
+              "  hint: check the spelling with `modinfo`; it may belong to another kernel\n");
+}
+
+TEST_F(Lint, AModuleWithOtherContentThanItsPin) {
+    index_.module("loop").with_content(content(1));
+    EXPECT_NE(
+        said("allow.modules = ['loop']\n[[pin]]\nmodule = 'loop'\nsha256 = '" + std::string(64, '0') + "'\n")
+            .find("loop is allowed, but would be refused: loop has other content than the policy pins"),
+        std::string::npos);
+}
+
+TEST_F(Lint, FindingsAreOrderedByFileAndLine) {
+    core::PolicySource source;
+    source.files = {"z.toml", "a.toml"};
+    source.allow_modules = {{"q", {1, 1}}, {"r", {0, 9}}, {"s", {0, 2}}, {"t", {}}};
+    std::vector<std::string> places;
+    for (const Diagnostic& finding : lint(source, index_))
+        places.push_back(finding.file + ":" + std::to_string(finding.line));
+    EXPECT_EQ(places, (std::vector<std::string>{"z.toml:2", "z.toml:9", "a.toml:1", ":0"}));
+}
+
+} // namespace
+} // namespace kmodguard::config

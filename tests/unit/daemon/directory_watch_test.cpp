@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows that changes in the watched directories are told, once for many at a time, also in directories that
+// did not exist at first.
+#include "daemon/directory_watch.hpp"
+#include "temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+
+namespace kmodguard::daemon {
+namespace {
+
+class DirectoryWatchTest : public ::testing::Test {
+  protected:
+    DirectoryWatchTest() {
+        sd_event* loop = nullptr;
+        EXPECT_GE(sd_event_new(&loop), 0);
+        loop_.reset(loop);
+    }
+    void watch(std::vector<std::filesystem::path> directories) {
+        watch_.emplace(loop_.get(), std::move(directories), [this] { ++told; });
+    }
+    void run_until_told(int count) {
+        const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+        while (told < count) {
+            ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "not told";
+            sd_event_run(loop_.get(), 10'000);
+        }
+    }
+    /// Whether there is something to tell that was not told yet: the loop has work within half a second.
+    bool more_comes() {
+        const int before = told;
+        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+        while (std::chrono::steady_clock::now() < end)
+            sd_event_run(loop_.get(), 50'000);
+        return told != before;
+    }
+
+    test::TemporaryDirectory directory;
+    int told = 0;
+
+  private:
+    EventLoop loop_;
+    std::optional<DirectoryWatch> watch_;
+};
+
+TEST_F(DirectoryWatchTest, TellsManyChangesOnce) {
+    watch({directory.path()});
+    for (int i = 0; i < 12; ++i)
+        directory.write("modules." + std::to_string(i), "x");
+    run_until_told(1);
+    EXPECT_FALSE(more_comes());
+    EXPECT_EQ(told, 1);
+}
+
+TEST_F(DirectoryWatchTest, TellsRewritingRenamingAndRemoving) {
+    directory.write("a", "1");
+    watch({directory.path()});
+    directory.write("a", "2");
+    run_until_told(1);
+    std::filesystem::rename(directory / "a", directory / "b");
+    run_until_told(2);
+    std::filesystem::remove(directory / "b");
+    run_until_told(3);
+}
+
+TEST_F(DirectoryWatchTest, TellsOfADirectoryThatComesLaterAndWatchesItThen) {
+    watch({directory / "one/two"});
+    std::filesystem::create_directory(directory / "one");
+    run_until_told(1);
+    std::filesystem::create_directory(directory / "one/two");
+    run_until_told(2);
+    directory.write("one/two/file", "x");
+    run_until_told(3);
+}
+
+TEST_F(DirectoryWatchTest, TellsNothingOfOtherDirectories) {
+    std::filesystem::create_directory(directory / "watched");
+    std::filesystem::create_directory(directory / "other");
+    watch({directory / "watched"});
+    directory.write("other/file", "x");
+    EXPECT_FALSE(more_comes());
+}
+
+TEST_F(DirectoryWatchTest, WatchesEachOfSeveral) {
+    std::filesystem::create_directory(directory / "one");
+    std::filesystem::create_directory(directory / "two");
+    watch({directory / "one", directory / "two", directory / "missing"});
+    directory.write("two/file", "x");
+    run_until_told(1);
+    directory.write("one/file", "x");
+    run_until_told(2);
+}
+
+} // namespace
+} // namespace kmodguard::daemon

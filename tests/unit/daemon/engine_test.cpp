@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows what becomes of a request after `kmodctl allow`, `deny`, `remove`, `mode` and after depmod, and that
+// no decision outlives what it was made from.
+#include "daemon/engine_fixture.hpp"
+
+namespace kmodguard::daemon {
+namespace {
+
+using core::Mode;
+using sys::ErrorKind;
+using namespace std::chrono_literals;
+
+class EngineTest : public EngineFixture {};
+
+TEST_F(EngineTest, DecidesByThePolicyFile) {
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    EXPECT_EQ(verdict("kmt-after"), "allow");
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+    EXPECT_EQ(verdict("kmt_nothing"), "refuse");
+    EXPECT_EQ(engine().generation(), 1U);
+    EXPECT_EQ(engine().policy_error(), "");
+    EXPECT_EQ(engine().index_error(), "");
+}
+
+TEST_F(EngineTest, AllowsOnlyTheAllowedOneOfTwo) {
+    const core::Decision& decision = engine().decide("kmt-twin-1");
+    EXPECT_EQ(decision.effective(), core::Verdict::allow);
+    for (const auto& module : decision.modules)
+        EXPECT_EQ(decision.loads(module), module.module == "kmt_twin_a") << module.module;
+}
+
+TEST_F(EngineTest, AllowActsAtOnceAndInMemoryOnly) {
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+    ASSERT_TRUE(engine().allow("kmt-deep")); // any spelling
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+    EXPECT_EQ(engine().changes().count(), 1U);
+    EXPECT_EQ(tree.read(policy), usual_policy);
+    restart();
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+}
+
+TEST_F(EngineTest, AllowOfADeniedModuleFailsForDenyWins) {
+    const auto allowed = engine().allow("kmt_twin_b");
+    ASSERT_FALSE(allowed);
+    EXPECT_EQ(allowed.error().kind, ErrorKind::failed);
+    EXPECT_NE(allowed.error().what.find("policy.toml:13"), std::string::npos) << allowed.error().what;
+    EXPECT_NE(allowed.error().hint.find("kmodctl remove kmt_twin_b"), std::string::npos);
+    EXPECT_EQ(verdict("kmt_twin_b"), "refuse");
+    EXPECT_EQ(engine().changes().count(), 0U);
+    ASSERT_TRUE(engine().deny("kmt_deep"));
+    EXPECT_FALSE(engine().allow("kmt_deep"));
+}
+
+TEST_F(EngineTest, AllowAsTheHintSaysAfterRemove) {
+    ASSERT_TRUE(engine().remove("kmt_twin_b"));
+    ASSERT_TRUE(engine().allow("kmt_twin_b"));
+    EXPECT_EQ(verdict("kmt_twin_b"), "allow");
+    EXPECT_EQ(verdict("kmt-only-b"), "allow");
+}
+
+TEST_F(EngineTest, DenyWinsOverAllowAndOverEveryAlias) {
+    EXPECT_EQ(verdict("kmt-twin-1"), "allow");
+    ASSERT_TRUE(engine().deny("kmt_twin_a"));
+    EXPECT_EQ(verdict("kmt-twin-1"), "refuse");
+    ASSERT_TRUE(engine().deny("kmt_base"));
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    EXPECT_EQ(reason("kmt_base"), "denied-module");
+    ASSERT_TRUE(engine().allow("kmt_needs"));
+    EXPECT_EQ(reason("kmt_needs"), "denied-dependency");
+}
+
+TEST_F(EngineTest, RemoveTakesOffEitherList) {
+    ASSERT_TRUE(engine().remove("kmt_base"));
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    ASSERT_TRUE(engine().remove("kmt_twin_b"));
+    EXPECT_EQ(reason("kmt_twin_b"), "alias-listed");
+    ASSERT_TRUE(engine().allow("kmt_deep"));
+    ASSERT_TRUE(engine().remove("kmt_deep"));
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+}
+
+TEST_F(EngineTest, RemoveOfWhatIsOnNoListIsNotFoundAndChangesNothing) {
+    for (const char* module : {"kmt_deep", "kmt_nothing"}) {
+        const auto removed = engine().remove(module);
+        ASSERT_FALSE(removed);
+        EXPECT_EQ(removed.error().kind, ErrorKind::not_found);
+        EXPECT_NE(removed.error().what.find(module), std::string::npos);
+    }
+    ASSERT_TRUE(engine().remove("kmt_base"));
+    EXPECT_EQ(engine().remove("kmt_base").error().kind, ErrorKind::not_found);
+    EXPECT_EQ(engine().generation(), 2U);
+}
+
+TEST_F(EngineTest, WhatIsNoModuleNameIsInvalidEverywhere) {
+    for (const std::string& name : {std::string(), std::string("a b"), std::string("kmt_*"),
+                                    std::string("a\nb"), std::string("/lib/kmt_base.ko"),
+                                    std::string("../kmt_base"), std::string(200, 'a'), std::string("\xff")}) {
+        EXPECT_EQ(engine().allow(name).error().kind, ErrorKind::invalid) << name;
+        EXPECT_EQ(engine().deny(name).error().kind, ErrorKind::invalid) << name;
+        EXPECT_EQ(engine().remove(name).error().kind, ErrorKind::invalid) << name;
+    }
+    EXPECT_EQ(engine().generation(), 1U);
+}
+
+TEST_F(EngineTest, OddTokensNameNothing) {
+    for (const std::string& token :
+         {std::string("-r"), std::string("../../tmp/kmt_base"), std::string("$(reboot)"),
+          std::string(5000, 'a'), std::string("\xff"), std::string("a\nb"), std::string()})
+        EXPECT_EQ(verdict(token), "refuse") << token;
+    EXPECT_EQ(reason("-r"), "not-a-name");
+}
+
+TEST_F(EngineTest, AuditModeLetsPassAndRemembersTheVerdict) {
+    engine().set_mode(Mode::audit);
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+    EXPECT_TRUE(engine().decide("kmt_deep").audited());
+    EXPECT_EQ(verdict("kmt_nothing"), "refuse");
+    EXPECT_EQ(engine().changes().count(), 1U);
+    engine().set_mode(Mode::enforce);
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+    EXPECT_EQ(engine().changes().count(), 0U); // as written
+}
+
+TEST_F(EngineTest, ModeForALimitedTimeGoesBackAndIsNeverAnUnsavedChange) {
+    const auto until = Engine::Clock::now() + 30min;
+    engine().set_mode(Mode::audit, until);
+    EXPECT_EQ(engine().limited_until(), until);
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+    EXPECT_EQ(engine().changes().count(), 0U);
+    ASSERT_TRUE(engine().apply());
+    EXPECT_EQ(tree.read(policy), usual_policy);
+    EXPECT_EQ(verdict("kmt_deep"), "allow"); // still
+    engine().end_limited_mode();
+    EXPECT_EQ(engine().limited_until(), std::nullopt);
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+}
+
+TEST_F(EngineTest, LastingModeEndsALimitedOne) {
+    engine().set_mode(Mode::audit, Engine::Clock::now() + 30min);
+    engine().set_mode(Mode::enforce);
+    EXPECT_EQ(engine().limited_until(), std::nullopt);
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+}
+
+TEST_F(EngineTest, ForcedModeIsStrongerThanAnyOther) {
+    forced = Mode::audit;
+    EXPECT_TRUE(engine().mode_is_forced());
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+    engine().set_mode(Mode::enforce);
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+    engine().set_mode(Mode::enforce, Engine::Clock::now() + 1min);
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+    ASSERT_TRUE(engine().reload(true));
+    EXPECT_EQ(verdict("kmt_deep"), "allow");
+}
+
+TEST_F(EngineTest, EveryPublishIsANewGeneration) {
+    EXPECT_EQ(engine().generation(), 1U);
+    ASSERT_TRUE(engine().allow("kmt_deep"));
+    ASSERT_TRUE(engine().deny("kmt_needs"));
+    engine().set_mode(Mode::audit);
+    ASSERT_TRUE(engine().reload());
+    EXPECT_EQ(engine().generation(), 5U);
+}
+
+TEST_F(EngineTest, CountsWhatWasActedUpon) {
+    engine().count(engine().decide("kmt_base"));
+    engine().count(engine().decide("kmt_deep"));
+    engine().count(engine().decide("kmt_deep"));
+    engine().set_mode(Mode::audit);
+    engine().count(engine().decide("kmt_deep"));
+    EXPECT_EQ(engine().counts().allowed, 1U);
+    EXPECT_EQ(engine().counts().refused, 2U);
+    EXPECT_EQ(engine().counts().audited, 1U);
+}
+
+TEST_F(EngineTest, DecisionIsMadeAnewOnceAFileOfItsPlanChanged) {
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    tree.add({.name = "kmt_base", .calls_itself = "kmt_evil"});
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    EXPECT_EQ(reason("kmt_base"), "contradictory-image");
+}
+
+TEST_F(EngineTest, DepmodIsNoticedAndForgetsDecisions) {
+    tree.write(policy, "version = 1\n[allow]\nmodules = [\"kmt_new\"]\n");
+    EXPECT_EQ(reason("kmt_new"), "no-such-module");
+    EXPECT_FALSE(engine().refresh_index());
+    tree.add({.name = "kmt_new"}).depmod();
+    EXPECT_TRUE(engine().refresh_index());
+    EXPECT_EQ(verdict("kmt_new"), "allow");
+}
+
+TEST_F(EngineTest, ConfigurationEditedInPlaceIsNoticed) {
+    ASSERT_TRUE(engine().allow("kmt_needs"));
+    EXPECT_EQ(verdict("kmt-alias-1"), "allow");
+    tree.write("etc/modprobe.d/kmt.conf", "blacklist kmt_needs\n"); // no directory changes
+    EXPECT_TRUE(engine().refresh_index());
+    EXPECT_EQ(reason("kmt-alias-1"), "blacklisted");
+}
+
+TEST_F(EngineTest, ConfigurationDirectoryThatComesLaterIsNoticed) {
+    ASSERT_TRUE(engine().allow("kmt_needs"));
+    EXPECT_EQ(verdict("kmt-alias-1"), "allow");
+    tree.write("run/modprobe.d/later.conf", "blacklist kmt_needs\n");
+    EXPECT_TRUE(engine().refresh_index());
+    EXPECT_EQ(reason("kmt-alias-1"), "blacklisted");
+}
+
+TEST_F(EngineTest, WithoutAModuleIndexEverythingIsRefusedUntilThereIsOne) {
+    std::filesystem::rename(tree / "lib/modules", tree / "lib/away");
+    EXPECT_NE(engine().index_error(), "");
+    EXPECT_EQ(engine().index(), nullptr);
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    engine().set_mode(Mode::audit);
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    engine().set_mode(Mode::enforce);
+    std::filesystem::rename(tree / "lib/away", tree / "lib/modules");
+    EXPECT_TRUE(engine().refresh_index());
+    EXPECT_EQ(engine().index_error(), "");
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+}
+
+TEST_F(EngineTest, WarmUpJudgesEveryAllowedModuleOnceAndEnds) {
+    EXPECT_TRUE(engine().warm_up_next());
+    EXPECT_TRUE(engine().warm_up_next());
+    EXPECT_FALSE(engine().warm_up_next());
+    EXPECT_TRUE(engine().index()->checked_file("kmt_base"));
+    EXPECT_TRUE(engine().index()->checked_file("kmt_after"));
+    EXPECT_FALSE(engine().index()->checked_file("kmt_deep"));
+    ASSERT_TRUE(engine().allow("kmt_deep")); // from the beginning
+    int rounds = 0;
+    while (engine().warm_up_next())
+        ++rounds;
+    EXPECT_EQ(rounds, 3);
+    EXPECT_EQ(engine().counts().allowed, 0U);
+}
+
+} // namespace
+} // namespace kmodguard::daemon

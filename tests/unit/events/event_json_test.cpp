@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows what stands in one line of the JSON log and of `kmodctl --json`: which fields, in which order, that
+// every byte of hostile text is escaped, and that a line is one line.
+#include "events/event_json.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <string>
+
+namespace kmodguard::events {
+namespace {
+
+using namespace std::chrono_literals;
+
+Event refused_event() {
+    Event event;
+    event.time = std::chrono::sys_days(std::chrono::year(2026) / 11 / 21) + 1h + 2min + 3s + 45us;
+    event.generation = 7;
+    event.decision.token = "net-pf-9";
+    event.decision.reason = core::Reason::denied_module;
+    event.decision.rule = core::Rule{core::RuleKind::deny_module, "x25", "/etc/kmodguard/policy.toml", 12};
+    core::ModuleDecision& module = event.decision.modules.emplace_back();
+    module.module = "x25";
+    module.reason = core::Reason::denied_module;
+    module.rule = event.decision.rule;
+    module.because_of = "lapb";
+    module.detail = "more";
+    module.chain = {{"lapb", true}, {"crc", false}, {"x25", true}};
+    module.omitted = {"spare"};
+    return event;
+}
+
+nlohmann::json parsed(const Event& event) {
+    return nlohmann::json::parse(Json(json_of(event)).line());
+}
+
+TEST(EventJson, HasEveryFieldInItsOrder) {
+    EXPECT_EQ(Json(json_of(refused_event())).line(),
+              R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
+              R"("verdict":"refuse","judged":"refuse","mode":"enforce","reason":"denied-module",)"
+              R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
+              R"("modules":[{"module":"x25","verdict":"refuse","reason":"denied-module","loads":false,)"
+              R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
+              R"("because_of":"lapb","detail":"more","chain":[{"module":"lapb","required":true},)"
+              R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"]}],)"
+              R"("explanation":"refused: x25 is on the deny list: lapb (more), by deny.modules \"x25\" )"
+              R"x((/etc/kmodguard/policy.toml:12)"})x");
+}
+
+TEST(EventJson, RuleGivenAtRunTimeHasNoLine) {
+    Event event = refused_event();
+    event.decision.rule = core::Rule{core::RuleKind::deny_module, "x25", "", 0};
+    const auto rule = parsed(event)["rule"];
+    EXPECT_EQ(rule, (nlohmann::json{{"list", "deny.modules"}, {"text", "x25"}}));
+}
+
+TEST(EventJson, TellsWhatWasJudgedFromWhatAuditModeDid) {
+    Event event = refused_event();
+    event.decision.mode = core::Mode::audit;
+    const auto json = parsed(event);
+    EXPECT_EQ(json["judged"], "refuse");
+    EXPECT_EQ(json["verdict"], "allow");
+    EXPECT_EQ(json["mode"], "audit");
+    EXPECT_EQ(json["modules"][0]["verdict"], "refuse");
+    EXPECT_EQ(json["modules"][0]["loads"], true);
+}
+
+TEST(EventJson, NamesTheRequesterWhereItIsKnown) {
+    Event event = refused_event();
+    EXPECT_FALSE(parsed(event).contains("requester"));
+    event.requester = Requester{.pid = 42,
+                                .uid = 1000,
+                                .command = "evil",
+                                .executable = "/tmp/evil",
+                                .cgroup = "/user.slice",
+                                .container = "c0ffee"};
+    EXPECT_EQ(parsed(event)["requester"], (nlohmann::json{{"pid", 42},
+                                                          {"uid", 1000},
+                                                          {"comm", "evil"},
+                                                          {"exe", "/tmp/evil"},
+                                                          {"cgroup", "/user.slice"},
+                                                          {"container", "c0ffee"}}));
+}
+
+TEST(EventJson, HostileTextStaysInItsStringAndOnItsLine) {
+    Event event = refused_event();
+    event.decision.token = std::string("a\"},\n{\"verdict\":\"allow\\\0\x1b\x7f", 26);
+    const std::string line = Json(json_of(event)).line();
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+    EXPECT_EQ(line.find('\0'), std::string::npos);
+    EXPECT_EQ(line.find('\x1b'), std::string::npos);
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_EQ(json["token"], event.decision.token);
+    EXPECT_EQ(json["verdict"], "refuse");
+}
+
+TEST(EventJson, InvalidUtf8BecomesTheReplacementCharacter) {
+    Event event = refused_event();
+    event.decision.token = "a\xff\xc3z";
+    EXPECT_EQ(parsed(event)["token"], "a\xEF\xBF\xBD\xEF\xBF\xBDz");
+}
+
+TEST(EventJson, ValuesOfEveryType) {
+    const Json::Object object{{"none", Json()},
+                              {"yes", true},
+                              {"big", std::int64_t{-5'000'000'000}},
+                              {"text", std::string_view("t")},
+                              {"list", Json::List{1U, "two", Json::Object{}}}};
+    EXPECT_EQ(Json(object).line(),
+              R"({"none":null,"yes":true,"big":-5000000000,"text":"t","list":[1,"two",{}]})");
+}
+
+TEST(Timestamp, IsRfc3339InUtcWithMicroseconds) {
+    using std::chrono::system_clock;
+    EXPECT_EQ(timestamp(system_clock::time_point{}), "1970-01-01T00:00:00.000000Z");
+    EXPECT_EQ(timestamp(system_clock::time_point{} + 951'782'399s + 999'999us),
+              "2000-02-28T23:59:59.999999Z");
+    EXPECT_EQ(timestamp(system_clock::time_point{} - 1us), "1969-12-31T23:59:59.999999Z");
+}
+
+TEST(EventSummary, IsOnePrintableLine) {
+    Event event = refused_event();
+    EXPECT_EQ(summary(event),
+              "autoload net-pf-9: refused: x25 is on the deny list: lapb (more), by deny.modules "
+              "\"x25\" (/etc/kmodguard/policy.toml:12)");
+    event.decision.token = "a\nb\x1b[2J";
+    EXPECT_TRUE(summary(event).starts_with("autoload a\\x0ab\\x1b[2J: refused: "));
+    event.decision.token.clear();
+    event.point = core::Point::kernel;
+    EXPECT_TRUE(summary(event).starts_with("kernel image: refused: "));
+}
+
+TEST(EventSummary, NotableIsWhatTheRulesRefuseEvenIfAuditModeLetsItPass) {
+    Event event = refused_event();
+    EXPECT_TRUE(is_notable(event));
+    event.decision.mode = core::Mode::audit;
+    EXPECT_TRUE(is_notable(event));
+    event.decision.judged = core::Verdict::allow;
+    EXPECT_FALSE(is_notable(event));
+}
+
+} // namespace
+} // namespace kmodguard::events

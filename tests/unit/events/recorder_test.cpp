@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows that a log which does not move holds up nobody, that what it cannot take is bounded and counted, and
+// that what was queued is written before the end.
+#include "events/recorder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace kmodguard::events {
+namespace {
+
+/// What a sink was told, in order; and a gate that holds it up.
+struct Log {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<std::string> lines;
+    bool open = true;
+    std::size_t entered = 0; ///< calls that came as far as the gate
+
+    void pass(std::string line) {
+        std::unique_lock lock(mutex);
+        ++entered;
+        changed.notify_all();
+        changed.wait(lock, [this] { return open; });
+        lines.push_back(std::move(line));
+        changed.notify_all();
+    }
+    void set_open(bool value) {
+        const std::scoped_lock lock(mutex);
+        open = value;
+        changed.notify_all();
+    }
+    template <typename Condition>
+    void wait_until(Condition condition) {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, condition);
+    }
+};
+
+class LogSink final : public Sink {
+  public:
+    explicit LogSink(Log& log) : log_(log) {}
+    void write(const Event& event) override { log_.pass(event.decision.token); }
+    void write_loss(std::size_t count) override { log_.pass("lost " + std::to_string(count)); }
+
+  private:
+    Log& log_;
+};
+
+Event named(const std::string& token) {
+    Event event;
+    event.decision.token = token;
+    return event;
+}
+
+std::vector<std::unique_ptr<Sink>> sinks(std::initializer_list<Log*> logs) {
+    std::vector<std::unique_ptr<Sink>> result;
+    for (Log* log : logs)
+        result.push_back(std::make_unique<LogSink>(*log));
+    return result;
+}
+
+/// A sink that stands at its gate with event "0", and a queue of four behind it that is full of "1" to "4".
+class FullRecorder {
+  public:
+    static constexpr std::size_t capacity = 4;
+    FullRecorder() {
+        log.open = false;
+        recorder.emplace(sinks({&log}), capacity);
+        recorder->record(named("0"));
+        log.wait_until([this] { return log.entered == 1; });
+        for (const char* token : {"1", "2", "3", "4"})
+            recorder->record(named(token));
+    }
+    ~FullRecorder() { log.set_open(true); }
+    Log log;
+    std::optional<Recorder> recorder;
+};
+
+TEST(Recorder, WritesToEverySinkInOrder) {
+    Log one;
+    Log other;
+    {
+        Recorder recorder(sinks({&one, &other}));
+        for (const char* token : {"a", "b", "c"})
+            recorder.record(named(token));
+    }
+    EXPECT_EQ(one.lines, (std::vector<std::string>{"a", "b", "c"}));
+    EXPECT_EQ(other.lines, one.lines);
+}
+
+TEST(Recorder, SinkThatBlocksNeverBlocksRecord) {
+    FullRecorder full;
+    for (int i = 0; i < 10'000; ++i)
+        full.recorder->record(named("too much")); // would hang here, for the gate is shut
+    EXPECT_EQ(full.recorder->lost(), 10'000U);
+    EXPECT_TRUE(full.log.lines.empty());
+}
+
+TEST(Recorder, LossesAreReportedOnceBeforeTheNextEvent) {
+    FullRecorder full;
+    EXPECT_EQ(full.recorder->lost(), 0U);
+    for (int i = 0; i < 3; ++i)
+        full.recorder->record(named("too much"));
+    EXPECT_EQ(full.recorder->lost(), 3U);
+    full.log.set_open(true);
+    full.log.wait_until([&] { return full.log.lines.size() == 6; });
+    full.recorder->record(named("5"));
+    full.recorder.reset();
+    EXPECT_EQ(full.log.lines, (std::vector<std::string>{"0", "lost 3", "1", "2", "3", "4", "5"}));
+}
+
+TEST(Recorder, LaterLossesAreReportedByThemselves) {
+    FullRecorder full;
+    full.recorder->record(named("too much"));
+    full.log.set_open(true);
+    full.log.wait_until([&] { return full.log.lines.size() == 6; });
+    full.log.set_open(false);
+    full.recorder->record(named("5"));
+    full.log.wait_until([&] { return full.log.entered == 7; });
+    for (const char* token : {"6", "7", "8", "9", "too much", "too much"})
+        full.recorder->record(named(token));
+    EXPECT_EQ(full.recorder->lost(), 3U);
+    full.log.set_open(true);
+    full.recorder.reset();
+    EXPECT_EQ(full.log.lines, (std::vector<std::string>{"0", "lost 1", "1", "2", "3", "4", "5", "lost 2", "6",
+                                                        "7", "8", "9"}));
+}
+
+TEST(Recorder, DestructorWritesWhatIsQueued) {
+    FullRecorder full;
+    auto ended = std::async(std::launch::async, [&full] { full.recorder.reset(); });
+    full.log.set_open(true);
+    ended.get();
+    EXPECT_EQ(full.log.lines, (std::vector<std::string>{"0", "1", "2", "3", "4"}));
+}
+
+TEST(Recorder, WithoutEventsEndsAtOnce) {
+    Log log;
+    {
+        const Recorder recorder(sinks({&log}));
+    }
+    EXPECT_TRUE(log.lines.empty());
+}
+
+TEST(Recorder, NothingIsLostOrDoubledUnderManyRecordingThreads) {
+    constexpr std::size_t threads = 4;
+    constexpr std::size_t each = 2000;
+    Log log;
+    std::size_t lost = 0;
+    {
+        Recorder recorder(sinks({&log}), 64);
+        std::vector<std::jthread> recording;
+        for (std::size_t i = 0; i < threads; ++i)
+            recording.emplace_back([&recorder] {
+                for (std::size_t j = 0; j < each; ++j)
+                    recorder.record(named("x"));
+            });
+        recording.clear(); // joins
+        lost = recorder.lost();
+    }
+    std::size_t written = 0;
+    std::size_t reported = 0;
+    for (const std::string& line : log.lines)
+        line == "x" ? ++written : reported += std::stoul(line.substr(5));
+    EXPECT_EQ(written + lost, threads * each);
+    EXPECT_EQ(reported, lost);
+}
+
+} // namespace
+} // namespace kmodguard::events

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Test vectors: FIPS 180-4 as published with NIST's examples.
+#include "modules/elf_builder.hpp"
+#include "modules/hash.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kmodguard::modules {
+namespace {
+
+TEST(Sha256, GivesThePublishedHashes) {
+    EXPECT_EQ(core::to_hex(sha256({}).value()),
+              "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    EXPECT_EQ(core::to_hex(sha256(test::to_bytes("abc")).value()),
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(Sha256, InPiecesIsTheSame) {
+    const test::Bytes bytes(1000, std::byte{'x'});
+    auto hasher = Sha256Hasher::begin().value();
+    for (std::size_t at = 0; at < bytes.size(); at += 300)
+        ASSERT_TRUE(
+            hasher.update(std::span(bytes).subspan(at, std::min<std::size_t>(300, bytes.size() - at))));
+    EXPECT_EQ(hasher.finish().value(), sha256(bytes).value());
+}
+
+} // namespace
+} // namespace kmodguard::modules

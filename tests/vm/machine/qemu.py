@@ -1,0 +1,261 @@
+"""A Linux machine for one test: a Debian kernel under QEMU's emulator, ready for commands in a few seconds.
+
+    with Machine(kernel="6.1", stage=False) as vm:
+        assert vm.run("uname -r").stdout.startswith("6.1.")
+
+Two serial ports: the console, and the command channel. Both are socket pairs that QEMU inherits, so there
+is nothing to look for in the file system and a dead QEMU shows as the end of file at once.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+from . import initramfs, modules, packages
+from .cache import MachineError, cache_folder
+from .channel import Channel, Command, MachineTimeout, Result
+
+QEMU = "/usr/bin/qemu-system-x86_64"
+TAIL = 4000  # characters of the console that an error shows
+names_used: Counter[str] = Counter()
+
+
+class MachineDied(MachineError):
+    """The guest's kernel panicked, or QEMU ended, while the test still needed it."""
+
+
+class Console:
+    """Everything that the guest writes to its serial console, also kept in a log file."""
+
+    def __init__(self, connection: socket.socket, log: Path) -> None:
+        self.changed = threading.Condition()
+        self._connection = connection
+        self._text = bytearray()
+        self._log = open(log, "wb", buffering=0)
+        self._ended = False
+        self._thread = threading.Thread(target=self._receive, name="console", daemon=True)
+        self._thread.start()
+
+    @property
+    def text(self) -> str:
+        return self._text.decode(errors="replace").replace("\r\n", "\n")
+
+    def note(self, data: bytes) -> None:
+        """Adds a line of the harness to the log file, not to the console's text."""
+        with self.changed:
+            if not self._log.closed:
+                self._log.write(data)
+
+    def wait(self, text: str, timeout: float) -> bool:
+        """Waits until the console has shown `text`; False if it ended or the time passed without."""
+        with self.changed:
+            self.changed.wait_for(lambda: text in self.text or self._ended, timeout)
+        return text in self.text
+
+    def wait_end(self, timeout: float) -> None:
+        """Waits until nothing more can come, because QEMU has ended."""
+        self._thread.join(timeout)
+
+    def close(self) -> None:
+        """Takes what is still on its way, then closes; call it when QEMU has ended."""
+        self._thread.join(10)
+        self._connection.close()
+        self._log.close()
+
+    def _receive(self) -> None:
+        while data := self._connection.recv(65536):
+            with self.changed:
+                self._text += data
+                self._log.write(data)
+                self.changed.notify_all()
+        with self.changed:
+            self._ended = True
+            self.changed.notify_all()
+
+
+class Machine:
+    """A running guest; a context manager. See tests/vm/README.md for every parameter."""
+
+    def __init__(self, kernel: str = "6.1", *, files: dict[str, bytes | str | Path] | None = None,
+                 packages: list[str] | None = None, cmdline: str = "", memory: int | None = None, cpus: int = 2,
+                 counting: bool = False, stage: bool = True, init: str = "shell",
+                 qemu: list[str] | None = None, boot_timeout: float = 180, name: str = "") -> None:
+        self.kernel_name = kernel
+        self._files = files or {}
+        self._packages = packages or []
+        self._cmdline = cmdline
+        self._memory = memory
+        self._cpus = cpus
+        self._counting = counting
+        self._stage = stage
+        self._init = init
+        self._qemu_arguments = qemu or []
+        self._boot_timeout = boot_timeout
+        self._name = log_name(name or test_name())
+        self._process: subprocess.Popen[bytes] | None = None
+        self._console: Console | None = None
+        self._channel: Channel | None = None
+
+    # --- life
+
+    def __enter__(self) -> "Machine":
+        self.kernel = packages.kernel(self.kernel_name)
+        modules.install(self.kernel)
+        logs = cache_folder() / "logs"
+        logs.mkdir(exist_ok=True)
+        self.log = logs / f"{self._name}.log"
+        self._folder = tempfile.TemporaryDirectory(prefix="run-", dir=cache_folder())
+        try:
+            initrd = Path(self._folder.name) / "initrd"
+            initramfs.image(initrd, self.kernel, self._init, self._stage, self._packages, self._files)
+            self._start(initrd)
+            self._channel.wait_ready(self._boot_timeout)
+            initrd.unlink()  # the guest has it; a test that is killed leaves little behind
+        except MachineTimeout as error:
+            self.__exit__()
+            raise MachineTimeout(f"{error}{self._circumstances()}") from None
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        if self._console:
+            self._console.close()
+        if self._channel:
+            self._channel.close()
+        self._folder.cleanup()
+
+    def _start(self, initrd: Path) -> None:
+        console, console_end = socket.socketpair()
+        commands, commands_end = socket.socketpair()
+        ends = (console_end, commands_end)
+        with open(Path(self._folder.name) / "qemu", "wb") as errors:
+            self._process = subprocess.Popen(
+                self._command_line(initrd, *(end.fileno() for end in ends)), stdin=subprocess.DEVNULL,
+                stdout=errors, stderr=errors, pass_fds=[end.fileno() for end in ends])
+        for end in ends:
+            end.close()
+        self._console = Console(console, self.log)
+        self._channel = Channel(commands, self._death, self._console.note)
+
+    def _command_line(self, initrd: Path, console: int, commands: int) -> list[str]:
+        clock = ["-icount", "shift=0,sleep=off", "-accel", "tcg", "-smp", "1"]
+        plain = ["-accel", "tcg,thread=multi", "-smp", str(self._cpus)]
+        # Without this the crypto code's tests, which run for seconds after a boot, are counted with what is measured.
+        quiet = "cryptomgr.notests" if self._counting else ""
+        memory = self._memory or max(packages.source(self.kernel_name).memory, initramfs.MEMORY[self._init])
+        return [
+            QEMU, "-M", "q35", "-cpu", "max", "-m", str(memory), *(clock if self._counting else plain),
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console",
+            "-chardev", f"socket,id=commands,fd={commands}", "-serial", "chardev:commands",
+            "-kernel", str(self.kernel.vmlinuz), "-initrd", str(initrd),
+            "-append", f"console=ttyS0 quiet panic=-1 oops=panic {initramfs.CMDLINE[self._init]} {quiet} {self._cmdline}",
+            *self._qemu_arguments,
+        ]
+
+    # --- commands
+
+    def start(self, command: str, user: str = "root", *, env: dict[str, str] | None = None, input: bytes = b"",
+              end: bool = True) -> Command:
+        """Starts a shell command as a user of the guest (name or number) and does not wait for it.
+
+        `end=False` keeps its standard input open for Command.send().
+        """
+        return self._running.start(command, user, env or {}, input, end)
+
+    def run(self, command: str, user: str = "root", timeout: float = 60, check: bool = False, *,
+            env: dict[str, str] | None = None, input: bytes = b"") -> Result:
+        """Runs a shell command to its end; with `check` a status other than 0 raises CommandFailed."""
+        started = self.start(command, user, env=env, input=input)
+        try:
+            return started.wait(timeout, check)
+        except MachineTimeout as error:
+            raise MachineTimeout(f"{error}{self._circumstances()}") from None
+
+    def put(self, path: str, content: bytes | str | Path, mode: int = 0o644) -> None:
+        """Writes a file of the guest, making its folder. Big files are quicker as `files` of the machine."""
+        data = content.read_bytes() if isinstance(content, Path) else content
+        data = data.encode() if isinstance(data, str) else data
+        self.run(f'mkdir -p "$(dirname "$P")" && cat > "$P" && chmod {mode:o} "$P"', check=True, timeout=300,
+                 env={"P": path}, input=data)
+
+    def get(self, path: str) -> bytes:
+        """The content of a file of the guest."""
+        return self.run('cat "$P"', check=True, timeout=300, env={"P": path}).raw
+
+    def loaded(self) -> set[str]:
+        """The names of the modules that are loaded now."""
+        return {line.split()[0] for line in self.get("/proc/modules").decode().splitlines()}
+
+    def wait_booted(self, timeout: float = 180) -> str:
+        """For a systemd machine: waits until every unit is up and udev has loaded what it loads by itself.
+
+        Returns systemd's word for the state: "running", or "degraded" when a unit has failed.
+        """
+        state = self.run("systemctl is-system-running --wait", timeout=timeout).stdout.strip()
+        self.run("udevadm settle", timeout=timeout, check=True)
+        return state
+
+    # --- the console
+
+    @property
+    def console(self) -> str:
+        """Everything that the serial console has shown so far."""
+        return self._console.text if self._console else ""
+
+    def wait_console(self, text: str, timeout: float = 30) -> None:
+        """Waits until the console has shown `text`."""
+        if not self._console.wait(text, timeout):
+            raise MachineTimeout(f"the console did not show {text!r} in {timeout} s{self._circumstances()}")
+
+    def wait_end(self, timeout: float = 60) -> None:
+        """Waits until the machine has ended by itself (poweroff, reboot, a wanted panic)."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise MachineTimeout(f"the machine did not end in {timeout} s{self._circumstances()}") from None
+
+    @property
+    def _running(self) -> Channel:
+        if self._channel is None:
+            raise MachineError("the machine is not running: use it in a `with` block")
+        return self._channel
+
+    def _death(self, what: str) -> MachineDied:
+        """Says why the machine ended; called when its channel has closed."""
+        try:
+            status = f"QEMU's status {self._process.wait(10)}"
+        except subprocess.TimeoutExpired:
+            status = "QEMU still runs"
+        self._console.wait_end(5)
+        if re.search(r"Kernel panic|Oops:|BUG:", self.console):
+            what = f"the guest's kernel panicked: {what}"
+        return MachineDied(f"{what} ({status}){self._circumstances()}")
+
+    def _circumstances(self) -> str:
+        errors = Path(self._folder.name) / "qemu"
+        said = errors.read_text(errors="replace").strip() if errors.exists() else ""
+        return (f"\n--- kernel {self.kernel_name}, log {self.log}" + (f"\n--- QEMU said\n{said}" if said else "")
+                + f"\n--- the console's end\n{self.console[-TAIL:]}")
+
+
+def test_name() -> str:
+    """A file name for the log: pytest's current test, or this process."""
+    current = os.environ.get("PYTEST_CURRENT_TEST", f"process-{os.getpid()}").rsplit(" ", 1)[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", current.rsplit("/", 1)[-1]).strip("-")[:150]
+
+
+def log_name(name: str) -> str:
+    """The name itself for a test's first machine, with a number for those after it."""
+    names_used[name] += 1
+    return name if names_used[name] == 1 else f"{name}-{names_used[name]}"

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// One of two modules behind a single alias.
+#include <linux/module.h>
+
+static int __init kmg_twin_a_init(void)
+{
+	return 0;
+}
+
+static void __exit kmg_twin_a_exit(void)
+{
+}
+
+module_init(kmg_twin_a_init);
+module_exit(kmg_twin_a_exit);
+MODULE_ALIAS("kmg-twins");
+MODULE_DESCRIPTION("kmodguard test: kmg_twin_a");
+MODULE_LICENSE("GPL");

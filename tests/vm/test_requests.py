@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Requests that an ordinary user makes the kernel send: refused and allowed as the policy says.
+
+Each row is refused while its module is not listed, and loads it when it is.
+"""
+
+import pytest
+
+from guard import Guard
+
+REQUESTS = {
+    "socket family": ("socket 15 3 2", "af_key"),
+    "socket protocol": ("socket 2 2 115", "l2tp_ip"),
+    "file system": ("mount overlay", "overlay"),
+    "crypto by AF_ALG": ("alg hash md4", "md4"),
+    "network link type": ("link dummy", "dummy"),
+    "network link type with dependencies": ("link bridge", "bridge"),
+    "character device": ("open /dev/kmg_tun", "tun"),
+    "queueing discipline": ("qdisc cake", "sch_cake"),
+    "generic netlink family": ("genl macsec", "macsec"),
+}
+# What the way there takes, and is not the question: the AF_ALG family itself, for example.
+NEEDED = {"md4": ["af_alg", "algif_hash"]}
+
+
+@pytest.fixture
+def device(guard: Guard) -> None:
+    guard.vm.run("[ -e /dev/kmg_tun ] || { mknod /dev/kmg_tun c 10 200 && chmod 666 /dev/kmg_tun; }", check=True)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_unlisted_module_is_not_loaded_for_an_ordinary_user(guard: Guard, device: None, name: str) -> None:
+    request, module = REQUESTS[name]
+    guard.start(allow=NEEDED.get(module, []))
+    guard.request(request)
+    assert module not in guard.vm.loaded()
+    assert f"{module} is not on the allow list" in guard.wait_log(f"{module} is not on")
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_listed_module_is_loaded_for_an_ordinary_user(guard: Guard, device: None, name: str) -> None:
+    request, module = REQUESTS[name]
+    guard.start(allow=[module, *NEEDED.get(module, [])])
+    guard.request(request)
+    assert module in guard.vm.loaded()
+
+
+def test_module_comes_with_the_options_of_modprobe_d(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b'options kmg_param number=7 text="two words"\n')
+    guard.start(allow=["kmg_param"])
+    assert guard.ask("kmg-param") == "ok"
+    assert guard.vm.get("/sys/module/kmg_param/parameters/number") == b"7\n"
+    assert guard.vm.get("/sys/module/kmg_param/parameters/text") == b"two words\n"
+
+
+def test_module_with_an_install_command_is_left_to_the_original_modprobe(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf",
+                 b"install kmg_param echo ran > /run/installed; /sbin/modprobe --ignore-install kmg_param\n")
+    guard.start(allow=["kmg_param"])
+    assert guard.ask("kmg-param") == "ok"
+    assert guard.vm.get("/run/installed") == b"ran\n"
+    assert "kmg_param" in guard.vm.loaded()
+
+
+def test_install_command_of_an_unlisted_module_does_not_run(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param touch /run/must-not-run\n")
+    guard.start()
+    assert guard.ask("kmg-param") == "exit3"
+    assert guard.vm.run("test -e /run/must-not-run").status == 1
+
+
+def test_blacklisted_module_is_not_loaded_by_its_alias_as_with_modprobe(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"blacklist kmg_twin_a\n")
+    guard.start(allow=["kmg_twin_a", "kmg_twin_b"])
+    assert guard.ask("kmg-twins") == "ok"
+    assert guard.vm.loaded() & {"kmg_twin_a", "kmg_twin_b"} == {"kmg_twin_b"}
+
+
+def test_soft_dependencies_load_in_their_order(guard: Guard) -> None:
+    guard.start(allow=["kmg_soft"])
+    assert guard.ask("kmg_soft") == "ok"
+    assert {"kmg_inner", "kmg_soft", "kmg_twin_a"} <= guard.vm.loaded()
+
+
+def test_module_that_fails_to_load_is_reported_to_the_requester_and_logged(guard: Guard) -> None:
+    guard.start(allow=["kmg_fail"])
+    assert guard.ask("kmg_fail") == "exit1"
+    assert "No such device" in guard.wait_log("cannot load kmg_fail")
+
+
+def test_audit_mode_loads_what_it_would_refuse_and_says_so(guard: Guard) -> None:
+    guard.start(mode="audit")
+    guard.request("socket 15 3 2")
+    assert "af_key" in guard.vm.loaded()
+    assert "would be refused: af_key" in guard.wait_log("would be refused")
+    assert guard.status()["daemon"]["audited"] >= 1
+
+
+def test_index_made_anew_by_depmod_is_noticed(guard: Guard) -> None:
+    guard.start(allow=["kmg_param"])
+    assert guard.ask("kmg-new-alias") == "exit3"
+    guard.vm.put("/etc/modprobe.d/new.conf", b"alias kmg-new-alias kmg_param\n")
+    guard.vm.run("until kmodctl check kmg-new-alias; do :; done", check=True, timeout=10)
+    assert guard.ask("kmg-new-alias") == "ok"
+    guard.vm.run("requester delete kmg_param; depmod", check=True)
+    guard.vm.run("until kmodctl check kmg_param; do :; done", check=True, timeout=10)
+    assert guard.ask("kmg_param") == "ok"
+
+
+def test_image_replaced_after_it_was_judged_is_judged_anew(guard: Guard) -> None:
+    guard.start(allow=["kmg_param"])
+    assert guard.ctl("check kmg_param").status == 0
+    release = guard.vm.run("uname -r").stdout.strip()
+    find = f"find /lib/modules/{release} -name 'NAME.ko*'"
+    target = guard.vm.run(find.replace("NAME", "kmg_param"), check=True).stdout.strip()
+    other = guard.vm.run(find.replace("NAME", "kmg_twin_b"), check=True).stdout.strip()
+    guard.vm.run(f"cp {target} /run/kept && cp {other} {target}", check=True)
+    try:
+        assert guard.ask("kmg_param") == "exit3"
+        assert not guard.vm.loaded() & {"kmg_param", "kmg_twin_b"}
+        assert "the image calls itself kmg_twin_b" in guard.wait_log("the image calls itself")
+    finally:
+        guard.vm.run(f"cp /run/kept {target}", check=True)
