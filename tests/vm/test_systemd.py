@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The unit, under a real systemd: early in boot, hardened, armed through crashes and restarts, disarmed by a stop alone."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from guard import HANDLER, HOOK, POLICY, Guard, policy
+from machine import Machine
+
+UNIT = "kmodguard.service"
+# What systemctl enable does, in a file.
+ENABLED = {"/etc/systemd/system/sysinit.target.d/kmodguard.conf": f"[Unit]\nWants={UNIT}\n",
+           POLICY: "# Ours.\n" + policy(allow=["kmg_param"])}
+
+
+@pytest.fixture(scope="module")
+def vm() -> Iterator[Machine]:
+    with Machine("6.1", init="systemd", files=ENABLED, name="test_systemd") as machine:
+        machine.wait_booted()
+        machine.run("modprobe kmg_ask", check=True)
+        yield machine
+
+
+@pytest.fixture
+def guard(vm: Machine) -> Guard:
+    """The unit as it is after boot, whatever a test before did to it."""
+    vm.run("rm -f /run/enough")
+    vm.run(f"systemctl reset-failed {UNIT}; systemctl start {UNIT} && kmodctl reload --discard", check=True)
+    return Guard(vm)
+
+
+def show(guard: Guard, unit: str, name: str) -> str:
+    return guard.vm.run(f"systemctl show --value -p {name} {unit}", check=True).stdout.strip()
+
+
+def test_is_armed_early_in_boot(vm: Machine) -> None:
+    guard = Guard(vm)
+    assert show(guard, UNIT, "ActiveState") == "active"
+    assert guard.handler() == HOOK
+    assert int(show(guard, UNIT, "ActiveEnterTimestampMonotonic")) < int(show(guard, "sysinit.target", "ActiveEnterTimestampMonotonic"))
+    assert guard.ask("kmg_param") == "ok"
+    assert guard.ask("af_key") == "exit3"
+
+
+def test_a_killed_daemon_stays_armed_and_comes_back(guard: Guard) -> None:
+    before = guard.pid()
+    trace = guard.vm.start(f"while [ ! -e /run/enough ]; do cat {HANDLER}; done")
+    guard.kill()
+    guard.vm.run("until kmodctl status >/dev/null; do :; done; touch /run/enough", check=True, timeout=30)
+    assert guard.pid() != before
+    assert set(trace.wait(timeout=30).stdout.split()) == {HOOK}
+    assert guard.ask("kmg_param") == "ok"
+
+
+def test_a_restart_never_disarms(guard: Guard) -> None:
+    trace = guard.vm.start(f"while [ ! -e /run/enough ]; do cat {HANDLER}; done")
+    guard.vm.run(f"systemctl restart {UNIT} && touch /run/enough", check=True)
+    assert set(trace.wait(timeout=30).stdout.split()) == {HOOK}
+
+
+def test_stop_disarms_and_start_arms(guard: Guard) -> None:
+    guard.vm.run(f"systemctl stop {UNIT}", check=True)
+    assert guard.handler() == "/sbin/modprobe"
+    guard.ctl("start", check=True)
+    assert guard.handler() == HOOK
+    guard.ctl("stop", check=True)
+    assert show(guard, UNIT, "ActiveState") == "inactive"
+    assert guard.handler() == "/sbin/modprobe"
+
+
+def test_a_daemon_that_cannot_start_leaves_the_machine_refusing(guard: Guard) -> None:
+    guard.ctl("stop", check=True)
+    guard.vm.put(f"/run/systemd/system/{UNIT}.d/broken.conf", "[Service]\nExecStart=\nExecStart=/bin/false\nRestart=no\n")
+    guard.vm.run("systemctl daemon-reload", check=True)
+    assert guard.ctl("start").status == 1
+    assert guard.handler() == HOOK
+    assert guard.ask("kmg_param") == "exit5"
+    guard.vm.run(f"rm -r /run/systemd/system/{UNIT}.d; systemctl daemon-reload", check=True)
+
+
+def test_events_are_in_the_journal_with_their_fields(guard: Guard) -> None:
+    assert guard.ask("net-pf-15") == "exit3"
+    query = "journalctl -o json -n 1 KMODGUARD_TOKEN=net-pf-15"
+    guard.vm.run(f"until {query} | grep -q net-pf-15; do :; done", check=True)
+    event = json.loads(guard.vm.run(query, check=True).stdout)
+    assert event["MESSAGE_ID"] == "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1"
+    assert event["KMODGUARD_POINT"] == "autoload"
+    assert event["KMODGUARD_VERDICT"] == "refuse"
+    assert event["KMODGUARD_REASON"] == "not-listed"
+    assert event["KMODGUARD_MODULE"] == "af_key"
+    assert event["PRIORITY"] == "4"
+    assert "af_key is not on the allow list" in event["MESSAGE"]
+
+
+def test_what_is_applied_is_written_from_within_the_sandbox(guard: Guard) -> None:
+    guard.ctl("allow dummy", check=True)
+    guard.ctl("apply", check=True)
+    text = guard.vm.get(POLICY).decode()
+    assert text.startswith("# Ours.\n") and '"dummy"' in text
+    guard.vm.put(POLICY, ENABLED[POLICY])
+
+
+def test_reload_by_systemctl_keeps_the_old_policy_if_the_new_one_is_broken(guard: Guard) -> None:
+    guard.vm.put(POLICY, "version = 1\n[allow]\nmodules = [\"af_")
+    assert guard.vm.run(f"systemctl reload {UNIT}").status != 0
+    assert guard.ask("kmg_param") == "ok"
+    guard.vm.put(POLICY, ENABLED[POLICY])
+    guard.vm.run(f"systemctl reload {UNIT}", check=True)
+
+
+def test_a_daemon_that_hangs_is_replaced_by_the_watchdog(guard: Guard) -> None:
+    guard.vm.put(f"/run/systemd/system/{UNIT}.d/watchdog.conf", "[Service]\nWatchdogSec=2s\n")
+    guard.vm.run(f"systemctl daemon-reload && systemctl restart {UNIT}", check=True)
+    before = guard.pid()
+    guard.vm.run(f"kill -STOP {before}", check=True)
+    guard.vm.run(f"while [ -d /proc/{before} ]; do :; done; until kmodctl status >/dev/null; do :; done", check=True, timeout=90)
+    assert guard.handler() == HOOK
+    guard.vm.run(f"rm -r /run/systemd/system/{UNIT}.d; systemctl daemon-reload; systemctl restart {UNIT}", check=True)
+
+
+def test_the_daemon_is_confined(guard: Guard) -> None:
+    status = guard.vm.get(f"/proc/{guard.pid()}/status").decode()
+    assert "CapBnd:\t0000000000000000" in status and "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status
+    exposure = guard.vm.run(f"systemd-analyze security --no-pager {UNIT} | tail -1", check=True).stdout
+    assert float(exposure.split(":")[1].split()[0]) < 2.0, exposure
+
+
+def test_break_glass_off_starts_nothing() -> None:
+    with Machine("6.1", init="systemd", files=ENABLED, cmdline="kmodguard.mode=off", name="test_systemd-off") as vm:
+        vm.wait_booted()
+        guard = Guard(vm)
+        assert show(guard, UNIT, "ConditionResult") == "no"
+        assert guard.handler() == "/sbin/modprobe"
+        refused = guard.ctl("arm")
+        assert refused.status == 1 and "kmodguard.mode=off" in refused.stderr
+
+
+def test_break_glass_audit_overrides_the_policy_and_a_dead_daemon() -> None:
+    with Machine("6.1", files={POLICY: policy()}, cmdline="kmodguard.mode=audit", name="test_systemd-audit") as vm:
+        guard = Guard(vm)
+        vm.run("modprobe kmg_ask", check=True)
+        guard.ctl("start", check=True)
+        assert guard.ask("kmg_param") == "ok"
+        assert guard.ctl("mode enforce").status == 1
+        guard.kill()
+        assert guard.ask("dummy") == "ok"
+        assert {"kmg_param", "dummy"} <= vm.loaded()
