@@ -124,7 +124,7 @@ def test_status_says_what_is_guarded_and_what_is_not(machine, daemon):
     assert "autoload  armed, instead of /sbin/modprobe\n" in ran.out
     assert "mode      enforce\n" in ran.out
     assert f"          {machine.policy}\n" in ran.out
-    assert "2 modules and 1 aliases allowed, 1 denied" in ran.out
+    assert "allow.modules 2, allow.aliases 1, denied 1" in ran.out
     assert "limits    modules loaded by root" in ran.out
 
 

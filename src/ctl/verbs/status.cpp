@@ -32,7 +32,7 @@ void print_daemon(const Context& context, const protocol::Answer& daemon) {
     context.text(fmt::format("daemon    running, version {}, kernel {}", daemon.value("version"),
                              daemon.value("kernel")));
     context.text(fmt::format("mode      {}", mode_line(daemon)));
-    context.text(fmt::format("policy    generation {}: {} modules and {} aliases allowed, {} denied",
+    context.text(fmt::format("policy    generation {}: allow.modules {}, allow.aliases {}, denied {}",
                              daemon.value("generation"), daemon.value("allowed-modules"),
                              daemon.value("allowed-aliases"), daemon.value("denied")));
     for (const protocol::Field& field : daemon.fields)

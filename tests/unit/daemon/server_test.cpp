@@ -109,8 +109,8 @@ TEST_F(ServerTest, MegabyteWithoutANewlineIsAnErrorAndTheEnd) {
 TEST_F(ServerTest, NonsenseIsAnErrorAndTheEnd) {
     serve();
     for (const std::string& text :
-         {std::string("lower case\n"), std::string("\n"), std::string("ECHO \0\n", 7),
-          std::string("ECHO \xff\n"), std::string("GET / HTTP/1.1\r\n"), std::string("\x16\x03\x01\n")}) {
+         {std::string("lower case\n"), std::string("\n"), std::string("\0ECHO\n", 6), std::string("\xff\n"),
+          std::string("Get / HTTP/1.1\r\n"), std::string("\x16\x03\x01\n")}) {
         const auto client = connect_and_send(text + "ECHO not any more\n");
         const std::string answer = read_to_end(client);
         EXPECT_TRUE(answer.starts_with("ERR invalid: ")) << answer;

@@ -108,7 +108,9 @@ TEST_F(VerbsTest, AutoloadWithoutAnIndexIsADenialEvenInAuditMode) {
 }
 
 TEST_F(VerbsTest, AllowDenyAndRemoveSayWhatTheyDid) {
-    EXPECT_EQ(text("ALLOW", "kmt-deep"), "OK kmt-deep is allowed until the daemon restarts\n");
+    EXPECT_EQ(text("ALLOW", "kmt-deep"), "OK kmt_deep is allowed until the daemon restarts\n");
+    EXPECT_EQ(text("ALLOW", "kmt-nothing"),
+              "OK kmt_nothing is allowed until the daemon restarts; this kernel has no such module\n");
     EXPECT_EQ(verdict("kmt_deep"), "allow");
     EXPECT_EQ(text("DENY", "kmt_deep"), "OK kmt_deep is denied until the daemon restarts\n");
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
@@ -219,6 +221,21 @@ TEST_F(VerbsTest, ListNamesEachRuleWithItsOrigin) {
 TEST_F(VerbsTest, UnknownVerbsAreInvalid) {
     for (const char* verb : {"WATCH", "check", "AUTOLOADS", "A", ""})
         EXPECT_EQ(text(verb, "kmt_base"), std::string("ERR invalid: unknown verb ") + verb + "\n");
+}
+
+TEST_F(VerbsTest, ArgumentsThatAreNoTextNameNothingAndForgeNoLine) {
+    using namespace std::literals;
+    for (const std::string& odd : {"\0"s, "a\0b"s, "\x1b[2J"s, "a\rOK"s, "\xff"s, "\xed\xa0\x80"s}) {
+        for (const char* verb : {"CHECK", "EXPLAIN", "AUTOLOAD"})
+            EXPECT_EQ(ask(verb, odd).answer.outcome, Outcome::deny) << verb << testing::PrintToString(odd);
+        for (const char* verb : {"ALLOW", "DENY", "REMOVE", "MODE"})
+            EXPECT_TRUE(ask(verb, odd).answer.text.starts_with("invalid: "))
+                << verb << testing::PrintToString(odd);
+        const std::string shown = text("EXPLAIN", odd);
+        EXPECT_EQ(shown.find_first_of("\r\x1b\xff"s + '\0'), std::string::npos)
+            << testing::PrintToString(shown);
+    }
+    EXPECT_EQ(engine().generation(), 1U);
 }
 
 TEST_F(VerbsTest, MissingAndUnwantedArgumentsAreInvalid) {

