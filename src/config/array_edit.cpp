@@ -163,8 +163,9 @@ bool remove_element(std::string& text, std::size_t array, std::size_t number) {
     const Span element = layout->elements[number].span;
     const Span comma = comma_to_remove(text, *layout, number);
     const Span lines = lines_of(text, element);
-    Span cut = stands_alone(text, lines, element, comma) ? Span{lines.begin, next_line(text, element.end)}
-                                                         : with_white_space(text, element, comma);
+    const Span cut = stands_alone(text, lines, element, comma)
+                         ? Span{lines.begin, next_line(text, element.end)}
+                         : with_white_space(text, element, comma);
     const bool comma_apart = comma.size() > 0 && (comma.begin < cut.begin || comma.begin >= cut.end);
     if (comma_apart && comma.begin >= cut.end) text.erase(comma.begin, 1);
     text.erase(cut.begin, cut.size());

@@ -30,7 +30,9 @@ bool is_utc_date_time(const std::string& text) {
     unsigned minute = 0;
     unsigned second = 0;
     int year = 0;
-    if (std::sscanf(text.c_str(), "%4d-%2u-%2uT%2u:%2u:%2uZ", &year, &month, &day, &hour, &minute, &second)
+    // Its numbers are compared with the text below, so an overflow does not pass.
+    if (std::sscanf( // NOLINT(cert-err34-c)
+            text.c_str(), "%4d-%2u-%2uT%2u:%2u:%2uZ", &year, &month, &day, &hour, &minute, &second)
         != 6)
         return false;
     const std::chrono::year_month_day date{std::chrono::year{year}, std::chrono::month{month},

@@ -71,7 +71,7 @@ class Overlaps {
     }
 
     /// " (file:line)", or nothing for what was given at run time.
-    std::string at(core::Origin origin) const {
+    [[nodiscard]] std::string at(core::Origin origin) const {
         if (origin.line == 0 || origin.file >= source_.files.size()) return {};
         return fmt::format(" (line {} of {})", origin.line, source_.files[origin.file]);
     }

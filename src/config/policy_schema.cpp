@@ -257,7 +257,7 @@ class SchemaReader {
         return false;
     }
 
-    core::Origin origin(Position at) const { return {file_, at.line}; }
+    [[nodiscard]] core::Origin origin(Position at) const { return {file_, at.line}; }
 
     void error(Position at, std::string message, std::string hint) {
         ++errors_;

@@ -48,7 +48,7 @@ class Judge {
         return decision;
     }
 
-    const std::optional<Rule>& token_denied() const { return token_denied_; }
+    [[nodiscard]] const std::optional<Rule>& token_denied() const { return token_denied_; }
 
   private:
     ModuleDecision by_rules(ModuleDecision decision, const ModuleRecord* record) {

@@ -91,7 +91,7 @@ std::string explain(const Decision& decision) {
                                 : decision.judged == Verdict::allow ? "allowed"
                                                                     : "refused";
     if (decision.modules.empty()) {
-        std::string sentence =
+        const std::string sentence =
             verdict + ": " + subject(decision.token) + " " + std::string(text_of(decision.reason).sentence);
         return decision.rule ? sentence + ", by " + describe(*decision.rule) : sentence;
     }

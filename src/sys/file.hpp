@@ -15,7 +15,7 @@
 #include <string>
 #include <string_view>
 
-struct stat;
+struct stat; // NOLINT(readability-identifier-naming): the C library's
 
 namespace kmodguard::sys {
 

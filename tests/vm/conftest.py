@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Makes the package `machine` importable for every test below this folder, however pytest was started."""
 
 import sys

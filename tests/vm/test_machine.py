@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Tests of the test machine itself, without kmodguard: what the other tests take for granted."""
 
 import os

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: AGPL-3.0-only
 // The test machine's hand inside the guest: it runs the commands that the harness sends over a serial
 // port and sends back what they print and how they end. Any number run at once. In the plain machine
 // it is also process 1, so it reaps whatever a test leaves behind.
@@ -46,7 +47,7 @@ struct Command {
     int input = -1;
     int output = -1;
     int errors = -1;
-    std::string pending;  // input not yet taken by the command
+    std::string pending; // input not yet taken by the command
     bool input_ended = false;
     bool ended = false;
 };
@@ -110,9 +111,11 @@ bool find_user(const std::string& wanted, User& user) {
     bool found = false;
     while (file != nullptr && !found && std::fgets(line, sizeof line, file) != nullptr) {
         std::vector<std::string> fields;
-        for (char* rest = line; char* field = strsep(&rest, ":\n");) fields.emplace_back(field);
+        for (char* rest = line; char* field = strsep(&rest, ":\n");)
+            fields.emplace_back(field);
         if (fields.size() < 6 || (fields[0] != wanted && fields[2] != wanted)) continue;
-        user = {static_cast<uid_t>(std::stoul(fields[2])), static_cast<gid_t>(std::stoul(fields[3])), fields[5], fields[0]};
+        user = {static_cast<uid_t>(std::stoul(fields[2])), static_cast<gid_t>(std::stoul(fields[3])),
+                fields[5], fields[0]};
         found = true;
     }
     if (file != nullptr) std::fclose(file);
@@ -137,14 +140,16 @@ bool find_user(const std::string& wanted, User& user) {
     setenv("USER", user.name.c_str(), 1);
     setenv("TERM", "dumb", 1);
     setenv("LC_ALL", "C.UTF-8", 1);
-    for (std::size_t i = 2; i < words.size(); ++i) putenv(const_cast<char*>(words[i].c_str()));
+    for (std::size_t i = 2; i < words.size(); ++i)
+        putenv(const_cast<char*>(words[i].c_str()));
     execl("/bin/sh", "sh", "-c", words[1].c_str(), static_cast<char*>(nullptr));
     die("/bin/sh");
 }
 
 void start(std::uint32_t id, const std::string& payload) {
     std::vector<std::string> words;
-    for (std::size_t at = 0; at < payload.size(); at += words.back().size() + 1) words.emplace_back(payload.c_str() + at);
+    for (std::size_t at = 0; at < payload.size(); at += words.back().size() + 1)
+        words.emplace_back(payload.c_str() + at);
     int in[2], out[2], err[2];
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0) die("pipe2");
     const pid_t pid = fork();
@@ -155,7 +160,8 @@ void start(std::uint32_t id, const std::string& payload) {
         dup2(err[1], 2);
         User user;
         if (words.size() < 2 || !find_user(words[0], user)) {
-            std::fprintf(stderr, "agent: no user %s in the guest's /etc/passwd\n", words.empty() ? "" : words[0].c_str());
+            std::fprintf(stderr, "agent: no user %s in the guest's /etc/passwd\n",
+                         words.empty() ? "" : words[0].c_str());
             _exit(127);
         }
         become(words, user);
@@ -163,7 +169,8 @@ void start(std::uint32_t id, const std::string& payload) {
     close(in[0]);
     close(out[1]);
     close(err[1]);
-    for (const int fd : {in[1], out[0], err[0]}) fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (const int fd : {in[1], out[0], err[0]})
+        fcntl(fd, F_SETFL, O_NONBLOCK);
     commands.push_back({id, pid, in[1], out[0], err[0], {}, false, false});
 }
 
@@ -177,7 +184,7 @@ void feed(Command& command) {
     while (command.input >= 0 && !command.pending.empty()) {
         const ssize_t taken = write(command.input, command.pending.data(), command.pending.size());
         if (taken < 0 && errno == EAGAIN) return;
-        if (taken < 0) command.input_ended = true;  // nobody reads any more
+        if (taken < 0) command.input_ended = true; // nobody reads any more
         command.pending.erase(0, taken < 0 ? command.pending.size() : static_cast<std::size_t>(taken));
     }
     if (command.input >= 0 && command.input_ended) close(std::exchange(command.input, -1));
@@ -189,15 +196,19 @@ bool forward(const Command& command, int& fd, char kind) {
     if (fd < 0) return false;
     const ssize_t got = read(fd, buffer, sizeof buffer);
     if (got < 0 && errno == EAGAIN) return false;
-    if (got <= 0) close(std::exchange(fd, -1));
-    else send(kind, command.id, buffer, static_cast<std::size_t>(got));
+    if (got <= 0)
+        close(std::exchange(fd, -1));
+    else
+        send(kind, command.id, buffer, static_cast<std::size_t>(got));
     return got > 0;
 }
 
 // A pipe holds 64 KiB: what the command itself wrote is sent after a few rounds, whoever goes on writing.
 void drain(Command& command) {
-    for (int round = 0; round < 8 && forward(command, command.output, 'O'); ++round) {}
-    for (int round = 0; round < 8 && forward(command, command.errors, 'E'); ++round) {}
+    for (int round = 0; round < 8 && forward(command, command.output, 'O'); ++round) {
+    }
+    for (int round = 0; round < 8 && forward(command, command.errors, 'E'); ++round) {
+    }
 }
 
 void receive() {
@@ -229,7 +240,8 @@ void reap() {
             if (command.pid != pid || command.ended) continue;
             drain(command);
             command.ended = true;
-            const std::string text = std::to_string(WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
+            const std::string text =
+                std::to_string(WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
             send('X', command.id, text.data(), text.size());
             if (command.input >= 0) close(std::exchange(command.input, -1));
         }
@@ -260,7 +272,7 @@ void serve(int signals) {
     }
 }
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) {
     open_port(argc > 1 ? argv[1] : "/dev/ttyS1");

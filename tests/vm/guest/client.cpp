@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// client PATH: connects to the unix socket at PATH, sends it standard input and prints what it answers, until it hangs up.
-#include <cstdio>
-#include <cstring>
+// client PATH: connects to the unix socket at PATH, sends it standard input and prints what it answers, until
+// it hangs up.
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
 
 namespace {
 

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: AGPL-3.0-only
 # The first process of the plain test machine: mounts what a Debian system has mounted, then becomes the
 # agent that runs the tests' commands. It loads no module: what is loaded, a test has loaded.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// powerless COMMAND...: gives up every privilege as the daemon does, by the same function, and runs COMMAND. What COMMAND
-// then cannot do, the daemon cannot.
+// powerless COMMAND...: gives up every privilege as the daemon does, by the same function, and runs COMMAND.
+// What COMMAND then cannot do, the daemon cannot.
 #include "sys/capabilities.hpp"
 
-#include <cstdio>
 #include <unistd.h>
+
+#include <cstdio>
 
 int main(int count, char** arguments) {
     if (count < 2) return 2;

@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: AGPL-3.0-only
 // Makes the kernel ask for modules the way real programs do, and loads modules by the bare system calls.
 // Tests run it as any user; it is static and needs nothing but the kernel.
 //
 //   requester [--user UID] [--repeat N] [--parallel N] [--time] [--unload MODULE] REQUEST ARGUMENT...
 //
-// It prints a line an attempt: "REQUEST ok", "REQUEST ERRNO" or, for ask, "REQUEST exitN" when the kernel's helper
-// ended with status N; with --time also the nanoseconds. It exits with 0 if every attempt succeeded, 1 if one
-// failed, 2 if it was called wrongly.
-// "mount", "link", "qdisc" and "nfnetlink" need rights: anybody but root takes them in namespaces of his own.
+// It prints a line an attempt: "REQUEST ok", "REQUEST ERRNO" or, for ask, "REQUEST exitN" when the kernel's
+// helper ended with status N; with --time also the nanoseconds. It exits with 0 if every attempt succeeded, 1
+// if one failed, 2 if it was called wrongly. "mount", "link", "qdisc" and "nfnetlink" need rights: anybody
+// but root takes them in namespaces of his own.
 
 #include <fcntl.h>
 #include <grp.h>
@@ -55,14 +56,16 @@ struct Options {
 struct Request {
     const char* name;
     const char* usage;
-    std::size_t arguments;      // how many it needs at least
-    int namespaces;             // which of its own anybody but root needs
-    int (*attempt)(Arguments);  // 0, an errno, or the negative exit status of the kernel's helper program
+    std::size_t arguments;     // how many it needs at least
+    int namespaces;            // which of its own anybody but root needs
+    int (*attempt)(Arguments); // 0, an errno, or the negative exit status of the kernel's helper program
 };
 
-std::string image;  // the module for "init", read before the clock starts
+std::string image; // the module for "init", read before the clock starts
 
-int number(const char* text) { return static_cast<int>(std::strtol(text, nullptr, 0)); }
+int number(const char* text) {
+    return static_cast<int>(std::strtol(text, nullptr, 0));
+}
 
 // Closes what an attempt opened and keeps the errno of the attempt.
 int finish(int fd, int error) {
@@ -172,7 +175,8 @@ int nfnetlink_request(Arguments a) {
 int tcp_request(Arguments a) {
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0) return errno;
-    const int failed = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, a[0], static_cast<socklen_t>(std::strlen(a[0])));
+    const int failed =
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, a[0], static_cast<socklen_t>(std::strlen(a[0])));
     return finish(fd, failed ? errno : 0);
 }
 
@@ -196,7 +200,8 @@ int binfmt_request(Arguments a) {
     const int fd = mkstemp(path);
     if (fd < 0) return errno;
     const unsigned magic = static_cast<unsigned>(std::strtoul(a[0], nullptr, 16));
-    const unsigned char bytes[8] = {0xff, 0xff, static_cast<unsigned char>(magic & 0xff), static_cast<unsigned char>(magic >> 8)};
+    const unsigned char bytes[8] = {0xff, 0xff, static_cast<unsigned char>(magic & 0xff),
+                                    static_cast<unsigned char>(magic >> 8)};
     const bool written = write(fd, bytes, sizeof bytes) == sizeof bytes && fchmod(fd, 0755) == 0;
     close(fd);
     if (written) execl(path, path, static_cast<char*>(nullptr));
@@ -209,7 +214,8 @@ int ask_request(Arguments a) {
     const int fd = open("/proc/kmg_ask", O_RDWR | O_CLOEXEC);
     if (fd < 0) return errno;
     char answer[16] = {};
-    if (write(fd, a[0], std::strlen(a[0])) < 0 || read(fd, answer, sizeof answer - 1) < 0) return finish(fd, errno);
+    if (write(fd, a[0], std::strlen(a[0])) < 0 || read(fd, answer, sizeof answer - 1) < 0)
+        return finish(fd, errno);
     const int result = number(answer);
     return finish(fd, result > 0 ? -(result >> 8 ? result >> 8 : result) : -result);
 }
@@ -218,14 +224,17 @@ int finit_request(Arguments a) {
     const int fd = open(a[0], O_RDONLY | O_CLOEXEC);
     if (fd < 0) return errno;
     const char* parameters = a.size() > 1 ? a[1] : "";
-    return finish(fd, syscall(SYS_finit_module, fd, parameters, a.size() > 2 ? number(a[2]) : 0) != 0 ? errno : 0);
+    return finish(fd, syscall(SYS_finit_module, fd, parameters, a.size() > 2 ? number(a[2]) : 0) != 0 ? errno
+                                                                                                      : 0);
 }
 
 int init_request(Arguments a) {
     return syscall(SYS_init_module, image.data(), image.size(), a.size() > 1 ? a[1] : "") != 0 ? errno : 0;
 }
 
-int delete_request(Arguments a) { return syscall(SYS_delete_module, a[0], O_NONBLOCK) != 0 ? errno : 0; }
+int delete_request(Arguments a) {
+    return syscall(SYS_delete_module, a[0], O_NONBLOCK) != 0 ? errno : 0;
+}
 
 constexpr Request requests[] = {
     {"socket", "FAMILY TYPE PROTOCOL", 3, 0, socket_request},
@@ -247,9 +256,12 @@ constexpr Request requests[] = {
 };
 
 [[noreturn]] void usage(const char* complaint) {
-    std::fprintf(stderr, "requester: %s\nusage: requester [--user UID] [--repeat N] [--parallel N] [--time] "
-                         "[--unload MODULE] REQUEST ARGUMENT...\n", complaint);
-    for (const Request& request : requests) std::fprintf(stderr, "  %-10s %s\n", request.name, request.usage);
+    std::fprintf(stderr,
+                 "requester: %s\nusage: requester [--user UID] [--repeat N] [--parallel N] [--time] "
+                 "[--unload MODULE] REQUEST ARGUMENT...\n",
+                 complaint);
+    for (const Request& request : requests)
+        std::fprintf(stderr, "  %-10s %s\n", request.name, request.usage);
     std::exit(2);
 }
 
@@ -260,8 +272,9 @@ constexpr Request requests[] = {
 
 void drop_to(long user) {
     const auto id = static_cast<gid_t>(user);
-    if (setgroups(1, &id) != 0 || setgid(id) != 0 || setuid(static_cast<uid_t>(user)) != 0) die("change user");
-    prctl(PR_SET_DUMPABLE, 1);  // or the files of /proc/self would be root's
+    if (setgroups(1, &id) != 0 || setgid(id) != 0 || setuid(static_cast<uid_t>(user)) != 0)
+        die("change user");
+    prctl(PR_SET_DUMPABLE, 1); // or the files of /proc/self would be root's
 }
 
 void write_file(const char* path, const std::string& text) {
@@ -283,7 +296,8 @@ void read_image(const char* path) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) die(path);
     char buffer[65536];
-    for (ssize_t got; (got = read(fd, buffer, sizeof buffer)) > 0;) image.append(buffer, static_cast<std::size_t>(got));
+    for (ssize_t got; (got = read(fd, buffer, sizeof buffer)) > 0;)
+        image.append(buffer, static_cast<std::size_t>(got));
     close(fd);
 }
 
@@ -315,7 +329,8 @@ bool attempt_once(const Request& request, Arguments arguments, const Options& op
 bool attempt_all(const Request& request, Arguments arguments, const Options& options) {
     bool all = true;
     std::string report;
-    for (int i = 0; i < options.repeat; ++i) all = attempt_once(request, arguments, options, report) && all;
+    for (int i = 0; i < options.repeat; ++i)
+        all = attempt_once(request, arguments, options, report) && all;
     if (write(STDOUT_FILENO, report.data(), report.size()) < 0) die("write");
     return all;
 }
@@ -336,7 +351,8 @@ bool attempt_parallel(const Request& request, Arguments arguments, const Options
     close(gate[0]);
     close(gate[1]);
     bool all = true;
-    for (int status; wait(&status) > 0;) all = status == 0 && all;
+    for (int status; wait(&status) > 0;)
+        all = status == 0 && all;
     return all;
 }
 
@@ -349,16 +365,21 @@ Options read_options(int argc, char** argv, int& at) {
             continue;
         }
         if (++at >= argc) usage("an option without its value");
-        if (option == "--user") options.user = number(argv[at]);
-        else if (option == "--repeat") options.repeat = number(argv[at]);
-        else if (option == "--parallel") options.parallel = number(argv[at]);
-        else if (option == "--unload") options.unload = argv[at];
-        else usage("unknown option");
+        if (option == "--user")
+            options.user = number(argv[at]);
+        else if (option == "--repeat")
+            options.repeat = number(argv[at]);
+        else if (option == "--parallel")
+            options.parallel = number(argv[at]);
+        else if (option == "--unload")
+            options.unload = argv[at];
+        else
+            usage("unknown option");
     }
     return options;
 }
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) {
     int at = 1;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """The test machine: real Debian kernels under QEMU, for tests of what only a kernel can show."""
 
 from .cache import MachineError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Debian packages without installing them: find the version, download, list what it depends on, unpack.
 
 The test machine runs Debian's own kernels and programs. They are fetched by the host's apt, so mirrors,

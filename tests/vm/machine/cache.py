@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Where the test machine keeps what is slow to make: packages, kernels, archives, compiled programs, logs.
 
 Everything lands under one folder (`build/vm`, or KMODGUARD_VM_CACHE). An entry is made in a temporary

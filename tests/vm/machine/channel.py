@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """The host's end of the command channel: frames over a serial port to the guest's agent (guest/agent.cpp).
 
 A thread reads what the guest sends and wakes whoever waits for it, so nothing here polls or sleeps. Any

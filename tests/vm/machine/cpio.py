@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Writes the archives ("newc" cpio) that the kernel unpacks into its first root file system.
 
 Written here rather than by the program cpio because owners and device nodes can then be set without being

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Compiles the small programs that run inside the guest: the agent, the requester and a test's own.
 
 They are static, so that they run on any root file system, and cached by their source.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Builds the guest's root file system: archives that the kernel unpacks one over the other at boot.
 
 In order: the root (busybox and kmod, or a Debian with systemd), the kernel's modules, extra Debian packages,

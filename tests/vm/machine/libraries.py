@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Which shared libraries a host's program needs: they go into the guest with it."""
 
 import re

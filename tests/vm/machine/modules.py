@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """Builds the test modules (tests/vm/modules) for a kernel of the matrix and puts them into its module tree.
 
 They are built against Debian's header packages, which are unpacked into the cache and never installed. Only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """The kernels of the test matrix: Debian's own packages, found by meta package, unpacked and indexed.
 
 Version numbers move, so a kernel is named by the meta package that points at its newest build. One row

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """A Linux machine for one test: a Debian kernel under QEMU's emulator, ready for commands in a few seconds.
 
     with Machine(kernel="6.1", stage=False) as vm:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: AGPL-3.0-only
 """The root of the "systemd" machine: a Debian of the host's release, as small as one with systemd, udev, journald,
 D-Bus and kmod can be.
 
