@@ -53,7 +53,7 @@ fuzz:
 
 bench: stage
 	@scripts/bootstrap vm
-	cmake -G Ninja -S . -B $(BUILD)/bench -DCMAKE_BUILD_TYPE=Release -DKMODGUARD_BENCH=ON -DKMODGUARD_TESTS=OFF >/dev/null
+	cmake -G Ninja -S . -B $(BUILD)/bench -DKMODGUARD_BENCH=ON -DKMODGUARD_TESTS=OFF >/dev/null
 	cmake --build $(BUILD)/bench -j $(JOBS) --target kmodguard_bench
 	$(vm_environment) $(PYTHON) bench/run.py $(BUILD)/bench/bench/kmodguard_bench
 
@@ -71,6 +71,8 @@ install: build
 
 uninstall:
 	@test -f $(main)/install_manifest.txt || { echo "nothing was installed from here" >&2; exit 1; }
+	@# With the hook gone but still armed, every request would fail.
+	if [ -z "$(DESTDIR)" ] && [ -x $(PREFIX)/bin/kmodctl ]; then $(PREFIX)/bin/kmodctl stop; fi
 	sed 's|^|$(DESTDIR)|' $(main)/install_manifest.txt | xargs -d '\n' rm -fv
 
 clean:

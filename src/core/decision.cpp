@@ -16,6 +16,7 @@ using Denial = std::pair<Reason, std::optional<Rule>>;
 std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index, const std::string& module) {
     if (auto rule = policy.denies_module(module)) return Denial{Reason::denied_module, std::move(rule)};
     if (!policy.has_deny_aliases()) return std::nullopt;
+    if (!index.knows_aliases(module)) return Denial{Reason::unreadable_image, std::nullopt};
     auto rule = policy.denies_token(module);
     if (!rule) rule = policy.denies_aliases(index.aliases(module));
     if (rule) return Denial{Reason::denied_alias, std::move(rule)};
@@ -124,26 +125,33 @@ class Judge {
         return refused(std::move(decision), reason);
     }
 
-    /// A module with an install command is loaded by modprobe, which brings all soft dependencies.
+    /// modprobe brings all soft dependencies of what it loads.
     bool keeps_soft_dependencies(const std::vector<Step>& chain) {
         return std::ranges::any_of(chain, [this](const Step& step) {
             const ModuleRecord* record = index_.find(step.module);
-            return record != nullptr && record->has_install_command;
+            return record != nullptr && needs_modprobe(*record);
         });
     }
 
+    /// The first step that cannot be taken, and why; an empty one if all can. Notes the states of the images.
     std::pair<Step, Reason> first_unfit(ModuleDecision& decision) {
-        for (const Step& step : decision.chain) {
+        for (Step& step : decision.chain) {
             const ModuleRecord* record = index_.find(step.module);
             if (record == nullptr) return {step, Reason::missing_dependency};
             const bool dependency = step.module != decision.module;
             if (dependency && !policy_.dependencies() && !policy_.allows_module(step.module))
                 return {step, Reason::unlisted_dependency};
-            if (const Reason reason = judge_image(*record, decision.detail);
+            if (needs_modprobe(*record) && index_.resolve(step.module) != std::vector{step.module})
+                return {step, Reason::shadowed_name};
+            if (const Reason reason = judge_image(*record, step, decision.detail);
                 verdict_of(reason) == Verdict::refuse)
                 return {step, reason};
         }
         return {};
+    }
+
+    static bool needs_modprobe(const ModuleRecord& record) {
+        return record.has_install_command || record.by_modprobe;
     }
 
     /// Leaves out `offender` and every soft dependency that needs it; depmod's lists of hard dependencies are
@@ -165,7 +173,7 @@ class Judge {
         std::erase_if(decision.chain, [&missing](const Step& step) { return step.module == missing; });
     }
 
-    Reason judge_image(const ModuleRecord& record, std::string& detail);
+    Reason judge_image(const ModuleRecord& record, Step& step, std::string& detail);
 
     const Policy& policy_;
     ModuleIndex& index_;
@@ -197,9 +205,12 @@ Reason judge_facts(const Policy& policy, std::string_view module, const ImageFac
     return Reason::listed;
 }
 
-Reason Judge::judge_image(const ModuleRecord& record, std::string& detail) {
+Reason Judge::judge_image(const ModuleRecord& record, Step& step, std::string& detail) {
     const bool pinned = !policy_.pins(record.name).empty();
-    return judge_facts(policy_, record.name, index_.image(record, pinned), detail);
+    ImageFacts facts = index_.image(record, pinned);
+    const Reason reason = judge_facts(policy_, record.name, facts, detail);
+    step.judged = std::move(facts.state);
+    return reason;
 }
 
 /// Whether an allowed module depends on `module`.
@@ -225,7 +236,7 @@ ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const Imag
     decision.reason = judge_facts(policy, {}, facts, decision.detail);
     if (decision.reason == Reason::pin_mismatch) decision.rule = pin_rule(policy, decision.module);
     if (verdict_of(decision.reason) == Verdict::refuse) return decision;
-    decision.chain = {{decision.module, true}};
+    decision.chain = {{.module = decision.module, .required = true}};
 
     if (auto denial = denial_of(policy, index, decision.module)) {
         decision.reason = denial->first;

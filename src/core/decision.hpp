@@ -44,6 +44,7 @@ enum class Reason {
     unreadable_image,    ///< the image, or that of a dependency, cannot be judged
     contradictory_image, ///< the names in the image disagree, or differ from the module's
     pin_mismatch,        ///< the content differs from what the policy pins
+    shadowed_name,       ///< only modprobe can load it, and modprobe.d makes its name an alias of others
     no_such_module,      ///< nothing answers to the token
     not_a_name,          ///< the token is no possible name
 };
@@ -57,8 +58,10 @@ enum class Reason {
 /// One image to load.
 struct Step {
     std::string module;
-    bool required = true; ///< false: a soft dependency, whose failure is ignored
-    bool operator==(const Step&) const = default;
+    bool required = true;    ///< false: a soft dependency, whose failure is ignored
+    std::string judged = {}; ///< ImageFacts::state of the image that was judged; "" if none was
+    /// Of what is to be loaded; in which state its file was found is nothing that decisions differ by.
+    bool operator==(const Step& other) const { return module == other.module && required == other.required; }
 };
 
 /// The judgement on one of the modules a token resolves to.

@@ -16,7 +16,7 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 17> reason_texts = {{
+constexpr std::array<ReasonText, 18> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
@@ -32,6 +32,8 @@ constexpr std::array<ReasonText, 17> reason_texts = {{
     {"unreadable-image", "has an image that cannot be judged"},
     {"contradictory-image", "has an image that is not what its name says"},
     {"pin-mismatch", "has other content than the policy pins"},
+    {"shadowed-name",
+     "can only be loaded by modprobe, for which its name means something else in modprobe.d"},
     {"no-such-module", "is known neither as a module nor as an alias on this kernel"},
     {"not-a-name", "is not a possible module name or alias"},
 }};

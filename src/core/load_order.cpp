@@ -40,7 +40,7 @@ class LoadOrder {
         if (record != nullptr) bring_all(record->soft_before);
         const bool built_in = record != nullptr && record->built_in;
         if (!built_in && placed_.emplace(module).second)
-            steps_.push_back({std::string(module), required_.contains(module)});
+            steps_.push_back({.module = std::string(module), .required = required_.contains(module)});
         if (record != nullptr) bring_all(record->soft_after);
     }
 

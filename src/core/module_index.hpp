@@ -15,11 +15,13 @@ namespace kmodguard::core {
 
 /// One module as depmod and modprobe.d describe it.
 struct ModuleRecord {
-    std::string name;                      ///< canonical
-    std::string path;                      ///< image file; empty when built in
-    bool built_in = false;                 ///< part of the kernel image: nothing to load, nothing to refuse
-    bool blacklisted = false;              ///< modprobe.d: hidden from aliases
-    bool has_install_command = false;      ///< modprobe.d: loaded by a command instead
+    std::string name;                 ///< canonical
+    std::string path;                 ///< image file; empty when built in
+    bool built_in = false;            ///< part of the kernel image: nothing to load, nothing to refuse
+    bool blacklisted = false;         ///< modprobe.d: hidden from aliases
+    bool has_install_command = false; ///< modprobe.d: loaded by a command instead
+    bool by_modprobe =
+        false; ///< only modprobe can load it: an install command, or a form the kernel does not take
     std::string options;                   ///< modprobe.d and kernel command line, as the kernel takes them
     std::vector<std::string> dependencies; ///< all hard ones, in the order in which they load
     std::vector<std::string> soft_before;  ///< soft dependencies "pre:", resolved to modules
@@ -28,10 +30,11 @@ struct ModuleRecord {
 
 /// What an image says of itself.
 struct ImageFacts {
-    std::string problem;          ///< why it cannot be judged ("not an ELF file"); empty when it can
-    std::string name;             ///< in .gnu.linkonce.this_module: what the kernel registers
-    std::string modinfo_name;     ///< .modinfo name=; empty on kernels that do not write it
-    std::optional<Sha256> sha256; ///< of the uncompressed image, where it was asked for
+    std::string problem;      ///< why it cannot be judged ("not an ELF file"); empty when it can
+    std::string name;         ///< in .gnu.linkonce.this_module: what the kernel registers
+    std::string modinfo_name; ///< .modinfo name=; empty on kernels that do not write it
+    std::optional<Sha256> sha256 = std::nullopt; ///< of the uncompressed image, where it was asked for
+    std::string state = {}; ///< tells this content of the file from any other; opaque here; "" if it cannot
 };
 
 class ModuleIndex {
@@ -45,7 +48,10 @@ class ModuleIndex {
     /// The record of a canonical name, or nullptr. Valid as long as the index.
     [[nodiscard]] virtual const ModuleRecord* find(std::string_view name) = 0;
 
-    /// A module's own aliases, as patterns.
+    /// Whether a module's own aliases can be read. If not, nothing is known about them.
+    [[nodiscard]] virtual bool knows_aliases(std::string_view /*name*/) { return true; }
+
+    /// A module's own aliases, as patterns. None where they cannot be read.
     [[nodiscard]] virtual const std::vector<std::string>& aliases(std::string_view name) = 0;
 
     /// What the image file of `module` says of itself now. The hash only where `with_hash`.

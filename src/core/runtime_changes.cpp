@@ -42,6 +42,12 @@ bool RuntimeChanges::remove(const PolicySource& written, std::string_view module
     return (listed && removed.emplace(module).second) || found;
 }
 
+void RuntimeChanges::unmask_new_denials(const PolicySource& before, const PolicySource& now) {
+    std::erase_if(removed, [&](const std::string& module) {
+        return lists(now.deny_modules, module) && !lists(before.deny_modules, module);
+    });
+}
+
 PolicySource with(PolicySource written, const RuntimeChanges& changes) {
     drop(written.allow_modules, changes.removed);
     drop(written.deny_modules, changes.removed);

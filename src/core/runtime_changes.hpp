@@ -29,6 +29,10 @@ struct RuntimeChanges {
     void deny(const PolicySource& written, std::string_view module);
     /// Takes `module` off whichever list it is on. False if it is on none.
     [[nodiscard]] bool remove(const PolicySource& written, std::string_view module);
+
+    /// A name that was taken off the lists, and that the administrator has since written on the deny list, is
+    /// denied.
+    void unmask_new_denials(const PolicySource& before, const PolicySource& now);
 };
 
 /// `written` as `changes` alter it.

@@ -56,11 +56,9 @@ sys::Result<void> stop_daemon(const sys::Paths& paths) {
     return sys::terminate(peer->pid, patience);
 }
 
-bool is_restarting() {
+bool is_stopping() {
     const auto jobs = sys::run_program({"systemctl", "list-jobs", "--no-legend", service_unit});
-    return jobs
-           && (jobs->output.find(" restart ") != std::string::npos
-               || jobs->output.find(" start ") != std::string::npos);
+    return jobs && jobs->status == 0 && jobs->output.find(" stop ") != std::string::npos;
 }
 
 } // namespace kmodguard::ctl

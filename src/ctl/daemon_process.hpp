@@ -22,7 +22,8 @@ inline constexpr const char* service_unit = "kmodguard.service";
 /// Returns once it has ended. Not running is fine.
 [[nodiscard]] sys::Result<void> stop_daemon(const sys::Paths& paths);
 
-/// Whether systemd is about to start the service again after stopping it.
-[[nodiscard]] bool is_restarting();
+/// Whether systemd is stopping the service because somebody asked for that, and not in order to start it
+/// again. No answer means no: then the machine stays armed.
+[[nodiscard]] bool is_stopping();
 
 } // namespace kmodguard::ctl

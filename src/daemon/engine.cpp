@@ -5,10 +5,10 @@
 #include "config/policy_file.hpp"
 #include "core/names.hpp"
 #include "enforce/autoload/plan.hpp"
-#include "sys/kernel.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace kmodguard::daemon {
@@ -28,12 +28,35 @@ class NoModules final : public core::ModuleIndex {
     std::vector<std::string> none_;
 };
 
+/// Whether a file that cannot be judged now had a part in it; it may be mended the next time.
+bool is_transient(const core::Decision& decision) {
+    return std::ranges::any_of(decision.modules, [](const core::ModuleDecision& module) {
+        return module.reason == core::Reason::unreadable_image
+               || module.reason == core::Reason::contradictory_image
+               || module.reason == core::Reason::pin_mismatch || !module.omitted.empty();
+    });
+}
+
 sys::Result<std::string> canonical(std::string_view module) {
     if (auto name = core::module_name_of(module); name && module.find('/') == std::string_view::npos)
         return *name;
     return sys::failure(sys::ErrorKind::invalid,
                         fmt::format("\"{}\" is no possible module name", core::printable(module)),
                         "patterns belong into allow.aliases of the policy file");
+}
+
+std::vector<std::string> warnings_of(const config::LoadedPolicy& loaded) {
+    std::vector<std::string> warnings;
+    for (const config::Diagnostic& diagnostic : loaded.warnings)
+        warnings.push_back(render(diagnostic));
+    const auto& points = loaded.source.points;
+    if (!points.empty() && std::ranges::find(points, core::Point::autoload) == points.end())
+        warnings.emplace_back(
+            "points leaves autoload out, but this version holds no other point, and holds it all the same");
+    if (std::ranges::find(points, core::Point::kernel) != points.end())
+        warnings.emplace_back(
+            "points names kernel, which this version does not hold: root, udev and insmod are not judged");
+    return warnings;
 }
 
 std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
@@ -54,8 +77,7 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 } // namespace
 
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
-    : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced),
-      compression_(sys::in_kernel_compression(paths_)) {
+    : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
     open_index();
     publish();                   // the policy that allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for whoever asks
@@ -102,11 +124,13 @@ sys::Result<void> Engine::reload(bool discard) {
         sys::Error error = config::to_error(loaded.error());
         policy_error_ = error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint +=
-            generation_ > 0 ? "the policy in force stays" : "everything is refused until it is mended";
+        error.hint += has_policy_ ? "the policy in force stays" : "everything is refused until it is mended";
         return std::unexpected(std::move(error));
     }
     policy_error_.clear();
+    has_policy_ = true;
+    policy_warnings_ = warnings_of(*loaded);
+    changes_.unmask_new_denials(written_, loaded->source);
     written_ = std::move(loaded->source);
     if (discard) changes_ = {};
     ++generation_;
@@ -120,10 +144,16 @@ const core::Decision& Engine::decide(std::string_view token) {
         decisions_.erase(token);
     }
     core::Decision decision = core::decide(policy_, index_or_none(), {.token = std::string(token)});
-    if (decision.reason != core::Reason::not_a_name)
+    if (decision.reason != core::Reason::not_a_name && !is_transient(decision))
         return decisions_.insert(std::string(token), std::move(decision));
     unnamed_ = std::move(decision);
     return unnamed_;
+}
+
+const core::Decision& Engine::decide_to_load(std::string_view token) {
+    const core::Decision& decision = decide(token);
+    if (decision.effective() == core::Verdict::refuse || !refresh_index()) return decision;
+    return decide(token);
 }
 
 void Engine::count(const core::Decision& decision) {
@@ -135,6 +165,13 @@ void Engine::count(const core::Decision& decision) {
         ++counts_.refused;
 }
 
+std::optional<core::Rule> Engine::denial_by_alias(const std::string& module) {
+    const core::Decision decision = core::decide(policy_, index_or_none(), {.token = module});
+    const bool denies =
+        decision.reason == core::Reason::denied_alias || decision.reason == core::Reason::denied_token;
+    return denies ? decision.rule : std::nullopt;
+}
+
 sys::Result<void> Engine::allow(std::string_view module) {
     const auto name = canonical(module);
     if (!name) return std::unexpected(name.error());
@@ -142,9 +179,17 @@ sys::Result<void> Engine::allow(std::string_view module) {
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is denied by {}, and deny wins", *name, describe(*rule)),
                             fmt::format("kmodctl remove {} takes it off the deny list", *name));
+    core::RuntimeChanges before = changes_;
     changes_.allow(written_, *name);
-    ++generation_;
     publish();
+    if (const auto denied = denial_by_alias(*name)) {
+        changes_ = std::move(before);
+        publish();
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} is denied by {}, and deny wins", *name, describe(*denied)),
+                            "change that rule in the policy file");
+    }
+    ++generation_;
     return {};
 }
 
@@ -203,10 +248,14 @@ bool Engine::refresh_index() {
 }
 
 bool Engine::warm_up_next() {
-    const auto& modules = policy_.source().allow_modules;
-    if (!index_ || warm_up_position_ >= modules.size()) return false;
-    // The module's own name as the token: judging it fills the index's caches, whatever the verdict.
-    static_cast<void>(core::decide(policy_, *index_, {.token = modules[warm_up_position_++].text}));
+    const core::PolicySource& source = policy_.source();
+    const std::size_t position = warm_up_position_++;
+    const std::size_t modules = source.allow_modules.size();
+    if (!index_ || position >= modules + source.allow_aliases.size()) return false;
+    // Judging a module's name, or an alias (a pattern resolves to nothing), fills the index's caches.
+    const auto& entry =
+        position < modules ? source.allow_modules[position] : source.allow_aliases[position - modules];
+    static_cast<void>(core::decide(policy_, *index_, {.token = entry.text}));
     return true;
 }
 

@@ -45,6 +45,8 @@ class Engine {
 
     /// Judges `token`; the same for AUTOLOAD, CHECK and EXPLAIN. Valid until the next call.
     [[nodiscard]] const core::Decision& decide(std::string_view token);
+    /// The same, when modules will be loaded by it: looks first whether the index is still that of the files.
+    [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
     /// Counts a decision that was acted upon.
     void count(const core::Decision& decision);
 
@@ -74,28 +76,29 @@ class Engine {
 
     [[nodiscard]] const core::Policy& policy() const { return policy_; }
     [[nodiscard]] const core::RuntimeChanges& changes() const { return changes_; }
-    [[nodiscard]] std::uint64_t generation() const { return generation_; } ///< 0: no valid policy yet
+    [[nodiscard]] std::uint64_t generation() const { return generation_; }
     [[nodiscard]] const std::string& policy_error() const {
         return policy_error_;
     } ///< of the last reload; "" if none
+    /// What is odd about the policy in force, and what it asks for that this version does not do.
+    [[nodiscard]] const std::vector<std::string>& policy_warnings() const { return policy_warnings_; }
+    [[nodiscard]] bool has_policy() const { return has_policy_; }
     [[nodiscard]] const std::string& index_error() const { return index_error_; }
     [[nodiscard]] const std::string& kernel_release() const { return release_; }
     [[nodiscard]] bool mode_is_forced() const { return forced_.has_value(); }
     [[nodiscard]] const Counts& counts() const { return counts_; }
     [[nodiscard]] const sys::Paths& paths() const { return paths_; }
     [[nodiscard]] modules::KmodIndex* index() { return index_.get(); }
-    /// Suffix of images that the kernel decompresses itself.
-    [[nodiscard]] const std::string& compression() const { return compression_; }
 
   private:
     void publish();
+    [[nodiscard]] std::optional<core::Rule> denial_by_alias(const std::string& module);
     void open_index();
     [[nodiscard]] core::ModuleIndex& index_or_none();
 
     sys::Paths paths_;
     std::string release_;
     std::optional<core::Mode> forced_;
-    std::string compression_;
     /// The modprobe.d files and their state, by path. libkmod itself notices only that files come and go.
     using Configuration = std::map<std::filesystem::path, sys::FileIdentity>;
     [[nodiscard]] Configuration read_configuration_state() const;
@@ -110,6 +113,8 @@ class Engine {
     std::optional<Clock::time_point> limited_until_;
     core::Policy policy_;
     std::uint64_t generation_ = 0;
+    bool has_policy_ = false;
+    std::vector<std::string> policy_warnings_;
     std::string policy_error_ = "no policy was read yet";
 
     core::DecisionCache decisions_;

@@ -23,7 +23,7 @@
 namespace kmodguard::daemon {
 
 struct ServerLimits {
-    std::size_t clients = 256;         ///< at once; beyond it the one that waited longest is dropped
+    std::size_t clients = 256;         ///< at once; beyond it the oldest is dropped
     std::chrono::seconds patience{10}; ///< for a client to finish its request or take its answer
 };
 
@@ -66,7 +66,7 @@ class Server {
     sys::UniqueFd socket_;
     Handler handler_;
     ServerLimits limits_;
-    Clients clients_; ///< longest waiting first
+    Clients clients_; ///< oldest first
     EventSource listening_;
     EventSource sweep_;
 };

@@ -13,7 +13,6 @@
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <malloc.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -48,6 +47,12 @@ sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const Service
     return sinks;
 }
 
+/// A line on standard error. If nobody takes it, a full disk for example, it is lost: the guard goes on.
+void say(const std::string& line) {
+    const std::string text = line + "\n";
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
 /// Says to whoever started the daemon that it serves, and lets go of the terminal it was started from.
 void announce_ready(const ServiceOptions& options) {
     sd_notify(0, "READY=1");
@@ -70,9 +75,10 @@ class Service {
 
     sys::Result<void> start(sys::UniqueFd socket) {
         if (!engine_.policy_error().empty())
-            fmt::print(stderr, "no valid policy, everything is refused: {}\n", engine_.policy_error());
-        if (!engine_.index_error().empty())
-            fmt::print(stderr, "no module index: {}\n", engine_.index_error());
+            say("no valid policy, everything is refused: " + engine_.policy_error());
+        for (const std::string& warning : engine_.policy_warnings())
+            say(warning);
+        if (!engine_.index_error().empty()) say("no module index: " + engine_.index_error());
         auto server = Server::create(loop_.get(), std::move(socket),
                                      [this](const protocol::Request& request) { return answer(request); });
         if (!server) return std::unexpected(server.error());
@@ -82,7 +88,11 @@ class Service {
         return {};
     }
 
-    void run() { sd_event_loop(loop_.get()); }
+    sys::Result<void> run() {
+        const int code = sd_event_loop(loop_.get());
+        if (code < 0) return sys::system_failure("cannot go on with", "the event loop", -code);
+        return {};
+    }
 
   private:
     std::vector<std::filesystem::path> watched_directories() const {
@@ -93,6 +103,8 @@ class Service {
 
     Server::Reply answer(const protocol::Request& request) {
         Response response = respond(engine_, request);
+        if (request.verb == "STATUS")
+            response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
         Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
         if (auto& event = response.event)
             reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
@@ -124,7 +136,7 @@ class Service {
                    static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
         engine_.refresh_index();
         if (const auto reloaded = engine_.reload(); !reloaded)
-            fmt::print(stderr, "the policy in force stays: {}\n", reloaded.error().what);
+            say("the policy in force stays: " + reloaded.error().what);
         state_changed();
         sd_notify(0, "READY=1");
     }
@@ -204,10 +216,10 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     Service service(options, EventLoop(loop), recorder);
     if (auto started = service.start(std::move(*socket)); !started) return started;
     announce_ready(options);
-    service.run();
+    auto ended = service.run();
     sd_notify(0, "STOPPING=1");
     ::unlink(options.paths.socket().c_str());
-    return {};
+    return ended;
 }
 
 } // namespace kmodguard::daemon

@@ -36,12 +36,14 @@ void set_outcome(Answer& answer, const core::Decision& decision) {
 }
 
 Response autoload_request(Engine& engine, const std::string& token) {
-    const core::Decision& decision = engine.decide(token);
+    const core::Decision& decision = engine.decide_to_load(token);
     engine.count(decision);
     Response response{.answer = {}, .event = std::nullopt, .last = true};
-    if (engine.index() != nullptr)
-        response.answer.fields = autoload::plan_of(decision, *engine.index(), engine.compression());
+    if (engine.index() != nullptr) response.answer.fields = autoload::plan_of(decision, *engine.index());
     response.answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
+    if (encode(response.answer).size() > protocol::max_plan)
+        response.answer =
+            protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
     response.event = events::Event{.time = std::chrono::system_clock::now(),
                                    .point = core::Point::autoload,
                                    .generation = engine.generation(),
@@ -136,6 +138,7 @@ Response status(Engine& engine, const std::string&) {
     add("version", installation::version);
     add("kernel", engine.kernel_release());
     add("generation", std::to_string(engine.generation()));
+    add("policy-valid", engine.has_policy() ? "yes" : "no");
     add("mode", std::string(to_string(source.mode)));
     if (engine.mode_is_forced()) add("mode-forced", "kmodguard.mode on the kernel's command line");
     if (const auto until = engine.limited_until())
@@ -144,6 +147,8 @@ Response status(Engine& engine, const std::string&) {
     for (const std::string& file : source.files)
         add("policy", file);
     if (!engine.policy_error().empty()) add("policy-error", engine.policy_error());
+    for (const std::string& warning : engine.policy_warnings())
+        add("policy-warning", warning);
     if (!engine.index_error().empty()) add("index-error", engine.index_error());
     add("allowed-modules", std::to_string(source.allow_modules.size()));
     add("allowed-aliases", std::to_string(source.allow_aliases.size()));

@@ -3,6 +3,7 @@
 
 #include "core/names.hpp"
 #include "modules/image_file.hpp"
+#include "sys/kernel.hpp"
 
 #include <fmt/format.h>
 #include <libkmod.h>
@@ -48,7 +49,8 @@ void for_each_line(kmod_config_iter* iterator, Use use) {
 
 } // namespace
 
-KmodIndex::KmodIndex(kmod_ctx* context) : context_(context, kmod_unref) {
+KmodIndex::KmodIndex(kmod_ctx* context, std::string compression)
+    : context_(context, kmod_unref), compression_(std::move(compression)) {
     kmod_set_log_fn(context, [](void*, int, const char*, int, const char*, const char*, va_list) {}, nullptr);
     kmod_load_resources(context); // whatever is missing is searched in its file instead
     read_blacklist();
@@ -70,7 +72,8 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
     if (context == nullptr)
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("libkmod cannot read {}", directory.native()));
-    return std::unique_ptr<KmodIndex>(new KmodIndex(context)); // NOLINT: the constructor is private
+    // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
+    return std::unique_ptr<KmodIndex>(new KmodIndex(context, sys::in_kernel_compression(paths)));
 }
 
 void KmodIndex::read_blacklist() {
@@ -89,6 +92,19 @@ std::vector<std::string> KmodIndex::resolve(std::string_view token) {
     return names;
 }
 
+/// Whether finit_module can be given the image file and the options as they are. Both must also fit a line of
+/// the plan.
+bool KmodIndex::kernel_takes(const core::ModuleRecord& record) const {
+    constexpr std::size_t longest_options = 2048;
+    const auto fits_a_line = [](const std::string& text) {
+        return core::printable(text, text.size() + 1) == text;
+    };
+    const bool form =
+        record.path.ends_with(".ko") || (!compression_.empty() && record.path.ends_with(compression_));
+    return form && record.options.size() <= longest_options && fits_a_line(record.options)
+           && fits_a_line(record.path);
+}
+
 core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* module) const {
     core::ModuleRecord record;
     record.name = name;
@@ -97,6 +113,7 @@ core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* mo
     record.blacklisted = blacklist_.contains(name);
     record.has_install_command = kmod_module_get_install_commands(module) != nullptr;
     record.options = text_or_empty(kmod_module_get_options(module));
+    record.by_modprobe = record.has_install_command || !kernel_takes(record);
     const ModuleList dependencies = own(kmod_module_get_dependencies(module));
     record.dependencies = names_of(dependencies.get());
     kmod_list* before = nullptr;
@@ -117,23 +134,21 @@ const core::ModuleRecord* KmodIndex::find(std::string_view name) {
     kmod_module* found = nullptr;
     if (kmod_module_new_from_name(context_.get(), text.c_str(), &found) < 0) return nullptr;
     const ModulePointer module = own(found);
+    if (name != kmod_module_get_name(found)) return nullptr; // libkmod cuts a name at its first dot
     const bool exists =
         kmod_module_get_path(found) != nullptr || kmod_module_get_initstate(found) == KMOD_MODULE_BUILTIN;
     if (!exists) return nullptr; // and not remembered: there is no end of names that do not exist
     return &records_.emplace(text, record_of(text, found)).first->second;
 }
 
-const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {
-    static const std::vector<std::string> none;
-    if (const auto known = aliases_.find(name); known != aliases_.end()) return known->second;
-    if (find(name) == nullptr) return none;
-    std::vector<std::string> aliases;
+std::optional<std::vector<std::string>> KmodIndex::read_aliases(std::string_view name) const {
     kmod_module* found = nullptr;
-    if (kmod_module_new_from_name(context_.get(), std::string(name).c_str(), &found) < 0) return none;
+    if (kmod_module_new_from_name(context_.get(), std::string(name).c_str(), &found) < 0) return std::nullopt;
     const ModulePointer module = own(found);
     kmod_list* information = nullptr;
-    kmod_module_get_info(found, &information);
+    if (kmod_module_get_info(found, &information) < 0) return std::nullopt;
     const std::unique_ptr<kmod_list, void (*)(kmod_list*)> list(information, kmod_module_info_free_list);
+    std::vector<std::string> aliases;
     const kmod_list* entry = nullptr;
     kmod_list_foreach(entry, list.get()) {
         if (std::string_view(kmod_module_info_get_key(entry)) == "alias")
@@ -143,7 +158,34 @@ const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {
                   [&](const std::string& alias, const std::string& module_name) {
                       if (core::fold(module_name) == name) aliases.push_back(alias);
                   });
-    return aliases_.emplace(name, std::move(aliases)).first->second;
+    return aliases;
+}
+
+const KmodIndex::KnownAliases* KmodIndex::known_aliases(std::string_view name) {
+    const core::ModuleRecord* record = find(name);
+    if (record == nullptr) return nullptr;
+    sys::FileIdentity now; // of a built-in module: none, it does not change
+    if (!record->built_in) {
+        const auto identity = sys::file_identity(record->path);
+        if (!identity) return nullptr;
+        now = *identity;
+    }
+    const auto known = aliases_.find(name);
+    if (known != aliases_.end() && known->second.file == now) return &known->second;
+    auto aliases = read_aliases(name);
+    if (!aliases) return nullptr; // and not remembered: it may be readable the next time
+    return &aliases_.insert_or_assign(std::string(name), KnownAliases{now, std::move(*aliases)})
+                .first->second;
+}
+
+bool KmodIndex::knows_aliases(std::string_view name) {
+    return find(name) == nullptr || known_aliases(name) != nullptr;
+}
+
+const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {
+    static const std::vector<std::string> none;
+    const KnownAliases* known = known_aliases(name);
+    return known == nullptr ? none : known->aliases;
 }
 
 core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_hash) {
@@ -155,16 +197,11 @@ core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_ha
     }
     images_.erase(module.name);
     auto identified = identify_file(module.path, {.image = {.with_hash = with_hash}});
-    if (!identified)
-        return {.problem = identified.error().what, .name = {}, .modinfo_name = {}, .sha256 = {}};
+    if (!identified) return {.problem = identified.error().what, .name = {}, .modinfo_name = {}};
     core::ImageFacts facts = identified->identity.facts;
+    facts.state = to_string(identified->file);
     images_.emplace(module.name, CheckedImage{identified->file, with_hash, facts});
     return facts;
-}
-
-std::optional<sys::FileIdentity> KmodIndex::checked_file(std::string_view module) const {
-    const auto known = images_.find(module);
-    return known == images_.end() ? std::nullopt : std::optional(known->second.file);
 }
 
 bool KmodIndex::outdated() const {

@@ -36,11 +36,9 @@ class KmodIndex final : public core::ModuleIndex {
 
     [[nodiscard]] std::vector<std::string> resolve(std::string_view token) override;
     [[nodiscard]] const core::ModuleRecord* find(std::string_view name) override;
+    [[nodiscard]] bool knows_aliases(std::string_view name) override;
     [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
-
-    /// The state in which image() last read the image of `module`; nothing if it could not be read.
-    [[nodiscard]] std::optional<sys::FileIdentity> checked_file(std::string_view module) const;
 
     /// Whether depmod ran, or modprobe.d changed, since open(): then open a new one.
     [[nodiscard]] bool outdated() const;
@@ -54,14 +52,24 @@ class KmodIndex final : public core::ModuleIndex {
     template <typename T>
     using ByName = std::map<std::string, T, std::less<>>;
 
-    explicit KmodIndex(kmod_ctx* context);
+    struct KnownAliases {
+        sys::FileIdentity file; ///< that they were read from
+        std::vector<std::string> aliases;
+    };
+
+    KmodIndex(kmod_ctx* context, std::string compression);
     void read_blacklist();
+    [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
+    [[nodiscard]] std::optional<std::vector<std::string>> read_aliases(std::string_view name) const;
+    /// nullptr if they cannot be read.
+    [[nodiscard]] const KnownAliases* known_aliases(std::string_view name);
     core::ModuleRecord record_of(const std::string& name, kmod_module* module) const;
 
     std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)> context_;
+    std::string compression_; ///< suffix of images that the kernel unpacks itself; "" if none
     std::set<std::string, std::less<>> blacklist_;
     ByName<core::ModuleRecord> records_;
-    ByName<std::vector<std::string>> aliases_;
+    ByName<KnownAliases> aliases_;
     ByName<CheckedImage> images_;
 };
 

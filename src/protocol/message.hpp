@@ -14,9 +14,10 @@
 
 namespace kmodguard::protocol {
 
-inline constexpr std::size_t max_request = 4096;            ///< bytes of a request line, without its newline
-inline constexpr std::size_t max_answer = 256UL * 1024;     ///< bytes of a whole answer
-inline constexpr std::size_t max_list = 16UL * 1024 * 1024; ///< the same for a LIST, which may be long
+inline constexpr std::size_t max_request = 4096; ///< bytes of a request line, without its newline
+inline constexpr std::size_t max_plan =
+    65536; ///< bytes of an answer to AUTOLOAD: the hook has no room for more
+inline constexpr std::size_t max_list = 16UL * 1024 * 1024; ///< bytes of any answer
 
 struct Request {
     std::string verb; ///< upper case letters

@@ -82,6 +82,10 @@ FileIdentity identity_of(const struct stat& status) {
             status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
 }
 
+std::string to_string(const FileIdentity& identity) {
+    return fmt::format("{} {} {} {}", identity.device, identity.inode, identity.size, identity.changed_ns);
+}
+
 Result<FileIdentity> file_identity(const std::filesystem::path& path) {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return system_failure("cannot open", path.native());

@@ -30,6 +30,9 @@ struct FileIdentity {
     auto operator<=>(const FileIdentity&) const = default;
 };
 
+/// "DEVICE INODE SIZE CHANGED", decimal: for comparing, and for the protocol.
+[[nodiscard]] std::string to_string(const FileIdentity& identity);
+
 [[nodiscard]] FileIdentity identity_of(const struct stat& status);
 
 /// Identity of the regular file at `path` (symbolic links followed); fails for anything else.

@@ -22,7 +22,6 @@ class Paths {
     [[nodiscard]] std::filesystem::path policy_drop_ins() const { return root_ / "etc/kmodguard/policy.d"; }
     [[nodiscard]] std::filesystem::path runtime_directory() const { return root_ / "run/kmodguard"; }
     [[nodiscard]] std::filesystem::path socket() const { return runtime_directory() / "daemon.sock"; }
-    [[nodiscard]] std::filesystem::path pid_file() const { return runtime_directory() / "daemon.pid"; }
     [[nodiscard]] std::filesystem::path original_handler() const {
         return runtime_directory() / "original_modprobe";
     }

@@ -121,3 +121,36 @@ def test_image_replaced_after_it_was_judged_is_judged_anew(guard: Guard) -> None
         assert "the image calls itself kmg_twin_b" in guard.wait_log("the image calls itself")
     finally:
         guard.vm.run(f"cp /run/kept {target}", check=True)
+
+
+def test_old_decision_does_not_load_a_new_file_that_was_refused_meanwhile(guard: Guard) -> None:
+    """The cached decision of one token was taken for current, because another token had made the new file known."""
+    guard.start(allow=["kmg_twin_a"])
+    assert guard.ask("kmg-twins") == "ok"
+    guard.vm.run("requester delete kmg_twin_a", check=True)
+    find = "find /lib/modules/$(uname -r) -name 'NAME.ko*'"
+    target = guard.vm.run(find.replace("NAME", "kmg_twin_a"), check=True).stdout.strip()
+    other = guard.vm.run(find.replace("NAME", "kmg_param"), check=True).stdout.strip()
+    guard.vm.run(f"cp {target} /run/kept && cp {other} {target}", check=True)
+    try:
+        assert guard.ask("kmg_twin_a") == "exit3"
+        assert guard.ask("kmg-twins") == "exit3"
+        assert not guard.vm.loaded() & {"kmg_param", "kmg_twin_a"}
+    finally:
+        guard.vm.run(f"cp /run/kept {target}", check=True)
+    assert guard.ask("kmg-twins") == "ok"
+
+
+def test_modprobe_is_not_asked_for_a_name_that_means_another_module_to_it(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"alias kmg_twin_a kmg_param\ninstall kmg_twin_a /sbin/modprobe kmg_param\n")
+    guard.start(allow=["kmg_twin_a"], deny=["kmg_param"])
+    guard.ask("kmg-twins")
+    guard.ask("kmg_twin_a")
+    assert "kmg_param" not in guard.vm.loaded()
+
+
+def test_soft_dependency_that_is_not_listed_does_not_come_in_by_modprobe(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"options kmg_soft " + b"x" * 2100 + b"=1\n")
+    guard.start(allow=["kmg_soft"], dependencies=False)
+    assert guard.ask("kmg_soft") == "exit3"
+    assert not guard.vm.loaded() & {"kmg_soft", "kmg_inner", "kmg_twin_a"}

@@ -54,6 +54,14 @@ def test_a_killed_daemon_stays_armed_and_comes_back(guard: Guard) -> None:
     assert guard.ask("kmg_param") == "ok"
 
 
+def test_a_daemon_that_somebody_ends_comes_back(guard: Guard) -> None:
+    before = guard.pid()
+    guard.vm.run(f"kill -TERM {before}; while [ -d /proc/{before} ]; do :; done; until kmodctl status >/dev/null; do :; done",
+                 check=True, timeout=30)
+    assert guard.handler() == HOOK
+    assert guard.ask("kmg_param") == "ok"
+
+
 def test_a_restart_never_disarms(guard: Guard) -> None:
     trace = guard.vm.start(f"while [ ! -e /run/enough ]; do cat {HANDLER}; done")
     guard.vm.run(f"systemctl restart {UNIT} && touch /run/enough", check=True)

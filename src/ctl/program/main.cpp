@@ -4,8 +4,10 @@
 #include "ctl/arguments.hpp"
 #include "ctl/verbs.hpp"
 
-#include <fmt/format.h>
 #include <unistd.h>
+
+#include <cstdio>
+#include <exception>
 
 namespace {
 
@@ -20,7 +22,12 @@ int run(const kmodguard::ctl::Context& context) {
 } // namespace
 
 int main(int count, char** arguments) {
-    const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
-    if (const int* code = std::get_if<int>(&parsed)) return *code;
-    return run(std::get<kmodguard::ctl::Context>(parsed));
+    try {
+        const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
+        if (const int* code = std::get_if<int>(&parsed)) return *code;
+        return run(std::get<kmodguard::ctl::Context>(parsed));
+    } catch (const std::exception& error) { // memory is out, or standard output is full
+        std::fprintf(stderr, "kmodctl: %s\n", error.what());
+        return kmodguard::ctl::exit_failed;
+    }
 }

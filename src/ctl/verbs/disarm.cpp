@@ -8,7 +8,7 @@
 namespace kmodguard::ctl {
 
 int run_disarm(const Context& context) {
-    if (context.has("unless-restarting") && is_restarting()) return context.done("restarting: stays armed");
+    if (context.has("unless-restarting") && !is_stopping()) return context.done("restarting: stays armed");
     const auto disarmed = autoload::disarm(context.paths, context.has("force"));
     if (!disarmed) return context.fail(disarmed.error());
     if (!disarmed->warning.empty()) context.warn(disarmed->warning);

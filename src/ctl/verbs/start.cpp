@@ -10,9 +10,11 @@ int run_start(const Context& context) {
     if (const int armed = run_arm(context); armed != exit_done) return armed;
     const auto status = context.ask("STATUS");
     if (!status) return context.fail(status.error());
+    for (const auto& field : status->fields)
+        if (field.key == "policy-warning") context.warn(field.value);
     const std::string error = status->value("policy-error");
     if (error.empty()) return exit_done;
-    const bool none = status->value("generation") == "0";
+    const bool none = status->value("policy-valid") == "no";
     return context.fail({sys::ErrorKind::bad_policy, error,
                          none ? "there is no valid policy: everything is refused until kmodctl init, or "
                                 "mending and kmodctl reload"

@@ -36,13 +36,16 @@ void print_daemon(const Context& context, const protocol::Answer& daemon) {
                              daemon.value("generation"), daemon.value("allowed-modules"),
                              daemon.value("allowed-aliases"), daemon.value("denied")));
     for (const protocol::Field& field : daemon.fields)
-        if (field.key == "policy") context.text(fmt::format("          {}", field.value));
+        if (field.key == "policy" || field.key == "policy-warning")
+            context.text(fmt::format("          {}", field.value));
     if (const std::string error = daemon.value("policy-error"); !error.empty())
         context.text(fmt::format("          INVALID: {}", error));
     if (const std::string error = daemon.value("index-error"); !error.empty())
         context.text(fmt::format("          NO MODULE INDEX: {}", error));
     if (const std::string unsaved = daemon.value("unsaved-changes"); unsaved != "0")
         context.text(fmt::format("          {} unsaved changes: kmodctl apply keeps them", unsaved));
+    if (const std::string lost = daemon.value("events-lost"); lost != "0")
+        context.text(fmt::format("events    {} were lost, because logging could not keep up", lost));
     context.text(fmt::format("requests  {} allowed, {} refused, {} let pass by audit mode",
                              daemon.value("allowed"), daemon.value("refused"), daemon.value("audited")));
 }

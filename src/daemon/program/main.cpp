@@ -8,7 +8,9 @@
 #include <getopt.h>
 
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string_view>
 
 namespace {
@@ -57,10 +59,13 @@ int main(int count, char** arguments) {
         fmt::print(stderr, "kmodguard takes no argument \"{}\"\n{}", arguments[optind], help);
         return exit_usage;
     }
-    if (const auto served = kmodguard::daemon::run_service(service); !served) {
+    try {
+        const auto served = kmodguard::daemon::run_service(service);
+        if (served) return 0;
         fmt::print(stderr, "kmodguard: {}\n", served.error().what);
         if (!served.error().hint.empty()) fmt::print(stderr, "  hint: {}\n", served.error().hint);
-        return exit_failed;
+    } catch (const std::exception& error) { // memory is out: the hook refuses until a new daemon is there
+        std::fprintf(stderr, "kmodguard: %s\n", error.what());
     }
-    return 0;
+    return exit_failed;
 }

@@ -80,7 +80,8 @@ sys::Result<HandlerStatus> handler_status(const sys::Paths& paths) {
     auto original = read_if_there(paths.original_handler());
     if (!original) return std::unexpected(original.error());
     status.current = std::move(*current);
-    status.original = std::move(*original);
+    const bool usable = *original && (*original)->starts_with('/') && **original != installation::hook;
+    if (usable) status.original = std::move(*original); // else it is lost
     status.armed = status.current == installation::hook;
     status.static_helper = has_static_helper(paths);
     return status;

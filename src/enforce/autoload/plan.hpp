@@ -6,21 +6,17 @@
 #pragma once
 
 #include "core/decision.hpp"
-#include "modules/kmod_index.hpp"
 #include "protocol/message.hpp"
 
-#include <string_view>
 #include <vector>
 
 namespace kmodguard::autoload {
 
-/// The plan of `decision`, which `index` has just made. Images compressed as `in_kernel_compression` (".xz",
-/// or "") are handed to the kernel as they are; others, and modules with an install command, to the original
-/// modprobe.
-[[nodiscard]] std::vector<protocol::Field> plan_of(const core::Decision& decision, modules::KmodIndex& index,
-                                                   std::string_view in_kernel_compression);
+/// The plan of `decision`, which was made with `index`. What the kernel takes is handed to it as it is; the
+/// rest, and modules with an install command, to the original modprobe.
+[[nodiscard]] std::vector<protocol::Field> plan_of(const core::Decision& decision, core::ModuleIndex& index);
 
-/// Whether every image of the plan still is in the state in which `index` judged it.
-[[nodiscard]] bool is_current(const core::Decision& decision, modules::KmodIndex& index);
+/// Whether every image that the plan would load still is in the state in which it was judged.
+[[nodiscard]] bool is_current(const core::Decision& decision, core::ModuleIndex& index);
 
 } // namespace kmodguard::autoload

@@ -39,58 +39,60 @@ class HookPlanTest : public HookFixture {
 };
 
 TEST_F(HookPlanTest, ModprobeStepRunsTheSavedOriginalForThatModuleAlone) {
-    EXPECT_EQ(run_answer(
-                  "group kmt_a\nmodprobe required kmt_b\nmodprobe soft kmt_c\nmodprobe required kmt_a\nOK\n"),
+    EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_b\njudged any\nmodprobe soft "
+                         "kmt_c\njudged any\nmodprobe required kmt_a\nOK\n"),
               hook_done);
     EXPECT_EQ(trace(), "[-q][--][kmt_b]\n[-q][--][kmt_c]\n[-q][--][kmt_a]\n");
 }
 
 TEST_F(HookPlanTest, SavedOriginalWithoutANewlineIsReadToo) {
     directory.write("original_modprobe", (directory / "modprobe").native());
-    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_done);
+    EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_done);
     EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
 }
 
 TEST_F(HookPlanTest, LostOriginalIsAFailureThatSaysWhatToDo) {
     for (const char* handler : {"", "\n", "modprobe\n"}) {
         directory.write("original_modprobe", handler);
-        EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_failed);
+        EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_failed);
         EXPECT_EQ(
             log(),
             (Log{log_prefix + "the original handler is not known, so kmt_a cannot be loaded: kmodctl arm",
                  failure("kmt_a", not_there)}));
     }
     directory.write("original_modprobe", "/no/such/program\n");
-    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_failed);
+    EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_failed);
     EXPECT_EQ(log(), Log{failure("kmt_a", not_there)});
 }
 
 TEST_F(HookPlanTest, OriginalThatFailsIsAFailure) {
     for (const char* script : {"#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n"}) {
         original(script);
-        EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_failed);
+        EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_failed);
         EXPECT_EQ(log().size(), 1U);
     }
 }
 
 TEST_F(HookPlanTest, RequiredStepThatFailsEndsItsGroupButNotTheNext) {
     EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_base " + missing
-                         + "\nmodprobe required kmt_a\ninsert required kmt_z " + missing
-                         + "\ngroup kmt_b\nmodprobe required kmt_b\nOK\n"),
+                         + "\njudged any\nmodprobe required kmt_a\ninsert required kmt_z " + missing
+                         + "\ngroup kmt_b\njudged any\nmodprobe required kmt_b\nOK\n"),
               hook_failed);
     EXPECT_EQ(log(), Log{failure("kmt_base", not_there)});
     EXPECT_EQ(trace(), "[-q][--][kmt_b]\n");
 }
 
 TEST_F(HookPlanTest, LaterSuccessDoesNotHideAnEarlierFailure) {
-    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\ngroup kmt_b\ninsert required kmt_b " + missing
-                         + "\nOK\n"),
-              hook_failed);
+    EXPECT_EQ(
+        run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\ngroup kmt_b\ninsert required kmt_b "
+                   + missing + "\nOK\n"),
+        hook_failed);
     EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
 }
 
 TEST_F(HookPlanTest, SoftFailuresAreLoggedAndIgnored) {
-    EXPECT_EQ(run_answer("group kmt_a\ninsert soft kmt_s " + missing + "\nmodprobe required kmt_a\nOK\n"),
+    EXPECT_EQ(run_answer("group kmt_a\ninsert soft kmt_s " + missing
+                         + "\njudged any\nmodprobe required kmt_a\nOK\n"),
               hook_done);
     EXPECT_EQ(log(), Log{failure("kmt_s", not_there)});
     EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
@@ -99,9 +101,9 @@ TEST_F(HookPlanTest, SoftFailuresAreLoggedAndIgnored) {
 TEST_F(HookPlanTest, DependencyThatIsLiveIsNotLoadedAgain) {
     make_loaded("kmt_base", "live\n");
     make_loaded("kmt_coming", "coming\n");
-    EXPECT_EQ(
-        run_answer("group kmt_a\ninsert required kmt_base " + missing + "\nmodprobe required kmt_a\nOK\n"),
-        hook_done);
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_base " + missing
+                         + "\njudged any\nmodprobe required kmt_a\nOK\n"),
+              hook_done);
     EXPECT_EQ(log(), Log{});
     EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_coming " + missing + "\nOK\n"), hook_failed);
     EXPECT_EQ(log(), Log{failure("kmt_coming", not_there)});
@@ -149,7 +151,7 @@ TEST_F(HookPlanTest, FileThatWasReplacedAfterItWasJudgedIsNotLoaded) {
 TEST_F(HookPlanTest, JudgedLineIsForTheNextStepOnly) {
     auto other = identity;
     ++other[1];
-    for (const std::string& next : {judged(identity), std::string()}) {
+    for (const std::string& next : {judged(identity), std::string("judged any\n")}) {
         EXPECT_EQ(run_answer("group kmt_a\n" + judged(other) + "insert soft kmt_s " + image + "\n" + next
                              + "insert required kmt_a " + image + "\nOK\n"),
                   hook_failed);
@@ -171,6 +173,24 @@ TEST_F(HookPlanTest, JudgedLineThatCannotBeReadMatchesNoFile) {
     }
 }
 
+TEST_F(HookPlanTest, WhatWasNotJudgedIsNotLoaded) {
+    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_a " + image + "\nOK\n"), hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_a", changed)});
+    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a " + image + "\nOK\n"), hook_failed);
+    EXPECT_EQ(trace(), "");
+}
+
+TEST_F(HookPlanTest, ModprobeStepIsForTheFileThatWasJudged) {
+    auto other = identity;
+    ++other[1];
+    EXPECT_EQ(run_answer("group kmt_a\n" + judged(other) + "modprobe required kmt_a " + image + "\nOK\n"),
+              hook_failed);
+    EXPECT_EQ(trace(), "");
+    EXPECT_EQ(run_answer("group kmt_a\n" + judged(identity) + "modprobe required kmt_a " + image + "\nOK\n"),
+              hook_done);
+    EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
+}
+
 TEST_F(HookPlanTest, WhatIsNoRegularFileIsNotWaitedFor) {
     ASSERT_EQ(::mkfifo((directory / "fifo.ko").c_str(), 0600), 0);
     EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_a " + (directory / "fifo.ko").native() + "\nOK\n"),
@@ -180,7 +200,8 @@ TEST_F(HookPlanTest, WhatIsNoRegularFileIsNotWaitedFor) {
 
 TEST_F(HookPlanTest, PathMayHaveBlanks) {
     std::filesystem::rename(image, directory / "a b.ko");
-    EXPECT_EQ(run_answer("group kmt_a\ninsert required kmt_a " + (directory / "a b.ko").native() + "\nOK\n"),
+    EXPECT_EQ(run_answer("group kmt_a\njudged any\ninsert required kmt_a " + (directory / "a b.ko").native()
+                         + "\nOK\n"),
               hook_failed);
     const Log messages = log();
     ASSERT_EQ(messages.size(), 1U);
@@ -189,7 +210,7 @@ TEST_F(HookPlanTest, PathMayHaveBlanks) {
 
 TEST_F(HookPlanTest, LinesThatItDoesNotKnowArePassedOver) {
     EXPECT_EQ(run_answer("\n \nfuture x\nmodprobes required kmt_b\n modprobe required kmt_b\ngroup "
-                         "kmt_a\nmodprobe required kmt_a\nOK\n"),
+                         "kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"),
               hook_done);
     EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
     EXPECT_EQ(log(), Log{});

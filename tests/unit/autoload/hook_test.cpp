@@ -37,12 +37,12 @@ TEST_F(HookTest, AsksForTheTokenAndIsRefused) {
 
 TEST_F(HookTest, DenialWithWordsOrAPlanIsADenial) {
     EXPECT_EQ(run_answer("DENY not on the list\n"), hook_refused);
-    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nDENY\n"), hook_refused);
+    EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nDENY\n"), hook_refused);
     EXPECT_EQ(trace(), "");
 }
 
 TEST_F(HookTest, AllowedPlanIsCarriedOut) {
-    EXPECT_EQ(run_answer("group kmt_a\nmodprobe required kmt_a\nOK\n"), hook_done);
+    EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_done);
     EXPECT_EQ(trace(), "[-q][--][kmt_a]\n");
     EXPECT_EQ(log(), Log{});
 }
@@ -86,10 +86,10 @@ TEST_F(HookTest, AnswerThatTricklesDoesNotExtendTheTime) {
 }
 
 TEST_F(HookTest, AnswerThatIsNotWholeIsARefusal) {
-    for (const char* answer :
-         {"", "OK", "OK yes", "ok\n", "OKAY\n", " OK\n", "group kmt_a\n", "\n", "\n\n\n",
-          "group kmt_a\nmodprobe required kmt_a\n", "group kmt_a\nmodprobe required kmt_a\nOK",
-          "OK\nmodprobe required kmt_a\n", "\xff\xfe\x01\n"}) {
+    for (const char* answer : {"", "OK", "OK yes", "ok\n", "OKAY\n", " OK\n", "group kmt_a\n", "\n", "\n\n\n",
+                               "group kmt_a\njudged any\nmodprobe required kmt_a\n",
+                               "group kmt_a\njudged any\nmodprobe required kmt_a\nOK",
+                               "OK\njudged any\nmodprobe required kmt_a\n", "\xff\xfe\x01\n"}) {
         EXPECT_EQ(run_answer(answer), hook_unreachable) << answer;
         EXPECT_EQ(log(), unanswered) << answer;
     }
@@ -98,7 +98,7 @@ TEST_F(HookTest, AnswerThatIsNotWholeIsARefusal) {
 }
 
 TEST_F(HookTest, AnswerMayBe65536BytesAndNotOneMore) {
-    const std::string end = "modprobe required kmt_a\nOK\n";
+    const std::string end = "judged any\nmodprobe required kmt_a\nOK\n";
     const auto padded = [&end](std::size_t size) {
         return "pad " + std::string(size - end.size() - 5, 'x') + "\n" + end;
     };

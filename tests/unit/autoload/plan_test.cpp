@@ -4,10 +4,15 @@
 // indexed, and that no plan is used any more once a file of it has changed.
 #include "enforce/autoload/plan.hpp"
 #include "module_tree.hpp"
+#include "modules/kmod_index.hpp"
 #include "policy_builder.hpp"
+#include "sys/file.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
 
 namespace kmodguard::autoload {
 namespace {
@@ -28,8 +33,12 @@ class PlanTest : public ::testing::Test {
         return core::decide(policy.build(), index(), {.token = token});
     }
     Lines plan(const PolicyBuilder& policy, const std::string& token, std::string_view compression = "") {
+        static const std::map<std::string_view, std::string> methods = {
+            {"", ""}, {".xz", "xz"}, {".zst", "zstd"}};
+        tree.write("sys/module/compression", methods.at(compression) + "\n");
+        index_.reset();
         Lines lines;
-        for (const protocol::Field& field : plan_of(decide(policy, token), index(), compression))
+        for (const protocol::Field& field : plan_of(decide(policy, token), index()))
             lines.push_back(field.key + " " + field.value);
         return lines;
     }
@@ -39,6 +48,9 @@ class PlanTest : public ::testing::Test {
     std::string judged(const std::string& file) const {
         const auto now = sys::file_identity(path(file)).value();
         return fmt::format("judged {} {} {} {}", now.device, now.inode, now.size, now.changed_ns);
+    }
+    std::string modprobe(const std::string& module, const std::string& suffix = ".ko") const {
+        return fmt::format("modprobe required {} {}", module, path(module + suffix).native());
     }
     std::string insert(const std::string& module, const std::string& need = "required") const {
         return fmt::format("insert {} {} {}", need, module, path(module + ".ko").native());
@@ -80,7 +92,7 @@ TEST_F(PlanTest, RefusedBuiltInOrUnknownIsAnEmptyPlan) {
 
 TEST_F(PlanTest, InstallCommandIsForTheOriginalHandler) {
     EXPECT_EQ(plan(PolicyBuilder().allow("kmt_installed"), "kmt_installed"),
-              (Lines{"group kmt_installed", "modprobe required kmt_installed"}));
+              (Lines{"group kmt_installed", judged("kmt_installed.ko"), modprobe("kmt_installed")}));
 }
 
 TEST_F(PlanTest, CompressedImageGoesToAKernelThatUnpacksItElseToTheOriginalHandler) {
@@ -94,7 +106,8 @@ TEST_F(PlanTest, CompressedImageGoesToAKernelThatUnpacksItElseToTheOriginalHandl
                                      "insert-compressed required kmt_xz " + path("kmt_xz.ko.xz").native()});
     EXPECT_EQ(plan(policy, "kmt_xz", ".xz"), expected);
     expected = base;
-    expected.emplace_back("modprobe required kmt_xz");
+    expected.push_back(judged("kmt_xz.ko.xz"));
+    expected.push_back(modprobe("kmt_xz", ".ko.xz"));
     EXPECT_EQ(plan(policy, "kmt_xz", ".zst"), expected);
     EXPECT_EQ(plan(policy, "kmt_xz", ""), expected);
     EXPECT_EQ(plan(policy, "kmt_zstd", ".zst").back(),
@@ -105,18 +118,18 @@ TEST_F(PlanTest, OptionsThatNoLineHoldsAreForTheOriginalHandler) {
     tree.write("etc/modprobe.d/long.conf",
                "options kmt_base list=" + std::string(2048, 'x') + "\noptions kmt_after odd=\x01\n");
     EXPECT_EQ(plan(PolicyBuilder().allow("kmt_base"), "kmt_base"),
-              (Lines{"group kmt_base", "modprobe required kmt_base"}));
+              (Lines{"group kmt_base", judged("kmt_base.ko"), modprobe("kmt_base")}));
     EXPECT_EQ(plan(PolicyBuilder().allow("kmt_after"), "kmt_after"),
-              (Lines{"group kmt_after", "modprobe required kmt_after"}));
+              (Lines{"group kmt_after", judged("kmt_after.ko"), modprobe("kmt_after")}));
     EXPECT_EQ(plan(PolicyBuilder().allow("kmt_twin_a"), "kmt_twin_a").back(), insert("kmt_twin_a"));
 }
 
 TEST_F(PlanTest, AuditModePlansWhatWouldLoadWithoutAGuard) {
-    EXPECT_EQ(
-        plan(PolicyBuilder().audit(), "kmt_needs"),
-        (Lines{"group kmt_needs", insert("kmt_base"), "options depth=3 name=\"a b\"", insert("kmt_needs")}));
+    EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt_needs"),
+              (Lines{"group kmt_needs", "judged any", insert("kmt_base"), "options depth=3 name=\"a b\"",
+                     "judged any", insert("kmt_needs")}));
     EXPECT_EQ(plan(PolicyBuilder().audit().deny("kmt_base"), "kmt_base"),
-              (Lines{"group kmt_base", insert("kmt_base")}));
+              (Lines{"group kmt_base", "judged any", insert("kmt_base")}));
     EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt-hidden-1"), Lines{}); // modprobe would not, either
     EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt_inside"), Lines{});
 }
@@ -155,6 +168,27 @@ TEST_F(CurrentTest, RefusalHasNoFilesToChange) {
     const auto decision = decide(PolicyBuilder(), "kmt_needs");
     tree.add({.name = "kmt_needs"});
     EXPECT_TRUE(is_current(decision, index()));
+}
+
+/// An index that had meanwhile judged the new file for another request lent its state to the old decision.
+TEST_F(CurrentTest, NotAfterTheNewFileWasJudgedForAnotherRequest) {
+    expect_outdated_by([this] {
+        tree.add({.name = "kmt_needs", .calls_itself = "kmt_evil"});
+        EXPECT_EQ(decide(PolicyBuilder().allow("kmt_needs"), "kmt_needs").reason,
+                  core::Reason::contradictory_image);
+    });
+}
+
+TEST_F(PlanTest, ModuleThatOnlyModprobeLoadsIsRefusedIfItsNameMeansAnotherThere) {
+    tree.write("etc/modprobe.d/shadow.conf", "install kmt_base /bin/true\nalias kmt_base kmt_after\n");
+    EXPECT_EQ(decide(PolicyBuilder().allow("kmt_needs"), "kmt_needs").reason, core::Reason::shadowed_name);
+    EXPECT_EQ(plan(PolicyBuilder().allow("kmt_needs").deny("kmt_after"), "kmt_needs"), Lines{});
+}
+
+TEST_F(PlanTest, SoftDependencyThatModprobeWouldBringIsNotLeftOutButRefuses) {
+    tree.write("etc/modprobe.d/long.conf", "options kmt_soft list=" + std::string(2049, 'x') + "\n");
+    const auto decision = decide(PolicyBuilder().allow("kmt_soft").without_dependencies(), "kmt_soft");
+    EXPECT_EQ(decision.reason, core::Reason::unlisted_dependency) << explain(decision);
 }
 
 } // namespace

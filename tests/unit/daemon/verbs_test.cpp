@@ -95,7 +95,7 @@ TEST_F(VerbsTest, AutoloadInAuditModeIsAPlanAndCountedAsAudited) {
     engine().set_mode(core::Mode::audit);
     const Response response = ask("AUTOLOAD", "kmt_deep");
     EXPECT_EQ(response.answer.outcome, Outcome::ok);
-    EXPECT_EQ(response.answer.fields.size(), 5U);
+    EXPECT_EQ(response.answer.fields.size(), 8U);
     EXPECT_TRUE(response.event->decision.audited());
     EXPECT_EQ(engine().counts().audited, 1U);
 }
@@ -185,7 +185,7 @@ TEST_F(VerbsTest, StatusTellsAll) {
     EXPECT_EQ(
         text("STATUS"),
         std::string("version ") + installation::version
-            + "\nkernel 6.1.0-fake\ngeneration 2\nmode enforce\npolicy " + path(policy)
+            + "\nkernel 6.1.0-fake\ngeneration 2\npolicy-valid yes\nmode enforce\npolicy " + path(policy)
             + "\nallowed-modules 3\nallowed-aliases 1\ndenied 1\nunsaved-changes 1\nallowed 1\nrefused 1\n"
               "audited 0\nOK\n");
 }

@@ -75,7 +75,6 @@ sys::UniqueFd connect_to_daemon(const HookPaths& paths, const Deadline& deadline
     const auto* generic =
         reinterpret_cast<const sockaddr*>(&address); // NOLINT(*-reinterpret-cast): socket API
     if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left) != 0
-        || ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left) != 0
         || ::connect(socket.get(), generic, sizeof address) != 0)
         return {};
     return socket;
@@ -117,16 +116,15 @@ struct Answer {
 
 /// Receives until the answer is whole. False if that does not happen in time, or it does not fit.
 bool receive(const sys::UniqueFd& socket, const Deadline& deadline, Answer& answer) {
-    while (answer.length < answer.text.size()) {
+    while (answer.length < answer.text.size() && !deadline.passed()) {
+        const timeval left = deadline.left();
+        if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left) != 0) return false;
         const ssize_t count =
             ::recv(socket.get(), answer.text.data() + answer.length, answer.text.size() - answer.length, 0);
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return false;
         answer.length += static_cast<std::size_t>(count);
         if (answer.outcome() != Outcome::none) return true;
-        if (deadline.passed()) return false;
-        const timeval left = deadline.left();
-        ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left);
     }
     return false;
 }

@@ -37,6 +37,7 @@ class PathBuffer {
         text_[length_] = '\0';
     }
     [[nodiscard]] const char* c_str() const { return text_.data(); }
+    [[nodiscard]] char* data() { return text_.data(); }
 
   private:
     std::array<char, path_length>
@@ -96,7 +97,7 @@ class PlanRunner {
         else if (key == "options")
             options_ = line.data();
         else if (key == "judged")
-            judged_ = parse_judged_file(line).value_or(JudgedFile{}); // no file has inode 0
+            judge(line);
         else if (key == "insert")
             run_step(line, [this](const Step& step) { return insert(step, 0); });
         else if (key == "insert-compressed")
@@ -108,6 +109,11 @@ class PlanRunner {
     [[nodiscard]] int result() const { return failed_ ? hook_failed : hook_done; }
 
   private:
+    void judge(std::string_view state) {
+        any_file_ = state == "any";
+        judged_ = parse_judged_file(state).value_or(JudgedFile{});
+    }
+
     void begin_group(std::string_view module) {
         group_ = module;
         group_failed_ = false;
@@ -124,11 +130,12 @@ class PlanRunner {
             if (error != 0 && error != EEXIST) report(step, error);
         }
         options_ = "";
-        judged_.reset();
+        judge("");
     }
 
     void report(const Step& step, int error) {
-        log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ", error_text(error),
+        log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ",
+                             error == ECHILD ? "the original handler failed" : error_text(error),
                              error == ESTALE ? " (its file changed after it was judged)" : ""});
         if (step.required) group_failed_ = failed_ = true;
     }
@@ -143,12 +150,17 @@ class PlanRunner {
                && std::string_view(state.data(), state.size()) == "live";
     }
 
+    /// Whether `image` is the file that was judged. What was not judged is loaded only if the plan says so.
+    [[nodiscard]] bool is_judged(const sys::UniqueFd& image) const {
+        struct stat now{};
+        return any_file_ || (::fstat(image.get(), &now) == 0 && is_same(judged_, now));
+    }
+
     /// Loads the image, if it still is the file that was judged. Returns 0 or an errno value.
     int insert(const Step& step, unsigned flags) const {
         const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
         if (!image) return errno;
-        struct stat now{};
-        if (judged_ && (::fstat(image.get(), &now) != 0 || !is_same(*judged_, now))) return ESTALE;
+        if (!is_judged(image)) return ESTALE;
         return ::syscall(SYS_finit_module, image.get(), options_, flags) == 0 ? 0 : errno;
     }
 
@@ -161,7 +173,8 @@ class PlanRunner {
     bool group_failed_ = false;
     bool failed_ = false;
     const char* options_ = "";
-    std::optional<JudgedFile> judged_;
+    JudgedFile judged_; ///< by default no file at all: none has inode 0
+    bool any_file_ = false;
 };
 
 /// The path saved when the hook was armed; nothing if it is lost, or is no absolute path.
@@ -181,6 +194,9 @@ class OriginalHandler {
 };
 
 int PlanRunner::modprobe(const Step& step) const {
+    // modprobe opens the file again; what is changed in between is for the kernel point to see.
+    const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    if (!is_judged(image)) return ESTALE;
     OriginalHandler original(paths_);
     if (!original.exists()) {
         log_message(paths_, {"the original handler is not known, so ", step.module,
@@ -190,8 +206,7 @@ int PlanRunner::modprobe(const Step& step) const {
     PathBuffer module{step.module};
     std::array<char, 3> quiet{"-q"};
     std::array<char, 3> end{"--"};
-    std::array<char*, 5> arguments{original.path(), quiet.data(), end.data(),
-                                   const_cast<char*>(module.c_str()), nullptr};
+    std::array<char*, 5> arguments{original.path(), quiet.data(), end.data(), module.data(), nullptr};
     pid_t child = 0;
     if (const int error = ::posix_spawn(&child, original.path(), nullptr, nullptr, arguments.data(), environ);
         error != 0)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The daemon's own cost on the full index: how long until it serves, and how much memory it takes.
+
+Measured twice. In the test machine, whose clock counts instructions and whose root file system is itself memory, so
+that the touched pages of programs and libraries show as shared memory there; and natively, below a root that holds
+nothing but a policy and the index, where other programs share some of the libraries.
+"""
+
+import os
+import random
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from guard import POLICY, policy
+from machine import Machine
+from machine.guest import compiled
+from machine.initramfs import stage_folder
+from machine.packages import Kernel
+from table import Figure, Goal, Row
+
+FULL = "6.1-full"
+DAEMON = "/usr/libexec/kmodguard/kmodguard"
+READY = Path(__file__).with_name("ready.cpp")
+ALLOWED = 150
+DECISIONS = 100
+REPEAT = 9
+START_GOAL = 30e6  # ns
+MEMORY_GOAL = Goal(8 * 1024, "KiB")
+
+
+def sample(kernel: Kernel) -> tuple[list[str], list[str]]:
+    """Some modules to allow, and some tokens to ask for, the same in every run."""
+    chosen = random.Random(1)
+    lines = (kernel.modules / "modules.dep").read_text().splitlines()
+    modules = sorted(Path(line.split(":")[0]).name.split(".")[0].replace("-", "_") for line in lines)
+    aliases = sorted(line.split()[1] for line in (kernel.modules / "modules.alias").read_text().splitlines()
+                     if line.startswith("alias ") and not re.search(r"[\[\\]", line))
+    tokens = [alias.replace("*", "0").replace("?", "0") for alias in chosen.sample(aliases, DECISIONS)]
+    return chosen.sample(modules, ALLOWED), tokens
+
+
+def memory(rollup: str) -> dict[str, float]:
+    """The PSS lines of a smaps_rollup, in KiB: Pss, Pss_Anon, Pss_File, Pss_Shmem and others."""
+    return {key: float(value) for key, value in re.findall(r"^(Pss\w*):\s+(\d+) kB", rollup, re.M)}
+
+
+def memory_row(what: str, rollup: str) -> Row:
+    found = memory(rollup)
+    written = f"{found['Pss_Anon'] / 1024:.1f} MiB of it written"
+    return Row(f"memory {what} ({written})", Figure((found["Pss"],), "KiB"), goal=MEMORY_GOAL)
+
+
+def memory_rows(where: str, start: Callable[[list[str]], Callable[[], str]], ask: Callable[[list[str]], None],
+                kernel: Kernel) -> Iterator[Row]:
+    """`start` runs the daemon anew with these modules allowed, and returns what reads its smaps_rollup."""
+    modules, tokens = sample(kernel)
+    rollup = start([])
+    yield memory_row(f"{where}, nothing allowed, after start", rollup())
+    ask(tokens)
+    yield memory_row(f"{where}, nothing allowed, after {DECISIONS} decisions", rollup())
+    rollup = start(modules)
+    yield memory_row(f"{where}, {ALLOWED} modules allowed, warmed up", rollup())
+    ask(tokens)
+    yield memory_row(f"{where}, {ALLOWED} modules allowed, after {DECISIONS} decisions", rollup())
+
+
+def in_machine() -> Iterator[Row]:
+    """The rows measured in the test machine."""
+    with Machine(FULL, counting=True, files={"/usr/bin/ready": compiled(READY)}, boot_timeout=600,
+                 name="bench-daemon") as vm:
+        modules, _ = sample(vm.kernel)
+        vm.put(POLICY, policy(allow=modules))
+        taken = vm.run(f"ready {REPEAT} {DAEMON} 2>/dev/null", timeout=300, check=True).stdout.split()
+        yield Row("daemon, from fork to ready, in instructions", Figure(tuple(map(float, taken)), "guest ns"),
+                  goal=Goal(START_GOAL, "guest ns"))
+
+        def start(allow: list[str]) -> Callable[[], str]:
+            vm.put(POLICY, policy(allow=allow))
+            vm.run("kmodctl stop; kmodctl start", check=True)
+            vm.run("sleep 5", timeout=300)  # the warm-up runs while nobody asks
+
+            def rollup() -> str:
+                return vm.run("cat /proc/$(pidof kmodguard)/smaps_rollup", check=True).stdout
+
+            return rollup
+
+        def ask(tokens: list[str]) -> None:
+            vm.run("kmodctl check " + " ".join(f"'{token}'" for token in tokens), timeout=300)
+
+        yield from memory_rows("in the machine", start, ask, vm.kernel)
+
+
+class Native:
+    """The daemon on this host, below a root of its own."""
+
+    def __init__(self, kernel: Kernel, root: Path) -> None:
+        self.root = root
+        self._process: subprocess.Popen[bytes] | None = None
+        (root / "etc/kmodguard").mkdir(parents=True)
+        (root / "lib/modules").mkdir(parents=True)
+        (root / "lib/modules" / os.uname().release).symlink_to(kernel.modules)
+        self.program = stage_folder() / DAEMON.lstrip("/")
+
+    def write_policy(self, allow: list[str]) -> None:
+        (self.root / POLICY.lstrip("/")).write_text(policy(allow=allow))
+
+    def start(self, allow: list[str]) -> Callable[[], str]:
+        self.stop()
+        self.write_policy(allow)
+        done, ready = os.pipe()
+        self._process = process = subprocess.Popen(
+            [self.program, f"--root={self.root}", f"--ready-fd={ready}"], pass_fds=[ready], stderr=subprocess.DEVNULL)
+        os.close(ready)
+        os.read(done, 1)
+        os.close(done)
+        time.sleep(2)
+        return lambda: Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+
+    def ask(self, tokens: list[str]) -> None:
+        """Asks for each, one request after the other on one connection."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.root / "run/kmodguard/daemon.sock"))
+            answers = connection.makefile("r")
+            for token in tokens:
+                connection.sendall(f"CHECK {token}\n".encode())
+                while not answers.readline().startswith(("OK", "DENY", "ERR")):
+                    pass
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+
+def on_host(kernel: Kernel) -> Iterator[Row]:
+    """The rows measured natively."""
+    with tempfile.TemporaryDirectory(prefix="kmodguard-bench-") as folder:
+        daemon = Native(kernel, Path(folder))
+        daemon.write_policy(sample(kernel)[0])
+        command = [compiled(READY), str(REPEAT), daemon.program, f"--root={folder}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        yield Row("daemon, from fork to ready, natively", Figure(tuple(map(float, done.stdout.split())), "ns"),
+                  goal=Goal(START_GOAL, "ns"))
+        try:
+            yield from memory_rows("natively", daemon.start, daemon.ask, kernel)
+        finally:
+            daemon.stop()

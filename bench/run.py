@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Measures what docs/benchmarks.md is about, and prints one table: `make bench`, or run.py PROGRAM [PART...].
+
+PROGRAM is kmodguard_bench; the parts are "autoload", "daemon" and "native", all of them if none is named. The table
+is also written beside the build, as results.md and results.json. Nothing here fails because something is slow.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "tests/vm"))
+
+import autoload  # noqa: E402
+import daemon  # noqa: E402
+import native  # noqa: E402
+import table  # noqa: E402
+from machine import packages  # noqa: E402
+
+KERNELS = ("6.1", "6.12")
+
+
+def autoload_rows(_: Path) -> Iterator[table.Row]:
+    for kernel in KERNELS:
+        yield from autoload.measure(kernel)
+
+
+def daemon_rows(_: Path) -> Iterator[table.Row]:
+    yield from daemon.in_machine()
+    yield from daemon.on_host(packages.kernel(daemon.FULL))
+
+
+def native_rows(program: Path) -> Iterator[table.Row]:
+    yield from native.measure(program, packages.kernel(daemon.FULL).modules)
+
+
+PARTS: dict[str, Callable[[Path], Iterator[table.Row]]] = {
+    "autoload": autoload_rows, "daemon": daemon_rows, "native": native_rows}
+
+
+def main(program: Path, parts: list[str]) -> None:
+    rows: list[table.Row] = []
+    for part in parts or PARTS:
+        for row in PARTS[part](program):
+            print(f"  {part}: {row.what}", file=sys.stderr)
+            rows.append(row)
+    table.write(rows, program.parent.parent)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), sys.argv[2:])
