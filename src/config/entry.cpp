@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 namespace kmodguard::config {
@@ -29,22 +28,6 @@ sys::Result<std::string> check_alias(std::string_view text) {
                             "remove the '-'");
     return sys::failure(sys::ErrorKind::invalid, quoted(text) + " holds control characters",
                         "write the alias as `modinfo -F alias` shows it");
-}
-
-/// Number of single-character changes from `a` to `b`.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (std::size_t j = 0; j < b.size(); ++j) {
-            const std::size_t change = diagonal + (a[i] == b[j] ? 0 : 1);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({change, row[j] + 1, row[j + 1] + 1});
-        }
-    }
-    return row.back();
 }
 
 } // namespace
@@ -124,7 +107,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
     if (word.size() > longest_word) return best;
     std::size_t best_distance = longest_word;
     for (const std::string_view candidate : candidates) {
-        const std::size_t distance = edit_distance(word, candidate);
+        const std::size_t distance = core::edit_distance(word, candidate);
         const std::size_t tolerance = std::max(word.size(), candidate.size()) / 3;
         if (distance > tolerance || distance >= best_distance) continue;
         best = candidate;

@@ -77,10 +77,9 @@ PolicySource expected_after(PolicySource source, const Change& change) {
     if (change.mode) source.mode = *change.mode;
     for (const auto& [list, list_change] : change.lists) {
         auto& entries = entries_of(source, list);
-        std::erase_if(entries,
-                      [&](const PolicySource::Entry& entry) { // NOLINT(clang-analyzer-core.NullDereference)
-                          return list_change.removed.contains(comparison_key(list, entry.text));
-                      });
+        std::erase_if(entries, [&](const PolicySource::Entry& entry) {
+            return list_change.removed.contains(comparison_key(list, entry.text));
+        });
         for (const std::string& entry : list_change.added)
             entries.push_back({entry, {}});
     }

@@ -34,6 +34,9 @@ inline constexpr std::size_t max_token = 2048;
 /// characters, and not beginning with '-' (an option). Anything else names nothing.
 [[nodiscard]] bool is_token(std::string_view token);
 
+/// Number of single characters to insert, remove or replace to make `b` of `a`: for "did you mean".
+[[nodiscard]] std::size_t edit_distance(std::string_view a, std::string_view b);
+
 /// `text` made safe to show on a terminal or in a log line: control characters and invalid UTF-8 as \xNN, and
 /// cut after `limit` bytes with "...".
 [[nodiscard]] std::string printable(std::string_view text, std::size_t limit = 256);

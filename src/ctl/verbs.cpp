@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/verbs.hpp"
 
+#include "core/names.hpp"
+
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <vector>
 
 namespace kmodguard::ctl {
 namespace {
@@ -125,22 +126,6 @@ constexpr std::array<Verb, 18> table = {{
      run_complete},
 }};
 
-/// Levenshtein distance.
-std::size_t distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j)
-        row[j] = j;
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = std::exchange(row[0], i);
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-        }
-    }
-    return row.back();
-}
-
 } // namespace
 
 std::span<const Verb> verbs() {
@@ -157,7 +142,7 @@ std::string_view nearest_verb(std::string_view name) {
     if (name.size() > longest_name) return "";
     const auto distance_to = [name](const Verb& verb) {
         return verb.name.starts_with("__") ? any_number
-                                           : distance(name, verb.name); // hidden: nobody means it
+                                           : core::edit_distance(name, verb.name); // hidden: nobody means it
     };
     const auto nearest = std::ranges::min_element(table, {}, distance_to);
     return distance_to(*nearest) <= 2 ? nearest->name : "";

@@ -103,7 +103,7 @@ class Service {
 
     Server::Reply answer(const protocol::Request& request) {
         Response response = respond(engine_, request);
-        if (request.verb == "STATUS")
+        if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok)
             response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
         Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
         if (auto& event = response.event)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """A machine that is a directory: what the programs find below --root, and how the tests run them there."""
 
+import atexit
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,8 +18,12 @@ from images import module_image
 
 SOURCES = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(os.environ.get("KMODGUARD_PROGRAMS", SOURCES / "build" / "main")).resolve()
-KMODCTL = PROGRAMS / "src" / "ctl" / "kmodctl"
-DAEMON = PROGRAMS / "src" / "daemon" / "kmodguard"
+# Copies, where users other than the owner of the sources can run them.
+COPIES = Path(tempfile.mkdtemp(prefix="kmodguard-programs-"))
+atexit.register(shutil.rmtree, COPIES)
+COPIES.chmod(0o755)
+KMODCTL = Path(shutil.copy(PROGRAMS / "src" / "ctl" / "kmodctl", COPIES))
+DAEMON = Path(shutil.copy(PROGRAMS / "src" / "daemon" / "kmodguard", COPIES))
 RELEASE = os.uname().release
 NOBODY = 65534
 PATIENCE = 10  # seconds until a wait counts as failed; nothing here takes one

@@ -132,6 +132,17 @@ TEST_F(HandlerTest, DisarmPutsBackExactlyWhatWasThere) {
     EXPECT_EQ(describe(status()), "not armed: the kernel runs /opt/own modprobe");
 }
 
+/// An empty one was put back, which switched autoloading off; the hook itself would have run itself for ever.
+TEST_F(HandlerTest, SavedStateThatIsNoHandlerCountsAsLost) {
+    set(hook);
+    for (const std::string& text : {std::string(), std::string("modprobe\n"), hook + "\n"}) {
+        root.write(saved, text);
+        EXPECT_FALSE(status().original) << text;
+        EXPECT_FALSE(disarm_it()) << text;
+        EXPECT_EQ(current(), hook + "\n");
+    }
+}
+
 TEST_F(HandlerTest, DisarmedTwiceIsFine) {
     set("/sbin/modprobe");
     ASSERT_TRUE(arm_it());

@@ -52,6 +52,31 @@ TEST_F(EngineTest, AllowOfADeniedModuleFailsForDenyWins) {
     EXPECT_FALSE(engine().allow("kmt_deep"));
 }
 
+/// It reported success, and the module was refused all the same.
+TEST_F(EngineTest, AllowFailsIfAnAliasRuleDenies) {
+    tree.write(policy, "version = 1\n[deny]\naliases = [\"kmt-only-b\"]\n");
+    EXPECT_FALSE(engine().allow("kmt_twin_b"));
+    EXPECT_TRUE(engine().changes().empty());
+}
+
+/// The denial was masked by the earlier removal.
+TEST_F(EngineTest, DenialWrittenAfterARemoveHolds) {
+    ASSERT_TRUE(engine().remove("kmt_base"));
+    tree.write(policy, "version = 1\n[allow]\naliases = [\"*\"]\n[deny]\nmodules = [\"kmt_base\"]\n");
+    ASSERT_TRUE(engine().reload());
+    EXPECT_EQ(reason("kmt_base"), "denied-module");
+}
+
+/// It stayed refused until the next publication.
+TEST_F(EngineTest, MendedImageIsJudgedAnew) {
+    const auto image = tree / ("lib/modules/" + test::ModuleTree::release + "/kernel/kmt_base.ko");
+    const std::string whole = sys::read_file(image, 1 << 20).value();
+    ASSERT_TRUE(sys::write_file_atomically(image, whole.substr(0, 40), 0644));
+    EXPECT_EQ(reason("kmt_base"), "unreadable-image");
+    ASSERT_TRUE(sys::write_file_atomically(image, whole, 0644));
+    EXPECT_EQ(reason("kmt_base"), "listed");
+}
+
 TEST_F(EngineTest, AllowAsTheHintSaysAfterRemove) {
     ASSERT_TRUE(engine().remove("kmt_twin_b"));
     ASSERT_TRUE(engine().allow("kmt_twin_b"));
