@@ -16,7 +16,6 @@ namespace kmodguard::daemon {
 namespace {
 
 using protocol::Answer;
-using protocol::Field;
 using protocol::Outcome;
 
 /// The longest that audit or enforce mode can be asked for a limited time: a week.
