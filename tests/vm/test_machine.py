@@ -13,7 +13,7 @@ from machine import CommandFailed, Machine, MachineDied, MachineError, MachineTi
 from machine.cache import cached
 from machine.cpio import guest_path
 
-KERNELS = ["6.1", "6.12"]
+KERNELS = ["6.1", "6.12", "7.2"]
 
 
 @pytest.fixture(scope="module", params=KERNELS)
@@ -36,7 +36,9 @@ def unloads(vm: Machine) -> Iterator[None]:
 
 def test_boots_the_kernel_asked_for(vm: Machine) -> None:
     assert vm.run("uname -r", check=True).stdout.strip() == vm.kernel.release
-    assert vm.run("uname -r").stdout.startswith(vm.kernel_name + ".")
+    # A suite of Debian's own moves on under a row's name, the kernels of a release do not.
+    name = vm.kernel_name.split(".")[0] if packages.source(vm.kernel_name).suite else vm.kernel_name
+    assert vm.run("uname -r").stdout.startswith(name + ".")
 
 
 def test_only_the_kernel_itself_loads_modules(vm: Machine) -> None:
@@ -140,7 +142,7 @@ CANDIDATES = [
     ("link dummy", "nobody", {"dummy"}),
     ("link bridge", "nobody", {"bridge", "stp", "llc"}),
     ("qdisc cake", "nobody", {"sch_cake"}),
-    ("nfnetlink 10", "nobody", {"nfnetlink", "nf_tables"}),
+    ("nfnetlink 10", "nobody", {"nf_tables"}),
     ("genl macsec", "nobody", {"macsec"}),
     ("tcp vegas", "root", {"tcp_vegas"}),
     ("netdev kmg_inner", "root", {"kmg_inner"}),
@@ -149,7 +151,7 @@ CANDIDATES = [
 
 @pytest.mark.parametrize("request_line,user,modules", CANDIDATES, ids=[line for line, _, _ in CANDIDATES])
 def test_candidate_is_loaded(vm: Machine, request_line: str, user: str, modules: set[str]) -> None:
-    assert not modules & (vm.loaded() - {"nfnetlink"})
+    assert not modules & vm.loaded()
     vm.run(f"requester {request_line}", user=user)
     assert modules <= vm.loaded()
 
@@ -165,7 +167,7 @@ def test_device_node_is_a_candidate(vm: Machine, node: str, module: str) -> None
     ("kmg-twins", {"kmg_twin_a", "kmg_twin_b"}),
     ("kmg_needs_base", {"kmg_base", "kmg_needs_base"}),
     ("kmg_soft", {"kmg_soft", "kmg_inner", "kmg_twin_a"}),
-    ("crypto-nhpoly1305", {"nhpoly1305", "nhpoly1305_sse2", "nhpoly1305_avx2"}),
+    ("crypto-serpent", {"serpent_generic", "serpent_sse2_x86_64", "serpent_avx_x86_64", "serpent_avx2"}),
     ("pci:v000015ADd000007B0sv000015ADsd000007B0bc02sc00i00", {"vmxnet3"}),
 ])
 def test_token_through_kmg_ask(vm: Machine, unloads: None, token: str, modules: set[str]) -> None:
@@ -214,11 +216,72 @@ def test_bare_system_calls_load(vm: Machine, unloads: None) -> None:
     assert vm.run(f"requester --repeat 3 --unload kmg_param init {by_memory}").stdout == "init ok\n" * 3
 
 
+@pytest.fixture(scope="module")
+def image(vm: Machine) -> str:
+    """A test module as the kernel's file system has no other: not compressed, and free to be changed."""
+    suffix = vm.kernel.module_suffix
+    unpack = "xzcat" if suffix == ".ko.xz" else "cat"
+    for name in ("kmg_param", "kmg_twin_a", "kmg_twin_b"):
+        vm.run(f"{unpack} /lib/modules/{vm.kernel.release}/updates/{name}{suffix} > /run/{name}.ko", check=True)
+    return "/run/kmg_param.ko"
+
+
+@pytest.mark.parametrize("way", ["init", "finit", "memfd", "sealed-memfd", "unlinked", "tmpfs", "hardlink", "bind", "loop",
+                                 "decompress-init"])
+def test_loader_loads_in_every_way(vm: Machine, unloads: None, image: str, way: str) -> None:
+    vm.run("modprobe loop", check=True)
+    assert vm.run(f"loader --params number=9 {way} {image}", check=True).stdout == f"{way} ok\n"
+    assert vm.get("/sys/module/kmg_param/parameters/number") == b"9\n"
+    assert vm.run(f"loader {way} {image}").stdout == f"{way} EEXIST\n"
+    assert vm.run("loader unload kmg_param", check=True).stdout == "unload ok\n"
+    assert vm.run("mount | grep /tmp/; ls -d /tmp/loader*").stdout == ""
+
+
+def test_loader_loads_compressed_modules(vm: Machine, unloads: None) -> None:
+    path = f"/lib/modules/{vm.kernel.release}/updates/kmg_param{vm.kernel.module_suffix}"
+    decompresses = "CONFIG_MODULE_DECOMPRESS=y" in vm.kernel.config
+    assert vm.run(f"loader --unload kmg_param compressed {path}").stdout == f"compressed {'ok' if decompresses else 'EOPNOTSUPP'}\n"
+    assert vm.run(f"loader --unload kmg_param decompress-init {path}").stdout == "decompress-init ok\n"
+
+
+def test_loader_tells_refusals_from_what_it_cannot_try(vm: Machine, image: str) -> None:
+    vm.run(f"chmod 644 {image}", check=True)
+    for way in ("init", "finit", "memfd", "unlinked"):
+        assert vm.run(f"loader --repeat 2 {way} {image}", user="nobody").stdout == f"{way} EPERM\n" * 2
+    refused = vm.run(f"loader bind {image}", user="nobody")
+    assert (refused.status, refused.stdout) == (2, "") and "EPERM" in refused.stderr
+    assert vm.run("loader finit /etc/passwd").stdout == "finit ENOEXEC\n"
+    assert vm.run("loader unload nosuchmodule").stdout == "unload ENOENT\n"
+
+
+def test_loader_races(vm: Machine, unloads: None, image: str) -> None:
+    both = vm.run(f"loader --unload kmg_param pair {image}").stdout.split()
+    assert "ok" in both and both.count("pair") == 2
+    many = vm.run(f"loader --parallel 5 finit {image}").stdout.splitlines()
+    assert len(many) == 5 and "finit ok" in many
+    swap = "loader --repeat 100 --unload kmg_twin_a --unload kmg_twin_b swap /run/kmg_twin_a.ko /run/kmg_twin_b.ko"
+    counts = {line.rpartition(" ")[0]: int(line.split()[-1]) for line in vm.run(swap).stdout.splitlines()}
+    assert sum(counts.values()) == 100
+    assert {"swap ok kmg_twin_a", "swap ok kmg_twin_b"} <= set(counts)
+
+
 def test_requests_in_parallel(vm: Machine) -> None:
     result = vm.run("requester --user 65534 --parallel 20 --time socket 9 2 0")
     lines = [line.split() for line in result.stdout.splitlines()]
     assert [line[:2] for line in lines] == [["socket", "EAFNOSUPPORT"]] * 20
     assert all(int(line[2]) > 0 for line in lines)
+
+
+def test_file_systems_of_the_kernel_are_mounted(vm: Machine) -> None:
+    mounts = vm.get("/proc/mounts").decode()
+    for line in ("/sys/kernel/security securityfs", "/sys/fs/bpf bpf", "/sys/kernel/tracing tracefs", "/sys/kernel/debug debugfs"):
+        assert f" {line} " in mounts
+    assert {"capability", "bpf"} <= set(vm.get("/sys/kernel/security/lsm").decode().split(","))
+
+
+def test_security_modules_can_be_chosen() -> None:
+    with Machine("6.1", stage=False, cmdline="lsm=lockdown,yama,apparmor") as vm:
+        assert vm.get("/sys/kernel/security/lsm") == b"lockdown,capability,yama,apparmor"
 
 
 def test_panic_is_told() -> None:

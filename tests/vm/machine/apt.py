@@ -15,6 +15,12 @@ from .cache import MachineError, cache_folder, cached
 
 # Packages are unpacked here, never configured, so that what their maintainer scripts call is not needed.
 ONLY_FOR_INSTALLATION = {"debconf", "dpkg", "install-info", "init-system-helpers", "adduser", "ucf"}
+
+
+class Gone(MachineError):
+    """The mirror no longer has a version that apt's lists still name."""
+
+
 known: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
 
 
@@ -99,7 +105,8 @@ def download(package: str, options: tuple[str, ...] = ()) -> Path:
     try:
         return cached(target, fetch)
     except MachineError as error:
-        raise MachineError(
+        kind = Gone if re.search(r"\b404\b", str(error)) else MachineError
+        raise kind(
             f"could not download {package} {version}: {error}\nIf the mirror no longer has this version, "
             "run `apt-get update` as root and try again."
         ) from None

@@ -100,7 +100,7 @@ def shell_root() -> Root:
     for program, package in ((busybox, "busybox-static"), (kmod, "kmod"), (dash, "dash")):
         if not program.exists():
             raise MachineError(f"the host has no {program}: install the package {package} (scripts/bootstrap does)")
-    key = content_key(busybox, kmod, dash, init, guest.agent(), guest.requester(), Path(__file__), *own_sources())
+    key = content_key(busybox, kmod, dash, init, guest.agent(), *guest.tools().values(), Path(__file__), *own_sources())
 
     def fill(archive: Archive) -> list[str]:
         add_skeleton(archive)
@@ -130,7 +130,7 @@ def shell_root() -> Root:
 def systemd_root() -> Root:
     """A small Debian with systemd; see systemd.py."""
     tree = systemd.tree()
-    key = content_key(str(tree), guest.agent(), guest.requester(), *own_sources())
+    key = content_key(str(tree), guest.agent(), *guest.tools().values(), *own_sources())
 
     def fill(archive: Archive) -> list[str]:
         add_skeleton(archive)
@@ -159,7 +159,8 @@ def add_skeleton(archive: Archive) -> None:
         archive.link(name, target)
     archive.device("/dev/console", stat.S_IFCHR | 0o600, 5, 1)
     archive.data("/machine/agent", guest.agent().read_bytes(), 0o755)
-    archive.data("/usr/bin/requester", guest.requester().read_bytes(), 0o755)
+    for name, program in guest.tools().items():
+        archive.data(f"/usr/bin/{name}", program.read_bytes(), 0o755)
 
 
 def modules_archive(kernel: packages.Kernel) -> Path:

@@ -2,8 +2,9 @@
 """Builds the test modules (tests/vm/modules) for a kernel of the matrix and puts them into its module tree.
 
 They are built against Debian's header packages, which are unpacked into the cache and never installed. Only
-one line of those packages names an absolute path, the `include` of the top Makefile; it is rewritten. The
-files are compressed as the kernel's own modules are, and go to `updates/`, where depmod looks first.
+one line of those packages names an absolute path, the `include` of the top Makefile; it is rewritten. For a
+suite that is not the host's, they are built in a root of that suite (buildroot.py). The files are
+compressed as the kernel's own modules are, and go to `updates/`, where depmod looks first.
 """
 
 import re
@@ -11,11 +12,28 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import apt, packages
+from . import apt, buildroot, packages, suites
 from .cache import VM_FOLDER, MachineError, cache_folder, cached, content_key, locked
 
 SOURCES = VM_FOLDER / "modules"
 HEADER_PACKAGES = r"linux-(headers|kbuild)-\d.*"
+
+
+def ready_kernel(name: str) -> packages.Kernel:
+    """A kernel of the table with the test modules in its tree."""
+    try:
+        kernel = packages.kernel(name)
+        install(kernel)
+    except apt.Gone:
+        suite = packages.source(name).suite
+        if not suite:
+            raise
+        # The kernel may have moved on with its index: everything is looked up again.
+        suites.refresh(suite)
+        packages.kernel.cache_clear()
+        kernel = packages.kernel(name)
+        install(kernel)
+    return kernel
 
 
 def install(kernel: packages.Kernel) -> None:
@@ -39,11 +57,8 @@ def build(kernel: packages.Kernel) -> Path:
     key = content_key(kernel.version, *sources, *(path.name for path in sources), Path(__file__))
 
     def compile_all(folder: Path) -> None:
-        scratch = folder.with_name("build")
-        scratch.mkdir()
-        for source in sources:
-            shutil.copy(source, scratch)
-        run_make(headers(kernel), scratch)
+        make = make_in_suite if packages.source(kernel.name).suite else make_on_host
+        scratch = make(kernel, sources, folder.parent)
         folder.mkdir()
         for module in sorted(scratch.glob("*.ko")):
             shutil.move(module, folder / module.name)
@@ -54,28 +69,57 @@ def build(kernel: packages.Kernel) -> Path:
     return cached(cache_folder() / "modules" / f"{kernel.release}-{key}", compile_all)
 
 
-def run_make(tree: Path, sources: Path) -> None:
+def make_on_host(kernel: packages.Kernel, sources: list[Path], scratch: Path) -> Path:
     """Kbuild, with the host's compiler; without BTF, which would need the kernel's vmlinux and pahole."""
-    command = ["make", "-C", str(tree), f"M={sources}", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]
+    copies = copied(sources, scratch / "build")
+    command = ["make", "-C", str(headers(kernel)), f"M={copies}", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise MachineError(f"could not build the test modules: `{' '.join(command)}` said\n{done.stdout}{done.stderr}")
+    return copies
+
+
+def make_in_suite(kernel: packages.Kernel, sources: list[Path], scratch: Path) -> Path:
+    """Kbuild, with the compiler of the kernel's suite."""
+    root = scratch / "root"
+    buildroot.unpack(header_packages(kernel), packages.source(kernel.name).apt_options, root)
+    headers_in(root, kernel)
+    copies = copied(sources, root / buildroot.SOURCES)
+    buildroot.run_make(root, kernel.release)
+    return copies
+
+
+def copied(sources: list[Path], folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for source in sources:
+        shutil.copy(source, folder)
+    return folder
+
+
+def header_packages(kernel: packages.Kernel) -> list[str]:
+    row = packages.source(kernel.name)
+    return packages.kernel_packages(row.headers_meta, HEADER_PACKAGES, row.apt_options)
 
 
 def headers(kernel: packages.Kernel) -> Path:
     """The unpacked headers of a kernel: the folder that is /lib/modules/<release>/build on a real machine."""
-    row = packages.source(kernel.name)
-    wanted = packages.kernel_packages(row.headers_meta, HEADER_PACKAGES, row.apt_options)
+    wanted = header_packages(kernel)
     folder = cache_folder() / "headers" / f"{wanted[0]}_{kernel.version}"
 
     def unpack_all(path: Path) -> None:
         for package in wanted:
-            apt.unpack(apt.download(package, row.apt_options), path)
+            apt.unpack(apt.download(package), path)
         for makefile in path.glob("usr/src/*/Makefile"):
             here = "include $(dir $(lastword $(MAKEFILE_LIST)))../"
             makefile.write_text(re.sub(r"^include /usr/src/", here, makefile.read_text(), flags=re.M))
 
-    tree = cached(folder, unpack_all) / "usr/src" / f"linux-headers-{kernel.release}"
+    return headers_in(cached(folder, unpack_all), kernel)
+
+
+def headers_in(root: Path, kernel: packages.Kernel) -> Path:
+    """Where the headers are; the meta packages may have moved on between the image's look-up and theirs."""
+    tree = root / "usr/src" / f"linux-headers-{kernel.release}"
     if not tree.is_dir():
-        raise MachineError(f"{', '.join(wanted)} hold no headers for {kernel.release}: run `apt-get update` as root")
+        raise MachineError(f"{', '.join(header_packages(kernel))} hold no headers for {kernel.release}: "
+                           "run `apt-get update` as root")
     return tree

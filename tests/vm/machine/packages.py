@@ -3,19 +3,21 @@
 
 Version numbers move, so a kernel is named by the meta package that points at its newest build. One row
 of KERNELS is one kernel. Sid splits a kernel over several packages and keeps everything under
-usr/lib/modules: hence a row says which of its dependencies to unpack, and the files are looked for
-where either layout puts them. A row may bring apt options of its own, for a suite that the
-host does not use.
+usr/lib/modules: hence all that an image depends on is looked through, and the files are looked for
+where either layout puts them. A row may name a suite that the host does not use (suites.py).
 """
 
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import apt
+from . import apt, suites
 from .cache import MachineError, cache_folder, cached
+
+# The packages behind an image's meta package that hold the kernel: one, or several that share it.
+PARTS = r"linux-(image|binary|modules|base)-\d.*"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,11 @@ class KernelSource:
     image_meta: str  # the meta package that depends on the newest image
     headers_meta: str  # the same for the headers, to build test modules
     memory: int = 1024  # MiB that a machine with this kernel gets unless told otherwise
-    parts: str = r"linux-image-\d.*"  # which packages of the dependency closure hold the kernel
-    apt_options: tuple[str, ...] = field(default=())
+    suite: str = ""  # where the host's own suites do not have it
+
+    @property
+    def apt_options(self) -> tuple[str, ...]:
+        return suites.options(self.suite)
 
 
 KERNELS: dict[str, KernelSource] = {
@@ -34,6 +39,8 @@ KERNELS: dict[str, KernelSource] = {
     "6.1": KernelSource("linux-image-cloud-amd64", "linux-headers-cloud-amd64"),
     # Modules are xz files; the kernel decompresses them itself, after the hooks.
     "6.12": KernelSource("linux-image-6.12-cloud-amd64", "linux-headers-6.12-cloud-amd64"),
+    # The newest that Debian has. It moves: when sid goes on to 7.3, this row does too, under its old name.
+    "7.2": KernelSource("linux-image-cloud-amd64", "linux-headers-cloud-amd64", suite="sid"),
     # 4,000 modules and 26,000 aliases: the size of the real index.
     "6.1-full": KernelSource("linux-image-amd64", "linux-headers-amd64", memory=2048),
 }
@@ -90,7 +97,7 @@ def kernel_packages(meta: str, parts: str, options: tuple[str, ...] = ()) -> lis
 def kernel(name: str) -> Kernel:
     """Downloads (once), unpacks (once) and indexes a kernel of the table."""
     row = source(name)
-    packages = kernel_packages(row.image_meta, row.parts, row.apt_options)
+    packages = kernel_packages(row.image_meta, PARTS, row.apt_options)
     version = apt.show(packages[0], row.apt_options)["Version"]
     folder = cache_folder() / "kernels" / f"{packages[0]}_{version}"
 

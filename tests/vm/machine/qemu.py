@@ -105,8 +105,7 @@ class Machine:
     # --- life
 
     def __enter__(self) -> "Machine":
-        self.kernel = packages.kernel(self.kernel_name)
-        modules.install(self.kernel)
+        self.kernel = modules.ready_kernel(self.kernel_name)
         logs = cache_folder() / "logs"
         logs.mkdir(exist_ok=True)
         self.log = logs / f"{self._name}.log"
