@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "core/decision.hpp"
 
+#include "core/admission.hpp"
+#include "core/denial.hpp"
 #include "core/names.hpp"
 
 #include <algorithm>
@@ -8,20 +10,6 @@
 
 namespace kmodguard::core {
 namespace {
-
-using Denial = std::pair<Reason, std::optional<Rule>>;
-
-/// The deny rule that matches `module` by its name or by one of its own aliases; its name counts as one of
-/// them, since the kernel may ask for it by that.
-std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index, const std::string& module) {
-    if (auto rule = policy.denies_module(module)) return Denial{Reason::denied_module, std::move(rule)};
-    if (!policy.has_deny_aliases()) return std::nullopt;
-    if (!index.knows_aliases(module)) return Denial{Reason::unreadable_image, std::nullopt};
-    auto rule = policy.denies_token(module);
-    if (!rule) rule = policy.denies_aliases(index.aliases(module));
-    if (rule) return Denial{Reason::denied_alias, std::move(rule)};
-    return std::nullopt;
-}
 
 /// The first pin of `module`, as the rule that refused other content.
 std::optional<Rule> pin_rule(const Policy& policy, const std::string& module) {
@@ -56,10 +44,10 @@ class Judge {
         const std::string& name = decision.module;
         if (record == nullptr) return refused(std::move(decision), Reason::no_such_module);
         if (auto denial = denial_of(name)) {
-            decision.rule = std::move(denial->second);
+            decision.rule = std::move(denial->rule);
             if (record->built_in)
                 decision.detail = "it is built into the kernel, so no module control applies";
-            return refused(std::move(decision), denial->first);
+            return refused(std::move(decision), denial->reason);
         }
         if (record->built_in) return refused(std::move(decision), Reason::built_in);
         if (!decision.loadable) return refused(std::move(decision), Reason::blacklisted);
@@ -93,7 +81,7 @@ class Judge {
         for (const Step& step : decision.chain) {
             if (step.module == decision.module) continue;
             if (auto denial = denial_of(step.module)) {
-                decision.rule = std::move(denial->second);
+                decision.rule = std::move(denial->rule);
                 return because_of(std::move(decision), Reason::denied_dependency, step.module);
             }
         }
@@ -213,24 +201,9 @@ Reason Judge::judge_image(const ModuleRecord& record, Step& step, std::string& d
     return reason;
 }
 
-/// Whether an allowed module depends on `module`.
-bool is_admitted_dependency(const Policy& policy, ModuleIndex& index, const std::string& module,
-                            std::string& because_of) {
-    if (!policy.dependencies()) return false;
-    for (const auto& entry : policy.source().allow_modules) {
-        const auto chain = load_order(index, entry.text);
-        if (std::ranges::find(chain, module, &Step::module) == chain.end()) continue;
-        const auto denied = [&policy, &index](const Step& step) {
-            return denial_of(policy, index, step.module).has_value();
-        };
-        if (std::ranges::any_of(chain, denied)) continue;
-        because_of = entry.text;
-        return true;
-    }
-    return false;
-}
-
-ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const ImageFacts& facts) {
+/// Judges an image by what it says of itself, then by its name.
+ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
+                           const ImageFacts& facts) {
     ModuleDecision decision;
     decision.module = fold(facts.name);
     decision.reason = judge_facts(policy, {}, facts, decision.detail);
@@ -239,16 +212,15 @@ ModuleDecision decide_image(const Policy& policy, ModuleIndex& index, const Imag
     decision.chain = {{.module = decision.module, .required = true}};
 
     if (auto denial = denial_of(policy, index, decision.module)) {
-        decision.reason = denial->first;
-        decision.rule = std::move(denial->second);
-    } else if ((decision.rule = policy.allows_module(decision.module)))
-        decision.reason = Reason::listed;
-    else if ((decision.rule = policy.allows_aliases(index.aliases(decision.module))))
-        decision.reason = Reason::alias_listed;
-    else if (is_admitted_dependency(policy, index, decision.module, decision.because_of))
-        decision.reason = Reason::dependency;
-    else
+        decision.reason = denial->reason;
+        decision.rule = std::move(denial->rule);
+    } else if (const Admission* admission = admissions.find(decision.module)) {
+        decision.reason = admission->reason;
+        decision.rule = admission->rule;
+        decision.because_of = admission->because_of;
+    } else {
         decision.reason = Reason::not_listed;
+    }
     return decision;
 }
 
@@ -270,15 +242,24 @@ void conclude(Decision& decision) {
 
 } // namespace
 
+Decision decide_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
+                      const ImageFacts& facts) {
+    Decision decision;
+    decision.mode = policy.mode();
+    decision.modules.push_back(judge_image(policy, index, admissions, facts));
+    conclude(decision);
+    return decision;
+}
+
 Decision decide(const Policy& policy, ModuleIndex& index, const Request& request) {
+    if (request.image) {
+        Decision decision = decide_image(policy, index, Admissions(policy, index), *request.image);
+        decision.token = request.token;
+        return decision;
+    }
     Decision decision;
     decision.token = request.token;
     decision.mode = policy.mode();
-    if (request.image) {
-        decision.modules.push_back(decide_image(policy, index, *request.image));
-        conclude(decision);
-        return decision;
-    }
     if (!is_token(request.token)) {
         decision.reason = Reason::not_a_name;
         return decision;

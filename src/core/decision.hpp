@@ -7,9 +7,10 @@
 //  2. A token resolves to all modules that modprobe would load for it. Each is judged by itself; the plan
 //     loads only the allowed ones.
 //  3. A module is allowed if allow.modules lists it, if an allow.aliases pattern matches the token, or if it
-//  is
-//     a dependency of an allowed module being loaded.
-//  4. Anything else, and anything that resolves to nothing, is refused.
+//     is a dependency of an allowed module being loaded.
+//  4. Anything else, and anything that resolves to nothing, is refused. Where an image is seen there is no
+//     token: there a pattern that equals one of the module's own aliases in the index, or matches it, admits
+//     it; and so does any module that is admitted by itself, brings it along, and brings nothing denied.
 //  5. In audit mode nothing is refused; what would have been is recorded as such.
 //  6. An image is judged by what is in it, never by its file name; unreadable or contradictory: refused.
 #pragma once
@@ -23,6 +24,8 @@
 #include <vector>
 
 namespace kmodguard::core {
+
+class Admissions;
 
 enum class Verdict { allow, refuse };
 
@@ -47,6 +50,8 @@ enum class Reason {
     shadowed_name,       ///< only modprobe can load it, and modprobe.d makes its name an alias of others
     no_such_module,      ///< nothing answers to the token
     not_a_name,          ///< the token is no possible name
+    sealed,              ///< the machine is sealed against what was tried
+    tampered,            ///< not as kmodguard left it; no attempt, but recorded like one
 };
 
 [[nodiscard]] std::string_view to_string(Verdict verdict);
@@ -104,6 +109,10 @@ struct Request {
 
 /// Judges `request`. No I/O but what `index` does, no state, no failure: what cannot be judged is refused.
 [[nodiscard]] Decision decide(const Policy& policy, ModuleIndex& index, const Request& request);
+
+/// The same for an image, by what was gathered before: `admissions` of this `policy` and `index`.
+[[nodiscard]] Decision decide_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
+                                    const ImageFacts& facts);
 
 /// What modprobe would load for `module`, in its order: hard dependencies and the module, each between its
 /// soft ones (libkmod, kmod_module_get_probe_list). Built-in modules are left out, names that the index does

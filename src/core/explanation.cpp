@@ -16,7 +16,7 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 18> reason_texts = {{
+constexpr std::array<ReasonText, 20> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
@@ -36,8 +36,10 @@ constexpr std::array<ReasonText, 18> reason_texts = {{
      "can only be loaded by modprobe, for which its name means something else in modprobe.d"},
     {"no-such-module", "is known neither as a module nor as an alias on this kernel"},
     {"not-a-name", "is not a possible module name or alias"},
+    {"sealed", "is not possible any more: the machine is sealed"},
+    {"tampered", "was changed from outside"},
 }};
-static_assert(static_cast<std::size_t>(Reason::not_a_name) + 1 == reason_texts.size());
+static_assert(static_cast<std::size_t>(Reason::tampered) + 1 == reason_texts.size());
 
 const ReasonText& text_of(Reason reason) {
     return reason_texts.at(static_cast<std::size_t>(reason));

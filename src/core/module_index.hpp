@@ -6,6 +6,7 @@
 
 #include "core/policy.hpp"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -51,8 +52,15 @@ class ModuleIndex {
     /// Whether a module's own aliases can be read. If not, nothing is known about them.
     [[nodiscard]] virtual bool knows_aliases(std::string_view /*name*/) { return true; }
 
-    /// A module's own aliases, as patterns. None where they cannot be read.
+    /// The aliases that a module's image gives it, as patterns, and modprobe.d's. None where they cannot be
+    /// read.
     [[nodiscard]] virtual const std::vector<std::string>& aliases(std::string_view name) = 0;
+
+    /// Calls `visit` with every alias of every module that can be loaded, as a pattern, and the module's
+    /// canonical name. Those of modprobe.d may be of modules that are built in or do not exist. Where the
+    /// aliases cannot be told, none is visited.
+    virtual void
+    for_each_alias(const std::function<void(std::string_view alias, std::string_view module)>& /*visit*/) {}
 
     /// What the image file of `module` says of itself now. The hash only where `with_hash`.
     [[nodiscard]] virtual ImageFacts image(const ModuleRecord& module, bool with_hash) = 0;

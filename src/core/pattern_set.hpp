@@ -2,14 +2,15 @@
 //
 // Many alias patterns, one question: which of them matches this token? A policy may hold thousands, and a
 // decision must not get slower with them; so patterns are filed under the literal text before their first
-// wildcard, and only those filed under a beginning of the token are tried with fnmatch(3).
+// wildcard, and only those filed under a beginning of the token are tried.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -39,13 +40,20 @@ class PatternSet {
     [[nodiscard]] bool empty() const { return by_prefix_.empty(); }
 
   private:
+    /// What follows the literal beginning: nothing, "*", or what only fnmatch(3) can tell.
+    enum class Form { literal, prefix, any };
     struct Filed {
         std::string pattern;
         std::uint32_t id;
-        bool literal;
+        Form form;
     };
+    /// The same of a token that is folded already.
+    [[nodiscard]] std::optional<std::uint32_t> match_folded(std::string_view token) const;
+
     std::unordered_map<std::string, std::vector<Filed>, StringHash, std::equal_to<>> by_prefix_;
-    std::set<std::size_t> prefix_lengths_;
+    /// The lengths of the prefixes, and the characters in which those of a length end: most beginnings of a
+    /// token end in another, and need not be looked up.
+    std::map<std::size_t, std::bitset<256>> endings_;
 };
 
 } // namespace kmodguard::core

@@ -99,6 +99,10 @@ class Policy {
     /// The first rule whose pattern equals one of a module's own `aliases`, or matches it.
     [[nodiscard]] std::optional<Rule> allows_aliases(const std::vector<std::string>& aliases) const;
     [[nodiscard]] std::optional<Rule> denies_aliases(const std::vector<std::string>& aliases) const;
+    /// The number in allow_aliases of the first such pattern, of one alias: cheap enough to ask of all.
+    [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const {
+        return allow_patterns_.covers(alias);
+    }
     [[nodiscard]] bool has_deny_aliases() const { return !deny_patterns_.empty(); }
     [[nodiscard]] bool has_allow_aliases() const { return !allow_patterns_.empty(); }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <new>
 #include <string>
 #include <utility>
 
@@ -24,9 +25,9 @@ ImageIdentity with_problem(std::string problem) {
     return identity;
 }
 
-/// Identifies the content, packed or not. The whole of it is taken into memory where the hash is wanted, so
-/// that names and hash are of the same bytes.
-sys::Result<ImageIdentity> identify_content(FileSource& source, Container container,
+/// What is packed in `source`. The whole of it is taken into memory where the hash is wanted, so that names
+/// and hash are of the same bytes.
+sys::Result<ImageIdentity> identify_content(ByteSource& source, Container container,
                                             const FileOptions& options) {
     if (source.size() > options.limit)
         return with_problem(fmt::format("larger than {} bytes", options.limit));
@@ -38,25 +39,63 @@ sys::Result<ImageIdentity> identify_content(FileSource& source, Container contai
     return with_problem(content.error().what);
 }
 
+sys::Result<FileImage> identify_untagged(ByteSource& source, const FileOptions& options) {
+    const auto container = container_of(source);
+    if (!container && container.error().kind != sys::ErrorKind::invalid)
+        return std::unexpected(container.error());
+    FileImage image;
+    image.container = container.value_or(Container::raw);
+    auto identity = identify_content(source, image.container, options);
+    if (!identity) return std::unexpected(std::move(identity.error()));
+    image.identity = std::move(*identity);
+    return image;
+}
+
+/// `bytes` stay as they are, so that names, hash and tag are of the same.
+sys::Result<FileImage> identify_tagged(std::span<const std::byte> bytes, const FileOptions& options) {
+    MemorySource source(bytes);
+    auto image = identify_untagged(source, options);
+    if (!image || !image->identity.facts.problem.empty()) return image;
+    const auto tag = tag_of(bytes, *options.key);
+    if (!tag) return std::unexpected(tag.error());
+    image->tag = *tag;
+    return image;
+}
+
+/// The bytes of `source`, read once.
+sys::Result<Buffer> read_whole(ByteSource& source) {
+    try {
+        return read_range(source, 0, source.size());
+    } catch (const std::bad_alloc&) {
+        return sys::failure(sys::ErrorKind::failed, "not enough memory to read a module image");
+    }
+}
+
 } // namespace
+
+sys::Result<FileImage> identify_packed(ByteSource& source, const FileOptions& options) {
+    if (!options.key || source.size() > options.limit) return identify_untagged(source, options);
+    const auto bytes = read_whole(source);
+    if (bytes) return identify_tagged(bytes->all(), options);
+    if (bytes.error().kind != sys::ErrorKind::invalid) return std::unexpected(bytes.error());
+    return FileImage{.identity = with_problem(bytes.error().what), .file = {}};
+}
 
 sys::Result<FileImage> identify_open_file(const sys::UniqueFd& file, std::string_view label,
                                           const FileOptions& options) {
     const auto before = regular_file_identity(file, label);
     if (!before) return std::unexpected(before.error());
     FileSource source(file, before->size, label);
-    const auto container = container_of(source);
-    if (!container && container.error().kind != sys::ErrorKind::invalid)
-        return std::unexpected(container.error());
-    auto identity = identify_content(source, container.value_or(Container::raw), options);
-    if (!identity) return std::unexpected(std::move(identity.error()));
+    auto image = identify_packed(source, options);
+    if (!image) return image;
 
     const auto after = regular_file_identity(file, label);
     if (!after) return std::unexpected(after.error());
     if (*after != *before)
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} changed while being read", label),
                             "try again");
-    return FileImage{std::move(*identity), *before, container.value_or(Container::raw)};
+    image->file = *before;
+    return image;
 }
 
 sys::Result<FileImage> identify_file(const std::filesystem::path& path, const FileOptions& options) {

@@ -2,7 +2,7 @@
 #include "modules/kmod_index.hpp"
 
 #include "core/names.hpp"
-#include "modules/image_file.hpp"
+#include "modules/alias_index.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>
@@ -188,6 +188,15 @@ const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {
     return known == nullptr ? none : known->aliases;
 }
 
+void KmodIndex::for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) {
+    const auto visit_folded = [&visit](std::string_view alias, std::string_view module) {
+        visit(alias, core::fold(module));
+    };
+    // Without the index nothing is known to be admitted by an alias, and so nothing is.
+    static_cast<void>(for_each_indexed_alias(kmod_get_dirname(context_.get()), visit_folded));
+    for_each_line(kmod_config_get_aliases(context_.get()), visit_folded);
+}
+
 core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_hash) {
     const auto now = sys::file_identity(module.path);
     if (now) {
@@ -202,6 +211,15 @@ core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_ha
     facts.state = to_string(identified->file);
     images_.emplace(module.name, CheckedImage{identified->file, with_hash, facts});
     return facts;
+}
+
+sys::Result<FileImage> KmodIndex::packed_image(const core::ModuleRecord& module, const ContentKey& key) {
+    if (module.built_in)
+        return sys::failure(sys::ErrorKind::not_found,
+                            fmt::format("{} is built into the kernel and has no image file", module.name));
+    auto image = identify_file(module.path, {.image = {.with_hash = true}, .key = key});
+    if (image) image->identity.facts.state = to_string(image->file);
+    return image;
 }
 
 bool KmodIndex::outdated() const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/module_index.hpp"
+#include "modules/image_file.hpp"
 #include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
@@ -38,7 +39,15 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] const core::ModuleRecord* find(std::string_view name) override;
     [[nodiscard]] bool knows_aliases(std::string_view name) override;
     [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
+    /// None of depmod's if its index cannot be read now. It is read anew each time, and not kept.
+    void for_each_alias(
+        const std::function<void(std::string_view alias, std::string_view module)>& visit) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
+
+    /// The image file of `module` as it stands now: always with the hash, and with the tag of its bytes under
+    /// `key` unless it has a problem. It is read whole, and not kept.
+    [[nodiscard]] static sys::Result<FileImage> packed_image(const core::ModuleRecord& module,
+                                                             const ContentKey& key);
 
     /// Whether depmod ran, or modprobe.d changed, since open(): then open a new one.
     [[nodiscard]] bool outdated() const;

@@ -15,6 +15,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -58,7 +59,23 @@ class FakeModule {
     }
     template <typename... Patterns>
     FakeModule& alias(const Patterns&... patterns) {
+        return alias_in_image(patterns...).alias_in_index(patterns...);
+    }
+    /// One that depmod has not seen yet.
+    template <typename... Patterns>
+    FakeModule& alias_in_image(const Patterns&... patterns) {
         (aliases_.emplace_back(patterns), ...);
+        return *this;
+    }
+    /// One that the image had when depmod saw it.
+    template <typename... Patterns>
+    FakeModule& alias_in_index(const Patterns&... patterns) {
+        (indexed_aliases_.emplace_back(patterns), ...);
+        return *this;
+    }
+    /// Those in its image cannot be read.
+    FakeModule& aliases_unreadable() {
+        aliases_readable_ = false;
         return *this;
     }
     FakeModule& built_in() {
@@ -101,6 +118,8 @@ class FakeModule {
     core::ModuleRecord record_;
     core::ImageFacts image_;
     std::vector<std::string> aliases_;
+    std::vector<std::string> indexed_aliases_;
+    bool aliases_readable_ = true;
 };
 
 class FakeIndex : public core::ModuleIndex {
@@ -118,6 +137,12 @@ class FakeIndex : public core::ModuleIndex {
         return *this;
     }
 
+    /// modprobe.d makes `alias` one of `module`, whether or not that exists. For for_each_alias() only.
+    FakeIndex& configured_alias(const std::string& alias, const std::string& module) {
+        configured_aliases_.emplace_back(alias, module);
+        return *this;
+    }
+
     /// What resolves() says, else the module of that name, else all that have an alias matching it.
     std::vector<std::string> resolve(std::string_view token) override {
         const std::string wanted = folded(token);
@@ -128,7 +153,7 @@ class FakeIndex : public core::ModuleIndex {
             const auto matches = [&wanted](const std::string& alias) {
                 return ::fnmatch(folded(alias).c_str(), wanted.c_str(), 0) == 0;
             };
-            if (std::ranges::any_of(modules_.at(name).aliases_, matches)) found.push_back(name);
+            if (std::ranges::any_of(modules_.at(name).indexed_aliases_, matches)) found.push_back(name);
         }
         return found;
     }
@@ -138,10 +163,23 @@ class FakeIndex : public core::ModuleIndex {
         return row == modules_.end() ? nullptr : &row->second.record_;
     }
 
+    bool knows_aliases(std::string_view name) override {
+        const auto row = modules_.find(name);
+        return row == modules_.end() || row->second.aliases_readable_;
+    }
+
     const std::vector<std::string>& aliases(std::string_view name) override {
         static const std::vector<std::string> none;
         const auto row = modules_.find(name);
-        return row == modules_.end() ? none : row->second.aliases_;
+        return row == modules_.end() || !row->second.aliases_readable_ ? none : row->second.aliases_;
+    }
+
+    void for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override {
+        for (const std::string& name : order_)
+            for (const std::string& alias : modules_.at(name).indexed_aliases_)
+                visit(alias, name);
+        for (const auto& [alias, name] : configured_aliases_)
+            visit(alias, name);
     }
 
     core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override {
@@ -164,6 +202,7 @@ class FakeIndex : public core::ModuleIndex {
     std::map<std::string, FakeModule, std::less<>> modules_;
     std::map<std::string, std::vector<std::string>> answers_;
     std::vector<std::string> order_;
+    std::vector<std::pair<std::string, std::string>> configured_aliases_;
 };
 
 } // namespace kmodguard::test

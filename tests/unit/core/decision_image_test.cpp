@@ -2,6 +2,7 @@
 //
 // Shows how an image that somebody hands to the kernel is judged where no token is known: by the names inside
 // it, by its content where that is pinned, by its own aliases, and by what needs it.
+#include "core/admission.hpp"
 #include "core/decision.hpp"
 #include "fake_index.hpp"
 #include "policy_builder.hpp"
@@ -202,6 +203,110 @@ TEST_F(DecisionImage, IsADependencyOfAnotherListedModuleThatMayLoad) {
         ask(PolicyBuilder().allow("top", "other").deny("beside"), image_of("middle"));
     expect(module, Reason::dependency, std::nullopt);
     EXPECT_EQ(module.because_of, "other");
+}
+
+TEST_F(DecisionImage, OfADependencyOfAModuleThatAnAliasAdmitsLoads) {
+    for (const std::string name : {"middle", "bottom", "beside"}) {
+        const ModuleDecision module = ask(PolicyBuilder().allow_alias("fs-*"), image_of(name));
+        expect(module, Reason::dependency, std::nullopt);
+        EXPECT_EQ(module.because_of, "top") << name;
+    }
+    expect(ask(PolicyBuilder().allow_alias("fs-*"), image_of("alone")), Reason::not_listed, std::nullopt);
+    expect(ask(PolicyBuilder().allow_alias("fs-*").without_dependencies(), image_of("bottom")),
+           Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, IsNotADependencyOfWhatAnAliasAdmitsAndARuleDenies) {
+    for (const char* denied : {"top", "bottom", "beside"})
+        expect(ask(PolicyBuilder().allow_alias("fs-*").deny(denied), image_of("middle")), Reason::not_listed,
+               std::nullopt);
+    expect(ask(PolicyBuilder().allow_alias("fs-*").deny_alias("pci:*"), image_of("middle")),
+           Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, IsNotADependencyWhereASoftOneFurtherDownIsDenied) {
+    index.module("beside").soft_before("far");
+    index.module("far").needs("farther");
+    index.module("farther");
+    for (const std::string name : {"middle", "far", "farther"})
+        expect(ask(PolicyBuilder().allow("top"), image_of(name)), Reason::dependency, std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").deny("farther"), image_of("far")), Reason::not_listed,
+           std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").deny("farther"), image_of("middle")), Reason::not_listed,
+           std::nullopt);
+    expect(ask(PolicyBuilder().allow("top").deny("farther"), image_of("top")), Reason::listed, 1);
+}
+
+TEST_F(DecisionImage, IsNotADependencyOfAListedModuleWhoseOwnAliasIsDenied) {
+    const PolicyBuilder policy = PolicyBuilder().allow("top").deny_alias("fs-*");
+    expect(ask(policy, image_of("top")), Reason::denied_alias, 2);
+    expect(ask(policy, image_of("middle")), Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, IsADependencyOfADependency) {
+    index.module("beyond").soft_before("middle");
+    index.module("alone").needs("beyond");
+    const ModuleDecision module = ask(PolicyBuilder().allow("alone"), image_of("middle"));
+    expect(module, Reason::dependency, std::nullopt);
+    EXPECT_EQ(module.because_of, "alone");
+}
+
+/// What depmod saw tells which aliases a module answers to; what it says now may forbid it.
+TEST_F(DecisionImage, IsAdmittedByAliasesOfTheIndexAndDeniedByItsOwn) {
+    index.module("new").alias_in_image("net-pf-99");
+    index.module("old").alias_in_index("net-pf-98");
+    expect(ask(PolicyBuilder().allow_alias("net-pf-9*"), image_of("new")), Reason::not_listed, std::nullopt);
+    expect(ask(PolicyBuilder().allow_alias("net-pf-9*"), image_of("old")), Reason::alias_listed, 1);
+    expect(ask(PolicyBuilder().allow("new").deny_alias("net-pf-99"), image_of("new")), Reason::denied_alias,
+           2);
+    expect(ask(PolicyBuilder().allow("old").deny_alias("net-pf-98"), image_of("old")), Reason::listed, 1);
+}
+
+TEST_F(DecisionImage, WhoseAliasesCannotBeReadIsRefusedWhereAnyIsDenied) {
+    index.module("bottom").aliases_unreadable();
+    expect(ask(PolicyBuilder().allow("bottom"), image_of("bottom")), Reason::listed, 1);
+    const PolicyBuilder policy = PolicyBuilder().allow("bottom", "top").deny_alias("net-pf-99");
+    expect(ask(policy, image_of("bottom")), Reason::unreadable_image, std::nullopt);
+    expect(ask(policy, image_of("middle")), Reason::not_listed, std::nullopt);
+}
+
+TEST_F(DecisionImage, OfNoLoadableModuleIsAdmittedByNoAlias) {
+    index.module("inside").built_in().soft_after("beside").alias("net-pf-20");
+    index.configured_alias("net-pf-21", "nowhere").configured_alias("net-pf-22", "bottom");
+    const PolicyBuilder policy = PolicyBuilder().allow_alias("net-pf-2*");
+    expect(ask(policy, image_of("inside")), Reason::not_listed, std::nullopt);
+    expect(ask(policy, image_of("beside")), Reason::not_listed, std::nullopt);
+    expect(ask(policy, image_of("nowhere")), Reason::not_listed, std::nullopt);
+    expect(ask(policy, image_of("bottom")), Reason::alias_listed, 1);
+}
+
+TEST_F(DecisionImage, IsDecidedTheSameByATableThatWasKept) {
+    const Policy policy = PolicyBuilder().allow("top").allow_alias("net-pf-*").deny("beside").build();
+    const Admissions admissions(policy, index);
+    for (const std::string name : {"top", "middle", "beside", "alone", "nowhere"})
+        EXPECT_EQ(decide_image(policy, index, admissions, image_of(name)),
+                  decide(policy, index, {.token = "", .image = image_of(name)}))
+            << name;
+}
+
+/// A module whose file was changed since the table was made.
+TEST_F(DecisionImage, IsDeniedByWhatItsAliasesAreNowWhateverTheTableSays) {
+    const Policy policy = PolicyBuilder().allow("alone").deny_alias("net-pf-99").build();
+    const Admissions admissions(policy, index);
+    EXPECT_EQ(decide_image(policy, index, admissions, image_of("alone")).judged, Verdict::allow);
+    index.module("alone").alias_in_image("net-pf-99");
+    EXPECT_EQ(decide_image(policy, index, admissions, image_of("alone")).reason, Reason::denied_alias);
+}
+
+TEST_F(DecisionImage, WithAProblemIsRefusedWhateverTheTableSays) {
+    const Policy policy = PolicyBuilder().allow("alone").pin("alone", content(2)).build();
+    const Admissions admissions(policy, index);
+    ASSERT_NE(admissions.find("alone"), nullptr);
+    EXPECT_EQ(decide_image(policy, index, admissions, image_of("alone")).reason, Reason::pin_mismatch);
+    ImageFacts facts = image_of("alone");
+    facts.problem = "cut short";
+    EXPECT_EQ(decide_image(policy, index, admissions, facts).reason, Reason::unreadable_image);
+    EXPECT_EQ(decide_image(policy, index, Admissions(), image_of("top")).reason, Reason::not_listed);
 }
 
 TEST_F(DecisionImage, IsNotJudgedByTheTokenBeside) {

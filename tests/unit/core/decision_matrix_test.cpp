@@ -172,6 +172,33 @@ TEST_P(DecisionMatrix, EveryCombinationOfRulesIsDecidedAsWritten) {
     EXPECT_LT(loaded, count / 10 * 9);
 }
 
+/// The same where images are seen: of the module that the policies are about, and of what it brings along.
+TEST_P(DecisionMatrix, EveryImageIsDecidedAsWritten) {
+    for (const std::string& soft : states) {
+        for (const bool built_in : {false, true}) {
+            FakeIndex index = make_index(GetParam(), soft, {false, built_in, false, "good"});
+            for (const std::string& name : {std::string("m"), "hard_" + GetParam(), "soft_" + soft}) {
+                const ImageFacts facts{
+                    .problem = "", .name = name, .modinfo_name = name, .sha256 = content(1)};
+                std::array<Verdict, policy_count> verdicts{};
+                for (std::size_t number = 0; number < policy_count; ++number) {
+                    const Policy& policy = policies()[number];
+                    const Decision decision = decide(policy, index, {.token = "", .image = facts});
+                    verdicts.at(number) = decision.judged;
+                    loaded += decision.judged == Verdict::allow;
+                    ++count;
+                    ASSERT_EQ(test::objection(policy.source(), index, facts, decision), "")
+                        << "hard " << GetParam() << ", soft " << soft << ", "
+                        << description(number, "image " + name, {false, built_in, false, "good"});
+                }
+                ASSERT_NO_FATAL_FAILURE(expect_monotonic(verdicts));
+            }
+        }
+    }
+    EXPECT_GT(loaded, count / 50);
+    EXPECT_LT(loaded, count / 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(HardDependency, DecisionMatrix, ::testing::ValuesIn(states),
                          [](const auto& state) { return state.param; });
 

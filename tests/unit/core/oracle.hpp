@@ -28,8 +28,9 @@ class Oracle {
         std::set<core::Reason> reasons; ///< any of which may be given
         bool allowed = false;
         bool loads = false;
-        Names chain;    ///< what is loaded if it loads
-        Names required; ///< those of them whose failure is fatal
+        Names chain;            ///< what is loaded if it loads
+        Names required;         ///< those of them whose failure is fatal
+        std::string because_of; ///< of an image admitted as a dependency
     };
 
     Opinion on(const std::string& module) {
@@ -49,7 +50,7 @@ class Oracle {
     Opinion on_image(const core::ImageFacts& facts) {
         Opinion opinion;
         const std::string module = folded(facts.name, false);
-        opinion.reasons = {image_reason(module, facts)};
+        opinion.reasons = {image_reason(module, facts, opinion.because_of)};
         opinion.allowed = core::verdict_of(*opinion.reasons.begin()) == core::Verdict::allow;
         opinion.loads = opinion.allowed || policy_.mode == core::Mode::audit;
         return opinion;
@@ -68,7 +69,8 @@ class Oracle {
         std::set<core::Reason> reasons;
         if (matches_any(policy_.deny_aliases, token_)) reasons.insert(denied_token);
         if (lists(policy_.deny_modules, module)) reasons.insert(denied_module);
-        if (has_alias_of(policy_.deny_aliases, module)) reasons.insert(denied_alias);
+        if (is_denied_by_alias(module)) reasons.insert(denied_alias);
+        if (hides_its_aliases(module)) reasons.insert(unreadable_image);
         if (!reasons.empty()) return reasons;
         if (record->built_in) return {built_in};
         if (is_hidden(*record)) return {blacklisted};
@@ -83,24 +85,49 @@ class Oracle {
         return faults.empty() ? reasons : faults;
     }
 
-    core::Reason image_reason(const std::string& module, const core::ImageFacts& facts) {
+    core::Reason image_reason(const std::string& module, const core::ImageFacts& facts,
+                              std::string& because_of) {
         using enum core::Reason;
         if (!facts.problem.empty()) return unreadable_image;
         if (!facts.modinfo_name.empty() && folded(facts.modinfo_name, false) != module)
             return contradictory_image;
         if (!has_pinned_content(module, facts)) return pin_mismatch;
         if (lists(policy_.deny_modules, module)) return denied_module;
-        if (has_alias_of(policy_.deny_aliases, module)) return denied_alias;
+        if (hides_its_aliases(module)) return unreadable_image;
+        if (is_denied_by_alias(module)) return denied_alias;
         if (lists(policy_.allow_modules, module)) return listed;
-        if (has_alias_of(policy_.allow_aliases, module)) return alias_listed;
-        if (policy_.dependencies) {
-            for (const auto& entry : policy_.allow_modules) {
-                const Names brought = everything(entry.text);
-                const auto denied = [this](const std::string& name) { return is_denied(name); };
-                if (brought.contains(module) && std::ranges::none_of(brought, denied)) return dependency;
-            }
+        if (admitted_by_alias().contains(module)) return alias_listed;
+        because_of = bringer_of(module);
+        return because_of.empty() ? not_listed : dependency;
+    }
+
+    /// The modules that may be loaded and that the index gives an alias which the policy allows.
+    Names admitted_by_alias() {
+        Names admitted;
+        index_.for_each_alias([&](std::string_view alias, std::string_view name) {
+            const core::ModuleRecord* record = index_.find(name);
+            if (record != nullptr && !record->built_in && names_or_covers(policy_.allow_aliases, alias))
+                admitted.emplace(name);
+        });
+        return admitted;
+    }
+
+    /// The first module admitted for itself that brings `module` and nothing denied; "" if none does.
+    std::string bringer_of(const std::string& module) {
+        if (!policy_.dependencies) return {};
+        std::vector<std::string> bringers;
+        for (const auto& entry : policy_.allow_modules)
+            bringers.push_back(entry.text);
+        const Names by_alias = admitted_by_alias();
+        bringers.insert(bringers.end(), by_alias.begin(), by_alias.end());
+        for (const std::string& bringer : bringers) {
+            Names brought = everything(bringer);
+            if (!brought.contains(module)) continue;
+            brought.insert(bringer); // built in ones are left out
+            if (std::ranges::none_of(brought, [this](const auto& name) { return is_denied(name); }))
+                return bringer;
         }
-        return not_listed;
+        return {};
     }
 
     /// What of everything is to be loaded if the module is. Where modprobe runs, for an install command of
@@ -193,16 +220,30 @@ class Oracle {
     }
 
     bool is_denied(const std::string& module) {
-        return lists(policy_.deny_modules, module) || has_alias_of(policy_.deny_aliases, module);
+        return lists(policy_.deny_modules, module) || is_denied_by_alias(module) || hides_its_aliases(module);
     }
 
-    bool has_alias_of(const std::vector<core::PolicySource::Entry>& patterns, const std::string& module) {
-        for (const std::string& alias : index_.aliases(module)) {
-            if (matches_any(patterns, alias)) return true;
-            for (const auto& pattern : patterns)
-                if (folded(pattern.text, true) == folded(alias, true)) return true;
-        }
-        return false;
+    /// By its name, which the kernel may ask for it by, or by an alias of its own.
+    bool is_denied_by_alias(const std::string& module) {
+        const auto& aliases = index_.aliases(module);
+        return matches_any(policy_.deny_aliases, module)
+               || std::ranges::any_of(aliases, [this](const std::string& alias) {
+                      return names_or_covers(policy_.deny_aliases, alias);
+                  });
+    }
+
+    /// Whether it may have an alias that is denied.
+    bool hides_its_aliases(const std::string& module) {
+        return !policy_.deny_aliases.empty() && !index_.knows_aliases(module);
+    }
+
+    /// Whether one of `patterns` is the same text as the alias, or matches it.
+    static bool names_or_covers(const std::vector<core::PolicySource::Entry>& patterns,
+                                std::string_view alias) {
+        return matches_any(patterns, folded(alias, true))
+               || std::ranges::any_of(patterns, [alias](const auto& pattern) {
+                      return folded(pattern.text, true) == folded(alias, true);
+                  });
     }
 
     static bool lists(const std::vector<core::PolicySource::Entry>& entries, const std::string& module) {
@@ -229,6 +270,23 @@ class Oracle {
     core::ModuleIndex& index_;
     std::string token_;
 };
+
+/// What differs between a decision on an image and the second opinion; empty if nothing.
+inline std::string objection(const core::PolicySource& policy, core::ModuleIndex& index,
+                             const core::ImageFacts& facts, const core::Decision& decision) {
+    if (decision.modules.size() != 1) return "not one module";
+    const core::ModuleDecision& module = decision.modules[0];
+    const Oracle::Opinion opinion = Oracle(policy, index, "").on_image(facts);
+    if (!opinion.reasons.contains(module.reason)) return "not the reason: " + core::explain(decision);
+    if ((module.verdict() == core::Verdict::allow) != opinion.allowed)
+        return "verdict: " + core::explain(decision);
+    if (module.because_of != opinion.because_of)
+        return "because of " + opinion.because_of + ": " + core::explain(decision);
+    if (decision.loads(module) != opinion.loads) return "loads: " + core::explain(decision);
+    if (decision.judged != module.verdict() || decision.reason != module.reason)
+        return "verdict on the whole";
+    return {};
+}
 
 /// What differs between a decision and the second opinion, and which of the promises that hold for every
 /// decision it breaks; empty if nothing.

@@ -189,6 +189,29 @@ TEST(PatternSetCovers, NotAWiderOrAnotherPattern) {
     EXPECT_EQ(set_of({"net-pf-1[0-5]"}).covers("net-pf-*"), std::nullopt);
 }
 
+TEST(PatternSetCovers, AgreesWithAPlainReadingOfRandomPatterns) {
+    std::mt19937 random(7); // NOLINT: the same numbers each time
+    std::size_t covered = 0;
+    for (int round = 0; round < 2000; ++round) {
+        std::vector<std::string> patterns;
+        for (int i = 0; i < 12; ++i)
+            patterns.push_back(random_text(random, "ab-_*?[]", 5));
+        const PatternSet set = set_of(patterns);
+        for (int i = 0; i < 12; ++i) {
+            const std::string alias = random_text(random, "ab-_*[]", 5);
+            const std::string text = with_underscores(alias, true);
+            auto expected = first_match(patterns, text);
+            for (std::uint32_t id = 0; id < patterns.size(); ++id)
+                if (with_underscores(patterns[id], true) == text && (!expected || id < *expected))
+                    expected = id;
+            covered += expected.has_value();
+            ASSERT_EQ(set.covers(alias), expected) << "alias " << alias << " in round " << round;
+        }
+    }
+    EXPECT_GT(covered, 4000U);
+    EXPECT_LT(covered, 20000U);
+}
+
 TEST(PatternSetCovers, NamesTheFirstRule) {
     EXPECT_EQ(set_of({"block-*", "block-major-7-*"}).covers("block-major-7-*"), 0U);
     EXPECT_EQ(set_of({"block-major-7-*", "block-*"}).covers("block-major-7-*"), 0U);

@@ -9,8 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
+#include <utility>
 
 namespace kmodguard::modules {
 namespace {
@@ -130,6 +135,148 @@ TEST_F(ImageFile, TruncatedMeanwhileIsReadNoFurther) {
     const auto identity = identify_source(source);
     ASSERT_TRUE(identity);
     EXPECT_EQ(identity->facts.problem, "ends too early");
+}
+
+const ContentKey key{.bytes = {1, 2, 3, 4}};
+
+TEST_F(ImageFile, TagIsOfThePackedBytes) {
+    const auto image = test::build(test::module_spec("loop"));
+    for (const auto container : {Container::raw, Container::gzip, Container::xz, Container::zstd}) {
+        const auto content = container == Container::raw ? image : test::pack(image, container);
+        const auto path = write("loop", content);
+        for (const bool with_hash : {false, true}) {
+            const auto found = identify_file(path, {.image = {.with_hash = with_hash}, .key = key});
+            ASSERT_TRUE(found) << found.error().what;
+            EXPECT_EQ(found->tag, tag_of(content, key).value());
+            EXPECT_EQ(found->tag->size, content.size());
+            EXPECT_EQ(found->container, container);
+            EXPECT_EQ(found->identity.facts.name, "loop");
+            EXPECT_EQ(found->identity.facts.sha256.has_value(), with_hash);
+            EXPECT_EQ(found->file, sys::file_identity(path).value());
+        }
+        EXPECT_EQ(identify_file(path, {.image = {.with_hash = true}})->tag, std::nullopt);
+        EXPECT_NE(identify_file(path, {.key = ContentKey{}})->tag, tag_of(content, key).value());
+    }
+}
+
+TEST_F(ImageFile, TagIsNeverOfAnImageWithAProblem) {
+    const auto image = test::build(test::module_spec("loop"));
+    const auto packed = test::pack(image, Container::xz);
+    const auto expect_none = [&](const Bytes& content, std::uint64_t limit) {
+        const auto found = identify_file(write("loop", content), {.limit = limit, .key = key});
+        ASSERT_TRUE(found) << found.error().what;
+        EXPECT_NE(found->identity.facts.problem, "");
+        EXPECT_EQ(found->tag, std::nullopt);
+    };
+    expect_none({}, default_image_limit);
+    expect_none(Bytes(100), default_image_limit);
+    expect_none(Bytes(packed.begin(), packed.end() - 1), default_image_limit);
+    expect_none(image, image.size() - 1);
+    expect_none(packed, image.size() - 1);
+    EXPECT_TRUE(identify_file(write("loop", packed), {.limit = image.size(), .key = key})->tag);
+}
+
+TEST_F(ImageFile, OfOtherContentHasAnotherTag) {
+    const auto path = write("loop.ko", test::build(test::module_spec("loop")));
+    const auto before = identify_file(path, {.key = key}).value();
+    write("loop.ko", test::build(test::module_spec("lo0p")));
+    const auto after = identify_file(path, {.key = key}).value();
+    EXPECT_EQ(before.tag->size, after.tag->size);
+    EXPECT_NE(before.tag, after.tag);
+    EXPECT_EQ(after.identity.facts.name, "lo0p");
+}
+
+/// Other bytes with every read but the first.
+class ChangingSource final : public ByteSource {
+  public:
+    ChangingSource(Bytes first, Bytes later) : first_(std::move(first)), later_(std::move(later)) {}
+    [[nodiscard]] std::uint64_t size() const override { return first_.size(); }
+    [[nodiscard]] sys::Result<void> read(std::uint64_t offset, std::span<std::byte> into) override {
+        MemorySource now(reads_++ == 0 ? first_ : later_);
+        return now.read(offset, into);
+    }
+
+  private:
+    Bytes first_;
+    Bytes later_;
+    int reads_ = 0;
+};
+
+/// More than any machine has room for.
+class EndlessSource final : public ByteSource {
+  public:
+    [[nodiscard]] std::uint64_t size() const override { return 1ULL << 60U; }
+    [[nodiscard]] sys::Result<void> read(std::uint64_t, std::span<std::byte> into) override {
+        std::ranges::fill(into, std::byte{});
+        return {};
+    }
+};
+
+TEST_F(ImageFile, LargerThanTheLimitIsNotReadForItsTag) {
+    EndlessSource source;
+    const auto found = identify_packed(source, {.key = key});
+    ASSERT_TRUE(found) << found.error().what;
+    EXPECT_EQ(found->identity.facts.problem, "larger than 536870912 bytes");
+    EXPECT_EQ(found->tag, std::nullopt);
+}
+
+TEST_F(ImageFile, ThatChangesMeanwhileHasNamesHashAndTagOfTheSameBytes) {
+    const auto good = test::build(test::module_spec("good"));
+    const auto evil = test::build(test::module_spec("evil"));
+    ASSERT_EQ(good.size(), evil.size());
+    for (const auto container : {Container::raw, Container::zstd}) {
+        Bytes first = test::pack(good, container);
+        Bytes later = test::pack(evil, container);
+        later.resize(first.size());
+        const auto tag = tag_of(first, key).value();
+        ChangingSource source(std::move(first), std::move(later));
+        const auto found = identify_packed(source, {.image = {.with_hash = true}, .key = key});
+        ASSERT_TRUE(found) << found.error().what;
+        EXPECT_EQ(found->identity.facts.name, "good");
+        EXPECT_EQ(found->identity.facts.sha256, identify_image(good, {.with_hash = true}).facts.sha256);
+        EXPECT_EQ(found->tag, tag);
+        EXPECT_EQ(found->container, container);
+    }
+}
+
+/// Reading takes longer than the clock that st_ctim goes by takes for one tick, so every attempt is spoilt.
+TEST_F(ImageFile, ThatIsBeingWrittenIsNotIdentified) {
+    auto image = test::build(test::module_spec("loop"));
+    image.resize(32U << 20U);
+    const auto path = write("loop.ko", image);
+    const sys::UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    std::atomic<bool> enough = false;
+    std::thread writer([&] {
+        while (!enough)
+            EXPECT_EQ(::pwrite(file.get(), "x", 1, 1 << 20), 1);
+    });
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    auto found = identify_open_file(file, "loop.ko", {.key = key});
+    while (found && std::chrono::steady_clock::now() < deadline)
+        found = identify_open_file(file, "loop.ko", {.key = key});
+    enough = true;
+    writer.join();
+    ASSERT_FALSE(found);
+    EXPECT_EQ(found.error().what, "loop.ko changed while being read");
+}
+
+TEST_F(ImageFile, UnreadableForItsTagIsAnErrorNotAProblem) {
+    const auto path = write("loop.ko", test::build(test::module_spec("loop")));
+    const sys::UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    const auto found = identify_open_file(file, "loop.ko", {.key = key});
+    ASSERT_FALSE(found);
+    EXPECT_TRUE(found.error().what.starts_with("cannot read loop.ko")) << found.error().what;
+}
+
+TEST_F(ImageFile, TruncatedBeforeItWasReadWholeHasNoTag) {
+    const auto path = write("loop.ko", test::build(test::module_spec("loop")));
+    const sys::UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    FileSource source(file, std::filesystem::file_size(path), "loop.ko");
+    ASSERT_EQ(::ftruncate(file.get(), 100), 0);
+    const auto found = identify_packed(source, {.key = key});
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->identity.facts.problem, "ends too early");
+    EXPECT_EQ(found->tag, std::nullopt);
 }
 
 } // namespace

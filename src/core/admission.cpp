@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Modules are admitted in three rounds, so that the stronger reason is there first and stays. The modules of
+// the first two rounds are the roots of the third.
+#include "core/admission.hpp"
+
+#include "core/denial.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace kmodguard::core {
+namespace {
+
+class Admitter {
+  public:
+    Admitter(const Policy& policy, ModuleIndex& index) : policy_(policy), index_(index) {
+        admit_listed();
+        if (policy_.has_allow_aliases()) admit_by_aliases();
+        if (policy_.dependencies()) admit_dependencies();
+    }
+
+    Admissions::ByName take() { return std::move(admitted_); }
+
+  private:
+    void admit_listed() {
+        for (const PolicySource::Entry& entry : policy_.source().allow_modules)
+            admit(entry.text, {Reason::listed, policy_.allows_module(entry.text), {}});
+    }
+
+    void admit_by_aliases() {
+        const auto& patterns = policy_.source().allow_aliases;
+        for (const auto& [module, number] : first_patterns()) {
+            const ModuleRecord* record = index_.find(module);
+            if (record == nullptr || record->built_in) continue;
+            const PolicySource::Entry& pattern = patterns[number];
+            admit(module, {Reason::alias_listed,
+                           policy_.rule(RuleKind::allow_alias, pattern.text, pattern.origin),
+                           {}});
+        }
+    }
+
+    /// The modules that have an alias which a pattern admits, and the number of the first such pattern.
+    std::map<std::string, std::uint32_t, std::less<>> first_patterns() {
+        std::map<std::string, std::uint32_t, std::less<>> first;
+        index_.for_each_alias([&](std::string_view alias, std::string_view module) {
+            const auto number = policy_.pattern_allowing(alias);
+            if (!number) return;
+            if (const auto known = first.find(module); known != first.end())
+                known->second = std::min(known->second, *number);
+            else
+                first.emplace(module, *number);
+        });
+        return first;
+    }
+
+    /// All that an admitted module brings along, unless something of it is denied: then it does not load.
+    void admit_dependencies() {
+        for (const std::string& root : roots_) {
+            const std::vector<Step> chain = load_order(index_, root);
+            const auto denied = [this](const Step& step) { return is_denied(step.module); };
+            if (std::ranges::any_of(chain, denied)) continue;
+            for (const Step& step : chain)
+                admitted_.try_emplace(step.module, Reason::dependency, std::nullopt, root);
+        }
+    }
+
+    void admit(const std::string& module, Admission admission) {
+        if (is_denied(module)) return;
+        if (admitted_.try_emplace(module, std::move(admission)).second) roots_.push_back(module);
+    }
+
+    /// Many modules bring the same ones, and asking for a module's aliases looks at its file.
+    bool is_denied(const std::string& module) {
+        const auto [known, is_new] = denied_.try_emplace(module);
+        if (is_new) known->second = denial_of(policy_, index_, module).has_value();
+        return known->second;
+    }
+
+    const Policy& policy_;
+    ModuleIndex& index_;
+    Admissions::ByName admitted_;
+    std::vector<std::string> roots_; ///< admitted for themselves
+    std::unordered_map<std::string, bool> denied_;
+};
+
+} // namespace
+
+Admissions::Admissions(const Policy& policy, ModuleIndex& index)
+    : admitted_(Admitter(policy, index).take()) {}
+
+const Admission* Admissions::find(std::string_view module) const {
+    const auto found = admitted_.find(module);
+    return found == admitted_.end() ? nullptr : &found->second;
+}
+
+} // namespace kmodguard::core

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// libkmod does not say whether its writes succeed, and a line that is cut in the middle is a shorter alias,
+// which a pattern may match that the whole one does not. So the room is reserved before: within it, no write
+// can fail for want of memory.
+#include "modules/alias_index.hpp"
+
+#include "sys/file.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <libkmod.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace kmodguard::modules {
+namespace {
+
+using Context = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
+
+constexpr std::uint64_t smallest_room = 64U << 10U;
+constexpr std::uint64_t largest_room = 1U << 30U;
+
+/// A context of its own, since every page of the index that is looked at stays mapped for as long as it
+/// lives.
+sys::Result<Context> open_context(const std::filesystem::path& directory) {
+    const char* no_configuration[] = {nullptr};
+    Context context(kmod_new(directory.c_str(), no_configuration), kmod_unref);
+    if (context == nullptr)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("libkmod cannot read {}", directory.native()));
+    kmod_set_log_fn(
+        context.get(), [](void*, int, const char*, int, const char*, const char*, va_list) {}, nullptr);
+    kmod_load_resources(context.get()); // otherwise it is read byte by byte
+    return context;
+}
+
+/// A file in memory.
+class Dump {
+  public:
+    Dump() = default;
+    Dump(const Dump&) = delete;
+    Dump& operator=(const Dump&) = delete;
+    ~Dump() {
+        if (text_ != MAP_FAILED) ::munmap(text_, size_);
+    }
+
+    /// Whether all aliases fit into `room` bytes; text() is of no use if not.
+    [[nodiscard]] sys::Result<bool> fill(kmod_ctx* context, std::uint64_t room) {
+        fd_.reset(::memfd_create("aliases", MFD_CLOEXEC));
+        if (!fd_) return sys::system_failure("cannot create", "a file in memory");
+        if (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(room)) != 0)
+            return sys::system_failure("cannot reserve", fmt::format("{} bytes of memory", room));
+        if (const int code = kmod_dump_index(context, KMOD_INDEX_MODULES_ALIAS, fd_.get()); code < 0)
+            return sys::system_failure("cannot read", "modules.alias.bin", -code);
+        const off_t end = ::lseek(fd_.get(), 0, SEEK_CUR);
+        if (end < 0) return sys::system_failure("cannot read", "a file in memory");
+        // Not even if it ends there: what came after may have found no memory.
+        if (static_cast<std::uint64_t>(end) >= room) return false;
+        return map(static_cast<std::size_t>(end));
+    }
+
+    [[nodiscard]] std::string_view text() const {
+        return size_ == 0 ? std::string_view() : std::string_view(static_cast<const char*>(text_), size_);
+    }
+
+  private:
+    sys::Result<bool> map(std::size_t size) {
+        if (size == 0) return true;
+        text_ = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_.get(), 0);
+        if (text_ == MAP_FAILED) return sys::system_failure("cannot map", "a file in memory");
+        size_ = size;
+        return true;
+    }
+
+    sys::UniqueFd fd_;
+    void* text_ = MAP_FAILED;
+    std::size_t size_ = 0;
+};
+
+/// The text is about as long as the index. If it is much longer, more room is tried.
+sys::Result<void> fill(Dump& dump, const std::filesystem::path& directory) {
+    const auto file = sys::file_identity(directory / "modules.alias.bin");
+    if (!file) return std::unexpected(file.error());
+    const auto context = open_context(directory);
+    if (!context) return std::unexpected(context.error());
+    for (std::uint64_t room = smallest_room + file->size * 2; room <= largest_room; room *= 2) {
+        const auto filled = dump.fill(context->get(), room);
+        if (!filled) return std::unexpected(filled.error());
+        if (*filled) return {};
+    }
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("{} has too many aliases", directory.native()));
+}
+
+/// Visits a line "alias ALIAS MODULE". An alias may have spaces in it, a module's name may not. Anything
+/// else, which only an index has that is not of depmod's making, names no module.
+void visit_line(std::string_view line, const AliasVisitor& visit) {
+    constexpr std::string_view keyword = "alias ";
+    if (!line.starts_with(keyword)) return;
+    line.remove_prefix(keyword.size());
+    const std::size_t space = line.rfind(' ');
+    if (space == std::string_view::npos || space == 0 || space + 1 == line.size()) return;
+    visit(line.substr(0, space), line.substr(space + 1));
+}
+
+} // namespace
+
+sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory, const AliasVisitor& visit) {
+    Dump dump;
+    if (auto filled = fill(dump, directory); !filled) return filled;
+    std::string_view text = dump.text();
+    for (std::size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
+        visit_line(text.substr(0, end), visit);
+        text.remove_prefix(end + 1);
+    }
+    return {};
+}
+
+} // namespace kmodguard::modules

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows that the index tells all aliases that modprobe would find a module by, and what a policy of alias
+// patterns admits by them; that this leaves nothing behind, and that nothing is admitted where it fails.
+#include "core/admission.hpp"
+#include "module_tree.hpp"
+#include "modules/alias_index.hpp"
+#include "modules/kmod_index.hpp"
+#include "policy_builder.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <utility>
+
+namespace kmodguard::modules {
+namespace {
+
+using test::ModuleTree;
+using Alias = std::pair<std::string, std::string>;
+using Aliases = std::set<Alias>;
+
+class KmodIndexAliasTest : public ::testing::Test {
+  protected:
+    KmodIndexAliasTest() { add_usual_modules(tree); }
+
+    [[nodiscard]] std::unique_ptr<KmodIndex> open() const {
+        auto opened = KmodIndex::open(tree.paths(), ModuleTree::release);
+        if (!opened) throw std::runtime_error(opened.error().what);
+        return std::move(*opened);
+    }
+    static Aliases aliases_of(KmodIndex& index) {
+        Aliases found;
+        index.for_each_alias(
+            [&found](std::string_view alias, std::string_view module) { found.emplace(alias, module); });
+        return found;
+    }
+    static std::set<std::string> admitted(const test::PolicyBuilder& policy, KmodIndex& index) {
+        std::set<std::string> names;
+        const core::Admissions admissions(policy.build(), index);
+        for (const auto& [name, admission] : admissions.all())
+            names.insert(name);
+        return names;
+    }
+    [[nodiscard]] std::filesystem::path index_file() const {
+        return tree / ("lib/modules/" + ModuleTree::release + "/modules.alias.bin");
+    }
+    /// What is reserved before it is known how much it takes.
+    [[nodiscard]] std::uintmax_t first_room() const {
+        return 65536 + std::filesystem::file_size(index_file()) * 2;
+    }
+
+    Aliases add_long_aliases() {
+        test::FakeImage image{.name = "kmt_many"};
+        Aliases added;
+        for (int number = 0; number < 2000; ++number) {
+            const std::string alias = "kmt_many_" + std::string(200, 'x') + std::to_string(number);
+            image.aliases.push_back(alias);
+            added.emplace(alias, "kmt_many");
+        }
+        tree.add(image).depmod();
+        return added;
+    }
+    /// Whether the aliases can be had where no file, those in memory included, may be larger than `size`.
+    [[nodiscard]] bool with_room_for(std::uintmax_t size) const {
+        rlimit before{};
+        EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+        const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+        const rlimit little{.rlim_cur = size, .rlim_max = before.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &little), 0);
+        std::size_t visited = 0;
+        const auto done =
+            for_each_indexed_alias(index_file().parent_path(), [&visited](auto, auto) { ++visited; });
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+        std::signal(SIGXFSZ, handler);
+        EXPECT_EQ(visited > 0, done.has_value());
+        return done.has_value();
+    }
+
+    ModuleTree tree;
+};
+
+/// As depmod folds them; those of symbols are not among them, for nobody asks for modules by symbols.
+TEST_F(KmodIndexAliasTest, AllAliasesAreVisited) {
+    EXPECT_EQ(aliases_of(*open()), (Aliases{{"kmt_alias_*", "kmt_needs"},
+                                            {"kmt_twin_*", "kmt_twin_a"},
+                                            {"kmt_twin_1", "kmt_twin_b"},
+                                            {"kmt_only_b", "kmt_twin_b"},
+                                            {"kmt_hidden_1", "kmt_hidden"},
+                                            {"kmt_configured", "kmt_deep"}}));
+}
+
+TEST_F(KmodIndexAliasTest, ModuleIsNamedCanonically) {
+    tree.add({.name = "kmt-dashed", .aliases = {"kmt-spaced one*", "kmt-[a-c]-x"}}).depmod();
+    tree.write("etc/modprobe.d/more.conf", "alias kmt-also kmt-dashed\n");
+    const Aliases aliases = aliases_of(*open());
+    EXPECT_TRUE(aliases.contains({"kmt_spaced one*", "kmt_dashed"}));
+    EXPECT_TRUE(aliases.contains({"kmt_[a-c]_x", "kmt_dashed"}));
+    EXPECT_TRUE(aliases.contains({"kmt_also", "kmt_dashed"}));
+}
+
+/// Aliases that share long beginnings take far more room as text than in the index.
+TEST_F(KmodIndexAliasTest, NoneIsLostThoughThereAreMoreThanExpected) {
+    const Aliases expected = add_long_aliases();
+    ASSERT_GT(expected.size() * 210, first_room()) << "they fit at once";
+    const Aliases found = aliases_of(*open());
+    EXPECT_TRUE(std::ranges::includes(found, expected));
+    EXPECT_EQ(found.size(), expected.size() + 6);
+}
+
+TEST_F(KmodIndexAliasTest, WithoutAnIndexOnlyTheConfigurationIsVisited) {
+    const auto index = open();
+    const Aliases configured{{"kmt_configured", "kmt_deep"}};
+    tree.write(std::filesystem::relative(index_file(), tree / "").native(), "no index");
+    EXPECT_EQ(aliases_of(*index), configured);
+    std::filesystem::remove(index_file());
+    EXPECT_EQ(aliases_of(*index), configured);
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow("kmt_after").allow_alias("kmt-twin-*"), *index),
+              std::set<std::string>{"kmt_after"});
+}
+
+TEST_F(KmodIndexAliasTest, WithoutAnIndexItIsSaidWhy) {
+    std::filesystem::remove(index_file());
+    const auto failed = for_each_indexed_alias(index_file().parent_path(), [](auto, auto) { FAIL(); });
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().kind, sys::ErrorKind::not_found);
+    EXPECT_NE(failed.error().what.find("modules.alias.bin"), std::string::npos) << failed.error().what;
+}
+
+/// An alias that is cut short is another one. No memory for all means none at all.
+TEST_F(KmodIndexAliasTest, WithoutMemoryNoneIsVisited) {
+    EXPECT_FALSE(with_room_for(40));
+    add_long_aliases();
+    EXPECT_FALSE(with_room_for(first_room()));
+    EXPECT_TRUE(with_room_for(first_room() * 16));
+}
+
+std::size_t open_files() {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
+                                                  std::filesystem::directory_iterator()));
+}
+
+std::size_t mappings_of(std::string_view name) {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t count = 0;
+    for (std::string line; std::getline(maps, line);)
+        count += line.contains(name);
+    return count;
+}
+
+TEST_F(KmodIndexAliasTest, NothingStaysBehind) {
+    const auto index = open();
+    const std::size_t files = open_files();
+    const std::size_t mapped = mappings_of("modules.alias.bin");
+    std::size_t meanwhile = 0;
+    index->for_each_alias([&](auto, auto) { meanwhile = std::max(meanwhile, mappings_of("memfd:aliases")); });
+    EXPECT_EQ(meanwhile, 1U);
+    ASSERT_EQ(aliases_of(*index).size(), 6U);
+    EXPECT_EQ(open_files(), files);
+    EXPECT_EQ(mappings_of("modules.alias.bin"), mapped);
+    EXPECT_EQ(mappings_of("memfd:aliases"), 0U);
+}
+
+TEST_F(KmodIndexAliasTest, PatternsAdmitWhatTheIndexSaysAndWhatThatBrings) {
+    const auto index = open();
+    using Names = std::set<std::string>;
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-twin-1"), *index), Names{"kmt_twin_b"});
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-twin-?"), *index),
+              (Names{"kmt_twin_a", "kmt_twin_b"}));
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt_alias_*"), *index),
+              (Names{"kmt_needs", "kmt_base"}));
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-configured"), *index),
+              (Names{"kmt_deep", "kmt_needs", "kmt_base"}));
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-configured").deny("kmt_base"), *index),
+              Names{"kmt_deep"});
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("symbol:*"), *index), Names{});
+}
+
+/// What depmod has not seen, nobody finds by its alias.
+TEST_F(KmodIndexAliasTest, ImageOfAnAliasThatDepmodDoesNotKnowIsNotAdmitted) {
+    tree.add({.name = "kmt_base", .aliases = {"kmt-brand-new"}});
+    const auto index = open();
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-brand-*"), *index), std::set<std::string>{});
+    tree.depmod();
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-brand-*"), *open()),
+              std::set<std::string>{"kmt_base"});
+}
+
+} // namespace
+} // namespace kmodguard::modules
