@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Measures what docs/benchmarks.md is about, and prints one table: `make bench`, or run.py PROGRAM [PART...].
 
-PROGRAM is kmodguard_bench; the parts are "autoload", "daemon" and "native", all of them if none is named. The table
+PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "daemon" and "native", all of them if none is named. The table
 is also written beside the build, as results.md and results.json. Nothing here fails because something is slow.
 """
 
@@ -14,16 +14,22 @@ sys.path.insert(0, str(PROJECT / "tests/vm"))
 
 import autoload  # noqa: E402
 import daemon  # noqa: E402
+import kernel_point  # noqa: E402
 import native  # noqa: E402
 import table  # noqa: E402
 from machine import packages  # noqa: E402
 
-KERNELS = ("6.1", "6.12")
+KERNELS = ("6.1", "6.12", "7.2")
 
 
 def autoload_rows(_: Path) -> Iterator[table.Row]:
     for kernel in KERNELS:
         yield from autoload.measure(kernel)
+
+
+def kernel_point_rows(_: Path) -> Iterator[table.Row]:
+    for kernel in KERNELS:
+        yield from kernel_point.measure(kernel)
 
 
 def daemon_rows(_: Path) -> Iterator[table.Row]:
@@ -36,7 +42,7 @@ def native_rows(program: Path) -> Iterator[table.Row]:
 
 
 PARTS: dict[str, Callable[[Path], Iterator[table.Row]]] = {
-    "autoload": autoload_rows, "daemon": daemon_rows, "native": native_rows}
+    "autoload": autoload_rows, "kernel-point": kernel_point_rows, "daemon": daemon_rows, "native": native_rows}
 
 
 def main(program: Path, parts: list[str]) -> None:

@@ -45,17 +45,15 @@ sys::Result<std::string> canonical(std::string_view module) {
                         "patterns belong into allow.aliases of the policy file");
 }
 
-std::vector<std::string> warnings_of(const config::LoadedPolicy& loaded) {
+std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& found,
+                                     const core::PolicySource& source) {
     std::vector<std::string> warnings;
-    for (const config::Diagnostic& diagnostic : loaded.warnings)
+    for (const config::Diagnostic& diagnostic : found)
         warnings.push_back(render(diagnostic));
-    const auto& points = loaded.source.points;
+    const auto& points = source.points;
     if (!points.empty() && std::ranges::find(points, core::Point::autoload) == points.end())
-        warnings.emplace_back(
-            "points leaves autoload out, but this version holds no other point, and holds it all the same");
-    if (std::ranges::find(points, core::Point::kernel) != points.end())
-        warnings.emplace_back(
-            "points names kernel, which this version does not hold: root, udev and insmod are not judged");
+        warnings.emplace_back("points leaves autoload out, and it is held all the same: requests would pass "
+                              "unjudged otherwise");
     return warnings;
 }
 
@@ -79,7 +77,7 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
     open_index();
-    publish();                   // the policy that allows nothing, but for a forced mode
+    policy_ = policy_of(state_); // which allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 
@@ -99,6 +97,12 @@ void Engine::open_index() {
     auto opened = modules::KmodIndex::open(paths_, release_);
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
+    forget_decisions();
+    // What it admits may have changed with the index; if it cannot be held, it says so itself.
+    if (holder_ != nullptr) static_cast<void>(holder_->hold(policy_, index_or_none(), generation_));
+}
+
+void Engine::forget_decisions() {
     decisions_.clear();
     warm_up_position_ = 0;
 }
@@ -109,13 +113,27 @@ core::ModuleIndex& Engine::index_or_none() {
     return none;
 }
 
-void Engine::publish() {
-    core::PolicySource source = with(written_, changes_);
-    if (limited_mode_) source.mode = *limited_mode_;
+core::Policy Engine::policy_of(const State& state) const {
+    core::PolicySource source = with(state.written, state.changes);
+    if (state.limited_mode) source.mode = *state.limited_mode;
     if (forced_) source.mode = *forced_;
-    policy_ = core::Policy(std::move(source));
-    decisions_.clear();
-    warm_up_position_ = 0;
+    return core::Policy(std::move(source));
+}
+
+sys::Result<void> Engine::publish(State next) {
+    core::Policy policy = policy_of(next);
+    if (holder_ != nullptr)
+        if (auto held = holder_->hold(policy, index_or_none(), generation_ + 1); !held) return held;
+    state_ = std::move(next);
+    policy_ = std::move(policy);
+    ++generation_;
+    forget_decisions();
+    return {};
+}
+
+sys::Result<void> Engine::publish_to(PolicyHolder& holder) {
+    holder_ = &holder;
+    return holder.hold(policy_, index_or_none(), generation_);
 }
 
 sys::Result<void> Engine::reload(bool discard) {
@@ -127,15 +145,23 @@ sys::Result<void> Engine::reload(bool discard) {
         error.hint += has_policy_ ? "the policy in force stays" : "everything is refused until it is mended";
         return std::unexpected(std::move(error));
     }
+    State next = state_;
+    next.changes.unmask_new_denials(next.written, loaded->source);
+    next.written = std::move(loaded->source);
+    if (discard) next.changes = {};
+    std::vector<std::string> warnings = warnings_of(loaded->warnings, next.written);
+    if (auto published = publish(std::move(next)); !published) {
+        policy_error_ = published.error().what;
+        return published;
+    }
     policy_error_.clear();
     has_policy_ = true;
-    policy_warnings_ = warnings_of(*loaded);
-    changes_.unmask_new_denials(written_, loaded->source);
-    written_ = std::move(loaded->source);
-    if (discard) changes_ = {};
-    ++generation_;
-    publish();
+    policy_warnings_ = std::move(warnings);
     return {};
+}
+
+bool Engine::is_lasting(const core::Decision& decision) const {
+    return decision.reason != core::Reason::not_a_name && !is_transient(decision);
 }
 
 const core::Decision& Engine::decide(std::string_view token) {
@@ -144,8 +170,7 @@ const core::Decision& Engine::decide(std::string_view token) {
         decisions_.erase(token);
     }
     core::Decision decision = core::decide(policy_, index_or_none(), {.token = std::string(token)});
-    if (decision.reason != core::Reason::not_a_name && !is_transient(decision))
-        return decisions_.insert(std::string(token), std::move(decision));
+    if (is_lasting(decision)) return decisions_.insert(std::string(token), std::move(decision));
     unnamed_ = std::move(decision);
     return unnamed_;
 }
@@ -165,8 +190,8 @@ void Engine::count(const core::Decision& decision) {
         ++counts_.refused;
 }
 
-std::optional<core::Rule> Engine::denial_by_alias(const std::string& module) {
-    const core::Decision decision = core::decide(policy_, index_or_none(), {.token = module});
+std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, const std::string& module) {
+    const core::Decision decision = core::decide(policy, index_or_none(), {.token = module});
     const bool denies =
         decision.reason == core::Reason::denied_alias || decision.reason == core::Reason::denied_token;
     return denies ? decision.rule : std::nullopt;
@@ -179,60 +204,56 @@ sys::Result<void> Engine::allow(std::string_view module) {
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is denied by {}, and deny wins", *name, describe(*rule)),
                             fmt::format("kmodctl remove {} takes it off the deny list", *name));
-    core::RuntimeChanges before = changes_;
-    changes_.allow(written_, *name);
-    publish();
-    if (const auto denied = denial_by_alias(*name)) {
-        changes_ = std::move(before);
-        publish();
+    State next = state_;
+    next.changes.allow(next.written, *name);
+    if (const auto denied = denial_by_alias(policy_of(next), *name))
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is denied by {}, and deny wins", *name, describe(*denied)),
                             "change that rule in the policy file");
-    }
-    ++generation_;
-    return {};
+    return publish(std::move(next));
 }
 
 sys::Result<void> Engine::deny(std::string_view module) {
     const auto name = canonical(module);
     if (!name) return std::unexpected(name.error());
-    changes_.deny(written_, *name);
-    ++generation_;
-    publish();
-    return {};
+    State next = state_;
+    next.changes.deny(next.written, *name);
+    return publish(std::move(next));
 }
 
 sys::Result<void> Engine::remove(std::string_view module) {
     const auto name = canonical(module);
     if (!name) return std::unexpected(name.error());
-    if (!changes_.remove(written_, *name))
+    State next = state_;
+    if (!next.changes.remove(next.written, *name))
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} is neither allowed nor denied by name", *name),
                             fmt::format("kmodctl explain {} tells why it loads or not", *name));
-    ++generation_;
-    publish();
-    return {};
+    return publish(std::move(next));
 }
 
-void Engine::set_mode(core::Mode mode, std::optional<Clock::time_point> until) {
-    limited_until_ = until;
-    limited_mode_ = until ? std::optional(mode) : std::nullopt;
-    if (!until) changes_.mode = mode == written_.mode ? std::nullopt : std::optional(mode);
-    ++generation_;
-    publish();
+sys::Result<void> Engine::set_mode(core::Mode mode, std::optional<Clock::time_point> until) {
+    State next = state_;
+    next.limited_until = until;
+    next.limited_mode = until ? std::optional(mode) : std::nullopt;
+    if (!until) next.changes.mode = mode == next.written.mode ? std::nullopt : std::optional(mode);
+    return publish(std::move(next));
 }
 
-void Engine::end_limited_mode() {
-    limited_mode_.reset();
-    limited_until_.reset();
-    ++generation_;
-    publish();
+sys::Result<void> Engine::end_limited_mode() {
+    State next = state_;
+    next.limited_mode.reset();
+    next.limited_until.reset();
+    auto published = publish(std::move(next));
+    if (!published)
+        state_.limited_until.reset(); // sealed meanwhile: the stricter mode stays, and is not asked again
+    return published;
 }
 
 sys::Result<std::vector<std::string>> Engine::apply() {
     const auto files = config::policy_files(paths_.policy(), paths_.policy_drop_ins());
     if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto report = config::save_edits(*files, edits_of(changes_));
+    const auto report = config::save_edits(*files, edits_of(state_.changes));
     if (!report) return std::unexpected(report.error());
     if (auto reloaded = reload(true); !reloaded) return std::unexpected(reloaded.error());
     std::vector<std::string> changed;

@@ -36,6 +36,19 @@ struct Counts {
     std::uint64_t audited = 0; ///< would have been refused, were it not for audit mode
 };
 
+/// Something beside the daemon that holds the policy in force: the kernel point.
+class PolicyHolder {
+  public:
+    PolicyHolder() = default;
+    PolicyHolder(const PolicyHolder&) = delete;
+    PolicyHolder& operator=(const PolicyHolder&) = delete;
+    virtual ~PolicyHolder() = default;
+
+    /// Holds `policy` from now on. On an error it holds what it held, and so does the daemon.
+    [[nodiscard]] virtual sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex& index,
+                                                 std::uint64_t generation) = 0;
+};
+
 class Engine {
   public:
     using Clock = std::chrono::steady_clock;
@@ -47,6 +60,9 @@ class Engine {
     [[nodiscard]] const core::Decision& decide(std::string_view token);
     /// The same, when modules will be loaded by it: looks first whether the index is still that of the files.
     [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
+    /// Whether `decision` is the same as long as policy and index are. One that a file had a part in that
+    /// cannot be judged now is not: the file may be mended the next time.
+    [[nodiscard]] bool is_lasting(const core::Decision& decision) const;
     /// Counts a decision that was acted upon.
     void count(const core::Decision& decision);
 
@@ -60,9 +76,14 @@ class Engine {
     [[nodiscard]] sys::Result<void> deny(std::string_view module);
     [[nodiscard]] sys::Result<void> remove(std::string_view module); ///< on no list: ErrorKind::not_found
     /// `until`: go back then. A mode for a limited time is never saved.
-    void set_mode(core::Mode mode, std::optional<Clock::time_point> until = std::nullopt);
-    void end_limited_mode();
-    [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return limited_until_; }
+    [[nodiscard]] sys::Result<void> set_mode(core::Mode mode,
+                                             std::optional<Clock::time_point> until = std::nullopt);
+    [[nodiscard]] sys::Result<void> end_limited_mode();
+    [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return state_.limited_until; }
+
+    /// Publishes to `holder` as well from now on, and the policy in force at once. It must outlive the
+    /// engine.
+    [[nodiscard]] sys::Result<void> publish_to(PolicyHolder& holder);
 
     /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
     [[nodiscard]] sys::Result<std::vector<std::string>> apply();
@@ -75,7 +96,7 @@ class Engine {
     bool warm_up_next();
 
     [[nodiscard]] const core::Policy& policy() const { return policy_; }
-    [[nodiscard]] const core::RuntimeChanges& changes() const { return changes_; }
+    [[nodiscard]] const core::RuntimeChanges& changes() const { return state_.changes; }
     [[nodiscard]] std::uint64_t generation() const { return generation_; }
     [[nodiscard]] const std::string& policy_error() const {
         return policy_error_;
@@ -89,13 +110,24 @@ class Engine {
     [[nodiscard]] const Counts& counts() const { return counts_; }
     [[nodiscard]] const sys::Paths& paths() const { return paths_; }
     [[nodiscard]] modules::KmodIndex* index() { return index_.get(); }
-
-  private:
-    void publish();
-    [[nodiscard]] std::optional<core::Rule> denial_by_alias(const std::string& module);
-    void open_index();
+    /// The index, or one without modules.
     [[nodiscard]] core::ModuleIndex& index_or_none();
 
+  private:
+    /// What the policy in force is made of.
+    struct State {
+        core::PolicySource written;
+        core::RuntimeChanges changes;
+        std::optional<core::Mode> limited_mode;
+        std::optional<Clock::time_point> limited_until;
+    };
+    [[nodiscard]] core::Policy policy_of(const State& state) const;
+    /// All of it, or nothing: on an error the state in force stays.
+    [[nodiscard]] sys::Result<void> publish(State next);
+    void forget_decisions();
+    [[nodiscard]] std::optional<core::Rule> denial_by_alias(const core::Policy& policy,
+                                                            const std::string& module);
+    void open_index();
     sys::Paths paths_;
     std::string release_;
     std::optional<core::Mode> forced_;
@@ -107,11 +139,9 @@ class Engine {
     Configuration configuration_; ///< as it was when the index was opened
     std::string index_error_;
 
-    core::PolicySource written_;
-    core::RuntimeChanges changes_;
-    std::optional<core::Mode> limited_mode_;
-    std::optional<Clock::time_point> limited_until_;
+    State state_;
     core::Policy policy_;
+    PolicyHolder* holder_ = nullptr;
     std::uint64_t generation_ = 0;
     bool has_policy_ = false;
     std::vector<std::string> policy_warnings_;

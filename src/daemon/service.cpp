@@ -3,6 +3,7 @@
 
 #include "daemon/directory_watch.hpp"
 #include "daemon/engine.hpp"
+#include "daemon/kernel_point.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
 #include "events/recorder.hpp"
@@ -18,8 +19,11 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
+#include <iterator>
 
 namespace kmodguard::daemon {
 namespace {
@@ -27,6 +31,8 @@ namespace {
 constexpr mode_t socket_mode = 0600;
 constexpr mode_t directory_mode = 0755;
 constexpr int backlog = 512;
+/// Between two looks at the kernel point, microseconds.
+constexpr std::uint64_t look_after_interval = 5'000'000;
 
 std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
     const auto value = sys::kernel_parameter(paths, "kmodguard.mode");
@@ -68,9 +74,12 @@ void announce_ready(const ServiceOptions& options) {
 
 class Service {
   public:
-    Service(const ServiceOptions& options, EventLoop loop, events::Recorder& recorder)
+    Service(const ServiceOptions& options, EventLoop loop, events::Recorder& recorder,
+            KernelPointMeans kernel_point)
         : loop_(std::move(loop)), recorder_(recorder),
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
+          kernel_point_(engine_, std::move(kernel_point),
+                        [this](events::Event event) { recorder_.record(std::move(event)); }),
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }) {}
 
     sys::Result<void> start(sys::UniqueFd socket) {
@@ -79,6 +88,9 @@ class Service {
         for (const std::string& warning : engine_.policy_warnings())
             say(warning);
         if (!engine_.index_error().empty()) say("no module index: " + engine_.index_error());
+        // Before the first request is served: ready means that every point stands.
+        if (const auto held = engine_.publish_to(kernel_point_); !held)
+            say("the kernel point: " + held.error().what);
         auto server = Server::create(loop_.get(), std::move(socket),
                                      [this](const protocol::Request& request) { return answer(request); });
         if (!server) return std::unexpected(server.error());
@@ -103,8 +115,11 @@ class Service {
 
     Server::Reply answer(const protocol::Request& request) {
         Response response = respond(engine_, request);
-        if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok)
+        if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok) {
             response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
+            std::ranges::move(kernel_point_.status(), std::back_inserter(response.answer.fields));
+        }
+        if (request.verb == "AUTOLOAD" && response.event) complete(response, request.argument);
         Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
         if (auto& event = response.event)
             reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
@@ -112,9 +127,19 @@ class Service {
         return reply;
     }
 
+    /// What the kernel point knows of the request, and has to know of the answer.
+    void complete(Response& response, const std::string& token) {
+        response.event->requester = kernel_point_.requester_of(token);
+        if (response.lasting_refusal)
+            kernel_point_.remember_refusal(token);
+        else
+            kernel_point_.admit_contents(response.event->decision);
+    }
+
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
+        watch_records();
         if (const auto until = engine_.limited_until()) {
             const auto micros =
                 std::chrono::duration_cast<std::chrono::microseconds>(until->time_since_epoch());
@@ -123,6 +148,31 @@ class Service {
         } else {
             sd_event_source_set_enabled(limited_mode_.get(), SD_EVENT_OFF);
         }
+    }
+
+    /// The point may have come, or gone, with the policy.
+    void watch_records() {
+        if (kernel_point_.fd() == watched_fd_) return;
+        watched_fd_ = kernel_point_.fd();
+        records_.reset();
+        if (watched_fd_ < 0) return;
+        const auto on_records = [](sd_event_source*, int, std::uint32_t, void* self) {
+            static_cast<Service*>(self)->kernel_point_.read_records();
+            return 0;
+        };
+        sd_event_source* source = nullptr;
+        if (sd_event_add_io(loop_.get(), &source, watched_fd_, EPOLLIN, on_records, this) >= 0)
+            records_.reset(source);
+    }
+
+    /// Every few seconds. Where only a new start helps, and somebody sees to that, the daemon ends: what is
+    /// in the kernel guards on meanwhile.
+    void look_after_kernel_point() {
+        if (!kernel_point_.look_after()
+            && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
+            sd_event_exit(loop_.get(), -EUCLEAN);
+        sd_event_source_set_time_relative(look_after_.get(), look_after_interval);
+        sd_event_source_set_enabled(look_after_.get(), SD_EVENT_ONESHOT);
     }
 
     void index_changed() {
@@ -148,16 +198,23 @@ class Service {
             return 0;
         };
         const auto on_mode_end = [](sd_event_source*, std::uint64_t, void* self) {
-            static_cast<Service*>(self)->engine_.end_limited_mode();
+            auto& service = *static_cast<Service*>(self);
+            if (const auto ended = service.engine_.end_limited_mode(); !ended) say(ended.error().what);
+            return 0;
+        };
+        const auto on_look_after = [](sd_event_source*, std::uint64_t, void* self) {
+            static_cast<Service*>(self)->look_after_kernel_point();
             return 0;
         };
         const auto on_idle = [](sd_event_source* source, void* self) {
-            if (static_cast<Service*>(self)->engine_.warm_up_next()) return 0;
+            auto& service = *static_cast<Service*>(self);
+            if (service.engine_.warm_up_next() || service.kernel_point_.admit_next()) return 0;
             ::malloc_trim(0);
             return sd_event_source_set_enabled(source, SD_EVENT_OFF);
         };
         sd_event_source* timer = nullptr;
         sd_event_source* idle = nullptr;
+        sd_event_source* look_after = nullptr;
         int code = sd_event_add_signal(loop_.get(), nullptr, SIGTERM, nullptr, nullptr);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGINT, nullptr, nullptr);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGHUP, on_hangup, this);
@@ -165,18 +222,27 @@ class Service {
             code = sd_event_add_time(loop_.get(), &timer, CLOCK_MONOTONIC, 0, 0, on_mode_end, this);
         if (code >= 0) code = sd_event_source_set_enabled(timer, SD_EVENT_OFF);
         limited_mode_.reset(timer);
+        if (code >= 0)
+            code = sd_event_add_time_relative(loop_.get(), &look_after, CLOCK_MONOTONIC, look_after_interval,
+                                              0, on_look_after, this);
+        look_after_.reset(look_after);
         if (code >= 0) code = sd_event_add_defer(loop_.get(), &idle, on_idle, this);
         warm_up_.reset(idle);
         if (code >= 0) code = sd_event_source_set_priority(idle, SD_EVENT_PRIORITY_IDLE);
         if (code >= 0) code = sd_event_source_set_enabled(idle, SD_EVENT_ON);
         if (code < 0) return sys::system_failure("cannot set up", "the event loop", -code);
+        watch_records();
         return {};
     }
 
     EventLoop loop_;
     events::Recorder& recorder_;
     Engine engine_;
+    KernelPoint kernel_point_;
     DirectoryWatch watch_;
+    EventSource records_;
+    int watched_fd_ = -1;
+    EventSource look_after_;
     EventSource limited_mode_;
     EventSource warm_up_;
     std::unique_ptr<Server> server_;
@@ -202,6 +268,7 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     block_signals();
     if (auto made = sys::make_directory(options.paths.runtime_directory(), directory_mode); !made)
         return made;
+    KernelPointMeans kernel_point = prepare_kernel_point(options.paths);
     auto socket = sys::listen_unix(options.paths.socket(), socket_mode, backlog);
     if (!socket) return std::unexpected(socket.error());
     // Before the first thread and the first byte of input: what follows decides, and can load nothing.
@@ -213,7 +280,7 @@ sys::Result<void> run_service(const ServiceOptions& options) {
         return sys::system_failure("cannot create", "an event loop", -code);
 
     events::Recorder recorder(std::move(*sinks));
-    Service service(options, EventLoop(loop), recorder);
+    Service service(options, EventLoop(loop), recorder, std::move(kernel_point));
     if (auto started = service.start(std::move(*socket)); !started) return started;
     announce_ready(options);
     auto ended = service.run();

@@ -47,6 +47,7 @@ Response autoload_request(Engine& engine, const std::string& token) {
                                    .point = core::Point::autoload,
                                    .generation = engine.generation(),
                                    .decision = decision};
+    response.lasting_refusal = decision.effective() == core::Verdict::refuse && engine.is_lasting(decision);
     return response;
 }
 
@@ -112,11 +113,10 @@ Response mode(Engine& engine, const std::string& argument) {
         return {.answer = protocol::error_answer(
                     {sys::ErrorKind::failed, "the mode is set on the kernel's command line (kmodguard.mode)",
                      "boot without it"})};
-    if (seconds == 0)
-        engine.set_mode(*wanted);
-    else
-        engine.set_mode(*wanted, Engine::Clock::now() + std::chrono::seconds(seconds));
-    return {.answer = ok(fmt::format("the mode is {}", argument.substr(0, blank)))};
+    const auto until =
+        seconds == 0 ? std::nullopt : std::optional(Engine::Clock::now() + std::chrono::seconds(seconds));
+    return {.answer = answer_of(engine.set_mode(*wanted, until),
+                                fmt::format("the mode is {}", argument.substr(0, blank)))};
 }
 
 Response reload(Engine& engine, const std::string& argument) {

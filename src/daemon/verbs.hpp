@@ -15,6 +15,7 @@ struct Response {
     protocol::Answer answer;
     std::optional<events::Event> event = std::nullopt; ///< to be recorded once the answer is on its way
     bool last = false;                                 ///< close the connection after it
+    bool lasting_refusal = false; ///< the token is refused as long as policy and index are the same
 };
 
 /// Never fails: whatever is wrong with the request becomes an ERR answer.

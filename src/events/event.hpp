@@ -18,15 +18,16 @@ namespace kmodguard::events {
 /// Identifies kmodguard's events in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog).
 inline constexpr std::string_view message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
 
-/// Who wanted the module, as far as the enforcement point can know. The autoload point cannot: there the
-/// kernel's own thread asks, on behalf of nobody it names.
+/// Who wanted the module. The autoload point alone cannot know: there the kernel's own thread asks, on behalf
+/// of nobody it names; the kernel point sees who made it ask.
 struct Requester {
-    pid_t pid = 0;
-    uid_t uid = 0;
+    pid_t pid = 0;                    ///< in the initial namespace
+    uid_t uid = 0;                    ///< in the initial user namespace
+    std::uint32_t user_namespace = 0; ///< inode number; 0: not known
     std::string command;
-    std::string executable;
+    std::string executable; ///< as its mount namespace has it; ".../" where the beginning is missing
     std::string cgroup;
-    std::string container;
+    std::string container; ///< its id; "" if the cgroup names none
 };
 
 struct Event {
@@ -35,6 +36,11 @@ struct Event {
     std::uint64_t generation = 0; ///< of the policy that judged
     core::Decision decision;
     std::optional<Requester> requester = std::nullopt;
+    std::string call = {}; ///< the system call that brought an image; "" for requests
+    std::string file = {}; ///< that the image came from, where it did
+    std::optional<core::Sha256> sha256 = std::nullopt; ///< of the image, where it was hashed
+    std::uint32_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
+    std::string note = {};      ///< anything else worth knowing
 };
 
 /// Whether the attempt is one to call somebody's attention to: refused, or let pass by audit mode alone.

@@ -57,9 +57,15 @@ Json::Object json_of(const Event& event) {
         {"time", timestamp(event.time)}, {"point", to_string(event.point)}, {"generation", event.generation}};
     for (auto& member : json_of(event.decision))
         object.push_back(std::move(member));
+    if (!event.call.empty()) object.emplace_back("call", event.call);
+    if (!event.file.empty()) object.emplace_back("file", event.file);
+    if (event.sha256) object.emplace_back("sha256", core::to_hex(*event.sha256));
+    if (event.repeated != 0) object.emplace_back("repeated", std::int64_t{event.repeated});
+    if (!event.note.empty()) object.emplace_back("note", event.note);
     if (const auto& by = event.requester) {
         object.emplace_back("requester", Json::Object{{"pid", std::int64_t{by->pid}},
                                                       {"uid", std::int64_t{by->uid}},
+                                                      {"user_namespace", std::int64_t{by->user_namespace}},
                                                       {"comm", by->command},
                                                       {"exe", by->executable},
                                                       {"cgroup", by->cgroup},

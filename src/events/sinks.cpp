@@ -51,6 +51,20 @@ class JournalSink final : public Sink {
         if (decision.rule) fields.push_back(fmt::format("KMODGUARD_RULE={}", describe(*decision.rule)));
         for (const auto& module : decision.modules)
             fields.push_back(fmt::format("KMODGUARD_MODULE={}", module.module));
+        const auto add = [&fields](std::string_view name, const std::string& value) {
+            if (!value.empty()) fields.push_back(fmt::format("KMODGUARD_{}={}", name, value));
+        };
+        add("CALL", event.call);
+        add("FILE", event.file);
+        add("SHA256", event.sha256 ? core::to_hex(*event.sha256) : "");
+        if (const auto& by = event.requester) {
+            add("REQUESTER_PID", std::to_string(by->pid));
+            add("REQUESTER_UID", std::to_string(by->uid));
+            add("REQUESTER_COMM", by->command);
+            add("REQUESTER_EXE", by->executable);
+            add("REQUESTER_CGROUP", by->cgroup);
+            add("REQUESTER_CONTAINER", by->container);
+        }
         std::vector<iovec> vectors;
         vectors.reserve(fields.size());
         for (std::string& field : fields)

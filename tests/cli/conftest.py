@@ -7,8 +7,13 @@ They need root, for the daemon answers nobody else. `unshare --map-root-user` is
 import os
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures/images"))
+
 from machine import DAEMON, KMODCTL, Daemon, Machine
 
 

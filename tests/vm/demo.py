@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""make demo: the same requests on a stock Debian kernel, without the guard and with it, side by side.
+"""make demo: the same requests and loads on a stock Debian kernel, without the guard and with it, side by side.
 
 Nothing is staged: the table shows which modules the kernel had in /proc/modules after each request. A request that did not
 end as the policy says makes the demo fail.
@@ -29,14 +29,20 @@ PCI = "pci:v000015ADd000007B0sv000015ADsd000007B0bc02sc00i00"
 @dataclass(frozen=True)
 class Request:
     what: str
-    token: str  # what the kernel asks for
+    token: str  # what the kernel asks for, or the module that somebody loads
     command: str
     user: str
     loads: frozenset[str]  # with the guard
 
 
 def row(what: str, token: str, command: str, user: str = "nobody", loads: str = "") -> Request:
-    return Request(what, token, command, user, frozenset(loads.split()))
+    """The kernel asks for a module on somebody's behalf."""
+    return Request(what, token, f"requester {command}", user, frozenset(loads.split()))
+
+
+def load(what: str, module: str, command: str, loads: str = "") -> Request:
+    """Root hands the kernel a module; nobody asked."""
+    return Request(what, module, command, "root", frozenset(loads.split()))
 
 
 REQUESTS = [
@@ -55,13 +61,18 @@ REQUESTS = [
     row("TCP congestion control vegas", "tcp_vegas", "tcp vegas", user="root", loads="tcp_vegas"),
     row("a PCI network card's alias", PCI, f"ask {PCI}", user="root"),
     row("an option in place of a name", "-r", "ask -r", user="root"),
+    load("insmod loop.ko", "loop", "insmod $(modinfo -n loop)"),
+    load("loop.ko copied to dummy.ko, insmod dummy.ko", "loop", "cp $(modinfo -n loop) /tmp/dummy.ko && insmod /tmp/dummy.ko"),
+    load("the same from memory, by init_module", "loop", "loader init /tmp/dummy.ko"),
+    load("udev finds that PCI card and loads its module", PCI, f"modprobe -b {PCI}"),
+    load("insmod dummy.ko", "dummy", "insmod $(modinfo -n dummy)", loads="dummy"),
 ]
 
 
 def modules_loaded_by(vm: Machine, request: Request) -> frozenset[str]:
     """Makes the request and undoes it."""
     before = vm.loaded()
-    vm.run(f"requester {request.command}", user=request.user)
+    vm.run(request.command, user=request.user)
     new = vm.loaded() - before
     while left := vm.loaded() - before:
         gone = [name for name in sorted(left) if vm.run(f"requester delete {name}").status == 0]

@@ -93,7 +93,7 @@ class Guard:
 def restore(vm: Machine, loaded: set[str]) -> None:
     """Brings the machine back to what it was."""
     vm.run("pid=$(pidof kmodguard) && kill -CONT $pid; kmodctl stop || kmodctl disarm --force")
-    vm.run(f"echo /sbin/modprobe > {HANDLER}; rm -rf /run/kmodguard /etc/kmodguard /etc/modprobe.d; : > {LOG}")
+    vm.run(f"echo /sbin/modprobe > {HANDLER}; rm -rf /run/kmodguard /etc/kmodguard /etc/modprobe.d /sys/fs/bpf/kmodguard*; : > {LOG}")
     while extra := vm.loaded() - loaded:
         gone = [name for name in sorted(extra) if vm.run(f"requester delete {name}").status == 0]
         assert gone, f"cannot unload {extra}"

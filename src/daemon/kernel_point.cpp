@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "daemon/kernel_point.hpp"
+
+#include "core/names.hpp"
+#include "modules/image_file.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace kmodguard::daemon {
+namespace {
+
+constexpr std::size_t max_pending = 1024;
+/// The hook gives up after 5 s, and its request is on its way before.
+constexpr std::chrono::seconds patience{10};
+
+bool wants_kernel_point(const core::Policy& policy) {
+    const auto& points = policy.source().points;
+    return points.empty() || std::ranges::find(points, core::Point::kernel) != points.end();
+}
+
+} // namespace
+
+KernelPointMeans prepare_kernel_point(const sys::Paths& paths) {
+    KernelPointMeans means{.support = kernel::examine(paths), .loader = std::nullopt};
+    if (!means.support.problem.empty()) return means;
+    auto loader = kernel::Loader::start({.mechanism = means.support.mechanism,
+                                         .kernel_unpacks = means.support.kernel_unpacks,
+                                         .directory = kernel::new_pin_directory()});
+    if (loader)
+        means.loader.emplace(std::move(*loader));
+    else
+        means.support.problem = loader.error().what;
+    return means;
+}
+
+KernelPoint::KernelPoint(Engine& engine, KernelPointMeans means, Record record)
+    : engine_(engine), means_(std::move(means)), record_(std::move(record)), problem_(means_.support.problem),
+      hint_(means_.support.hint) {}
+
+sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleIndex& index,
+                                    std::uint64_t generation) {
+    if (!wants_kernel_point(policy)) return give_up();
+    if (!guard_) {
+        if (!means_.support.problem.empty()) return {}; // this machine cannot hold it, and status says why
+        if (auto established = establish(); !established) {
+            problem_ = established.error().what;
+            hint_ = established.error().hint;
+            return {};
+        }
+    }
+    auto published = publish(policy, index, generation);
+    problem_ = published ? "" : published.error().what;
+    hint_ = published ? "" : published.error().hint;
+    return published;
+}
+
+sys::Result<void> KernelPoint::establish() {
+    if (!means_.loader)
+        return sys::failure(sys::ErrorKind::failed, "the kernel point was left out when the daemon started",
+                            "restart the daemon");
+    auto guard = kernel::Guard::establish(*means_.loader);
+    means_.loader.reset();
+    if (!guard) return std::unexpected(guard.error());
+    auto reader =
+        kernel::RecordReader::open(guard->pins(), [this](const guard_record& record) { on_record(record); });
+    if (!reader) return std::unexpected(reader.error());
+    guard_.emplace(std::move(*guard));
+    reader_.emplace(std::move(*reader));
+    return {};
+}
+
+sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleIndex& index,
+                                       std::uint64_t generation) {
+    core::Admissions admissions(policy, index);
+    const auto table = kernel::compile(policy, admissions, generation);
+    if (!table) return std::unexpected(table.error());
+    auto published = guard_->publish(*table);
+    // Sealed, with a policy that is looser than what is held: what is held goes on.
+    if (!published && !guard_->sealed()) return published;
+    if (published) {
+        admissions_ = std::move(admissions);
+        generation_ = generation;
+        warm_up_position_.clear();
+    }
+    if (const auto armed = guard_->arm(); !armed) return std::unexpected(armed.error());
+    return published;
+}
+
+sys::Result<void> KernelPoint::give_up() {
+    if (auto removed = kernel::remove_guard(); !removed && removed.error().kind == sys::ErrorKind::denied)
+        return removed;
+    reader_.reset();
+    guard_.reset();
+    problem_ = "the policy's points leave it out";
+    hint_.clear();
+    return {};
+}
+
+void KernelPoint::read_records() {
+    if (reader_) reader_->read();
+}
+
+void KernelPoint::on_record(const guard_record& record) {
+    switch (record.kind) {
+    case GUARD_REQUEST: on_request(record); break;
+    case GUARD_REFUSED_REQUEST: {
+        events::Event event{.time = kernel::time_of(record),
+                            .point = core::Point::kernel,
+                            .generation = engine_.generation(),
+                            .decision = engine_.decide(kernel::text_of(record.name.text)),
+                            .requester = kernel::requester_of(record)};
+        if (event.decision.effective() != core::Verdict::refuse) { // the policy is another by now
+            event.decision = core::Decision{};
+            event.decision.token = kernel::text_of(record.name.text);
+            event.decision.reason = core::Reason::not_listed;
+        }
+        event.repeated = record.repeated;
+        record_(std::move(event));
+        break;
+    }
+    default: on_image(record);
+    }
+}
+
+void KernelPoint::on_request(const guard_record& record) {
+    if (pending_.size() >= max_pending) pending_.pop_front();
+    pending_.push_back({.token = kernel::text_of(record.name.text),
+                        .requester = kernel::requester_of(record),
+                        .since = std::chrono::steady_clock::now(),
+                        .time = kernel::time_of(record)});
+}
+
+void KernelPoint::on_image(const guard_record& record) {
+    const kernel::Known known{engine_.policy(), engine_.index_or_none(), admissions_, generation_};
+    events::Event event = kernel::event_of(record, known);
+    if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
+        if (record.refused != 0)
+            event.note = "answered ENOSYS, so that it is handed over unpacked";
+        else
+            judge_by_file(event);
+    }
+    record_(std::move(event));
+}
+
+/// Audit mode has let a compressed image pass that nobody knew. What it is, its file tells, if it is still
+/// the same; nothing depends on that but the record.
+void KernelPoint::judge_by_file(events::Event& event) {
+    const auto found = modules::identify_file(event.file, {.image = {.with_hash = true}});
+    if (!found || !found->identity.facts.problem.empty()) return;
+    event.decision =
+        core::decide_image(engine_.policy(), engine_.index_or_none(), admissions_, found->identity.facts);
+    event.note = "judged by what the file holds now";
+}
+
+std::optional<events::Requester> KernelPoint::requester_of(std::string_view token) {
+    read_records(); // the kernel recorded it before it ran the hook
+    const auto found = std::ranges::find(pending_, token, &Pending::token);
+    if (found == pending_.end()) return std::nullopt;
+    events::Requester requester = std::move(found->requester);
+    pending_.erase(found);
+    return requester;
+}
+
+void KernelPoint::expire_pending() {
+    const auto now = std::chrono::steady_clock::now();
+    while (!pending_.empty() && now - pending_.front().since > patience) {
+        Pending& old = pending_.front();
+        record_(events::Event{.time = old.time,
+                              .point = core::Point::kernel,
+                              .generation = engine_.generation(),
+                              .decision = engine_.decide(old.token),
+                              .requester = std::move(old.requester),
+                              .note = "the hook did not bring this request"});
+        pending_.pop_front();
+    }
+}
+
+void KernelPoint::remember_refusal(std::string_view token) {
+    if (guard_ && engine_.policy().mode() == core::Mode::enforce) guard_->remember_refusal(token);
+}
+
+void KernelPoint::admit_contents(const core::Decision& decision) {
+    if (!guard_ || engine_.index() == nullptr) return;
+    for (const core::ModuleDecision& module : decision.modules) {
+        if (!decision.loads(module)) continue;
+        for (const core::Step& step : module.chain)
+            if (const core::ModuleRecord* record = engine_.index()->find(step.module)) admit_content(*record);
+    }
+}
+
+/// Of a compressed file that the kernel would be shown packed only. An image that is not what its file's name
+/// says is not admitted, nor one that has a problem: it is then judged when somebody unpacks it.
+void KernelPoint::admit_content(const core::ModuleRecord& module) {
+    if (!means_.support.kernel_unpacks || module.built_in || module.path.ends_with(".ko")) return;
+    const auto now = sys::file_identity(module.path);
+    const auto known = contents_.find(module.name);
+    if (!now || (known != contents_.end() && known->second == *now)) return;
+    const auto image = modules::KmodIndex::packed_image(module, guard_->content_key());
+    if (!image || !image->tag || !image->identity.facts.sha256) return;
+    const core::ImageFacts& facts = image->identity.facts;
+    const bool agrees = facts.name == module.name
+                        && (facts.modinfo_name.empty() || core::fold(facts.modinfo_name) == module.name);
+    if (!facts.problem.empty() || !agrees) return;
+    if (guard_->admit_content(*image->tag, facts.name, *facts.sha256))
+        contents_.insert_or_assign(module.name, image->file);
+}
+
+bool KernelPoint::admit_next() {
+    if (!guard_ || !means_.support.kernel_unpacks || engine_.index() == nullptr) return false;
+    const auto next = admissions_.all().upper_bound(warm_up_position_);
+    if (next == admissions_.all().end()) return false;
+    warm_up_position_ = next->first;
+    if (const core::ModuleRecord* record = engine_.index()->find(next->first)) admit_content(*record);
+    return true;
+}
+
+bool KernelPoint::look_after() {
+    expire_pending();
+    if (!guard_) return true;
+    const auto mended = guard_->mend();
+    if (!mended) {
+        if (problem_ != mended.error().what) report(mended.error().what);
+        problem_ = mended.error().what;
+        hint_ = "restart the daemon, which makes the kernel point anew";
+        return false;
+    }
+    for (const std::string& what : *mended)
+        report(what);
+    return true;
+}
+
+void KernelPoint::report(const std::string& what) {
+    events::Event event;
+    event.time = std::chrono::system_clock::now();
+    event.point = core::Point::kernel;
+    event.generation = generation_;
+    event.decision.token = "the kernel point";
+    event.decision.reason = core::Reason::tampered;
+    event.note = what;
+    record_(std::move(event));
+}
+
+std::vector<protocol::Field> KernelPoint::status() const {
+    std::vector<protocol::Field> fields;
+    const auto add = [&fields](std::string key, std::string value) {
+        fields.push_back({"kernel-point-" + std::move(key), std::move(value)});
+    };
+    add("active", guard_ ? "yes" : "no");
+    if (!problem_.empty()) add("problem", problem_);
+    if (!hint_.empty()) add("hint", hint_);
+    for (const std::string& note : means_.support.notes)
+        add("note", note);
+    if (!guard_) return fields;
+    const kernel::Counters counters = guard_->counters();
+    add("mechanism", std::string(to_string(means_.support.mechanism)));
+    add("generation", std::to_string(generation_));
+    add("modules", std::to_string(admissions_.all().size()));
+    add("sealed", guard_->sealed() ? "yes" : "no");
+    add("allowed", std::to_string(counters.allowed));
+    add("refused", std::to_string(counters.refused));
+    add("audited", std::to_string(counters.audited));
+    add("requests", std::to_string(counters.requests));
+    add("remembered", std::to_string(counters.remembered));
+    add("lost", std::to_string(counters.lost));
+    add("skipped", std::to_string(counters.skipped));
+    return fields;
+}
+
+} // namespace kmodguard::daemon

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
+ *
+ * The verdict on an image or a request: rule 6 and the image's half of rule 3 of core/decision.hpp. Which names
+ * are admitted, core has computed beforehand; here it is looked up.
+ */
+#ifndef KMODGUARD_JUDGE_BPF_H
+#define KMODGUARD_JUDGE_BPF_H
+
+#include "digest.bpf.h"
+#include "image.bpf.h"
+#include "record.bpf.h"
+#include "seal.bpf.h"
+
+#define SECOND 1000000000ULL
+#define RECORDED_A_SECOND 8 /* of the same remembered refusal; more are counted */
+
+struct policy_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GUARD_MAX_MODULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct guard_name);
+	__type(value, struct guard_rule);
+} policy_a SEC(".maps"), policy_b SEC(".maps");
+
+/* The policy in force: one of the two above. A program looks it up once, so it sees one generation. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct policy_map);
+} policy SEC(".maps") = {.values = {&policy_a}};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GUARD_MAX_INVENTORY);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct guard_content);
+	__type(value, struct guard_checked);
+} inventory SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct guard_key);
+} content_key SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GUARD_MAX_TOKENS);
+	__type(key, struct guard_name);
+	__type(value, struct guard_token);
+} refused_tokens SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct guard_state);
+} state SEC(".maps");
+
+/* Set by the loader: this kernel unpacks modules itself (CONFIG_MODULE_DECOMPRESS). */
+const volatile bool kernel_unpacks = false;
+
+static bool shows_unpacked(void)
+{
+	return bpf_core_enum_value_exists(enum kernel_read_file_id, READING_MODULE_COMPRESSED);
+}
+
+/* The key of a pin: the hash and the module's number. */
+static __always_inline void pin_key(struct guard_name *key, const __u8 *sha256, __u64 number)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->text[0] = GUARD_PIN_MARK;
+	for (int i = 0; i < GUARD_HASH_SIZE; ++i)
+		key->text[1 + i] = (char)sha256[i];
+	for (int i = 0; i < 4; ++i)
+		key->text[1 + GUARD_HASH_SIZE + i] = (char)(number >> (8 * i));
+}
+
+/* Names a compressed image by what its content was found to be. */
+static __always_inline __u32 look_up_content(struct guard_scratch *s)
+{
+	const __u32 zero = 0;
+	const struct guard_key *key = bpf_map_lookup_elem(&content_key, &zero);
+
+	if (!kernel_unpacks || shows_unpacked())
+		return GUARD_UNREADABLE;
+	if (!key || tag_content(s, key))
+		return GUARD_UNREADABLE;
+	const struct guard_checked *checked = bpf_map_lookup_elem(&inventory, &s->content);
+	if (!checked)
+		return GUARD_UNKNOWN_CONTENT;
+	s->record.name = checked->name;
+	for (int i = 0; i < GUARD_HASH_SIZE; ++i)
+		s->record.sha256[i] = checked->sha256[i];
+	s->record.hashed = 1;
+	s->record.problem = GUARD_FINE;
+	return GUARD_ADMITTED;
+}
+
+/* Which module it is. */
+static __always_inline __u32 identify(struct guard_scratch *s)
+{
+	s->record.problem = read_identity(s);
+	if (s->record.problem == GUARD_NOT_ELF)
+		return look_up_content(s);
+	if (s->record.problem)
+		return GUARD_UNREADABLE;
+	return names_agree(s) ? GUARD_ADMITTED : GUARD_CONTRADICTORY;
+}
+
+/* Whether the policy admits that module. */
+static __always_inline __u32 judge_name(struct guard_scratch *s, void *rules)
+{
+	const struct guard_rule *rule = bpf_map_lookup_elem(rules, &s->record.name);
+
+	if (!rule)
+		return GUARD_NOT_LISTED;
+	if (bpf_map_lookup_elem(&tightened, &s->record.name))
+		return GUARD_TIGHTENED;
+	s->record.admission = rule->reason;
+	if (!(rule->flags & GUARD_PINNED))
+		return GUARD_ADMITTED;
+	const __u64 number = rule->number;
+	struct guard_name *key = &s->other_name;
+	if (!s->record.hashed) {
+		if (s->size > GUARD_MAX_PINNED_SIZE)
+			return GUARD_TOO_LARGE_TO_HASH;
+		if (hash_image(s))
+			return GUARD_UNREADABLE;
+	}
+	pin_key(key, s->record.sha256, number);
+	return bpf_map_lookup_elem(rules, key) ? GUARD_ADMITTED : GUARD_PIN_MISMATCH;
+}
+
+/* Counts, records and answers. A compressed image that nobody has checked yet is answered ENOSYS: modprobe and
+ * udev then unpack it themselves and hand over the image, which can be judged (kmod, libkmod-module.c). */
+static __noinline int conclude(struct guard_scratch *s, bool audit)
+{
+	struct guard_record *record = &s->record;
+
+	record->refused = record->reason != GUARD_ADMITTED && !audit;
+	count(record->reason == GUARD_ADMITTED ? GUARD_ALLOWED : record->refused ? GUARD_REFUSED : GUARD_AUDITED);
+	record_requester(s);
+	submit(s);
+	if (!record->refused)
+		return 0;
+	return record->reason == GUARD_UNKNOWN_CONTENT ? -ENOSYS : -EPERM;
+}
+
+static __noinline int judge_image(const void *bytes, __u64 size, const struct file *file, __u32 known_reason)
+{
+	const __u32 zero = 0;
+	struct guard_name head_key = {};
+	struct guard_scratch *s = begin_scratch();
+	bool audit = false;
+
+	if (!s) {
+		count(GUARD_REFUSED);
+		count(GUARD_LOST);
+		return -EPERM;
+	}
+	s->bytes = (__u64)bytes;
+	s->size = size;
+	s->record.kind = GUARD_IMAGE;
+	s->record.call = file ? GUARD_FINIT_MODULE : GUARD_INIT_MODULE;
+	s->record.size = size;
+	if (file)
+		record_file(s, &s->record.file, file);
+
+	void *rules = bpf_map_lookup_elem(&policy, &zero);
+	const struct guard_rule *head = rules ? bpf_map_lookup_elem(rules, &head_key) : NULL;
+	if (!head) {
+		s->record.reason = GUARD_NO_POLICY;
+	} else {
+		audit = head->flags & GUARD_AUDIT;
+		s->record.generation = head->number;
+		s->record.reason = known_reason ? known_reason : identify(s);
+		if (s->record.reason == GUARD_ADMITTED)
+			s->record.reason = judge_name(s, rules);
+	}
+	const int answer = conclude(s, audit);
+	end_scratch();
+	return answer;
+}
+
+/* Whether this refusal is to be recorded, or only counted. */
+static __always_inline bool within_rate(struct guard_token *token, __u32 *repeated)
+{
+	const __u64 now = bpf_ktime_get_boot_ns();
+
+	if (now - token->window >= SECOND) {
+		token->window = now;
+		token->recorded = 0;
+	}
+	if (token->recorded >= RECORDED_A_SECOND) {
+		__sync_fetch_and_add(&token->unrecorded, 1);
+		return false;
+	}
+	++token->recorded;
+	*repeated = token->unrecorded;
+	token->unrecorded = 0;
+	return true;
+}
+
+static __noinline void record_request(const struct guard_name *name, __u32 kind, __u32 repeated)
+{
+	struct guard_scratch *s = begin_scratch();
+
+	if (!s) {
+		count(GUARD_LOST);
+		return;
+	}
+	s->record.kind = kind;
+	s->record.name = *name;
+	s->record.repeated = repeated;
+	s->record.refused = kind == GUARD_REFUSED_REQUEST;
+	record_requester(s);
+	submit(s);
+	end_scratch();
+}
+
+static __noinline int judge_request(const char *token)
+{
+	const __u32 zero = 0;
+	struct guard_name name = {};
+	__u32 repeated = 0;
+
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text), token);
+	struct guard_token *known = bpf_map_lookup_elem(&refused_tokens, &name);
+	const struct guard_state *now = bpf_map_lookup_elem(&state, &zero);
+	if (known && now && known->epoch == now->epoch) {
+		count(GUARD_REMEMBERED);
+		if (within_rate(known, &repeated))
+			record_request(&name, GUARD_REFUSED_REQUEST, repeated);
+		return -EPERM;
+	}
+	count(GUARD_REQUESTS);
+	record_request(&name, GUARD_REQUEST, 0);
+	return 0;
+}
+
+#endif

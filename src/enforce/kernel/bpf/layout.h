@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
+ *
+ * What the BPF programs and user space say to one another: keys and values of the maps, and the record of an
+ * attempt. Plain C with fixed widths and no padding, since both sides must see the same bytes. A change of
+ * anything here raises GUARD_LAYOUT: a daemon does not take over pins that speak otherwise.
+ */
+#ifndef KMODGUARD_LAYOUT_H
+#define KMODGUARD_LAYOUT_H
+
+#include <linux/types.h>
+
+#define GUARD_LAYOUT 1
+
+#define GUARD_NAME_SIZE 56 /* MODULE_NAME_LEN on 64-bit, the NUL included; the kernel's own tokens fit as well */
+#define GUARD_HASH_SIZE 32
+#define GUARD_KEY_SIZE 16
+#define GUARD_COMMAND_SIZE 16 /* TASK_COMM_LEN */
+#define GUARD_PATH_SIZE 384
+#define GUARD_COMPONENT_SIZE 128 /* of a path; longer ones are left out with all before them */
+
+#define GUARD_MAX_MODULES 32768 /* entries of a policy: its names, its pins and the head */
+#define GUARD_MAX_TOKENS 4096   /* remembered refusals */
+#define GUARD_MAX_INVENTORY 16384
+#define GUARD_MAX_PINNED_SIZE (64U << 20U) /* bytes of the largest image that is hashed in the kernel */
+
+/* A canonical module name or a token, padded with NULs. In a policy two more kinds of keys can be no name:
+ * all zero is its head, and one that begins with GUARD_PIN_MARK is a pin. */
+struct guard_name {
+	char text[GUARD_NAME_SIZE];
+} __attribute__((aligned(8)));
+
+#define GUARD_PIN_MARK '\1' /* then the hash, then the module's number, little-endian; the rest zero */
+
+#define GUARD_AUDIT 1U  /* head: refuse nothing */
+#define GUARD_PINNED 2U /* module: only with a content that a pin names */
+
+struct guard_rule {
+	__u64 number; /* head: the generation; module: what its pins are filed under */
+	__u32 flags;
+	__u32 reason; /* module: core::Reason, why it is admitted */
+};
+
+/* Settings that stay as they are until the machine is sealed. */
+struct guard_settings {
+	__u32 layout;
+	__u32 sealed;
+	__u64 pin_directory_device; /* kernel's dev_t of the bpffs that holds the pins */
+	__u64 pin_directory_inode;
+	__u32 key_map; /* id of the map that holds the key */
+	__u32 unused;
+	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
+};
+
+/* Compressed bytes by their keyed digest: SipHash-2-4 with 128 bits. */
+struct guard_content {
+	__u64 size;
+	__u64 digest[2];
+};
+
+struct guard_checked {
+	struct guard_name name;
+	__u8 sha256[GUARD_HASH_SIZE]; /* of the uncompressed image */
+};
+
+struct guard_token {
+	__u64 epoch;  /* of guard_state when it was refused; another: forgotten */
+	__u64 window; /* ns, when the current second of recording began */
+	__u32 recorded; /* in that second */
+	__u32 unrecorded; /* refusals since the last that was recorded */
+};
+
+struct guard_state {
+	__u64 epoch;
+};
+
+/* Indexes of the counters. */
+enum guard_counter {
+	GUARD_ALLOWED,
+	GUARD_REFUSED,
+	GUARD_AUDITED,  /* let pass by audit mode alone */
+	GUARD_REQUESTS, /* requests for modules that were passed on to the hook */
+	GUARD_REMEMBERED, /* requests refused without it */
+	GUARD_LOST, /* records that found no room */
+	GUARD_COUNTERS,
+};
+
+enum guard_kind {
+	GUARD_IMAGE, /* an image was judged */
+	GUARD_REQUEST, /* a request was passed on to the hook */
+	GUARD_REFUSED_REQUEST, /* a remembered one was refused */
+	GUARD_SEAL, /* something that the seal forbids was tried */
+};
+
+enum guard_call { GUARD_FINIT_MODULE, GUARD_INIT_MODULE };
+
+/* Why. The first is the only one that allows. */
+enum guard_reason {
+	GUARD_ADMITTED,
+	GUARD_NOT_LISTED,
+	GUARD_UNREADABLE,
+	GUARD_CONTRADICTORY,
+	GUARD_PIN_MISMATCH,
+	GUARD_TOO_LARGE_TO_HASH,
+	GUARD_UNKNOWN_CONTENT, /* compressed, and not in the inventory */
+	GUARD_TIGHTENED, /* taken away since the seal */
+	GUARD_NO_POLICY,
+	GUARD_NO_ROOM, /* to judge it in: too many at once */
+	GUARD_IN_PIECES, /* the kernel would not show the whole image */
+	GUARD_ASK_UNPACKED, /* compressed, on a kernel that shows it unpacked next: not judged yet */
+};
+
+/* What is wrong with an unreadable image; the same checks, in the same order, as modules/image_elf.cpp. */
+enum guard_problem {
+	GUARD_FINE,
+	GUARD_NOT_ELF,
+	GUARD_ELF_HEADER,
+	GUARD_SECTION_HEADERS,
+	GUARD_SECTION_BOUNDS,
+	GUARD_SECTION_NAMES,
+	GUARD_NO_THIS_MODULE,
+	GUARD_TWICE,
+	GUARD_NOT_PLAIN_DATA,
+	GUARD_OVERLAP,
+	GUARD_BAD_NAME,
+	GUARD_RELOCATED,
+	GUARD_BAD_MODINFO,
+	GUARD_FAULT, /* bytes that cannot be read */
+};
+
+enum guard_forbidden {
+	GUARD_FORBIDDEN_UNPIN,
+	GUARD_FORBIDDEN_UNMOUNT,
+	GUARD_FORBIDDEN_HANDLER,
+	GUARD_FORBIDDEN_KEXEC,
+	GUARD_FORBIDDEN_MEMORY,
+	GUARD_FORBIDDEN_BPF,
+};
+
+/* Paths are recorded from their last component to their first, each ended by a NUL; what does not fit is left
+ * out, so that the beginning of a long path is missing. */
+struct guard_path {
+	__u32 size; /* bytes used */
+	__u32 whole; /* it reaches the root */
+	char text[GUARD_PATH_SIZE];
+};
+
+struct guard_requester {
+	__u32 pid; /* thread group, in the initial namespace */
+	__u32 thread;
+	__u32 uid; /* in the initial user namespace */
+	__u32 user_namespace; /* inode number */
+	__u64 cgroup_id;
+	char command[GUARD_COMMAND_SIZE];
+	struct guard_path executable;
+	struct guard_path cgroup;
+};
+
+struct guard_record {
+	__u64 time; /* CLOCK_BOOTTIME, ns */
+	__u64 generation;
+	__u64 size; /* of the image */
+	__u32 kind;
+	__u32 call;
+	__u32 reason;
+	__u32 problem;
+	__u32 admission; /* core::Reason of an admitted one */
+	__u32 refused; /* what happened: 0 passed, 1 not */
+	__u32 repeated; /* earlier ones of the same kind that were only counted */
+	__u32 hashed;
+	struct guard_name name; /* the module, or the token */
+	struct guard_name modinfo_name; /* where it differs */
+	__u8 sha256[GUARD_HASH_SIZE]; /* if hashed */
+	struct guard_path file;
+	struct guard_requester requester;
+};
+
+#endif

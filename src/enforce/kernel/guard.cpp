@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/guard.hpp"
+
+#include "enforce/kernel/loader.hpp"
+#include "enforce/kernel/programs.hpp"
+
+#include <bpf/bpf.h>
+#include <fmt/format.h>
+
+namespace kmodguard::kernel {
+namespace {
+
+constexpr std::uint32_t only = 0; ///< the key of maps with one entry
+
+std::unexpected<sys::Error> sealed_failure(const std::vector<std::string>& loosened) {
+    std::string what = "the machine is sealed, and the policy would be looser: " + loosened.front();
+    if (loosened.size() > 1) what += fmt::format(", and {} more", loosened.size() - 1);
+    return sys::failure(sys::ErrorKind::denied, std::move(what), "it takes effect when the machine restarts");
+}
+
+/// Whether pins can be used as they are by this build.
+sys::Result<bool> is_usable(const Pins& pins) {
+    const auto settings = settings_of(pins);
+    if (!settings) return std::unexpected(settings.error());
+    if (settings->layout != GUARD_LAYOUT)
+        return settings->sealed == 0
+                   ? sys::Result<bool>(false)
+                   : sys::failure(sys::ErrorKind::failed,
+                                  "the machine was sealed by another version of kmodguard, which guards on");
+    if (settings->sealed != 0) return true;
+    const auto hash = programs_hash();
+    if (!hash) return std::unexpected(hash.error());
+    if (!std::ranges::equal(*hash, settings->object)) return false;
+    // A frozen map takes no policy any more.
+    for (const RawMap* map :
+         {static_cast<const RawMap*>(&pins.settings), static_cast<const RawMap*>(&pins.policy),
+          static_cast<const RawMap*>(&pins.policy_a), static_cast<const RawMap*>(&pins.policy_b),
+          static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.state),
+          static_cast<const RawMap*>(&pins.refused_tokens)}) {
+        const auto frozen = map->is_frozen();
+        if (!frozen || *frozen) return false;
+    }
+    return true;
+}
+
+sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const Table& table) {
+    if (auto cleared = map.clear(); !cleared) return cleared;
+    for (const auto& [name, rule] : table)
+        if (auto written = map.set(name, rule); !written) return written;
+    return {};
+}
+
+sys::Result<Table> read_all(const Map<guard_name, guard_rule>& map) {
+    Table table;
+    std::optional<guard_name> key;
+    while (true) {
+        const auto next = map.after(key);
+        if (!next) return std::unexpected(next.error());
+        if (!*next) return table;
+        key = *next;
+        const auto rule = map.get(*key);
+        if (!rule) return std::unexpected(rule.error());
+        if (*rule) table.emplace(*key, **rule);
+        if (table.size() > GUARD_MAX_MODULES)
+            return sys::failure(sys::ErrorKind::failed, "the policy map changes while it is read");
+    }
+}
+
+bool same(const Table& a, const Table& b) {
+    return std::ranges::equal(a, b, [](const auto& left, const auto& right) {
+        return std::memcmp(left.first.text, right.first.text, sizeof left.first.text) == 0
+               && left.second.number == right.second.number && left.second.flags == right.second.flags
+               && left.second.reason == right.second.reason;
+    });
+}
+
+} // namespace
+
+sys::Result<Guard> Guard::establish(Loader& loader) {
+    if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
+    if (auto pins = open_pins(pin_directory())) {
+        const auto usable = is_usable(*pins);
+        if (!usable) return std::unexpected(usable.error());
+        if (*usable) {
+            Guard guard(std::move(*pins));
+            guard.taken_over_ = true;
+            if (auto read = guard.read_state(); !read) return std::unexpected(read.error());
+            return guard;
+        }
+    }
+    if (auto removed = remove_pins(new_pin_directory()); !removed) return std::unexpected(removed.error());
+    if (auto loaded = loader.load(); !loaded) return std::unexpected(loaded.error());
+    auto pins = open_pins(new_pin_directory());
+    if (!pins) return std::unexpected(pins.error());
+    Guard guard(std::move(*pins));
+    if (auto prepared = guard.prepare(); !prepared) return std::unexpected(prepared.error());
+    return guard;
+}
+
+/// What a new set begins with.
+sys::Result<void> Guard::prepare() {
+    const auto hash = programs_hash();
+    if (!hash) return std::unexpected(hash.error());
+    guard_settings settings{};
+    settings.layout = GUARD_LAYOUT;
+    std::ranges::copy(*hash, settings.object);
+    if (auto set = pins_.settings.set(only, settings); !set) return set;
+    if (auto set = pins_.state.set(only, {.epoch = epoch_}); !set) return set;
+    return read_state();
+}
+
+sys::Result<void> Guard::read_state() {
+    const auto state = pins_.state.get(only);
+    const auto active = pins_.policy.get(only);
+    const auto second = pins_.policy_b.id();
+    if (!state) return std::unexpected(state.error());
+    if (!active) return std::unexpected(active.error());
+    if (!second) return std::unexpected(second.error());
+    if (pins_.content_key) {
+        const auto key = pins_.content_key.get(only);
+        if (!key) return std::unexpected(key.error());
+        key_.bytes = key->value_or(key_.bytes);
+    }
+    epoch_ = state->value_or(guard_state{}).epoch;
+    b_ = active->value_or(0) == *second;
+    auto table = read_table(pins_);
+    if (!table) return std::unexpected(table.error());
+    held_ = std::move(*table);
+    return {};
+}
+
+sys::Result<void> Guard::publish(const Table& table) {
+    if (sealed()) return tighten(table);
+    if (auto filled = fill(spare(), table); !filled) return filled;
+    const auto fd = static_cast<std::uint32_t>(spare().fd());
+    // Returns when no program uses the former one any more (maybe_wait_bpf_programs of kernel/bpf/syscall.c).
+    if (auto swapped = pins_.policy.set(only, fd); !swapped) return swapped;
+    b_ = !b_;
+    held_ = table;
+    forget_refusals();
+    return spare().clear();
+}
+
+sys::Result<void> Guard::tighten(const Table& wanted) {
+    if (const auto looser = loosened(held_, wanted); !looser.empty()) return sealed_failure(looser);
+    for (guard_name name : taken_away(held_, wanted)) {
+        bpf_test_run_opts options{};
+        options.sz = sizeof options;
+        options.ctx_in = &name;
+        options.ctx_size_in = sizeof name;
+        const int code = ::bpf_prog_test_run_opts(pins_.programs.find("tighten")->second.get(), &options);
+        if (code != 0 || options.retval != 0)
+            return sys::system_failure("cannot take away", text_of(name.text), code != 0 ? -code : EIO);
+        held_.erase(name);
+    }
+    forget_refusals();
+    return {};
+}
+
+sys::Result<std::vector<std::string>> Guard::arm() {
+    std::vector<std::string> mended;
+    const auto attach_all = [&](const std::vector<std::string_view>& hooks) -> sys::Result<void> {
+        for (const std::string_view hook : hooks) {
+            const auto changed = attach(pins_, hook);
+            if (!changed) return std::unexpected(changed.error());
+            if (*changed) mended.push_back(fmt::format("the link of {} was attached or pinned again", hook));
+        }
+        return {};
+    };
+    if (auto attached = attach_all(guarding_hooks()); !attached) return std::unexpected(attached.error());
+    if (sealed())
+        if (auto attached = attach_all(sealing_hooks()); !attached) return std::unexpected(attached.error());
+    if (pins_.directory != pin_directory()) {
+        if (auto replaced = replace_pins(pins_); !replaced) return std::unexpected(replaced.error());
+        mended.clear();
+    }
+    return mended;
+}
+
+bool Guard::sealed() const {
+    const auto settings = settings_of(pins_);
+    return settings && settings->sealed != 0;
+}
+
+sys::Result<std::vector<std::string>> Guard::mend() {
+    auto mended = arm();
+    if (!mended) return mended;
+    if (sealed()) return mended;
+    const auto in_kernel = read_table(pins_);
+    if (!in_kernel) return std::unexpected(in_kernel.error());
+    const auto active = pins_.policy.get(only);
+    const auto expected = this->active().id();
+    if (!active) return std::unexpected(active.error());
+    if (!expected) return std::unexpected(expected.error());
+    if (same(*in_kernel, held_) && active->value_or(0) == *expected) return mended;
+    const Table wanted = held_;
+    if (auto published = publish(wanted); !published) return std::unexpected(published.error());
+    mended->emplace_back("the policy in the kernel was not the one published, and is again");
+    return mended;
+}
+
+sys::Result<void> Guard::admit_content(const modules::ContentTag& tag, std::string_view module,
+                                       const core::Sha256& sha256) {
+    const auto name = name_key(module);
+    if (!name || sealed()) return {};
+    guard_content content{};
+    content.size = tag.size;
+    std::memcpy(content.digest, tag.digest.data(), tag.digest.size());
+    guard_checked checked{};
+    checked.name = *name;
+    std::ranges::copy(sha256, checked.sha256);
+    auto written = pins_.inventory.set(content, checked);
+    if (written) return written;
+    // Full of contents that nobody needs any more: begun anew, it fills with those that are asked for.
+    if (auto cleared = pins_.inventory.clear(); !cleared) return cleared;
+    return pins_.inventory.set(content, checked);
+}
+
+void Guard::remember_refusal(std::string_view token) {
+    const auto name = name_key(token);
+    if (!name || (head_of(held_).flags & GUARD_AUDIT) != 0) return;
+    // One that cannot be remembered is refused by the hook again.
+    static_cast<void>(
+        pins_.refused_tokens.set(*name, {.epoch = epoch_, .window = 0, .recorded = 0, .unrecorded = 0}));
+}
+
+void Guard::forget_refusals() {
+    if (pins_.state.set(only, {.epoch = ++epoch_})) return;
+    static_cast<void>(pins_.refused_tokens.clear()); // somebody has frozen the epoch
+}
+
+Counters Guard::counters() const {
+    return read_counters(pins_);
+}
+
+sys::Result<Table> read_table(const Pins& pins) {
+    const auto active = pins.policy.get(only);
+    if (!active) return std::unexpected(active.error());
+    const auto second = pins.policy_b.id();
+    if (!second) return std::unexpected(second.error());
+    auto table = read_all(active->value_or(0) == *second ? pins.policy_b : pins.policy_a);
+    if (!table) return table;
+    std::optional<guard_name> key;
+    while (true) {
+        const auto next = pins.tightened.after(key);
+        if (!next) return std::unexpected(next.error());
+        if (!*next) return table;
+        key = *next;
+        table->erase(*key);
+    }
+}
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The kernel point as the daemon holds it: a policy is published to it whole, known contents and refused
+// tokens are given to it, and it is looked after. It guards on when the daemon is gone, with the policy it
+// has.
+#pragma once
+
+#include "enforce/kernel/pins.hpp"
+#include "enforce/kernel/table.hpp"
+#include "modules/content_tag.hpp"
+#include "sys/result.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::kernel {
+
+class Loader;
+
+struct Counters {
+    std::uint64_t allowed = 0;
+    std::uint64_t refused = 0;
+    std::uint64_t audited = 0;
+    std::uint64_t requests = 0;   ///< passed on to the hook
+    std::uint64_t remembered = 0; ///< requests refused without it
+    std::uint64_t lost = 0;       ///< records that found no room
+    std::uint64_t skipped = 0; ///< runs that the kernel left out (support.hpp): attempts that nobody judged
+};
+
+class Guard {
+  public:
+    /// Takes over what is pinned if it is of this build, or sealed; otherwise loads a new set. It guards, or
+    /// guards anew, from arm() on: publish a policy before.
+    [[nodiscard]] static sys::Result<Guard> establish(Loader& loader);
+
+    /// Makes `table` the policy in force, all at once. While sealed it may only be stricter than what is held
+    /// (ErrorKind::denied, with what is not); the difference is then taken away for good.
+    [[nodiscard]] sys::Result<void> publish(const Table& table);
+
+    /// Attaches the programs and pins them, or what of it is missing. Returns what had to be mended.
+    [[nodiscard]] sys::Result<std::vector<std::string>> arm();
+
+    /// What was changed from outside since the last publish: contents of maps, pins, links. What can be put
+    /// right is; an error if only a new set can help.
+    [[nodiscard]] sys::Result<std::vector<std::string>> mend();
+
+    /// Whether somebody has sealed it (seal_guard below) meanwhile.
+    [[nodiscard]] bool sealed() const;
+
+    /// Lets compressed images of this content pass as that module.
+    [[nodiscard]] sys::Result<void> admit_content(const modules::ContentTag& tag, std::string_view module,
+                                                  const core::Sha256& sha256);
+    [[nodiscard]] const modules::ContentKey& content_key() const { return key_; }
+
+    /// Refuses `token` from now on without asking anybody, until forget_refusals().
+    void remember_refusal(std::string_view token);
+    void forget_refusals();
+
+    [[nodiscard]] Counters counters() const;
+    [[nodiscard]] const Pins& pins() const { return pins_; }
+    [[nodiscard]] bool taken_over() const { return taken_over_; }
+
+  private:
+    explicit Guard(Pins pins) : pins_(std::move(pins)) {}
+    [[nodiscard]] sys::Result<void> prepare();
+    [[nodiscard]] sys::Result<void> read_state();
+    [[nodiscard]] sys::Result<void> tighten(const Table& wanted);
+    [[nodiscard]] const Map<guard_name, guard_rule>& active() const {
+        return b_ ? pins_.policy_b : pins_.policy_a;
+    }
+    [[nodiscard]] const Map<guard_name, guard_rule>& spare() const {
+        return b_ ? pins_.policy_a : pins_.policy_b;
+    }
+
+    Pins pins_;
+    bool b_ = false; ///< which of the two policy maps is in force
+    bool taken_over_ = false;
+    std::uint64_t epoch_ = 0;
+    modules::ContentKey key_{};
+    Table held_; ///< what was published last
+};
+
+/// The table that is in force, read back from the kernel, without what was taken away since the seal.
+[[nodiscard]] sys::Result<Table> read_table(const Pins& pins);
+[[nodiscard]] Counters read_counters(const Pins& pins);
+
+/// What of the kernel point stands without a daemon; for kmodctl.
+struct Standing {
+    bool present = false; ///< there are pins
+    bool whole = false;   ///< and all of them, attached
+    bool sealed = false;
+    std::string mechanism; ///< "lsm" or "fmod_ret"
+    std::uint64_t generation = 0;
+    bool audit = false;
+    Counters counters;
+};
+[[nodiscard]] Standing standing();
+
+/// From now until the machine restarts: see seal.bpf.h. Needs a policy in enforce mode, and, on older
+/// kernels, CAP_BPF; so the daemon cannot.
+[[nodiscard]] sys::Result<void> seal_guard();
+
+/// Takes the kernel point away. ErrorKind::denied if it is sealed. Nothing there is fine.
+[[nodiscard]] sys::Result<void> remove_guard();
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/map.hpp"
+
+#include "sys/file.hpp"
+
+#include <bpf/bpf.h>
+
+namespace kmodguard::kernel {
+
+sys::Result<RawMap> RawMap::open(const std::filesystem::path& pin) {
+    sys::UniqueFd fd(::bpf_obj_get(pin.c_str()));
+    if (!fd) return sys::system_failure("cannot open the pinned map", pin.native());
+    return RawMap(std::move(fd), pin.filename());
+}
+
+namespace {
+
+sys::Result<bpf_map_info> info_of(const RawMap& map) {
+    bpf_map_info info{};
+    std::uint32_t size = sizeof info;
+    if (::bpf_obj_get_info_by_fd(map.fd(), &info, &size) != 0)
+        return sys::system_failure("cannot inspect the map", map.name());
+    return info;
+}
+
+} // namespace
+
+sys::Result<std::uint32_t> RawMap::id() const {
+    const auto info = info_of(*this);
+    if (!info) return std::unexpected(info.error());
+    return info->id;
+}
+
+sys::Result<bool> RawMap::is_frozen() const {
+    // The kernel says so in fdinfo only (bpf_map_show_fdinfo).
+    const auto text = sys::read_pseudo_file("/proc/self/fdinfo/" + std::to_string(fd()));
+    if (!text) return std::unexpected(text.error());
+    return text->find("frozen:\t1") != std::string::npos;
+}
+
+sys::Result<void> RawMap::freeze() const {
+    if (::bpf_map_freeze(fd()) != 0 && errno != EBUSY)
+        return sys::system_failure("cannot freeze the map", name_);
+    const auto frozen = is_frozen(); // EBUSY: it was already, or somebody has it mapped
+    if (!frozen) return std::unexpected(frozen.error());
+    if (!*frozen) return sys::failure(sys::ErrorKind::failed, "cannot freeze the map " + name_);
+    return {};
+}
+
+sys::Result<void> RawMap::put(const void* key, const void* value) const {
+    if (::bpf_map_update_elem(fd(), key, value, BPF_ANY) != 0)
+        return sys::system_failure("cannot write to the map", name_);
+    return {};
+}
+
+sys::Result<bool> RawMap::take(const void* key, void* value) const {
+    if (::bpf_map_lookup_elem(fd(), key, value) == 0) return true;
+    if (errno == ENOENT) return false;
+    return sys::system_failure("cannot read the map", name_);
+}
+
+sys::Result<bool> RawMap::next(const void* previous, void* key) const {
+    if (::bpf_map_get_next_key(fd(), previous, key) == 0) return true;
+    if (errno == ENOENT) return false;
+    return sys::system_failure("cannot read the map", name_);
+}
+
+sys::Result<void> RawMap::drop(const void* key) const {
+    if (::bpf_map_delete_elem(fd(), key) == 0 || errno == ENOENT) return {};
+    return sys::system_failure("cannot write to the map", name_);
+}
+
+} // namespace kmodguard::kernel

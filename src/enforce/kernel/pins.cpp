@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/pins.hpp"
+
+#include "enforce/kernel/programs.hpp"
+
+#include <bpf/bpf.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+namespace kmodguard::kernel {
+namespace {
+
+constexpr const char* bpffs = "/sys/fs/bpf";
+
+bool is_bpffs() {
+    struct statfs status{};
+    return ::statfs(bpffs, &status) == 0 && static_cast<std::uint32_t>(status.f_type) == BPF_FS_MAGIC;
+}
+
+template <typename MapType>
+sys::Result<void> open_into(MapType& map, const std::filesystem::path& directory, std::string_view name) {
+    auto opened = RawMap::open(directory / map_pin(name));
+    if (!opened) return std::unexpected(opened.error());
+    map = MapType(std::move(*opened));
+    return {};
+}
+
+sys::Result<void> open_maps(Pins& pins) {
+    const auto& directory = pins.directory;
+    auto done = open_into(pins.settings, directory, "settings");
+    if (done) done = open_into(pins.policy, directory, "policy");
+    if (done) done = open_into(pins.policy_a, directory, "policy_a");
+    if (done) done = open_into(pins.policy_b, directory, "policy_b");
+    if (done) done = open_into(pins.inventory, directory, "inventory");
+    if (done) done = open_into(pins.refused_tokens, directory, "refused_tokens");
+    if (done) done = open_into(pins.tightened, directory, "tightened");
+    if (done) done = open_into(pins.state, directory, "state");
+    if (done) done = open_into(pins.counters, directory, "counters");
+    if (done) done = open_into(pins.records, directory, "records");
+    // Sealed, nobody gets the key any more; nor is there a use for it.
+    if (done) done = open_into(pins.content_key, directory, "content_key");
+    if (!done && done.error().kind == sys::ErrorKind::denied && pins.records) done = {};
+    return done;
+}
+
+sys::Result<void> open_program(Pins& pins, std::string_view hook) {
+    const auto path = pins.directory / program_pin(hook);
+    sys::UniqueFd fd(::bpf_obj_get(path.c_str()));
+    if (!fd) return sys::system_failure("cannot open the pinned program", path.native());
+    pins.programs.insert_or_assign(std::string(hook), std::move(fd));
+    sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
+    if (link) pins.links.insert_or_assign(std::string(hook), std::move(link));
+    return {};
+}
+
+std::optional<std::uint32_t> link_id(const sys::UniqueFd& link) {
+    bpf_link_info info{};
+    std::uint32_t size = sizeof info;
+    if (::bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0) return std::nullopt;
+    return info.id;
+}
+
+/// Whether the pin at `path` is that very link.
+bool is_pinned(const sys::UniqueFd& link, const std::filesystem::path& path) {
+    const sys::UniqueFd pinned(::bpf_obj_get(path.c_str()));
+    return pinned && link_id(pinned) && link_id(pinned) == link_id(link);
+}
+
+} // namespace
+
+std::filesystem::path pin_directory() {
+    return std::filesystem::path(bpffs) / "kmodguard";
+}
+
+std::filesystem::path new_pin_directory() { // bpffs takes no dots in names
+    return std::filesystem::path(bpffs) / "kmodguard-new";
+}
+
+sys::Result<void> require_bpffs() {
+    if (is_bpffs()) return {};
+    return sys::failure(sys::ErrorKind::failed, std::string("bpffs is not mounted at ") + bpffs,
+                        std::string("mount -t bpf bpf ") + bpffs);
+}
+
+sys::Result<void> mount_bpffs() {
+    if (is_bpffs()) return {};
+    if (::mount("bpf", bpffs, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0)
+        return sys::system_failure("cannot mount bpffs at", bpffs);
+    return {};
+}
+
+sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
+    if (::access(directory.c_str(), F_OK) != 0)
+        return sys::system_failure("cannot open the pins below", directory.native());
+    Pins pins;
+    pins.directory = directory;
+    if (auto opened = open_maps(pins); !opened) return std::unexpected(std::move(opened.error()));
+    for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
+        for (const std::string_view hook : *hooks)
+            if (auto opened = open_program(pins, hook); !opened)
+                return std::unexpected(std::move(opened.error()));
+    if (auto opened = open_program(pins, "tighten"); !opened)
+        return std::unexpected(std::move(opened.error()));
+    return pins;
+}
+
+sys::Result<bool> attach(Pins& pins, std::string_view hook) {
+    const auto path = pins.directory / link_pin(hook);
+    auto link = pins.links.find(hook);
+    const bool attached = link != pins.links.end();
+    if (attached && is_pinned(link->second, path)) return false;
+    if (!attached) {
+        // How programs with a BTF target are attached (bpf(2), BPF_RAW_TRACEPOINT_OPEN without a name).
+        sys::UniqueFd fd(::bpf_raw_tracepoint_open(nullptr, pins.programs.find(hook)->second.get()));
+        if (!fd) return sys::system_failure("cannot attach the program of the hook", hook);
+        link = pins.links.insert_or_assign(std::string(hook), std::move(fd)).first;
+    }
+    ::unlink(path.c_str()); // of another link, if there is one
+    if (::bpf_obj_pin(link->second.get(), path.c_str()) != 0)
+        return sys::system_failure("cannot pin", path.native());
+    return true;
+}
+
+sys::Result<guard_settings> settings_of(const Pins& pins) {
+    const auto settings = pins.settings.get(0);
+    if (!settings) return std::unexpected(settings.error());
+    return settings->value_or(guard_settings{});
+}
+
+sys::Result<void> replace_pins(Pins& fresh) {
+    if (auto removed = remove_pins(pin_directory()); !removed) return removed;
+    if (::rename(fresh.directory.c_str(), pin_directory().c_str()) != 0)
+        return sys::system_failure("cannot rename", fresh.directory.native());
+    fresh.directory = pin_directory();
+    return {};
+}
+
+sys::Result<void> remove_pins(const std::filesystem::path& directory) {
+    std::error_code error;
+    std::filesystem::remove_all(directory, error);
+    if (error) return sys::system_failure("cannot remove the pins below", directory.native(), error.value());
+    return {};
+}
+
+sys::Result<DirectoryIdentity> identity_of_directory(const std::filesystem::path& directory) {
+    struct stat status{};
+    if (::stat(directory.c_str(), &status) != 0)
+        return sys::system_failure("cannot inspect", directory.native());
+    // The kernel's dev_t has 20 bits of minor number (include/linux/kdev_t.h).
+    constexpr unsigned minor_bits = 20;
+    return DirectoryIdentity{(std::uint64_t{major(status.st_dev)} << minor_bits) | minor(status.st_dev),
+                             status.st_ino};
+}
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The only unit that sees the generated skeleton, and libbpf's objects.
+#include "enforce/kernel/programs.hpp"
+
+#include "modules/content_tag.hpp"
+#include "modules/hash.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <kmodguard.skel.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <span>
+
+namespace kmodguard::kernel {
+namespace {
+
+constexpr std::string_view lsm_section = "lsm/";
+constexpr std::string_view fmod_ret_section = "fmod_ret/security_";
+
+/// The hook of a program of this kind; "" if it is of the other, or of no hook.
+std::string_view hook_of(const bpf_program* program, Mechanism mechanism) {
+    const std::string_view section = bpf_program__section_name(program);
+    const auto prefix = mechanism == Mechanism::lsm ? lsm_section : fmod_ret_section;
+    return section.starts_with(prefix) ? section.substr(prefix.size()) : "";
+}
+
+bool is_wanted(const bpf_program* program, Mechanism mechanism) {
+    return !hook_of(program, mechanism).empty()
+           || std::string_view(bpf_program__section_name(program)) == "syscall";
+}
+
+struct Destroy {
+    void operator()(kmodguard_programs* skeleton) const { kmodguard_programs__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<kmodguard_programs, Destroy>;
+
+/// What libbpf said last, for the error: it has more to tell than an errno.
+std::string last_message; // NOLINT: libbpf's callback takes no context
+
+int keep_message(libbpf_print_level level, const char* format, va_list arguments) {
+    if (level == LIBBPF_DEBUG) return 0;
+    char line[512];
+    std::vsnprintf(line, sizeof line, format, arguments);
+    std::string_view text = line;
+    text = text.substr(0, text.find_last_not_of("\n") + 1);
+    if (text.find("failed") != std::string_view::npos || last_message.empty()) last_message = text;
+    return 0;
+}
+
+std::unexpected<sys::Error> load_failure(int code) {
+    std::string why =
+        last_message.empty() ? std::string(std::generic_category().message(code)) : last_message;
+    std::string hint;
+    if (code == EPERM) hint = "it takes CAP_BPF and CAP_PERFMON, which a container usually has not";
+    if (code == ENOENT || code == ESRCH) hint = "the kernel has no security hooks (CONFIG_SECURITY)";
+    return sys::failure(sys::ErrorKind::failed, "cannot load the kernel point's programs: " + why,
+                        std::move(hint));
+}
+
+sys::Result<void> pin(int fd, const std::filesystem::path& path) {
+    if (::bpf_obj_pin(fd, path.c_str()) != 0) return sys::system_failure("cannot pin", path.native());
+    return {};
+}
+
+/// What user space is not to write to any more. Freezing, too, takes CAP_BPF on older kernels.
+sys::Result<void> set_for_good(const kmodguard_programs& skeleton) {
+    const auto key = modules::ContentKey::random();
+    if (!key) return std::unexpected(key.error());
+    const std::uint32_t only = 0;
+    const int key_map = bpf_map__fd(skeleton.maps.content_key);
+    if (::bpf_map_update_elem(key_map, &only, key->bytes.data(), BPF_ANY) != 0
+        || ::bpf_map_freeze(key_map) != 0)
+        return sys::system_failure("cannot set", "the key for contents");
+    if (::bpf_map_freeze(bpf_map__fd(skeleton.maps.tightened)) != 0) // programs go on writing to it
+        return sys::system_failure("cannot freeze", "the map of what is taken away");
+    return {};
+}
+
+sys::Result<void> pin_all(const kmodguard_programs& skeleton, const LoadOptions& options) {
+    if (::mkdir(options.directory.c_str(), S_IRWXU) != 0)
+        return sys::system_failure("cannot create", options.directory.native());
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton.obj) {
+        const std::string_view name = bpf_map__name(map);
+        if (name.find('.') != std::string_view::npos) continue; // constants
+        if (auto pinned = pin(bpf_map__fd(map), options.directory / map_pin(name)); !pinned) return pinned;
+    }
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton.obj) {
+        if (!bpf_program__autoload(program)) continue;
+        std::string_view hook = hook_of(program, options.mechanism);
+        if (hook.empty()) hook = bpf_program__name(program);
+        if (auto pinned = pin(bpf_program__fd(program), options.directory / program_pin(hook)); !pinned)
+            return pinned;
+    }
+    return {};
+}
+
+} // namespace
+
+const std::vector<std::string_view>& guarding_hooks() {
+    static const std::vector<std::string_view> hooks = {"kernel_module_request", "kernel_read_file",
+                                                        "kernel_post_read_file", "kernel_load_data",
+                                                        "kernel_post_load_data"};
+    return hooks;
+}
+
+const std::vector<std::string_view>& sealing_hooks() {
+    static const std::vector<std::string_view> hooks = {"inode_unlink", "inode_rmdir", "inode_rename",
+                                                        "sb_umount",    "file_open",   "bpf",
+                                                        "bpf_map",      "locked_down"};
+    return hooks;
+}
+
+sys::Result<core::Sha256> programs_hash() {
+    std::size_t size = 0;
+    const void* bytes = kmodguard_programs__elf_bytes(&size);
+    return modules::sha256({static_cast<const std::byte*>(bytes), size});
+}
+
+sys::Result<void> load_programs(const LoadOptions& options) {
+    libbpf_set_print(keep_message);
+    const Skeleton skeleton(kmodguard_programs__open());
+    if (!skeleton) return load_failure(errno);
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton->obj)
+        bpf_program__set_autoload(program, is_wanted(program, options.mechanism));
+    skeleton->rodata->kernel_unpacks = options.kernel_unpacks;
+    const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
+    const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
+    bpf_map__set_max_entries(skeleton->maps.scratch, room);
+    if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
+    if (auto set = set_for_good(*skeleton); !set) return set;
+    return pin_all(*skeleton, options);
+}
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/records.hpp"
+
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
+
+#include <array>
+
+namespace kmodguard::kernel {
+namespace {
+
+int take_record(void* use, void* data, std::size_t size) {
+    if (size >= sizeof(guard_record))
+        (*static_cast<RecordReader::Use*>(use))(*static_cast<const guard_record*>(data));
+    return 0;
+}
+
+/// In the order of guard_problem.
+constexpr std::array<std::string_view, 14> problems = {
+    "",
+    "not an ELF file",
+    "ELF header of no module of this kernel",
+    "section headers are wrong",
+    "a section lies outside the image",
+    "section names are wrong",
+    "not a kernel module: no .gnu.linkonce.this_module section",
+    "a section is there twice",
+    "a section is not plain loaded data",
+    "sections overlap",
+    "no module name where struct module has one",
+    "a relocation rewrites the name in struct module",
+    ".modinfo is malformed, or has names that differ",
+    "the image cannot be read",
+};
+
+/// In the order of guard_forbidden.
+constexpr std::array<std::string_view, 6> forbidden = {
+    "removing the kernel point's pins", "unmounting the kernel point's pins",
+    "changing kernel.modprobe",         "loading another kernel",
+    "writing to the kernel's memory",   "reaching into the kernel point",
+};
+
+template <std::size_t Size>
+std::string name_at(const std::array<std::string_view, Size>& names, std::uint32_t which) {
+    return which < Size ? std::string(names[which]) : fmt::format("unknown ({})", which);
+}
+
+/// The judgement that the record alone gives.
+core::ModuleDecision judgement_of(const guard_record& record) {
+    core::ModuleDecision judged;
+    judged.module = text_of(record.name.text);
+    switch (record.reason) {
+    case GUARD_ADMITTED: judged.reason = static_cast<core::Reason>(record.admission); break;
+    case GUARD_NOT_LISTED: judged.reason = core::Reason::not_listed; break;
+    case GUARD_TIGHTENED:
+        judged.reason = core::Reason::not_listed;
+        judged.detail = "it was taken away since the machine was sealed";
+        break;
+    case GUARD_CONTRADICTORY:
+        judged.reason = core::Reason::contradictory_image;
+        judged.detail = fmt::format("the image calls itself {} and {}", text_of(record.name.text),
+                                    text_of(record.modinfo_name.text));
+        break;
+    case GUARD_PIN_MISMATCH: judged.reason = core::Reason::pin_mismatch; break;
+    case GUARD_TOO_LARGE_TO_HASH:
+        judged.reason = core::Reason::pin_mismatch;
+        judged.detail = fmt::format("larger than the {} bytes that are hashed in the kernel",
+                                    std::uint32_t{GUARD_MAX_PINNED_SIZE});
+        break;
+    case GUARD_UNKNOWN_CONTENT:
+        judged.reason = core::Reason::unreadable_image;
+        judged.detail = "compressed, and nobody has checked this content";
+        break;
+    case GUARD_NO_POLICY:
+        judged.reason = core::Reason::unreadable_image;
+        judged.detail = "there is no policy in the kernel";
+        break;
+    case GUARD_IN_PIECES:
+        judged.reason = core::Reason::unreadable_image;
+        judged.detail = "the kernel would not show the whole image";
+        break;
+    default:
+        judged.reason = core::Reason::unreadable_image;
+        judged.detail = name_at(problems, record.problem);
+    }
+    return judged;
+}
+
+/// The same with rule and reason as core gives them, if they are of the same policy and say the same.
+core::ModuleDecision explained(const guard_record& record, core::ModuleDecision judged, const Known& known) {
+    const bool named = record.reason == GUARD_ADMITTED || record.reason == GUARD_NOT_LISTED
+                       || record.reason == GUARD_PIN_MISMATCH;
+    if (!named || record.generation != known.generation) return judged;
+    core::ImageFacts facts{
+        .problem = {}, .name = text_of(record.name.text), .modinfo_name = text_of(record.modinfo_name.text)};
+    if (record.hashed != 0) std::ranges::copy(record.sha256, facts.sha256.emplace().begin());
+    const auto decision = core::decide_image(known.policy, known.index, known.admissions, facts);
+    if (decision.modules.size() != 1 || decision.modules.front().verdict() != judged.verdict()) return judged;
+    return decision.modules.front();
+}
+
+} // namespace
+
+sys::Result<RecordReader> RecordReader::open(const Pins& pins, Use use) {
+    auto kept = std::make_unique<Use>(std::move(use));
+    ring_buffer* buffer = ring_buffer__new(pins.records.fd(), take_record, kept.get(), nullptr);
+    if (buffer == nullptr) return sys::system_failure("cannot read", "the kernel point's records");
+    return RecordReader(std::move(kept), buffer);
+}
+
+void RecordReader::Free::operator()(ring_buffer* buffer) const {
+    ring_buffer__free(buffer);
+}
+
+int RecordReader::fd() const {
+    return ring_buffer__epoll_fd(buffer_.get());
+}
+
+void RecordReader::read() {
+    ring_buffer__consume(buffer_.get());
+}
+
+events::Event event_of(const guard_record& record, const Known& known) {
+    events::Event event;
+    event.time = time_of(record);
+    event.point = core::Point::kernel;
+    event.generation = record.generation;
+    event.requester = requester_of(record);
+    core::Decision& decision = event.decision;
+    if (record.kind == GUARD_SEAL) {
+        decision.token = name_at(forbidden, record.reason);
+        decision.reason = core::Reason::sealed;
+        return event;
+    }
+    event.file = path_of(record.file);
+    event.call = record.call == GUARD_INIT_MODULE ? "init_module" : "finit_module";
+    if (record.hashed != 0) std::ranges::copy(record.sha256, event.sha256.emplace().begin());
+    core::ModuleDecision judged = explained(record, judgement_of(record), known);
+    judged.chain = {{.module = judged.module, .required = true}};
+    decision.reason = judged.reason;
+    decision.rule = judged.rule;
+    decision.judged = judged.verdict();
+    const bool let_pass = decision.judged == core::Verdict::refuse && record.refused == 0;
+    decision.mode = let_pass ? core::Mode::audit : core::Mode::enforce;
+    decision.modules.push_back(std::move(judged));
+    return event;
+}
+
+events::Requester requester_of(const guard_record& record) {
+    const guard_requester& by = record.requester;
+    events::Requester requester;
+    requester.pid = static_cast<pid_t>(by.pid);
+    requester.uid = by.uid;
+    requester.user_namespace = by.user_namespace;
+    requester.command = text_of(by.command);
+    requester.executable = path_of(by.executable);
+    requester.cgroup = path_of(by.cgroup);
+    if (requester.cgroup.empty() && by.cgroup.whole != 0) requester.cgroup = "/";
+    requester.container = container_of_cgroup(requester.cgroup);
+    return requester;
+}
+
+std::chrono::system_clock::time_point time_of(const guard_record& record) {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    const auto since_boot = std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+    const auto ago = since_boot - std::chrono::nanoseconds(record.time);
+    return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::microseconds>(ago);
+}
+
+std::string path_of(const guard_path& path) {
+    const std::string_view text(path.text, std::min<std::size_t>(path.size, sizeof path.text));
+    std::string result;
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find('\0', begin), text.size());
+        const std::string_view component = text.substr(begin, end - begin);
+        result.insert(0, component);
+        if (component != "/") result.insert(0, "/");
+        begin = end + 1;
+    }
+    if (path.whole == 0 && !result.empty()) result.insert(0, "...");
+    return result;
+}
+
+std::string container_of_cgroup(std::string_view cgroup) {
+    constexpr std::size_t id_length = 64;
+    const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+    for (std::size_t begin = 0; begin + id_length <= cgroup.size(); ++begin) {
+        const std::string_view id = cgroup.substr(begin, id_length);
+        const bool starts = begin == 0 || !is_hex(cgroup[begin - 1]);
+        const bool ends = begin + id_length == cgroup.size() || !is_hex(cgroup[begin + id_length]);
+        if (starts && ends && std::ranges::all_of(id, is_hex)) return std::string(id);
+    }
+    constexpr std::string_view lxc = "lxc.payload.";
+    const auto payload = cgroup.find(lxc);
+    if (payload == std::string_view::npos) return "";
+    const std::string_view name = cgroup.substr(payload + lxc.size());
+    return std::string(name.substr(0, name.find('/')));
+}
+
+} // namespace kmodguard::kernel

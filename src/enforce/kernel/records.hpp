@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The records that the kernel point's programs leave, read and made into events.
+#pragma once
+
+#include "core/admission.hpp"
+#include "enforce/kernel/layout.hpp"
+#include "enforce/kernel/pins.hpp"
+#include "events/event.hpp"
+#include "sys/result.hpp"
+
+#include <functional>
+#include <memory>
+
+struct ring_buffer;
+
+namespace kmodguard::kernel {
+
+class RecordReader {
+  public:
+    using Use = std::function<void(const guard_record&)>;
+
+    /// Calls `use` for every record, oldest first. Reading makes room, so there is to be one reader.
+    [[nodiscard]] static sys::Result<RecordReader> open(const Pins& pins, Use use);
+
+    /// Becomes readable when there are records.
+    [[nodiscard]] int fd() const;
+    /// Takes what there is, and does not wait.
+    void read();
+
+  private:
+    struct Free {
+        void operator()(ring_buffer* buffer) const;
+    };
+    RecordReader(std::unique_ptr<Use> use, ring_buffer* buffer) : use_(std::move(use)), buffer_(buffer) {}
+
+    std::unique_ptr<Use> use_; ///< at an address that stays
+    std::unique_ptr<ring_buffer, Free> buffer_;
+};
+
+/// What is known of the policy that judged; the rule that decided is looked up there.
+struct Known {
+    const core::Policy& policy;
+    core::ModuleIndex& index;
+    const core::Admissions& admissions;
+    std::uint64_t generation = 0;
+};
+
+/// The event of an image that was judged, or of something that the seal forbids.
+[[nodiscard]] events::Event event_of(const guard_record& record, const Known& known);
+
+/// Who asked.
+[[nodiscard]] events::Requester requester_of(const guard_record& record);
+
+/// When, by the wall clock.
+[[nodiscard]] std::chrono::system_clock::time_point time_of(const guard_record& record);
+
+/// The path that was recorded from its last component to its first; "" if there is none. One whose beginning
+/// is missing begins with ".../".
+[[nodiscard]] std::string path_of(const guard_path& path);
+
+/// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none.
+[[nodiscard]] std::string container_of_cgroup(std::string_view cgroup);
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/support.hpp"
+
+#include "sys/file.hpp"
+#include "sys/kernel.hpp"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace kmodguard::kernel {
+namespace {
+
+constexpr std::array<std::string_view, 2> names = {"lsm", "fmod_ret"};
+
+/// Whether a comma-separated list has `wanted`.
+bool lists(std::string_view list, std::string_view wanted) {
+    while (!list.empty()) {
+        const auto comma = list.find(',');
+        if (list.substr(0, list.find_first_of(",\n")) == wanted) return true;
+        list = comma == std::string_view::npos ? "" : list.substr(comma + 1);
+    }
+    return false;
+}
+
+/// "6.1.0-56-amd64" is {6, 1}.
+std::pair<int, int> version_of(const std::string& release) {
+    int major = 0;
+    int minor = 0;
+    const char* end = release.data() + release.size();
+    const auto first = std::from_chars(release.data(), end, major);
+    if (first.ptr != end && *first.ptr == '.') std::from_chars(first.ptr + 1, end, minor);
+    return {major, minor};
+}
+
+/// Whether tasks can be preempted inside of the kernel, as far as it says so.
+bool preempts(const sys::Paths& paths) {
+    if (const auto chosen = sys::kernel_parameter(paths, "preempt"))
+        return *chosen == "full" || *chosen == "lazy";
+    utsname running{};
+    if (::uname(&running) != 0) return true;
+    const std::string_view version = running.version;
+    return version.find("PREEMPT") != std::string_view::npos
+           && (version.find("PREEMPT_DYNAMIC") == std::string_view::npos
+               || version_of(running.release) >= std::pair(6, 13)); // voluntary by default before
+}
+
+/// Kernels skip a program that is already running on the same processor: always if it is fmod_ret, and before
+/// Linux 6.2 if it is lsm (bpf_prog_check_recur of kernel/bpf/trampoline.c).
+bool skips_when_interrupted(Mechanism mechanism) {
+    return mechanism == Mechanism::fmod_ret || version_of(sys::kernel_release()) < std::pair(6, 2);
+}
+
+} // namespace
+
+std::string_view to_string(Mechanism mechanism) {
+    return names.at(static_cast<std::size_t>(mechanism));
+}
+
+Support examine(const sys::Paths& paths) {
+    Support support;
+    support.kernel_unpacks = !sys::in_kernel_compression(paths).empty();
+    const auto fail = [&support](std::string problem, std::string hint) {
+        support.problem = std::move(problem);
+        support.hint = std::move(hint);
+        return support;
+    };
+    if (paths.moved()) return fail("paths are below another root than the machine's", "leave --root out");
+    if (::access("/proc/modules", F_OK) != 0)
+        return fail("the kernel loads no modules (CONFIG_MODULES)", "there is nothing to guard");
+    if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0)
+        return fail("the kernel does not describe its types (no /sys/kernel/btf/vmlinux)",
+                    "boot a kernel with CONFIG_DEBUG_INFO_BTF");
+    const auto lockdown = sys::read_pseudo_file("/sys/kernel/security/lockdown");
+    if (lockdown && lockdown->find("[confidentiality]") != std::string::npos)
+        return fail("lockdown in confidentiality mode keeps programs from reading what the kernel is to load",
+                    "boot with lockdown=integrity");
+    const auto active = sys::read_pseudo_file("/sys/kernel/security/lsm");
+    // Where the list cannot be read, the means that works whatever is in it.
+    support.mechanism = active && lists(*active, "bpf") ? Mechanism::lsm : Mechanism::fmod_ret;
+    if (!active)
+        support.notes.emplace_back(
+            "/sys/kernel/security is not mounted, so it is not known whether bpf is an "
+            "active security module");
+    else if (support.mechanism == Mechanism::fmod_ret)
+        support.notes.emplace_back(
+            "bpf is not among the active security modules (add it to lsm= on the kernel's command line)");
+    if (skips_when_interrupted(support.mechanism) && preempts(paths))
+        support.notes.emplace_back(
+            "this kernel preempts tasks inside of the kernel, and skips a program that "
+            "was interrupted on the same processor: two loads at the same instant can "
+            "leave one unjudged (preempt=voluntary closes this)");
+    return support;
+}
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Whether this machine's kernel can hold the kernel point, by which means, and if not, why not.
+#pragma once
+
+#include "sys/paths.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::kernel {
+
+enum class Mechanism {
+    lsm,      ///< programs of the BPF security module
+    fmod_ret, ///< programs that override the functions in which the kernel asks its security modules
+};
+
+[[nodiscard]] std::string_view to_string(Mechanism mechanism); ///< "lsm", "fmod_ret"
+
+struct Support {
+    Mechanism mechanism = Mechanism::lsm;
+    std::string problem; ///< why it cannot be held; empty if it can
+    std::string hint;
+    std::vector<std::string> notes; ///< what is weaker here than elsewhere
+    bool kernel_unpacks = false;    ///< the kernel takes compressed images
+};
+
+[[nodiscard]] Support examine(const sys::Paths& paths);
+
+} // namespace kmodguard::kernel

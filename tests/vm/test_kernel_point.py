@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The kernel point on real kernels: whoever hands the kernel an image, in whichever way, it is judged by what is in it.
+
+Four machines: images as they are (6.1), the same by overriding the security hooks since `bpf` is not among them, compressed
+images of which the hooks see the compressed bytes only (6.12), compressed ones that they see unpacked as well (7.2).
+Tests that answer a row of docs/bypasses.md have its number in their name.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from guard import HANDLER, LOG, POLICY, Guard, policy, restore
+from images import module_image
+from machine import Machine
+
+WITHOUT_BPF = "lsm=lockdown,yama,apparmor"
+MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", WITHOUT_BPF), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
+# Allowed: kmg_param, and kmg_needs_base with what it needs. Everything else is on no list.
+ALLOWED = ["kmg_param", "kmg_needs_base", "kmg_crafted"]
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    kernel, cmdline = MACHINES[request.param]
+    with Machine(kernel, cmdline=cmdline, packages=["bpftool"], name=f"test_kernel_point-{request.param}") as vm:
+        vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
+        vm.loaded_at_start = vm.loaded()  # type: ignore[attr-defined]
+        yield vm
+
+
+@pytest.fixture
+def guard(machine: Machine) -> Iterator[Guard]:
+    guard = Guard(machine)
+    guard.start(allow=ALLOWED)
+    yield guard
+    restore(machine, machine.loaded_at_start)  # type: ignore[attr-defined]
+
+
+def file_of(guard: Guard, module: str) -> str:
+    return guard.vm.run(f"modinfo -n {module}", check=True).stdout.strip()
+
+
+def raw_file_of(guard: Guard, module: str) -> str:
+    """An uncompressed copy of the module's file."""
+    path = f"/tmp/raw/{module}.ko"
+    guard.vm.run(f"mkdir -p /tmp/raw; case {file_of(guard, module)} in *.xz) xz -dc {file_of(guard, module)};; "
+                 f"*) cat {file_of(guard, module)};; esac > {path}", check=True)
+    return path
+
+
+def kernel_point(guard: Guard) -> dict:
+    (point,) = [point for point in guard.status()["points"] if point["point"] == "kernel"]
+    return point
+
+
+def unpacks(guard: Guard) -> bool:
+    return guard.vm.run("cat /sys/module/compression").status == 0
+
+
+WAYS = ["init", "finit", "memfd", "sealed-memfd", "unlinked", "tmpfs", "hardlink", "bind"]
+
+
+def test_status_says_by_what_means(guard: Guard) -> None:
+    point = kernel_point(guard)
+    lsm = "bpf" in guard.vm.run("cat /sys/kernel/security/lsm", check=True).stdout.split(",")
+    assert point["active"] is True and point["mechanism"] == ("lsm" if lsm else "fmod_ret")
+    assert point["generation"] == guard.status()["daemon"]["generation"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_8_9_every_way_is_judged_alike(guard: Guard, way: str) -> None:
+    allowed, unlisted = raw_file_of(guard, "kmg_param"), raw_file_of(guard, "kmg_inner")
+    assert guard.vm.run(f"loader {way} {unlisted}").stdout == f"{way} EPERM\n"
+    assert "kmg_inner" not in guard.vm.loaded()
+    assert guard.vm.run(f"loader --params 'number=7' {way} {allowed}").stdout == f"{way} ok\n"
+    assert guard.vm.run("cat /sys/module/kmg_param/parameters/number", check=True).stdout == "7\n"
+
+
+@pytest.mark.parametrize("tool", ["insmod", "busybox insmod", "modprobe", "kmod insmod"])
+def test_real_tools_load_what_is_allowed_and_nothing_else(guard: Guard, tool: str) -> None:
+    def argument(module: str) -> str:
+        return module if tool == "modprobe" else raw_file_of(guard, module)
+
+    assert guard.vm.run(f"{tool} {argument('kmg_inner')}").status != 0
+    assert "kmg_inner" not in guard.vm.loaded()
+    guard.vm.run(f"{tool} {argument('kmg_param')}", check=True)
+    assert "kmg_param" in guard.vm.loaded()
+
+
+def test_dependencies_of_an_allowed_module_are_admitted(guard: Guard) -> None:
+    guard.ctl("allow kmg_soft", check=True)
+    guard.vm.run("modprobe kmg_needs_base && modprobe kmg_soft", check=True)
+    assert {"kmg_base", "kmg_needs_base", "kmg_soft", "kmg_inner"} <= guard.vm.loaded()
+
+
+def test_1_a_renamed_module_is_what_is_in_it(guard: Guard) -> None:
+    guard.vm.run(f"cp {raw_file_of(guard, 'kmg_inner')} /tmp/kmg_param.ko", check=True)
+    assert "Operation not permitted" in guard.vm.run("insmod /tmp/kmg_param.ko").stderr
+    assert "kmg_inner is not on the allow list" in guard.wait_log("kmg_inner")
+
+
+def load_crafted(guard: Guard, image: bytes) -> str:
+    guard.vm.put("/tmp/crafted.ko", image)
+    results = {guard.vm.run(f"loader {way} /tmp/crafted.ko").stdout.split()[-1] for way in ("init", "memfd")}
+    (result,) = results
+    return result
+
+
+def test_a_crafted_image_of_an_allowed_name_reaches_the_kernel_itself(guard: Guard) -> None:
+    assert load_crafted(guard, module_image("kmg_crafted")) == "ENOEXEC"
+    assert load_crafted(guard, module_image("kmg_other")) == "EPERM"
+
+
+def test_2_two_names_are_a_contradiction(guard: Guard) -> None:
+    for names in (("kmg_crafted", "kmg_other"), ("kmg_other", "kmg_crafted"), ("kmg_crafted", "kmg_param")):
+        assert load_crafted(guard, module_image(names[0], modinfo_name=names[1])) == "EPERM", names
+    guard.wait_log("has an image that is not what its name says")
+
+
+def test_3_records_of_modinfo_are_read_from_their_beginning(guard: Guard) -> None:
+    decoys = ["parm=xname=kmg_other", "xname=kmg_other", "description=" + "y" * 57 + "name=kmg_other", "name"]
+    assert load_crafted(guard, module_image("kmg_crafted", modinfo=decoys)) == "ENOEXEC"
+    decoys = [decoy.replace("kmg_other", "kmg_crafted") for decoy in decoys]
+    assert load_crafted(guard, module_image("kmg_other", modinfo=decoys)) == "EPERM"
+    # A second name= record that differs, also beyond the first 64 bytes of what comes before it.
+    assert load_crafted(guard, module_image("kmg_crafted", modinfo=["description=" + "y" * 300, "name=kmg_other"])) == "EPERM"
+
+
+def test_7_install_lines_and_other_configurations_change_nothing(guard: Guard) -> None:
+    guard.vm.put("/tmp/conf/x.conf", b"install kmg_inner /sbin/modprobe --ignore-install kmg_inner\noptions kmg_inner x=1\n")
+    for command in ("modprobe -C /tmp/conf kmg_inner", "modprobe --ignore-install kmg_inner", "modprobe --force kmg_inner",
+                    f"insmod {raw_file_of(guard, 'kmg_inner')}"):
+        assert guard.vm.run(command).status != 0, command
+    assert "kmg_inner" not in guard.vm.loaded()
+
+
+def test_10_compressed_images_are_judged_by_their_content(guard: Guard) -> None:
+    if not unpacks(guard):
+        file = raw_file_of(guard, "kmg_param")
+        assert guard.vm.run(f"loader compressed {file}").stdout == "compressed EOPNOTSUPP\n"
+        return
+    allowed, unlisted = file_of(guard, "kmg_param"), file_of(guard, "kmg_inner")
+    refusals = {"compressed EPERM\n", "compressed ENOSYS\n"}  # ENOSYS: hand it over unpacked
+    guard.vm.run(f"until loader --unload kmg_param compressed {allowed} | grep -q ok; do :; done", check=True, timeout=20)
+    assert guard.vm.run(f"loader compressed {unlisted}").stdout in refusals
+    # Under an allowed name, hard-linked, bind-mounted, and in place of an allowed file that was checked.
+    guard.vm.run(f"cp {unlisted} /tmp/kmg_param.ko.xz; cp {allowed} /tmp/checked.ko.xz; ln -f {unlisted} {unlisted}.link", check=True)
+    assert guard.vm.run("loader compressed /tmp/kmg_param.ko.xz").stdout in refusals
+    assert guard.vm.run(f"loader compressed {unlisted}.link").stdout in refusals
+    guard.vm.run(f"mount --bind {unlisted} {allowed}", check=True)
+    assert guard.vm.run(f"loader compressed {allowed}").stdout in refusals
+    guard.vm.run(f"umount {allowed}; rm {unlisted}.link", check=True)
+    # A copy of the very bytes is the very content.
+    assert guard.vm.run("loader --unload kmg_param compressed /tmp/checked.ko.xz").stdout == "compressed ok\n"
+    guard.vm.run(f"cat {unlisted} > /tmp/checked.ko.xz", check=True)
+    assert guard.vm.run("loader compressed /tmp/checked.ko.xz").stdout in refusals
+    assert "kmg_inner" not in guard.vm.loaded()
+
+
+def test_10_a_file_rewritten_while_it_is_loaded_is_judged_by_what_the_kernel_got(guard: Guard) -> None:
+    allowed, unlisted = raw_file_of(guard, "kmg_param"), raw_file_of(guard, "kmg_inner")
+    done = guard.vm.run(f"loader --repeat 200 --unload kmg_param --unload kmg_inner swap {allowed} {unlisted}", timeout=120)
+    results = dict(re.findall(r"swap (.+) (\d+)", done.stdout))
+    assert results and not any(name.startswith("ok kmg_inner") for name in results), results
+    assert "kmg_inner" not in guard.vm.loaded()
+
+
+@pytest.mark.parametrize("flags", [1, 2, 3, 4, 8, 0x80000000])
+def test_11_flags_do_not_change_the_decision(guard: Guard, flags: int) -> None:
+    unlisted = raw_file_of(guard, "kmg_inner")
+    assert guard.vm.run(f"loader --flags {flags} finit {unlisted}").status != 0
+    assert "kmg_inner" not in guard.vm.loaded()
+
+
+def test_11_a_pin_compares_the_content(guard: Guard) -> None:
+    file = raw_file_of(guard, "kmg_param")
+    right = guard.vm.run(f"sha256sum {file}", check=True).stdout.split()[0]
+    for digest, result in ((right, "ok"), ("0" * 64, "EPERM")):
+        text = policy(allow=["kmg_param"]) + f'[[pin]]\nmodule = "kmg_param"\nsha256 = "{digest}"\n'
+        guard.vm.put(POLICY, text.encode())
+        guard.ctl("reload", check=True)
+        for way in ("init", "memfd"):
+            assert guard.vm.run(f"loader --unload kmg_param {way} {file}").stdout == f"{way} {result}\n"
+    assert right in guard.wait_log("has other content than the policy pins")
+    if unpacks(guard):
+        assert guard.vm.run(f"loader compressed {file_of(guard, 'kmg_param')}").status == 1
+
+
+def test_12_malformed_images_are_refused_and_harm_nothing(guard: Guard) -> None:
+    image = module_image("kmg_crafted")
+    sections = bytearray(image)
+    sections[60:62] = b"\xff\xff"  # e_shnum
+    far = bytearray(image)
+    far[40:48] = (4 << 30).to_bytes(8, "little")  # e_shoff
+    zero = bytearray(image)
+    zero[60:62] = b"\0\0"
+    for crafted in (image[:64], image[:200], image[:-1], sections, far, zero, b"\x7fELF", b"MZ" + image[2:], image[:40]):
+        assert load_crafted(guard, bytes(crafted)) == "EPERM"
+    guard.vm.run("modprobe kmg_param", check=True)
+
+
+def test_16_a_flood_of_refused_requests_spawns_no_process(guard: Guard) -> None:
+    assert guard.ask("kmg_flooded") == "exit3"  # the hook's answer, once
+    forks = "awk '/^processes/ {print $2}' /proc/stat"
+    before = int(guard.vm.run(forks, check=True).stdout)
+    guard.vm.run("requester --repeat 2000 ask kmg_flooded", timeout=60)
+    assert int(guard.vm.run(forks, check=True).stdout) - before < 20
+    assert kernel_point(guard)["remembered"] >= 2000
+    # Recorded all the same: eight a second, and how many more there were.
+    assert "kmg_flooded" in guard.wait_log("kernel kmg_flooded: refused")
+    assert guard.ask("kmg_param") == "ok"
+
+
+def test_16_what_was_refused_is_forgotten_with_the_policy_and_with_the_index(guard: Guard) -> None:
+    assert guard.ask("kmg_inner") == "exit3"
+    assert guard.ask("kmg_inner") == "EPERM"
+    guard.ctl("allow kmg_inner", check=True)
+    assert guard.ask("kmg_inner") == "ok"
+    assert guard.ask("kmg_new") == "exit3"
+    guard.vm.run("echo alias kmg_new kmg_param > /etc/modprobe.d/kmg.conf || { mkdir -p /etc/modprobe.d; "
+                 "echo alias kmg_new kmg_param > /etc/modprobe.d/kmg.conf; }", check=True)
+    guard.ctl("reload", check=True)
+    assert guard.ask("kmg_new") == "exit3"  # by the hook again: an alias is not on the list
+    guard.ctl("allow kmg_new", check=True)
+
+
+def test_who_asked_is_in_the_event_of_the_decision(guard: Guard) -> None:
+    guard.request("socket 15 3 2")
+    assert re.search(r"autoload net-pf-15: refused: .* \(by requester\[\d+\], uid 65534\)", guard.wait_log("net-pf-15"))
+
+
+def test_18_the_point_goes_on_without_the_daemon(guard: Guard) -> None:
+    allowed, unlisted = raw_file_of(guard, "kmg_param"), raw_file_of(guard, "kmg_inner")
+    guard.kill("STOP")
+    assert guard.vm.run(f"loader init {unlisted}").stdout == "init EPERM\n"
+    guard.kill("CONT")
+    guard.kill()
+    for way in ("init", "finit"):
+        assert guard.vm.run(f"loader {way} {unlisted}").stdout == f"{way} EPERM\n"
+        assert guard.vm.run(f"loader --unload kmg_param {way} {allowed}").stdout == f"{way} ok\n"
+    assert "guards on" in guard.ctl("status").stdout
+    before = guard.vm.run("bpftool link show pinned /sys/fs/bpf/kmodguard/link_kernel_post_read_file | head -n 1", check=True).stdout
+    guard.ctl("start", check=True)
+    after = guard.vm.run("bpftool link show pinned /sys/fs/bpf/kmodguard/link_kernel_post_read_file | head -n 1", check=True).stdout
+    assert before == after  # taken over, not made anew
+    assert guard.vm.run(f"loader init {unlisted}").stdout == "init EPERM\n"
+
+
+def test_22_a_handler_changed_behind_its_back_does_not_open_the_kernel_point(guard: Guard) -> None:
+    guard.vm.run(f"echo /sbin/modprobe > {HANDLER}", check=True)
+    assert guard.ask("kmg_inner") != "ok"
+    assert "kmg_inner" not in guard.vm.loaded()
+    assert guard.ctl("doctor").status == 1
+    guard.ctl("doctor --mend")
+    assert guard.ctl("doctor").status == 0
+
+
+def test_23_pins_taken_away_are_put_back(guard: Guard) -> None:
+    guard.vm.run("rm /sys/fs/bpf/kmodguard/link_*", check=True)
+    guard.wait_log("was attached or pinned again")
+    assert guard.vm.run("ls /sys/fs/bpf/kmodguard", check=True).stdout.count("link_") == 5
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+
+
+def test_23_everything_taken_away_without_a_daemon_is_made_anew(guard: Guard) -> None:
+    guard.kill()
+    guard.vm.run("rm -r /sys/fs/bpf/kmodguard", check=True)
+    guard.ctl("start", check=True)
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+
+
+def test_23_an_edited_policy_map_is_put_right(guard: Guard) -> None:
+    key = " ".join(f"0x{byte:02x}" for byte in b"kmg_inner".ljust(56, b"\0"))
+    for name in ("policy_a", "policy_b"):
+        guard.vm.run(f"bpftool map update pinned /sys/fs/bpf/kmodguard/map_{name} key {key} value " + "0 " * 16, check=True)
+    guard.wait_log("the policy in the kernel was not the one published")
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+
+
+def test_23_a_frozen_map_is_replaced_when_the_daemon_starts_again(guard: Guard) -> None:
+    for name in ("policy", "policy_a", "policy_b"):
+        guard.vm.run(f"bpftool map freeze pinned /sys/fs/bpf/kmodguard/map_{name}", check=True)
+    assert "cannot write to the map" in guard.ctl("allow kmg_inner").stderr
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    guard.kill()
+    guard.ctl("start", check=True)
+    guard.ctl("allow kmg_inner", check=True)
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init ok\n"
+
+
+def test_25_two_loads_of_one_refused_file_at_once(guard: Guard) -> None:
+    for _ in range(10):
+        results = guard.vm.run(f"loader pair {raw_file_of(guard, 'kmg_inner')}").stdout.split()[1::2]
+        assert results == ["EPERM", "EPERM"]
+    assert "kmg_inner" not in guard.vm.loaded()
+
+
+def test_26_dashes_and_underscores_are_alike(guard: Guard) -> None:
+    guard.vm.put(POLICY, policy(allow=["kmg-param"]).encode())
+    guard.ctl("reload", check=True)
+    guard.vm.run("modprobe kmg-param", check=True)
+    assert load_crafted(guard, module_image("kmg_param", modinfo_name="kmg-param")) == "ENOEXEC"
+
+
+def test_27_a_built_in_module_on_the_deny_list_is_said_plainly(guard: Guard) -> None:
+    builtin = guard.vm.run("sed -n '1s|.*/\\(.*\\)\\.ko|\\1|p' /lib/modules/$(uname -r)/modules.builtin", check=True).stdout.strip()
+    guard.vm.put(POLICY, policy(deny=[builtin]).encode())
+    assert "built into" in guard.ctl("lint").stdout + guard.ctl("lint").stderr
+
+
+def test_audit_mode_refuses_nothing_and_records_everything(guard: Guard) -> None:
+    guard.ctl("mode audit", check=True)
+    guard.vm.run(f"insmod {raw_file_of(guard, 'kmg_inner')}", check=True)
+    assert re.search(r"kernel \S+kmg_inner.ko: would be refused", guard.wait_log("would be refused: kmg_inner"))
+    assert load_crafted(guard, b"not a module at all" * 10) == "ENOEXEC"
+    assert kernel_point(guard)["audited"] >= 2
+
+
+def test_an_alias_pattern_admits_the_modules_behind_it_and_what_they_need(guard: Guard) -> None:
+    guard.vm.put(POLICY, policy(aliases=["kmg-twin*"], deny=["kmg_twin_b"]).encode())
+    guard.ctl("reload", check=True)
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_twin_a')}").stdout == "init ok\n"
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_twin_b')}").stdout == "init EPERM\n"
+
+
+def test_points_can_leave_it_out(guard: Guard) -> None:
+    guard.vm.put(POLICY, b'version = 1\npoints = ["autoload"]\n[allow]\nmodules = []\n')
+    guard.ctl("reload", check=True)
+    assert kernel_point(guard)["active"] is False
+    guard.vm.run("modprobe kmg_inner", check=True)
+
+
+def test_stop_takes_it_away(guard: Guard) -> None:
+    guard.ctl("stop", check=True)
+    assert guard.vm.run("ls /sys/fs/bpf", check=True).stdout == ""
+    guard.vm.run("modprobe kmg_inner", check=True)
+
+
+def test_the_daemon_that_holds_it_has_no_capability(guard: Guard) -> None:
+    status = guard.vm.run(f"cat /proc/{guard.pid()}/status", check=True).stdout
+    assert {line.split()[1] for line in status.splitlines() if line.startswith("Cap")} == {"0" * 16}
+    assert json.loads(guard.ctl("status --json").stdout)

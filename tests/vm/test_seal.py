@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""kmodctl seal: until the machine restarts the policy can be tightened and not loosened, and the guard stays, also for root.
+
+One machine each, since nothing undoes a seal. Tests run in the order in which they stand here.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from guard import HANDLER, LOG, POLICY, Guard, policy
+from machine import Machine, packages
+
+MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", "lsm=lockdown,yama,apparmor"), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
+PINS = "/sys/fs/bpf/kmodguard"
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
+    kernel, cmdline = MACHINES[request.param]
+    with Machine(kernel, cmdline=cmdline, packages=["bpftool", "kexec-tools"], name=f"test_seal-{request.param}",
+                 files={"/boot/vmlinuz": packages.kernel(kernel).vmlinuz}) as vm:
+        vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
+        guard = Guard(vm)
+        guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a"])
+        yield guard
+
+
+def loads(guard: Guard, module: str) -> bool:
+    status = guard.vm.run(f"modprobe {module}").status
+    guard.vm.run(f"requester delete {module}")
+    return status == 0
+
+
+def test_seal_says_what_it_will_do_before_it_does(guard: Guard) -> None:
+    said = guard.ctl("seal --dry-run", check=True).stdout
+    for word in ("kexec", "kernel.modprobe", "restart", "stop"):
+        assert word in said
+    assert guard.ctl("seal").status != 0  # nobody to ask, and no --yes
+    guard.ctl("allow kmg_inner", check=True)
+    guard.ctl("remove kmg_inner", check=True)
+
+
+def test_audit_mode_cannot_be_sealed(guard: Guard) -> None:
+    guard.ctl("mode audit", check=True)
+    assert "audit" in guard.ctl("seal --yes").stderr
+    guard.ctl("mode enforce", check=True)
+
+
+def test_seal(guard: Guard) -> None:
+    guard.ctl("seal --yes", check=True)
+    assert "sealed" in guard.ctl("status").stdout
+    assert "sealed already" in guard.ctl("seal --yes", check=True).stdout
+
+
+def test_the_policy_cannot_be_loosened(guard: Guard) -> None:
+    assert "sealed" in guard.ctl("allow kmg_inner").stderr
+    assert "sealed" in guard.ctl("mode audit").stderr
+    guard.vm.put(POLICY, policy(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_inner"]).encode())
+    assert "sealed" in guard.ctl("reload").stderr
+    assert not loads(guard, "kmg_inner")
+    assert loads(guard, "kmg_param")
+
+
+def test_the_policy_can_be_tightened(guard: Guard) -> None:
+    assert loads(guard, "kmg_base")
+    guard.ctl("deny kmg_base", check=True)
+    assert not loads(guard, "kmg_base")
+    assert "sealed" in guard.ctl("remove kmg_base").stderr + guard.ctl("allow kmg_base").stderr
+    assert not loads(guard, "kmg_base")
+
+
+def test_23_pins_links_and_maps_cannot_be_changed(guard: Guard) -> None:
+    key = " ".join(f"0x{byte:02x}" for byte in b"kmg_inner".ljust(56, b"\0"))
+    for command in (f"rm {PINS}/link_kernel_post_read_file", f"mv {PINS}/link_kernel_load_data /sys/fs/bpf/x", f"mv {PINS} /sys/fs/bpf/x",
+                    f"rmdir {PINS}", "umount /sys/fs/bpf", "umount -l /sys/fs/bpf",
+                    f"bpftool map update pinned {PINS}/map_policy_a key {key} value " + "0 " * 16,
+                    f"bpftool map update pinned {PINS}/map_policy_b key {key} value " + "0 " * 16,
+                    f"bpftool map update pinned {PINS}/map_policy key 0 0 0 0 value pinned {PINS}/map_policy_b",
+                    f"bpftool map delete pinned {PINS}/map_tightened key " + key.replace("kmg_inner", "kmg_base"),
+                    f"bpftool map update pinned {PINS}/map_settings key 0 0 0 0 value " + "0 " * 64,
+                    f"bpftool map dump pinned {PINS}/map_content_key",
+                    f"bpftool link detach pinned {PINS}/link_kernel_post_read_file"):
+        done = guard.vm.run(command)
+        assert done.status != 0, command
+    assert not loads(guard, "kmg_inner") and not loads(guard, "kmg_base")
+    assert "removing the kernel point's pins" in guard.wait_log("removing the kernel point's pins")
+
+
+def test_22_the_handler_cannot_be_changed(guard: Guard) -> None:
+    before = guard.handler()
+    guard.vm.run("mkdir -p /tmp/proc && mount -t proc proc /tmp/proc", check=True)
+    for command in (f"echo /sbin/modprobe > {HANDLER}", "sysctl -w kernel.modprobe=/sbin/modprobe", "kmodctl disarm --force",
+                    "echo /sbin/modprobe > /tmp/proc/sys/kernel/modprobe"):
+        assert guard.vm.run(command).status != 0, command
+    assert guard.handler() == before
+    guard.vm.run("echo 5 > /proc/sys/kernel/panic", check=True)  # other settings are root's
+
+
+def test_24_another_kernel_is_refused(guard: Guard) -> None:
+    for way in ("-s", "-c"):  # kexec_file_load, kexec_load
+        done = guard.vm.run(f"kexec {way} -l /boot/vmlinuz --reuse-cmdline")
+        assert done.status != 0, done
+    assert guard.vm.run("cat /sys/kernel/kexec_loaded", check=True).stdout == "0\n"
+
+
+def test_memory_devices_are_closed(guard: Guard) -> None:
+    guard.vm.run("[ -e /dev/mem ] || mknod /dev/mem c 1 1", check=True)
+    assert guard.vm.run("dd if=/dev/mem of=/dev/null bs=1 count=1").status != 0
+
+
+def test_a_killed_daemon_takes_over_and_stays_bound(guard: Guard) -> None:
+    guard.kill()
+    assert not loads(guard, "kmg_inner") and loads(guard, "kmg_param")
+    guard.ctl("start")  # the file is looser than what is held: said, and not obeyed
+    assert not loads(guard, "kmg_inner") and not loads(guard, "kmg_base")
+    assert loads(guard, "kmg_param")
+    guard.vm.put(POLICY, policy(allow=["kmg_param"]).encode())
+    guard.ctl("reload", check=True)
+    assert loads(guard, "kmg_param") and not loads(guard, "kmg_twin_a")
+
+
+def test_stop_is_refused(guard: Guard) -> None:
+    assert "sealed" in guard.ctl("stop").stderr
+    guard.kill()
+    assert not loads(guard, "kmg_inner")
+    assert guard.ask("kmg_param") == "exit5"  # no daemon: refused
