@@ -68,7 +68,7 @@ class Admitter {
         }
     }
 
-    void admit(const std::string& module, Admission admission) {
+    void admit(const std::string& module, Admission&& admission) {
         if (is_denied(module)) return;
         if (admitted_.try_emplace(module, std::move(admission)).second) roots_.push_back(module);
     }

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 
@@ -24,6 +25,18 @@ using Context = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
 
 constexpr std::uint64_t smallest_room = 64U << 10U;
 constexpr std::uint64_t largest_room = 1U << 30U;
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+/// Where vm.memfd_noexec is 2, only files that cannot be executed may be made; kernels before 6.3 know no
+/// difference.
+sys::UniqueFd file_in_memory() {
+    sys::UniqueFd file(::memfd_create("aliases", MFD_CLOEXEC | MFD_NOEXEC_SEAL));
+    if (!file && errno == EINVAL) file.reset(::memfd_create("aliases", MFD_CLOEXEC));
+    return file;
+}
 
 /// A context of its own, since every page of the index that is looked at stays mapped for as long as it
 /// lives.
@@ -51,7 +64,7 @@ class Dump {
 
     /// Whether all aliases fit into `room` bytes; text() is of no use if not.
     [[nodiscard]] sys::Result<bool> fill(kmod_ctx* context, std::uint64_t room) {
-        fd_.reset(::memfd_create("aliases", MFD_CLOEXEC));
+        fd_ = file_in_memory();
         if (!fd_) return sys::system_failure("cannot create", "a file in memory");
         if (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(room)) != 0)
             return sys::system_failure("cannot reserve", fmt::format("{} bytes of memory", room));
