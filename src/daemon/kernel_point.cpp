@@ -60,7 +60,7 @@ sys::Result<void> KernelPoint::establish() {
     if (!means_.loader)
         return sys::failure(sys::ErrorKind::failed, "the kernel point was left out when the daemon started",
                             "restart the daemon");
-    auto guard = kernel::Guard::establish(*means_.loader);
+    auto guard = kernel::Guard::establish(*means_.loader, engine_.paths().sealed_table());
     means_.loader.reset();
     if (!guard) return std::unexpected(guard.error());
     auto reader =
@@ -242,7 +242,7 @@ void KernelPoint::report(const std::string& what) {
     record_(std::move(event));
 }
 
-std::vector<protocol::Field> KernelPoint::status() const {
+std::vector<protocol::Field> KernelPoint::status() {
     std::vector<protocol::Field> fields;
     const auto add = [&fields](std::string key, std::string value) {
         fields.push_back({"kernel-point-" + std::move(key), std::move(value)});

@@ -61,7 +61,7 @@ class KernelPoint final : public PolicyHolder {
     bool look_after();
 
     /// For STATUS.
-    [[nodiscard]] std::vector<protocol::Field> status() const;
+    [[nodiscard]] std::vector<protocol::Field> status();
 
   private:
     struct Pending {

@@ -25,6 +25,8 @@ class Paths {
     [[nodiscard]] std::filesystem::path original_handler() const {
         return runtime_directory() / "original_modprobe";
     }
+    /// What the kernel point was sealed with: nobody can read it back.
+    [[nodiscard]] std::filesystem::path sealed_table() const { return runtime_directory() / "sealed_table"; }
     [[nodiscard]] std::filesystem::path handler_setting() const { return root_ / "proc/sys/kernel/modprobe"; }
     [[nodiscard]] std::filesystem::path loaded_modules() const { return root_ / "proc/modules"; }
     [[nodiscard]] std::filesystem::path kernel_command_line() const { return root_ / "proc/cmdline"; }

@@ -3,6 +3,7 @@
 
 #include "enforce/kernel/loader.hpp"
 #include "enforce/kernel/programs.hpp"
+#include "enforce/kernel/table_file.hpp"
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
@@ -20,14 +21,15 @@ std::unexpected<sys::Error> sealed_failure(const std::vector<std::string>& loose
 
 /// Whether pins can be used as they are by this build.
 sys::Result<bool> is_usable(const Pins& pins) {
+    const auto state = pins.state.get(only);
+    if (!state) return std::unexpected(state.error());
+    const bool same_layout = state->value_or(guard_state{}).layout == GUARD_LAYOUT;
+    if (pins.sealed && !same_layout)
+        return sys::failure(sys::ErrorKind::failed,
+                            "the machine was sealed by another version of kmodguard, which guards on");
+    if (pins.sealed || !same_layout) return same_layout;
     const auto settings = settings_of(pins);
     if (!settings) return std::unexpected(settings.error());
-    if (settings->layout != GUARD_LAYOUT)
-        return settings->sealed == 0
-                   ? sys::Result<bool>(false)
-                   : sys::failure(sys::ErrorKind::failed,
-                                  "the machine was sealed by another version of kmodguard, which guards on");
-    if (settings->sealed != 0) return true;
     const auto hash = programs_hash();
     if (!hash) return std::unexpected(hash.error());
     if (!std::ranges::equal(*hash, settings->object)) return false;
@@ -76,13 +78,13 @@ bool same(const Table& a, const Table& b) {
 
 } // namespace
 
-sys::Result<Guard> Guard::establish(Loader& loader) {
+sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed_table) {
     if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
     if (auto pins = open_pins(pin_directory())) {
         const auto usable = is_usable(*pins);
         if (!usable) return std::unexpected(usable.error());
         if (*usable) {
-            Guard guard(std::move(*pins));
+            Guard guard(std::move(*pins), std::move(sealed_table));
             guard.taken_over_ = true;
             if (auto read = guard.read_state(); !read) return std::unexpected(read.error());
             return guard;
@@ -92,7 +94,7 @@ sys::Result<Guard> Guard::establish(Loader& loader) {
     if (auto loaded = loader.load(); !loaded) return std::unexpected(loaded.error());
     auto pins = open_pins(new_pin_directory());
     if (!pins) return std::unexpected(pins.error());
-    Guard guard(std::move(*pins));
+    Guard guard(std::move(*pins), std::move(sealed_table));
     if (auto prepared = guard.prepare(); !prepared) return std::unexpected(prepared.error());
     return guard;
 }
@@ -105,27 +107,26 @@ sys::Result<void> Guard::prepare() {
     settings.layout = GUARD_LAYOUT;
     std::ranges::copy(*hash, settings.object);
     if (auto set = pins_.settings.set(only, settings); !set) return set;
-    if (auto set = pins_.state.set(only, {.epoch = epoch_}); !set) return set;
+    if (auto set = pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = epoch_}); !set) return set;
     return read_state();
 }
 
 sys::Result<void> Guard::read_state() {
     const auto state = pins_.state.get(only);
-    const auto active = pins_.policy.get(only);
-    const auto second = pins_.policy_b.id();
     if (!state) return std::unexpected(state.error());
-    if (!active) return std::unexpected(active.error());
-    if (!second) return std::unexpected(second.error());
-    if (pins_.content_key) {
-        const auto key = pins_.content_key.get(only);
-        if (!key) return std::unexpected(key.error());
-        key_.bytes = key->value_or(key_.bytes);
-    }
     epoch_ = state->value_or(guard_state{}).epoch;
-    b_ = active->value_or(0) == *second;
-    auto table = read_table(pins_);
+    auto table = pins_.sealed ? load_table(sealed_table_) : read_table(pins_);
     if (!table) return std::unexpected(table.error());
     held_ = std::move(*table);
+    if (pins_.sealed) return {};
+    const auto active = pins_.policy.get(only);
+    const auto second = pins_.policy_b.id();
+    const auto key = pins_.content_key.get(only);
+    if (!active) return std::unexpected(active.error());
+    if (!second) return std::unexpected(second.error());
+    if (!key) return std::unexpected(key.error());
+    key_.bytes = key->value_or(key_.bytes);
+    b_ = active->value_or(0) == *second;
     return {};
 }
 
@@ -154,7 +155,7 @@ sys::Result<void> Guard::tighten(const Table& wanted) {
         held_.erase(name);
     }
     forget_refusals();
-    return {};
+    return save_table(sealed_table_, held_);
 }
 
 sys::Result<std::vector<std::string>> Guard::arm() {
@@ -177,9 +178,20 @@ sys::Result<std::vector<std::string>> Guard::arm() {
     return mended;
 }
 
-bool Guard::sealed() const {
+bool Guard::sealed() {
+    if (pins_.sealed) return true;
     const auto settings = settings_of(pins_);
-    return settings && settings->sealed != 0;
+    if (!settings || settings->sealed == 0) return false;
+    pins_.sealed = true;
+    pins_.settings = {};
+    pins_.policy = {};
+    pins_.policy_a = {};
+    pins_.policy_b = {};
+    pins_.inventory = {};
+    pins_.content_key = {};
+    pins_.tightened = {};
+    key_ = {};
+    return true;
 }
 
 sys::Result<std::vector<std::string>> Guard::mend() {
@@ -225,7 +237,7 @@ void Guard::remember_refusal(std::string_view token) {
 }
 
 void Guard::forget_refusals() {
-    if (pins_.state.set(only, {.epoch = ++epoch_})) return;
+    if (pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = ++epoch_})) return;
     static_cast<void>(pins_.refused_tokens.clear()); // somebody has frozen the epoch
 }
 

@@ -35,7 +35,8 @@ class Guard {
   public:
     /// Takes over what is pinned if it is of this build, or sealed; otherwise loads a new set. It guards, or
     /// guards anew, from arm() on: publish a policy before.
-    [[nodiscard]] static sys::Result<Guard> establish(Loader& loader);
+    /// `sealed_table` is where the table of a sealed machine is kept.
+    [[nodiscard]] static sys::Result<Guard> establish(Loader& loader, std::filesystem::path sealed_table);
 
     /// Makes `table` the policy in force, all at once. While sealed it may only be stricter than what is held
     /// (ErrorKind::denied, with what is not); the difference is then taken away for good.
@@ -48,8 +49,9 @@ class Guard {
     /// right is; an error if only a new set can help.
     [[nodiscard]] sys::Result<std::vector<std::string>> mend();
 
-    /// Whether somebody has sealed it (seal_guard below) meanwhile.
-    [[nodiscard]] bool sealed() const;
+    /// Whether somebody has sealed it (seal_guard below) meanwhile. From then on this object, too, has no way
+    /// to the maps any more: it lets go of what it has open.
+    [[nodiscard]] bool sealed();
 
     /// Lets compressed images of this content pass as that module.
     [[nodiscard]] sys::Result<void> admit_content(const modules::ContentTag& tag, std::string_view module,
@@ -65,7 +67,8 @@ class Guard {
     [[nodiscard]] bool taken_over() const { return taken_over_; }
 
   private:
-    explicit Guard(Pins pins) : pins_(std::move(pins)) {}
+    Guard(Pins pins, std::filesystem::path sealed_table)
+        : pins_(std::move(pins)), sealed_table_(std::move(sealed_table)) {}
     [[nodiscard]] sys::Result<void> prepare();
     [[nodiscard]] sys::Result<void> read_state();
     [[nodiscard]] sys::Result<void> tighten(const Table& wanted);
@@ -77,6 +80,7 @@ class Guard {
     }
 
     Pins pins_;
+    std::filesystem::path sealed_table_;
     bool b_ = false; ///< which of the two policy maps is in force
     bool taken_over_ = false;
     std::uint64_t epoch_ = 0;
@@ -101,8 +105,8 @@ struct Standing {
 [[nodiscard]] Standing standing();
 
 /// From now until the machine restarts: see seal.bpf.h. Needs a policy in enforce mode, and, on older
-/// kernels, CAP_BPF; so the daemon cannot.
-[[nodiscard]] sys::Result<void> seal_guard();
+/// kernels, CAP_BPF; so the daemon cannot. What is sealed is written to `sealed_table`.
+[[nodiscard]] sys::Result<void> seal_guard(const std::filesystem::path& sealed_table);
 
 /// Takes the kernel point away. ErrorKind::denied if it is sealed. Nothing there is fine.
 [[nodiscard]] sys::Result<void> remove_guard();

@@ -29,22 +29,46 @@ sys::Result<void> open_into(MapType& map, const std::filesystem::path& directory
     return {};
 }
 
-sys::Result<void> open_maps(Pins& pins) {
+/// Those that nobody gets a descriptor of once the machine is sealed.
+sys::Result<void> open_protected_maps(Pins& pins) {
     const auto& directory = pins.directory;
     auto done = open_into(pins.settings, directory, "settings");
+    // Root is refused this one for that reason only.
+    pins.sealed = !done && done.error().kind == sys::ErrorKind::denied;
+    if (pins.sealed) return {};
     if (done) done = open_into(pins.policy, directory, "policy");
     if (done) done = open_into(pins.policy_a, directory, "policy_a");
     if (done) done = open_into(pins.policy_b, directory, "policy_b");
     if (done) done = open_into(pins.inventory, directory, "inventory");
-    if (done) done = open_into(pins.refused_tokens, directory, "refused_tokens");
+    if (done) done = open_into(pins.content_key, directory, "content_key");
     if (done) done = open_into(pins.tightened, directory, "tightened");
+    return done;
+}
+
+sys::Result<void> open_maps(Pins& pins) {
+    const auto& directory = pins.directory;
+    auto done = open_protected_maps(pins);
+    if (done) done = open_into(pins.refused_tokens, directory, "refused_tokens");
     if (done) done = open_into(pins.state, directory, "state");
     if (done) done = open_into(pins.counters, directory, "counters");
     if (done) done = open_into(pins.records, directory, "records");
-    // Sealed, nobody gets the key any more; nor is there a use for it.
-    if (done) done = open_into(pins.content_key, directory, "content_key");
-    if (!done && done.error().kind == sys::ErrorKind::denied && pins.records) done = {};
     return done;
+}
+
+/// The link that is pinned for `hook`, whoever attached it, if it is of our program. False if there is none.
+bool open_link(Pins& pins, std::string_view hook) {
+    sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
+    const auto program = pins.programs.find(hook);
+    bpf_link_info info{};
+    bpf_prog_info program_info{};
+    std::uint32_t size = sizeof info;
+    std::uint32_t program_size = sizeof program_info;
+    if (!link || program == pins.programs.end() || ::bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0
+        || ::bpf_obj_get_info_by_fd(program->second.get(), &program_info, &program_size) != 0
+        || info.prog_id != program_info.id)
+        return false;
+    pins.links.insert_or_assign(std::string(hook), std::move(link));
+    return true;
 }
 
 sys::Result<void> open_program(Pins& pins, std::string_view hook) {
@@ -52,8 +76,7 @@ sys::Result<void> open_program(Pins& pins, std::string_view hook) {
     sys::UniqueFd fd(::bpf_obj_get(path.c_str()));
     if (!fd) return sys::system_failure("cannot open the pinned program", path.native());
     pins.programs.insert_or_assign(std::string(hook), std::move(fd));
-    sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
-    if (link) pins.links.insert_or_assign(std::string(hook), std::move(link));
+    open_link(pins, hook);
     return {};
 }
 
@@ -113,6 +136,7 @@ sys::Result<bool> attach(Pins& pins, std::string_view hook) {
     auto link = pins.links.find(hook);
     const bool attached = link != pins.links.end();
     if (attached && is_pinned(link->second, path)) return false;
+    if (!attached && open_link(pins, hook)) return false;
     if (!attached) {
         // How programs with a BTF target are attached (bpf(2), BPF_RAW_TRACEPOINT_OPEN without a name).
         sys::UniqueFd fd(::bpf_raw_tracepoint_open(nullptr, pins.programs.find(hook)->second.get()));

@@ -33,6 +33,7 @@ struct Pins {
     Map<std::uint32_t, guard_state> state;
     RawMap counters;
     RawMap records;
+    bool sealed = false; ///< then settings, policies, inventory, key and what was taken away are not open
     std::map<std::string, sys::UniqueFd, std::less<>> programs; ///< by hook
     std::map<std::string, sys::UniqueFd, std::less<>> links;    ///< by hook, of those that are attached
 };

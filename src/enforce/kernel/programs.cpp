@@ -78,8 +78,10 @@ sys::Result<void> set_for_good(const kmodguard_programs& skeleton) {
     if (::bpf_map_update_elem(key_map, &only, key->bytes.data(), BPF_ANY) != 0
         || ::bpf_map_freeze(key_map) != 0)
         return sys::system_failure("cannot set", "the key for contents");
-    if (::bpf_map_freeze(bpf_map__fd(skeleton.maps.tightened)) != 0) // programs go on writing to it
-        return sys::system_failure("cannot freeze", "the map of what is taken away");
+    for (const bpf_map* map : {skeleton.maps.tightened, skeleton.maps.scratch, skeleton.maps.empty_scratch,
+                               skeleton.maps.counters}) // programs go on writing to them
+        if (::bpf_map_freeze(bpf_map__fd(map)) != 0)
+            return sys::system_failure("cannot freeze the map", bpf_map__name(map));
     return {};
 }
 

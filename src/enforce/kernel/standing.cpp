@@ -3,6 +3,7 @@
 // What can be seen and done without a daemon.
 #include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/programs.hpp"
+#include "enforce/kernel/table_file.hpp"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -68,8 +69,8 @@ Standing standing() {
     found.whole = true;
     for (const std::string_view hook : guarding_hooks())
         found.whole = found.whole && pins->links.contains(hook);
-    if (const auto settings = settings_of(*pins)) found.sealed = settings->sealed != 0;
-    if (const auto table = read_table(*pins)) {
+    found.sealed = pins->sealed; // its table cannot be read any more, and is in enforce mode
+    if (const auto table = pins->sealed ? sys::Result<Table>() : read_table(*pins)) {
         found.generation = head_of(*table).number;
         found.audit = (head_of(*table).flags & GUARD_AUDIT) != 0;
     }
@@ -78,31 +79,49 @@ Standing standing() {
     return found;
 }
 
-sys::Result<void> seal_guard() {
+namespace {
+
+/// What the maps of `pins` are to be protected by.
+sys::Result<guard_settings> sealed_settings(const Pins& pins) {
+    auto settings = settings_of(pins);
+    if (!settings) return settings;
+    const auto directory = identity_of_directory(pins.directory);
+    if (!directory) return std::unexpected(directory.error());
+    settings->sealed = 1;
+    settings->pin_directory_device = directory->device;
+    settings->pin_directory_inode = directory->inode;
+    std::size_t count = 0;
+    for (const char* name : {"settings", "policy", "policy_a", "policy_b", "inventory", "content_key",
+                             "tightened", "scratch", "empty_scratch"}) {
+        const auto map = RawMap::open(pins.directory / map_pin(name));
+        if (!map) return std::unexpected(map.error());
+        const auto id = map->id();
+        if (!id) return std::unexpected(id.error());
+        settings->protected_maps[count++] = *id;
+    }
+    return settings;
+}
+
+} // namespace
+
+sys::Result<void> seal_guard(const std::filesystem::path& sealed_table) {
     auto pins = open_pins(pin_directory());
     if (!pins) return std::unexpected(pins.error());
-    auto settings = settings_of(*pins);
+    if (pins->sealed) return {};
+    const auto settings = sealed_settings(*pins);
     const auto table = read_table(*pins);
-    const auto key_map = pins->content_key.id();
-    const auto directory = identity_of_directory(pins->directory);
     if (!settings) return std::unexpected(settings.error());
-    if (settings->sealed != 0) return {};
     if (!table) return std::unexpected(table.error());
-    if (!key_map) return std::unexpected(key_map.error());
-    if (!directory) return std::unexpected(directory.error());
     if ((head_of(*table).flags & GUARD_AUDIT) != 0)
         return sys::failure(sys::ErrorKind::failed,
                             "in audit mode nothing is refused, so there is nothing to seal",
                             "kmodctl mode enforce");
+    if (auto saved = save_table(sealed_table, *table); !saved) return saved;
     // First what can fail and be done without: the programs are attached, and idle until the settings say so.
     for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
         for (const std::string_view hook : *hooks)
             if (const auto attached = attach(*pins, hook); !attached)
                 return std::unexpected(attached.error());
-    settings->sealed = 1;
-    settings->key_map = *key_map;
-    settings->pin_directory_device = directory->device;
-    settings->pin_directory_inode = directory->inode;
     auto done = pins->settings.set(0, *settings);
     for (const RawMap* map :
          {static_cast<const RawMap*>(&pins->settings), static_cast<const RawMap*>(&pins->policy),
@@ -114,8 +133,7 @@ sys::Result<void> seal_guard() {
 
 sys::Result<void> remove_guard() {
     if (const auto pins = open_pins(pin_directory())) {
-        const auto settings = settings_of(*pins);
-        if (settings && settings->sealed != 0)
+        if (pins->sealed)
             return sys::failure(sys::ErrorKind::denied,
                                 "the machine is sealed: the kernel point stays until it restarts");
     }

@@ -119,7 +119,7 @@ TEST_F(EnginePolicyFilesTest, ApplySavesWhatChangedAndKeepsEveryComment) {
     ASSERT_TRUE(engine().allow("kmt-deep"));
     ASSERT_TRUE(engine().remove("kmt_after"));
     ASSERT_TRUE(engine().deny("kmt_soft"));
-    engine().set_mode(Mode::audit);
+    EXPECT_TRUE(engine().set_mode(Mode::audit));
     const auto applied = engine().apply();
     ASSERT_TRUE(applied) << applied.error().what;
     EXPECT_EQ(*applied, std::vector<std::string>{path(policy)});

@@ -137,33 +137,33 @@ TEST_F(EngineTest, OddTokensNameNothing) {
 }
 
 TEST_F(EngineTest, AuditModeLetsPassAndRemembersTheVerdict) {
-    engine().set_mode(Mode::audit);
+    EXPECT_TRUE(engine().set_mode(Mode::audit));
     EXPECT_EQ(verdict("kmt_deep"), "allow");
     EXPECT_TRUE(engine().decide("kmt_deep").audited());
     EXPECT_EQ(verdict("kmt_nothing"), "refuse");
     EXPECT_EQ(engine().changes().count(), 1U);
-    engine().set_mode(Mode::enforce);
+    EXPECT_TRUE(engine().set_mode(Mode::enforce));
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
     EXPECT_EQ(engine().changes().count(), 0U); // as written
 }
 
 TEST_F(EngineTest, ModeForALimitedTimeGoesBackAndIsNeverAnUnsavedChange) {
     const auto until = Engine::Clock::now() + 30min;
-    engine().set_mode(Mode::audit, until);
+    EXPECT_TRUE(engine().set_mode(Mode::audit, until));
     EXPECT_EQ(engine().limited_until(), until);
     EXPECT_EQ(verdict("kmt_deep"), "allow");
     EXPECT_EQ(engine().changes().count(), 0U);
     ASSERT_TRUE(engine().apply());
     EXPECT_EQ(tree.read(policy), usual_policy);
     EXPECT_EQ(verdict("kmt_deep"), "allow"); // still
-    engine().end_limited_mode();
+    EXPECT_TRUE(engine().end_limited_mode());
     EXPECT_EQ(engine().limited_until(), std::nullopt);
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
 }
 
 TEST_F(EngineTest, LastingModeEndsALimitedOne) {
-    engine().set_mode(Mode::audit, Engine::Clock::now() + 30min);
-    engine().set_mode(Mode::enforce);
+    EXPECT_TRUE(engine().set_mode(Mode::audit, Engine::Clock::now() + 30min));
+    EXPECT_TRUE(engine().set_mode(Mode::enforce));
     EXPECT_EQ(engine().limited_until(), std::nullopt);
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
 }
@@ -172,9 +172,9 @@ TEST_F(EngineTest, ForcedModeIsStrongerThanAnyOther) {
     forced = Mode::audit;
     EXPECT_TRUE(engine().mode_is_forced());
     EXPECT_EQ(verdict("kmt_deep"), "allow");
-    engine().set_mode(Mode::enforce);
+    EXPECT_TRUE(engine().set_mode(Mode::enforce));
     EXPECT_EQ(verdict("kmt_deep"), "allow");
-    engine().set_mode(Mode::enforce, Engine::Clock::now() + 1min);
+    EXPECT_TRUE(engine().set_mode(Mode::enforce, Engine::Clock::now() + 1min));
     EXPECT_EQ(verdict("kmt_deep"), "allow");
     ASSERT_TRUE(engine().reload(true));
     EXPECT_EQ(verdict("kmt_deep"), "allow");
@@ -184,7 +184,7 @@ TEST_F(EngineTest, EveryPublishIsANewGeneration) {
     EXPECT_EQ(engine().generation(), 1U);
     ASSERT_TRUE(engine().allow("kmt_deep"));
     ASSERT_TRUE(engine().deny("kmt_needs"));
-    engine().set_mode(Mode::audit);
+    EXPECT_TRUE(engine().set_mode(Mode::audit));
     ASSERT_TRUE(engine().reload());
     EXPECT_EQ(engine().generation(), 5U);
 }
@@ -193,7 +193,7 @@ TEST_F(EngineTest, CountsWhatWasActedUpon) {
     engine().count(engine().decide("kmt_base"));
     engine().count(engine().decide("kmt_deep"));
     engine().count(engine().decide("kmt_deep"));
-    engine().set_mode(Mode::audit);
+    EXPECT_TRUE(engine().set_mode(Mode::audit));
     engine().count(engine().decide("kmt_deep"));
     EXPECT_EQ(engine().counts().allowed, 1U);
     EXPECT_EQ(engine().counts().refused, 2U);
@@ -237,9 +237,9 @@ TEST_F(EngineTest, WithoutAModuleIndexEverythingIsRefusedUntilThereIsOne) {
     EXPECT_NE(engine().index_error(), "");
     EXPECT_EQ(engine().index(), nullptr);
     EXPECT_EQ(verdict("kmt_base"), "refuse");
-    engine().set_mode(Mode::audit);
+    EXPECT_TRUE(engine().set_mode(Mode::audit));
     EXPECT_EQ(verdict("kmt_base"), "refuse");
-    engine().set_mode(Mode::enforce);
+    EXPECT_TRUE(engine().set_mode(Mode::enforce));
     std::filesystem::rename(tree / "lib/away", tree / "lib/modules");
     EXPECT_TRUE(engine().refresh_index());
     EXPECT_EQ(engine().index_error(), "");

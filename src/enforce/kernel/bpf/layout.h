@@ -40,14 +40,15 @@ struct guard_rule {
 	__u32 reason; /* module: core::Reason, why it is admitted */
 };
 
-/* Settings that stay as they are until the machine is sealed. */
+#define GUARD_PROTECTED 16
+
+/* Settings that stay as they are until the machine is sealed; then nobody gets a descriptor of this map any more. */
 struct guard_settings {
 	__u32 layout;
 	__u32 sealed;
 	__u64 pin_directory_device; /* kernel's dev_t of the bpffs that holds the pins */
 	__u64 pin_directory_inode;
-	__u32 key_map; /* id of the map that holds the key */
-	__u32 unused;
+	__u32 protected_maps[GUARD_PROTECTED]; /* ids of those that nobody gets a descriptor of, 0 for none */
 	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
 };
 
@@ -70,6 +71,7 @@ struct guard_token {
 };
 
 struct guard_state {
+	__u64 layout; /* as in the settings, for who cannot read them */
 	__u64 epoch;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
  *
- * What a sealed machine keeps its root from: taking the pins away, changing the kernel's handler of module
- * requests, starting another kernel, writing to this one's memory. The maps need no program: they are frozen.
+ * What a sealed machine keeps its root from: taking the pins away, getting hold of the maps, changing the
+ * kernel's handler of module requests, starting another kernel, writing to this one's memory.
  * These programs are attached when the machine is sealed and cost nothing before.
  */
 #ifndef KMODGUARD_SEAL_BPF_H
@@ -135,12 +135,19 @@ static __always_inline int seal_bpf(int command, const union bpf_attr *attribute
 	return type == BPF_PROG_TYPE_EXT ? forbid(GUARD_FORBIDDEN_BPF) : 0;
 }
 
-/* The key with which known content is told apart: who has it could make other content with the same digest. */
+/* Who has a map, by whichever descriptor, can have a program of his own write to it, frozen or not, or put it into a
+ * map of maps. So nobody gets one of those that the verdict depends on, nor of the key of contents. */
 static __always_inline int seal_map(const struct bpf_map *map)
 {
 	const struct guard_settings *now = current_settings();
+	const __u32 id = BPF_CORE_READ(map, id);
+	__u32 found = 0;
 
-	return now && BPF_CORE_READ(map, id) == now->key_map ? forbid(GUARD_FORBIDDEN_BPF) : 0;
+	if (!now)
+		return 0;
+	for (int i = 0; i < GUARD_PROTECTED; ++i)
+		found |= now->protected_maps[i] == id;
+	return found ? forbid(GUARD_FORBIDDEN_BPF) : 0;
 }
 
 /* What lockdown(7) would refuse as well: ways to write to the kernel's memory, or to leave it for another. */

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/table_file.hpp"
+
+#include "sys/file.hpp"
+
+namespace kmodguard::kernel {
+namespace {
+
+struct Entry {
+    guard_name name;
+    guard_rule rule;
+};
+constexpr std::size_t largest = GUARD_MAX_MODULES * sizeof(Entry);
+
+} // namespace
+
+sys::Result<void> save_table(const std::filesystem::path& path, const Table& table) {
+    constexpr mode_t owner_only = 0600;
+    std::string content;
+    content.reserve(table.size() * sizeof(Entry));
+    for (const auto& [name, rule] : table) {
+        const Entry entry{.name = name, .rule = rule};
+        content.append(reinterpret_cast<const char*>(&entry), sizeof entry);
+    }
+    return sys::write_file_atomically(path, content, owner_only);
+}
+
+sys::Result<Table> load_table(const std::filesystem::path& path) {
+    const auto content = sys::read_file(path, largest);
+    if (!content) return std::unexpected(content.error());
+    if (content->size() % sizeof(Entry) != 0)
+        return sys::failure(sys::ErrorKind::invalid, path.native() + " is no table of the kernel point");
+    Table table;
+    for (std::size_t at = 0; at < content->size(); at += sizeof(Entry)) {
+        Entry entry;
+        std::memcpy(&entry, content->data() + at, sizeof entry);
+        table.emplace(entry.name, entry.rule);
+    }
+    return table;
+}
+
+} // namespace kmodguard::kernel
