@@ -51,7 +51,11 @@ core::ModuleDecision judgement_of(const guard_record& record) {
     core::ModuleDecision judged;
     judged.module = text_of(record.name.text);
     switch (record.reason) {
-    case GUARD_ADMITTED: judged.reason = static_cast<core::Reason>(record.admission); break;
+    case GUARD_ADMITTED:
+        judged.reason = record.admission <= static_cast<std::uint32_t>(core::Reason::dependency)
+                            ? static_cast<core::Reason>(record.admission)
+                            : core::Reason::listed;
+        break;
     case GUARD_NOT_LISTED: judged.reason = core::Reason::not_listed; break;
     case GUARD_TIGHTENED:
         judged.reason = core::Reason::not_listed;

@@ -9,8 +9,14 @@
 #include "sys/result.hpp"
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 namespace kmodguard::kernel {
+
+/// The file's content: names and rules as they are in memory.
+[[nodiscard]] std::string text_of_table(const Table& table);
+[[nodiscard]] sys::Result<Table> parse_table(std::string_view content);
 
 [[nodiscard]] sys::Result<void> save_table(const std::filesystem::path& path, const Table& table);
 /// ErrorKind::invalid if it is none.

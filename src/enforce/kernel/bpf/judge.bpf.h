@@ -79,13 +79,22 @@ static __always_inline void pin_key(struct guard_name *key, const __u8 *sha256, 
 		key->text[1 + GUARD_HASH_SIZE + i] = (char)(number >> (8 * i));
 }
 
-/* Names a compressed image by what its content was found to be. */
+/* Whether the bytes may be a gzip, xz or zstd file; `text` has the first four, is_elf() has seen to that. */
+static __always_inline bool looks_packed(const struct guard_scratch *s)
+{
+	const __u8 *magic = (const __u8 *)s->text;
+
+	return (magic[0] == 0x1f && magic[1] == 0x8b) || (magic[0] == 0xfd && magic[1] == '7' && magic[2] == 'z') ||
+	       (magic[0] == 0x28 && magic[1] == 0xb5 && magic[2] == 0x2f && magic[3] == 0xfd);
+}
+
+/* Names a compressed image by what its content was found to be. Only finit_module takes one. */
 static __always_inline __u32 look_up_content(struct guard_scratch *s)
 {
 	const __u32 zero = 0;
 	const struct guard_key *key = bpf_map_lookup_elem(&content_key, &zero);
 
-	if (!kernel_unpacks || shows_unpacked())
+	if (!kernel_unpacks || shows_unpacked() || s->record.call != GUARD_FINIT_MODULE || !looks_packed(s))
 		return GUARD_UNREADABLE;
 	if (!key || tag_content(s, key))
 		return GUARD_UNREADABLE;

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// libFuzzer target: any bytes as a record of the kernel point, and as the file that a sealed machine keeps
+// its table in. Whatever they hold, an event and its line of text come of it, or an error.
+#include "enforce/kernel/records.hpp"
+#include "enforce/kernel/table_file.hpp"
+#include "events/event_json.hpp"
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+using namespace kmodguard;
+
+namespace {
+
+class NoModules final : public core::ModuleIndex {
+  public:
+    std::vector<std::string> resolve(std::string_view) override { return {}; }
+    const core::ModuleRecord* find(std::string_view) override { return nullptr; }
+    const std::vector<std::string>& aliases(std::string_view) override { return none_; }
+    core::ImageFacts image(const core::ModuleRecord&, bool) override { return {}; }
+
+  private:
+    std::vector<std::string> none_;
+};
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    guard_record record{};
+    std::memcpy(&record, data, std::min(size, sizeof record));
+    static const core::Policy policy;
+    static const core::Admissions admissions;
+    NoModules index;
+    const events::Event event = kernel::event_of(record, {policy, index, admissions, 0});
+    if (summary(event).empty() || events::Json(events::json_of(event)).line().empty()) std::abort();
+    if (const auto table = kernel::parse_table({reinterpret_cast<const char*>(data), size});
+        table && kernel::text_of_table(*table).size() > size)
+        std::abort();
+    return 0;
+}
