@@ -17,20 +17,29 @@ constexpr std::array init_options = {
     Option{"force", "", "replace a file that exists"}};
 constexpr std::array disarm_options = {
     Option{"force", "", "without a saved handler, set a modprobe that exists"},
-    Option{"unless-restarting", "", "do nothing if systemd is restarting the service (for the unit)"}};
+    Option{"unless-restarting", "", "do nothing if systemd is restarting the service (for the unit)"},
+    Option{"kernel-point", "",
+           "take the kernel point away as well, once the daemon has ended (for the unit)"}};
 constexpr std::array mode_options = {Option{"for", "TIME", "go back after TIME: 90s, 30m, 8h, 1d"}};
 constexpr std::array reload_options = {Option{"discard", "", "also drop unsaved changes made at run time"}};
 constexpr std::array offline_options = {
     Option{"policy", "FILE", "judge by FILE, without the daemon"},
     Option{"kernel", "RELEASE", "judge for the modules of another kernel, without the daemon"}};
+constexpr std::array seal_options = {
+    Option{"yes", "", "seal without asking"},
+    Option{"dry-run", "", "only say what it would do, and what keeps it from that"}};
+constexpr std::array doctor_options = {
+    Option{"mend", "", "arm again if somebody has changed the kernel's handler"}};
 constexpr std::array lint_options = {
     Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
 
-constexpr std::array<Verb, 18> table = {{
+constexpr std::array<Verb, 20> table = {{
     {"init", "", "write a policy that allows what is loaded now", true, false, Argument::none, 0, 0,
      init_options, run_init},
     {"start", "", "start the daemon and arm the hook", true, false, Argument::none, 0, 0, {}, run_start},
     {"stop", "", "disarm the hook and stop the daemon", true, false, Argument::none, 0, 0, {}, run_stop},
+    {"seal", "", "keep the guard from being loosened until the machine restarts", true, false, Argument::none,
+     0, 0, seal_options, run_seal},
     {"status",
      "",
      "show what is guarded, by which policy, and what is not",
@@ -41,6 +50,8 @@ constexpr std::array<Verb, 18> table = {{
      0,
      {},
      run_status},
+    {"doctor", "", "look for what is not as it should be, and try the guard", true, false, Argument::none, 0,
+     0, doctor_options, run_doctor},
     {"check", "TOKEN...", "say whether module names or aliases may load", false, false, Argument::token, 1,
      any_number, offline_options, run_check},
     {"explain", "TOKEN", "show how a name or alias is judged, and by which rule", false, false,

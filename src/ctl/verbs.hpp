@@ -59,6 +59,8 @@ int run_explain(const Context& context);
 int run_reload(const Context& context);
 int run_list(const Context& context);
 int run_lint(const Context& context);
+int run_seal(const Context& context);
+int run_doctor(const Context& context);
 int run_complete(const Context& context);
 
 } // namespace kmodguard::ctl

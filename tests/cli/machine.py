@@ -80,11 +80,11 @@ def has_user(number):
     return any(first <= number < first + count for first, _, count in ranges)
 
 
-def run(command, **options):
+def run(command, timeout=PATIENCE * 3, **options):
     if "user" in options and not has_user(options["user"]):
         pytest.skip("needs a second user, and this user namespace has none")
     words = [word if isinstance(word, bytes) else str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE * 3, check=False, **options)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

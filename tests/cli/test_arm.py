@@ -121,7 +121,11 @@ def test_stop_where_nothing_runs_is_no_failure(machine):
 def test_status_says_what_is_guarded_and_what_is_not(machine, daemon):
     machine.ask("arm")
     ran = machine.ask("status")
-    assert "autoload  armed, instead of /sbin/modprobe\n" in ran.out
+    assert "autoload  armed, instead of /sbin/modprobe; 0 allowed, 0 refused\n" in ran.out
+    assert ("kernel    not held: paths are below another root than the machine's\n"
+            "          hint: leave --root out\n"
+            "process   not in this version\n"
+            "guest     not in this version\n") in ran.out
     assert "mode      enforce\n" in ran.out
     assert f"          {machine.policy}\n" in ran.out
     assert "allow.modules 2, allow.aliases 1, denied 1" in ran.out
@@ -131,10 +135,15 @@ def test_status_says_what_is_guarded_and_what_is_not(machine, daemon):
 def test_status_in_json(machine, daemon):
     machine.ask("arm")
     answer = machine.ask("status", "--json").json
-    assert answer["points"] == [{"point": "autoload", "armed": True,
-                                 "handler": HOOK.strip(), "detail": "armed, instead of /sbin/modprobe",
-                                 "original": "/sbin/modprobe"}]
+    assert answer["points"] == [
+        {"point": "autoload", "active": True, "armed": True, "handler": HOOK.strip(),
+         "detail": "armed, instead of /sbin/modprobe", "original": "/sbin/modprobe", "allowed": 0, "refused": 0, "audited": 0},
+        {"point": "kernel", "active": False, "problem": "paths are below another root than the machine's",
+         "hint": "leave --root out", "notes": []},
+        {"point": "process", "active": False, "problem": "not in this version"},
+        {"point": "guest", "active": False, "problem": "not in this version"}]
     assert answer["daemon"]["running"] is True
+    assert not [key for key in answer["daemon"] if key.startswith("kernel_point")]
     assert answer["daemon"]["policy"] == [str(machine.policy)]
     assert answer["daemon"]["generation"] == 1
 

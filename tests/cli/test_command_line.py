@@ -11,7 +11,7 @@ import pytest
 from machine import KMODCTL, NOBODY, SOURCES, clean_environment, run
 
 VERBS = ["init", "start", "stop", "status", "check", "explain", "allow", "deny", "remove", "apply", "list", "mode",
-         "reload", "lint", "arm", "disarm", "hook"]
+         "reload", "lint", "arm", "disarm", "hook", "seal", "doctor"]
 
 
 def plain(*arguments, **environment):
@@ -94,6 +94,7 @@ def test_a_verb_that_is_like_none_is_2_and_leads_to_the_help(wrong):
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["allow"], ["allow", "a", "b"], ["check", "--nope", "x"],
                                        ["--nope"], ["mode"], ["mode", "audit", "--for"], ["status", "x"], ["--root"],
+                                       ["seal", "x"], ["doctor", "x"], ["doctor", "--fix"], ["seal", "--force"],
                                        ["explain", "a", "b"], ["check", "--policy"]])
 def test_what_is_missing_or_too_much_is_2_and_leads_to_the_help(arguments):
     ran = plain(*arguments)
@@ -109,7 +110,8 @@ def test_json_may_stand_anywhere(machine, arguments):
 
 @pytest.mark.parametrize("arguments, code", [
     (["allow", "loop"], 5), (["mode", "slow"], 2), (["disarm"], 4), (["init"], 1), (["lint"], 6), (["status"], 5),
-    (["check", "af_key"], 6), (["explain", "af_key"], 6), (["list"], 6), (["arm"], 0), (["stop"], 0)])
+    (["check", "af_key"], 6), (["explain", "af_key"], 6), (["list"], 6), (["arm"], 0), (["stop"], 0), (["doctor"], 1),
+    (["seal", "--yes"], 1)])
 def test_with_json_everything_said_is_json_and_failures_say_why(machine, arguments, code):
     machine.write("etc/kmodguard/policy.toml", "version = 1\nmodee = 1\n")
     if arguments == ["disarm"]:
@@ -147,6 +149,7 @@ def test_status_tells_anybody_what_it_can(machine, daemon):
     assert ran.code == 1
     assert "autoload  armed" in ran.out
     assert "daemon    only root may ask it" in ran.out
+    assert "kernel    not held: paths are below another root than the machine's\n" in ran.out
 
 
 def test_list_is_for_root_where_the_daemon_runs(machine, daemon):

@@ -18,8 +18,8 @@ INSTALLED = {
 
 
 def make(*arguments):
-    """make with the build that is tested, whatever its folder is called."""
-    return run(["make", "-C", SOURCES, f"main={PROGRAMS}", *arguments], env=clean_environment())
+    """make with the build that is tested, whatever its folder is called. It may have to build for another prefix."""
+    return run(["make", "-C", SOURCES, f"main={PROGRAMS}", *arguments], timeout=600, env=clean_environment())
 
 
 def files_below(folder):

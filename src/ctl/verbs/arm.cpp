@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "sys/kernel.hpp"
@@ -12,7 +13,11 @@ int run_arm(const Context& context) {
         return context.fail({sys::ErrorKind::failed, "kmodguard.mode=off is on the kernel's command line",
                              "boot without it to arm"});
     const auto armed = autoload::arm(context.paths);
-    if (!armed) return context.fail(armed.error());
+    if (!armed) {
+        // Where it is armed already there is nothing to do, sealed or not.
+        const auto unsealed = require_unsealed(context.paths);
+        return context.fail(unsealed ? armed.error() : unsealed.error());
+    }
     if (!armed->warning.empty()) context.warn(armed->warning);
     if (armed->original.empty()) return exit_done;
     context.object({{"armed", true}, {"changed", armed->changed}, {"original", armed->original}});

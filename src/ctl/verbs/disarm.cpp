@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/daemon_process.hpp"
+#include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
+#include "enforce/kernel/guard.hpp"
 
 #include <fmt/format.h>
 
@@ -9,6 +11,9 @@ namespace kmodguard::ctl {
 
 int run_disarm(const Context& context) {
     if (context.has("unless-restarting") && !is_stopping()) return context.done("restarting: stays armed");
+    if (auto unsealed = require_unsealed(context.paths); !unsealed) return context.fail(unsealed.error());
+    if (context.has("kernel-point") && !context.paths.moved())
+        if (auto removed = kernel::remove_guard(); !removed) return context.fail(removed.error());
     const auto disarmed = autoload::disarm(context.paths, context.has("force"));
     if (!disarmed) return context.fail(disarmed.error());
     if (!disarmed->warning.empty()) context.warn(disarmed->warning);

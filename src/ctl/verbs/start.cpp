@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/daemon_process.hpp"
+#include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
+#include "enforce/kernel/pins.hpp"
 
 namespace kmodguard::ctl {
 
 int run_start(const Context& context) {
+    // The daemon may not mount, and systemd has done it where it runs. Without it the kernel point is not
+    // held, and status says so.
+    if (!context.paths.moved()) static_cast<void>(kernel::mount_bpffs());
     if (auto started = start_daemon(context.paths); !started) return context.fail(started.error());
     // The unit arms as well; where it did, this changes nothing.
     if (const int armed = run_arm(context); armed != exit_done) return armed;
     const auto status = context.ask("STATUS");
     if (!status) return context.fail(status.error());
     for (const auto& field : status->fields)
-        if (field.key == "policy-warning") context.warn(field.value);
+        if (field.key == "policy-warning" || field.key == "kernel-point-note") context.warn(field.value);
+    if (const KernelReport kernel = kernel_report(context.paths, status); !kernel.problem.empty())
+        context.warn((kernel.active ? "the kernel point: " : "the kernel point is not held: ")
+                     + kernel.problem);
     const std::string error = status->value("policy-error");
     if (error.empty()) return exit_done;
     const bool none = status->value("policy-valid") == "no";

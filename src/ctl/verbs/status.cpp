@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "sys/kernel.hpp"
@@ -6,17 +7,76 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
 
 namespace kmodguard::ctl {
 namespace {
 
-events::Json::Object handler_object(const autoload::HandlerStatus& handler) {
+using Daemon = sys::Result<protocol::Answer>;
+
+constexpr std::array<std::string_view, 2> points_to_come = {"process", "guest"};
+constexpr std::string_view not_yet = "not in this version";
+
+std::int64_t number_of(const std::string& text) {
+    std::int64_t number = 0;
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    return number;
+}
+
+void print_points(const Context& context, const autoload::HandlerStatus& handler, const Daemon& daemon,
+                  const KernelReport& kernel) {
+    std::string autoload = describe(handler);
+    if (daemon)
+        autoload +=
+            fmt::format("; {} allowed, {} refused", daemon->value("allowed"), daemon->value("refused"));
+    if (daemon && daemon->value("audited") != "0")
+        autoload += fmt::format(", {} let pass by audit mode", daemon->value("audited"));
+    context.text(fmt::format("autoload  {}", autoload));
+    std::string_view label = "kernel";
+    for (const std::string& line : lines_of(kernel)) {
+        context.text(fmt::format("{:<10}{}", label, line));
+        label = "";
+    }
+    for (const std::string_view point : points_to_come)
+        context.text(fmt::format("{:<10}{}", point, not_yet));
+}
+
+events::Json::Object handler_object(const autoload::HandlerStatus& handler, const Daemon& daemon) {
+    const bool armed = handler.armed && !handler.static_helper;
     events::Json::Object object{{"point", "autoload"},
-                                {"armed", handler.armed && !handler.static_helper},
+                                {"active", armed},
+                                {"armed", armed},
                                 {"handler", handler.current.value_or("")},
                                 {"detail", describe(handler)}};
     if (handler.original) object.emplace_back("original", *handler.original);
+    if (daemon)
+        for (const char* count : {"allowed", "refused", "audited"})
+            object.emplace_back(count, number_of(daemon->value(count)));
     return object;
+}
+
+events::Json::List point_objects(const autoload::HandlerStatus& handler, const Daemon& daemon,
+                                 const KernelReport& kernel) {
+    events::Json::List points{handler_object(handler, daemon), object_of(kernel)};
+    for (const std::string_view point : points_to_come)
+        points.emplace_back(events::Json::Object{{"point", point}, {"active", false}, {"problem", not_yet}});
+    return points;
+}
+
+/// What the points that are held do not stop.
+std::string_view limits_of(const KernelReport& kernel) {
+    if (!kernel.known)
+        return "what is built in or was loaded before stays; root can take an unsealed guard away";
+    if (!kernel.active)
+        return "modules loaded by root, udev or insmod do not pass here; what is built in or loaded stays";
+    if (kernel.sealed)
+        return "root, udev and insmod are judged too; what is built in or was loaded before stays; raw "
+               "access "
+               "to memory or disk by ways that the seal does not close is not stopped";
+    return "root, udev and insmod are judged too; what is built in or was loaded before stays; root can take "
+           "the guard away (kmodctl seal keeps it), and raw access to memory or disk is not stopped";
 }
 
 std::string mode_line(const protocol::Answer& daemon) {
@@ -46,8 +106,6 @@ void print_daemon(const Context& context, const protocol::Answer& daemon) {
         context.text(fmt::format("          {} unsaved changes: kmodctl apply keeps them", unsaved));
     if (const std::string lost = daemon.value("events-lost"); lost != "0")
         context.text(fmt::format("events    {} were lost, because logging could not keep up", lost));
-    context.text(fmt::format("requests  {} allowed, {} refused, {} let pass by audit mode",
-                             daemon.value("allowed"), daemon.value("refused"), daemon.value("audited")));
 }
 
 events::Json::Object daemon_object(const protocol::Answer& daemon) {
@@ -55,11 +113,12 @@ events::Json::Object daemon_object(const protocol::Answer& daemon) {
     events::Json::List files;
     for (const protocol::Field& field : daemon.fields) {
         std::string key = field.key;
-        std::ranges::replace(key, '-', '_'); // as in events
+        std::ranges::replace(key, '-', '_');                  // as in events
+        if (field.key.starts_with("kernel-point-")) continue; // among the points
         if (field.key == "policy")
             files.emplace_back(field.value);
         else if (!field.value.empty() && field.value.find_first_not_of("0123456789") == std::string::npos)
-            object.emplace_back(key, static_cast<std::int64_t>(std::stoll(field.value)));
+            object.emplace_back(key, number_of(field.value));
         else
             object.emplace_back(key, field.value);
     }
@@ -72,8 +131,9 @@ events::Json::Object daemon_object(const protocol::Answer& daemon) {
 int run_status(const Context& context) {
     const auto handler = autoload::handler_status(context.paths);
     if (!handler) return context.fail(handler.error());
-    const auto daemon = context.ask("STATUS");
-    context.text(fmt::format("autoload  {}", describe(*handler)));
+    const Daemon daemon = context.ask("STATUS");
+    const KernelReport kernel = kernel_report(context.paths, daemon);
+    print_points(context, *handler, daemon, kernel);
     if (daemon)
         print_daemon(context, *daemon);
     else if (daemon.error().kind == sys::ErrorKind::denied)
@@ -81,9 +141,8 @@ int run_status(const Context& context) {
     else
         context.text(
             fmt::format("daemon    not running{}", handler->armed ? ": every request is refused" : ""));
-    context.text("limits    modules loaded by root, udev or insmod do not pass here; what is built in or "
-                 "loaded stays");
-    context.object({{"points", events::Json::List{handler_object(*handler)}},
+    context.text(fmt::format("limits    {}", limits_of(kernel)));
+    context.object({{"points", point_objects(*handler, daemon, kernel)},
                     {"daemon", daemon ? daemon_object(*daemon) : events::Json::Object{{"running", false}}}});
     return daemon ? int{exit_done} : int{exit_code_of(daemon.error().kind)};
 }

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/daemon_process.hpp"
+#include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
+#include "enforce/kernel/guard.hpp"
 
 namespace kmodguard::ctl {
 
 int run_stop(const Context& context) {
+    if (auto unsealed = require_unsealed(context.paths); !unsealed) return context.fail(unsealed.error());
     // Disarmed first: a daemon that is gone while the hook is armed means that every request is refused.
     const int disarmed = run_disarm(context);
     if (auto stopped = stop_daemon(context.paths); !stopped) return context.fail(stopped.error());
+    if (!context.paths.moved())
+        if (auto removed = kernel::remove_guard(); !removed) return context.fail(removed.error());
     return disarmed;
 }
 

@@ -212,6 +212,48 @@ TEST_F(RunTest, StatusWithoutADaemonWarnsThatEverythingIsRefused) {
     EXPECT_NE(out.find("not running: every request is refused"), std::string::npos) << out;
 }
 
+TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
+    tree.write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
+    serve("version 0\nkernel 6\nmode enforce\nunsaved-changes 0\nevents-lost 0\nallowed 12\nrefused 3\n"
+          "audited 0\nkernel-point-active yes\nkernel-point-mechanism lsm\nkernel-point-generation 3\n"
+          "kernel-point-modules 57\nkernel-point-allowed 4\nkernel-point-refused 9\nkernel-point-audited 0\n"
+          "kernel-point-remembered 120\nOK\n");
+    EXPECT_EQ(run("status"), exit_done);
+    EXPECT_TRUE(out.starts_with("autoload  not armed: the kernel runs /sbin/modprobe; 12 allowed, 3 refused\n"
+                                "kernel    active by BPF LSM, generation 3, 57 modules; 4 allowed, 9 "
+                                "refused, 0 audited, 120 requests "
+                                "refused unasked\n"
+                                "process   not in this version\n"
+                                "guest     not in this version\n"))
+        << out;
+    EXPECT_NE(out.find("limits    root, udev and insmod are judged too;"), std::string::npos) << out;
+    EXPECT_NE(out.find("root can take the guard away"), std::string::npos) << out;
+    serve("kernel-point-active yes\nkernel-point-sealed yes\nOK\n");
+    EXPECT_EQ(run("status"), exit_done);
+    EXPECT_NE(out.find("\n          sealed until the machine restarts\n"), std::string::npos) << out;
+    EXPECT_EQ(out.find("root can take the guard away"), std::string::npos) << out;
+}
+
+TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
+    tree.write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
+    serve("allowed 12\nrefused 3\naudited 1\nkernel-point-active yes\nkernel-point-refused 9\n"
+          "kernel-point-note a\nkernel-point-note b\nOK\n");
+    context.json = true;
+    EXPECT_EQ(run("status"), exit_done);
+    const auto points = nlohmann::json::parse(out)["points"];
+    ASSERT_EQ(points.size(), 4U);
+    EXPECT_EQ(points[0]["point"], "autoload");
+    EXPECT_EQ(points[0]["armed"], false);
+    EXPECT_EQ(points[0]["refused"], 3);
+    EXPECT_EQ(points[1]["point"], "kernel");
+    EXPECT_EQ(points[1]["active"], true);
+    EXPECT_EQ(points[1]["refused"], 9);
+    EXPECT_EQ(points[1]["notes"], (nlohmann::json{"a", "b"}));
+    EXPECT_EQ(points[2],
+              (nlohmann::json{{"point", "process"}, {"active", false}, {"problem", "not in this version"}}));
+    EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_active"));
+}
+
 class InitTest : public RunTest {
   protected:
     InitTest() {

@@ -32,8 +32,9 @@ TEST(VerbTable, NamesAreUniqueAndEachIsFound) {
 }
 
 TEST(VerbTable, HasTheVerbsOfTheContract) {
-    for (const char* name : {"init", "start", "stop", "status", "hook", "allow", "remove", "apply", "arm",
-                             "disarm", "deny", "mode", "check", "explain", "reload", "lint", "list"})
+    for (const char* name :
+         {"init", "start", "stop", "status", "hook", "allow", "remove", "apply", "arm", "disarm", "deny",
+          "mode", "check", "explain", "reload", "lint", "list", "doctor", "seal"})
         EXPECT_NE(find_verb(name), nullptr) << name;
 }
 
@@ -59,8 +60,8 @@ TEST(VerbTable, ArgumentsAreNamedIfAndOnlyIfThereAreAny) {
 }
 
 TEST(VerbTable, WhatChangesTheMachineNeedsRoot) {
-    for (const char* name :
-         {"init", "start", "stop", "arm", "disarm", "allow", "deny", "remove", "apply", "mode", "reload"})
+    for (const char* name : {"init", "start", "stop", "arm", "disarm", "allow", "deny", "remove", "apply",
+                             "mode", "reload", "seal", "doctor"})
         EXPECT_TRUE(find_verb(name)->needs_root) << name;
     for (const char* name : {"check", "explain", "lint", "status", "list"})
         EXPECT_FALSE(find_verb(name)->needs_root) << name;

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Sealing cannot be undone but by a restart, so first it is said what it takes away, and looked whether
+// something is not as it would have to stay. What somebody can still change in the last moment is looked at
+// once more afterwards.
+#include "ctl/handler_writers.hpp"
+#include "ctl/kernel_report.hpp"
+#include "ctl/verbs.hpp"
+#include "enforce/autoload/handler.hpp"
+#include "enforce/kernel/guard.hpp"
+#include "sys/file.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <iostream>
+
+namespace kmodguard::ctl {
+namespace {
+
+using Obstacles = std::vector<sys::Error>;
+
+constexpr std::array<std::string_view, 7> forbidden = {
+    "loosening the policy: allowing more, taking back what was denied, audit mode (denying and removing go "
+    "on)",
+    "kmodctl stop and disarm",
+    "detaching or unpinning the kernel point's programs, and unmounting /sys/fs/bpf",
+    "changing kernel.modprobe, the program that the kernel runs when it wants a module",
+    "starting another kernel by kexec, and hibernation",
+    "/dev/mem and other ways of writing to the kernel's memory that lockdown refuses as well",
+    "BPF programs of the extension kind, which could take the place of the guard's",
+};
+
+/// "0\n" or "1\n"; a file that is not there is 0.
+bool is_set(const char* file) {
+    const auto text = sys::read_pseudo_file(file);
+    return text && text->starts_with('1');
+}
+
+void look_at_kernel_point(Obstacles& obstacles, const kernel::Standing& standing,
+                          const sys::Result<protocol::Answer>& daemon) {
+    if (!standing.whole) {
+        const KernelReport report = kernel_report({}, daemon);
+        const std::string why = report.problem.empty() ? "its pins are not all there" : report.problem;
+        obstacles.push_back({sys::ErrorKind::failed, fmt::format("the kernel point is not held: {}", why),
+                             report.hint.empty() ? "kmodctl start" : report.hint});
+    } else if (standing.audit) {
+        const bool forced = daemon && !daemon->value("mode-forced").empty();
+        obstacles.push_back(
+            {sys::ErrorKind::failed, "the mode is audit: nothing is refused, so there is nothing to seal",
+             forced ? "boot without kmodguard.mode on the kernel's command line" : "kmodctl mode enforce"});
+    }
+}
+
+void look_at_handler(Obstacles& obstacles, const sys::Paths& paths) {
+    const auto handler = autoload::handler_status(paths);
+    if (!handler) {
+        obstacles.push_back(handler.error());
+        return;
+    }
+    if (!handler->armed && !handler->disabled())
+        obstacles.push_back({sys::ErrorKind::failed,
+                             fmt::format("the autoload point would stay as it is: {}", describe(*handler)),
+                             "kmodctl arm"});
+    for (const Writer& writer : writers_of("/proc", paths.handler_setting(), "/sys/kernel/modprobe"))
+        obstacles.push_back({sys::ErrorKind::failed,
+                             fmt::format("process {} ({}) has {} open for writing", writer.pid,
+                                         writer.command, paths.handler_setting().native()),
+                             fmt::format("end it: kill {}", writer.pid)});
+}
+
+void look_at_kexec(Obstacles& obstacles) {
+    if (is_set("/sys/kernel/kexec_loaded"))
+        obstacles.push_back(
+            {sys::ErrorKind::failed, "another kernel is loaded already, and could be started", "kexec -u"});
+}
+
+void warn_of_what_stays(const Context& context, const sys::Result<protocol::Answer>& daemon) {
+    if (is_set("/sys/kernel/kexec_crash_loaded"))
+        context.warn("a crash kernel is loaded: it would start after a panic, unsealed (kexec -p -u)");
+    if (!daemon) {
+        context.warn("the daemon does not run: requests are refused until kmodctl start");
+        return;
+    }
+    if (const std::string unsaved = daemon->value("unsaved-changes"); unsaved != "0" && !unsaved.empty())
+        context.warn(fmt::format(
+            "{} changes made at run time are not saved: kmodctl apply keeps them over the restart", unsaved));
+    if (!daemon->value("mode-seconds-left").empty())
+        context.warn("enforce mode is set for a limited time; sealed, it stays");
+}
+
+void print_forbidden(const Context& context) {
+    context.text("Until it restarts, a sealed machine refuses everybody, root included:");
+    events::Json::List list;
+    for (const std::string_view what : forbidden) {
+        context.text(fmt::format("  - {}", what));
+        list.emplace_back(what);
+    }
+    context.object({{"forbidden", std::move(list)}});
+}
+
+/// An error if nobody is there to ask, or says no.
+sys::Result<void> ask(const Context& context) {
+    if (context.json || ::isatty(STDIN_FILENO) != 1)
+        return sys::failure(sys::ErrorKind::invalid, "there is nobody to ask whether to seal",
+                            "kmodctl seal --yes");
+    fmt::print("Seal? [y/N] ");
+    std::fflush(stdout); // NOLINT(cert-err33-c): best effort
+    std::string answer;
+    std::getline(std::cin, answer);
+    if (answer == "y" || answer == "Y" || answer == "yes") return {};
+    return sys::failure(sys::ErrorKind::failed, "not sealed");
+}
+
+int seal(const Context& context) {
+    if (auto sealed = kernel::seal_guard(context.paths.sealed_table()); !sealed)
+        return context.fail(sealed.error());
+    static_cast<void>(context.ask("STATUS")); // it notices, and lets go of the maps
+    Obstacles late;
+    look_at_handler(late, context.paths);
+    look_at_kexec(late);
+    for (const sys::Error& error : late)
+        static_cast<void>(context.fail({error.kind, "sealed, but in the last moment: " + error.what,
+                                        "restart the machine, and seal it again"}));
+    return late.empty() ? context.done("sealed until the machine restarts") : int{exit_failed};
+}
+
+} // namespace
+
+int run_seal(const Context& context) {
+    if (context.paths.moved())
+        return context.fail({sys::ErrorKind::failed,
+                             "there is a kernel to seal in the machine's own root only", "leave --root out"});
+    const kernel::Standing standing = kernel::standing();
+    if (standing.sealed) return context.done("sealed already");
+    print_forbidden(context);
+    const auto daemon = context.ask("STATUS");
+    Obstacles obstacles;
+    look_at_kernel_point(obstacles, standing, daemon);
+    look_at_handler(obstacles, context.paths);
+    look_at_kexec(obstacles);
+    for (const sys::Error& obstacle : obstacles)
+        static_cast<void>(context.fail(obstacle));
+    if (!obstacles.empty()) return exit_failed;
+    warn_of_what_stays(context, daemon);
+    if (context.has("dry-run")) return context.done("nothing was changed: kmodctl seal would seal");
+    if (!context.has("yes"))
+        if (auto agreed = ask(context); !agreed) return context.fail(agreed.error());
+    return seal(context);
+}
+
+} // namespace kmodguard::ctl

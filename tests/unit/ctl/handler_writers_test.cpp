@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows that whoever has a file open for writing is found, by this very process.
+#include "ctl/handler_writers.hpp"
+#include "sys/unique_fd.hpp"
+#include "temporary_directory.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace kmodguard::ctl {
+namespace {
+
+class WritersTest : public ::testing::Test {
+  protected:
+    WritersTest() { std::ofstream(file) << "x"; }
+    [[nodiscard]] bool found(const std::string& tail = "/no/such/tail") const {
+        return std::ranges::count(writers_of("/proc", file, tail), ::getpid(), &Writer::pid) == 1;
+    }
+    [[nodiscard]] sys::UniqueFd open(int flags) const {
+        return sys::UniqueFd(::open(file.c_str(), flags | O_CLOEXEC));
+    }
+
+    test::TemporaryDirectory directory;
+    std::filesystem::path file = directory / "setting";
+};
+
+TEST_F(WritersTest, WhoOnlyReadsIsNone) {
+    EXPECT_FALSE(found());
+    const sys::UniqueFd fd = open(O_RDONLY);
+    EXPECT_FALSE(found());
+}
+
+TEST_F(WritersTest, WhoCanWriteIsOne) {
+    for (const int flags : {O_WRONLY, O_RDWR, O_WRONLY | O_APPEND}) {
+        const sys::UniqueFd fd = open(flags);
+        EXPECT_TRUE(found()) << flags;
+    }
+    EXPECT_FALSE(found());
+}
+
+TEST_F(WritersTest, AnotherMountIsKnownByTheEndOfThePath) {
+    std::filesystem::create_directories(directory / "sys/kernel");
+    const sys::UniqueFd fd(
+        ::open((directory / "sys/kernel/modprobe").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    EXPECT_FALSE(found());
+    EXPECT_TRUE(found("/sys/kernel/modprobe"));
+}
+
+TEST_F(WritersTest, TheNameOfTheProcessIsTold) {
+    const sys::UniqueFd fd = open(O_WRONLY);
+    const auto writers = writers_of("/proc", file, "/no/such/tail");
+    const auto self = std::ranges::find(writers, ::getpid(), &Writer::pid);
+    ASSERT_NE(self, writers.end());
+    EXPECT_TRUE(std::string("test_ctl").starts_with(self->command.substr(0, 8))) << self->command;
+}
+
+TEST_F(WritersTest, NoProcMeansNobody) {
+    EXPECT_TRUE(writers_of(directory / "none", file, "x").empty());
+}
+
+} // namespace
+} // namespace kmodguard::ctl

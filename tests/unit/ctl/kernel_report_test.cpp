@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows how the kernel point is shown, by what the daemon says of it.
+#include "ctl/kernel_report.hpp"
+#include "temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace kmodguard::ctl {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+protocol::Answer answer_with(std::vector<protocol::Field> fields) {
+    protocol::Answer answer;
+    answer.fields = std::move(fields);
+    return answer;
+}
+
+/// Of a point that is held; of fields that are there twice the first counts.
+protocol::Answer status(std::vector<protocol::Field> fields) {
+    const std::vector<protocol::Field> usual{
+        {"kernel-point-active", "yes"},    {"kernel-point-mechanism", "lsm"},
+        {"kernel-point-generation", "3"},  {"kernel-point-modules", "57"},
+        {"kernel-point-allowed", "4"},     {"kernel-point-refused", "9"},
+        {"kernel-point-audited", "0"},     {"kernel-point-requests", "7"},
+        {"kernel-point-remembered", "120"}};
+    fields.insert(fields.end(), usual.begin(), usual.end());
+    return answer_with(std::move(fields));
+}
+
+KernelReport report(const std::vector<protocol::Field>& more = {}) {
+    return kernel_report({}, status(more));
+}
+
+const events::Json* member(const events::Json::Object& object, std::string_view name) {
+    for (const auto& [key, value] : object)
+        if (key == name) return &value;
+    return nullptr;
+}
+
+constexpr auto active_line = "active by BPF LSM, generation 3, 57 modules; 4 allowed, 9 refused, 0 audited, "
+                             "120 requests refused unasked";
+
+TEST(KernelReport, IsOneLineWhereAllIsWell) {
+    EXPECT_EQ(lines_of(report()), Lines{active_line});
+}
+
+TEST(KernelReport, NamesTheOtherMechanism) {
+    EXPECT_TRUE(lines_of(report({{"kernel-point-mechanism", "fmod_ret"}}))
+                    .front()
+                    .starts_with("active by overriding the security hooks (fmod_ret), generation 3"));
+}
+
+TEST(KernelReport, SaysWhyItIsNotHeldAndWhatToDo) {
+    const auto answer = answer_with({{"kernel-point-active", "no"},
+                                     {"kernel-point-problem", "bpffs is not mounted"},
+                                     {"kernel-point-hint", "mount it"},
+                                     {"kernel-point-note", "weaker"}});
+    EXPECT_EQ(lines_of(kernel_report({}, answer)),
+              (Lines{"not held: bpffs is not mounted", "hint: mount it", "note: weaker"}));
+}
+
+TEST(KernelReport, ShowsWhatElseIsToBeKnown) {
+    EXPECT_EQ(lines_of(report({{"kernel-point-sealed", "yes"},
+                               {"kernel-point-skipped", "2"},
+                               {"kernel-point-lost", "1"},
+                               {"kernel-point-problem", "the machine is sealed"},
+                               {"kernel-point-note", "one"},
+                               {"kernel-point-note", "two"}})),
+              (Lines{active_line, "PROBLEM: the machine is sealed", "sealed until the machine restarts",
+                     "UP TO 2 LOADS WERE NOT JUDGED: the kernel left out runs of the programs (see the note)",
+                     "1 RECORD WAS LOST: there was no room; the attempts were judged all the same",
+                     "note: one", "note: two"}));
+}
+
+TEST(KernelReport, StandsWhateverTheDaemonSays) {
+    EXPECT_EQ(report({{"kernel-point-generation", "many"}}).generation.value_or(1), 0U);
+    EXPECT_EQ(lines_of(kernel_report({}, protocol::Answer{})).size(), 1U);
+}
+
+TEST(KernelReport, IsAnObjectWithNumbersAndNotes) {
+    const auto object = object_of(report({{"kernel-point-sealed", "yes"}, {"kernel-point-note", "one"}}));
+    EXPECT_EQ(
+        events::Json(object).line(),
+        R"({"point":"kernel","active":true,"mechanism":"lsm","generation":3,"sealed":true,"modules":57,)"
+        R"("allowed":4,"refused":9,"audited":0,"requests":7,"remembered":120,"lost":0,"skipped":0,)"
+        R"("problem":"","hint":"","notes":["one"]})");
+}
+
+TEST(KernelReport, ObjectOfOneThatIsNotHeldHasNoCounts) {
+    const auto object = object_of(kernel_report({}, answer_with({{"kernel-point-active", "no"}})));
+    EXPECT_EQ(member(object, "allowed"), nullptr);
+    EXPECT_NE(member(object, "notes"), nullptr);
+}
+
+TEST(KernelReport, BelowAnotherRootNothingIsHeldAndNothingSealed) {
+    const test::TemporaryDirectory root;
+    const sys::Paths paths(root.path());
+    const auto report = kernel_report(paths, std::unexpected(sys::Error{sys::ErrorKind::unreachable, "no"}));
+    EXPECT_FALSE(report.active);
+    EXPECT_TRUE(lines_of(report).front().starts_with("not held: paths are below another root"));
+    EXPECT_TRUE(require_unsealed(paths));
+}
+
+} // namespace
+} // namespace kmodguard::ctl
