@@ -244,11 +244,28 @@ def test_18_the_point_goes_on_without_the_daemon(guard: Guard) -> None:
         assert guard.vm.run(f"loader {way} {unlisted}").stdout == f"{way} EPERM\n"
         assert guard.vm.run(f"loader --unload kmg_param {way} {allowed}").stdout == f"{way} ok\n"
     assert "guards on" in guard.ctl("status").stdout
-    before = guard.vm.run("bpftool link show pinned /sys/fs/bpf/kmodguard/link_kernel_post_read_file | head -n 1", check=True).stdout
+    before = link(guard)
     guard.ctl("start", check=True)
-    after = guard.vm.run("bpftool link show pinned /sys/fs/bpf/kmodguard/link_kernel_post_read_file | head -n 1", check=True).stdout
-    assert before == after  # taken over, not made anew
+    assert link(guard) == before  # taken over, not made anew
     assert guard.vm.run(f"loader init {unlisted}").stdout == "init EPERM\n"
+
+
+def link(guard: Guard) -> str:
+    return guard.vm.run("bpftool link show pinned /sys/fs/bpf/kmodguard/link_kernel_post_load_data | head -n 1", check=True).stdout
+
+
+def test_18_pins_of_another_build_give_way_without_a_moment_without(guard: Guard) -> None:
+    """As after an upgrade: the settings say that another object file was loaded."""
+    before, unlisted = link(guard), raw_file_of(guard, "kmg_inner")
+    guard.vm.run("bpftool map update pinned /sys/fs/bpf/kmodguard/map_settings key 0 0 0 0 value 1 0 0 0 " + "0 " * 116, check=True)
+    attempts = guard.vm.start(f"while [ ! -e /run/enough ]; do loader init {unlisted}; done")
+    guard.kill()
+    guard.ctl("start", check=True)
+    assert link(guard) != before
+    guard.vm.run("touch /run/enough", check=True)
+    assert set(attempts.wait(timeout=30).stdout.splitlines()) == {"init EPERM"}
+    guard.vm.run("rm /run/enough", check=True)
+    assert guard.vm.run("ls /sys/fs/bpf", check=True).stdout == "kmodguard\n"
 
 
 def test_22_a_handler_changed_behind_its_back_does_not_open_the_kernel_point(guard: Guard) -> None:

@@ -12,12 +12,12 @@ from machine import Machine
 UNIT = "kmodguard.service"
 # What systemctl enable does, in a file.
 ENABLED = {"/etc/systemd/system/sysinit.target.d/kmodguard.conf": f"[Unit]\nWants={UNIT}\n",
-           POLICY: "# Ours.\n" + policy(allow=["kmg_param"])}
+           POLICY: "# Ours.\n" + policy(allow=["kmg_param", "kmg_ask"])}
 
 
 @pytest.fixture(scope="module")
 def vm() -> Iterator[Machine]:
-    with Machine("6.1", init="systemd", files=ENABLED, name="test_systemd") as machine:
+    with Machine("6.1", init="systemd", files=ENABLED, packages=["bpftool"], name="test_systemd") as machine:
         machine.wait_booted()
         machine.run("modprobe kmg_ask", check=True)
         yield machine
@@ -42,6 +42,41 @@ def test_is_armed_early_in_boot(vm: Machine) -> None:
     assert int(show(guard, UNIT, "ActiveEnterTimestampMonotonic")) < int(show(guard, "sysinit.target", "ActiveEnterTimestampMonotonic"))
     assert guard.ask("kmg_param") == "ok"
     assert guard.ask("af_key") == "exit3"
+
+
+def kernel_point(guard: Guard) -> dict:
+    (point,) = [point for point in guard.status()["points"] if point["point"] == "kernel"]
+    return point
+
+
+def links(guard: Guard) -> str:
+    return guard.vm.run("ls -i /sys/fs/bpf/kmodguard | grep link_", check=True).stdout
+
+
+def test_the_sandboxed_unit_holds_the_kernel_point(guard: Guard) -> None:
+    assert kernel_point(guard)["active"] is True
+    assert "Operation not permitted" in guard.vm.run("modprobe kmg_inner").stderr
+    guard.vm.run("modprobe kmg_param && requester delete kmg_param", check=True)
+
+
+def test_the_kernel_point_stays_through_crash_and_restart_and_goes_with_a_stop(guard: Guard) -> None:
+    before = links(guard)
+    guard.kill()
+    assert "Operation not permitted" in guard.vm.run("modprobe kmg_inner").stderr
+    guard.vm.run("until kmodctl status >/dev/null; do :; done", check=True, timeout=30)
+    guard.vm.run(f"systemctl restart {UNIT}", check=True)
+    assert links(guard) == before
+    guard.vm.run(f"systemctl stop {UNIT}", check=True)
+    assert guard.vm.run("ls /sys/fs/bpf").stdout.count("kmodguard") == 0
+    guard.vm.run("modprobe kmg_inner && requester delete kmg_inner", check=True)
+
+
+def test_maps_frozen_by_somebody_are_replaced_by_a_new_start(guard: Guard) -> None:
+    before = links(guard)
+    guard.vm.run("for map in policy_a policy_b; do bpftool map freeze pinned /sys/fs/bpf/kmodguard/map_$map; done", check=True)  # noticed: the daemon asks for a new start
+    guard.vm.run("until [ \"$(ls -i /sys/fs/bpf/kmodguard 2>/dev/null | grep link_)\" != '" + before.strip() + "' ] && kmodctl status >/dev/null; "
+                 "do :; done", check=True, timeout=60)
+    guard.ctl("allow kmg_inner", check=True)
 
 
 def test_a_killed_daemon_stays_armed_and_comes_back(guard: Guard) -> None:

@@ -19,6 +19,17 @@ std::unexpected<sys::Error> sealed_failure(const std::vector<std::string>& loose
     return sys::failure(sys::ErrorKind::denied, std::move(what), "it takes effect when the machine restarts");
 }
 
+/// A map that somebody has frozen, if one is: it takes no policy any more.
+std::optional<std::string> first_frozen(const Pins& pins) {
+    for (const RawMap* map :
+         {static_cast<const RawMap*>(&pins.settings), static_cast<const RawMap*>(&pins.policy),
+          static_cast<const RawMap*>(&pins.policy_a), static_cast<const RawMap*>(&pins.policy_b),
+          static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.state),
+          static_cast<const RawMap*>(&pins.refused_tokens)})
+        if (const auto frozen = map->is_frozen(); !frozen || *frozen) return map->name();
+    return std::nullopt;
+}
+
 /// Whether pins can be used as they are by this build.
 sys::Result<bool> is_usable(const Pins& pins) {
     const auto state = pins.state.get(only);
@@ -33,16 +44,7 @@ sys::Result<bool> is_usable(const Pins& pins) {
     const auto hash = programs_hash();
     if (!hash) return std::unexpected(hash.error());
     if (!std::ranges::equal(*hash, settings->object)) return false;
-    // A frozen map takes no policy any more.
-    for (const RawMap* map :
-         {static_cast<const RawMap*>(&pins.settings), static_cast<const RawMap*>(&pins.policy),
-          static_cast<const RawMap*>(&pins.policy_a), static_cast<const RawMap*>(&pins.policy_b),
-          static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.state),
-          static_cast<const RawMap*>(&pins.refused_tokens)}) {
-        const auto frozen = map->is_frozen();
-        if (!frozen || *frozen) return false;
-    }
-    return true;
+    return !first_frozen(pins);
 }
 
 sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const Table& table) {
@@ -198,6 +200,9 @@ sys::Result<std::vector<std::string>> Guard::mend() {
     auto mended = arm();
     if (!mended) return mended;
     if (sealed()) return mended;
+    if (const auto frozen = first_frozen(pins_))
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("somebody has frozen {}, which takes no policy any more", *frozen));
     const auto in_kernel = read_table(pins_);
     if (!in_kernel) return std::unexpected(in_kernel.error());
     const auto active = pins_.policy.get(only);
