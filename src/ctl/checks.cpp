@@ -4,6 +4,7 @@
 #include "ctl/local_decision.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "installation.hpp"
+#include "sys/file.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>
@@ -81,6 +82,11 @@ Findings check_pins(const Patient& patient) {
     if (auto there = kernel::require_bpffs(); !there)
         return {wrong("bpffs", there.error().what, there.error().hint)};
     Findings findings{fine("bpffs", "mounted")};
+    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
+    if (tracing && tracing->starts_with('0'))
+        findings.push_back(wrong("tracing",
+                                 "kernel.ftrace_enabled is 0, which keeps the programs from running",
+                                 "sysctl kernel.ftrace_enabled=1"));
     const kernel::Standing standing = kernel::standing();
     if (patient.kernel.by_daemon && patient.kernel.active && !standing.whole)
         findings.push_back(wrong("pins",

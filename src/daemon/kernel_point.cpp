@@ -3,6 +3,7 @@
 
 #include "core/names.hpp"
 #include "modules/image_file.hpp"
+#include "sys/file.hpp"
 
 #include <fmt/format.h>
 
@@ -11,9 +12,11 @@
 namespace kmodguard::daemon {
 namespace {
 
-constexpr std::size_t max_pending = 1024;
+constexpr std::size_t max_pending = 4096;
 /// The hook gives up after 5 s, and its request is on its way before.
 constexpr std::chrono::seconds patience{10};
+/// Rounds of records that a request is looked for in.
+constexpr int most_reads = 16;
 
 bool wants_kernel_point(const core::Policy& policy) {
     const auto& points = policy.source().points;
@@ -73,6 +76,12 @@ sys::Result<void> KernelPoint::establish() {
 
 sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleIndex& index,
                                        std::uint64_t generation) {
+    // What a seal takes away never comes back before the machine restarts: not by mistake, then, as by a
+    // policy file that cannot be read, or an index that is just being made.
+    if (guard_->sealed() && !engine_.has_policy())
+        return sys::failure(sys::ErrorKind::bad_policy,
+                            "there is no valid policy, and the machine is sealed: what it held is held on");
+    if (guard_->sealed() && armed_ && generation == generation_) return {};
     core::Admissions admissions(policy, index);
     const auto table = kernel::compile(policy, admissions, generation);
     if (!table) return std::unexpected(table.error());
@@ -84,7 +93,9 @@ sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleI
         generation_ = generation;
         warm_up_position_.clear();
     }
+    if (armed_) return published; // look_after() sees to the rest
     if (const auto armed = guard_->arm(); !armed) return std::unexpected(armed.error());
+    armed_ = true;
     return published;
 }
 
@@ -93,13 +104,14 @@ sys::Result<void> KernelPoint::give_up() {
         return removed;
     reader_.reset();
     guard_.reset();
+    armed_ = false;
     problem_ = "the policy's points leave it out";
     hint_.clear();
     return {};
 }
 
-void KernelPoint::read_records() {
-    if (reader_) reader_->read();
+bool KernelPoint::read_records() {
+    return reader_ && reader_->read();
 }
 
 void KernelPoint::on_record(const guard_record& record) {
@@ -147,6 +159,8 @@ void KernelPoint::on_image(const guard_record& record) {
 /// Audit mode has let a compressed image pass that nobody knew. What it is, its file tells, if it is still
 /// the same; nothing depends on that but the record.
 void KernelPoint::judge_by_file(events::Event& event) {
+    // Nothing but the system's modules: a path from elsewhere could keep the daemon waiting.
+    if (!event.file.starts_with("/usr/lib/modules/") && !event.file.starts_with("/lib/modules/")) return;
     const auto found = modules::identify_file(event.file, {.image = {.with_hash = true}});
     if (!found || !found->identity.facts.problem.empty()) return;
     event.decision =
@@ -155,8 +169,11 @@ void KernelPoint::judge_by_file(events::Event& event) {
 }
 
 std::optional<events::Requester> KernelPoint::requester_of(std::string_view token) {
-    read_records(); // the kernel recorded it before it ran the hook
-    const auto found = std::ranges::find(pending_, token, &Pending::token);
+    const auto here = [this, token] { return std::ranges::find(pending_, token, &Pending::token); };
+    // The kernel recorded it before it ran the hook.
+    for (int reads = 0; reads < most_reads && here() == pending_.end(); ++reads)
+        if (!read_records()) break;
+    const auto found = here();
     if (found == pending_.end()) return std::nullopt;
     events::Requester requester = std::move(found->requester);
     pending_.erase(found);
@@ -203,8 +220,13 @@ void KernelPoint::admit_content(const core::ModuleRecord& module) {
     const bool agrees = facts.name == module.name
                         && (facts.modinfo_name.empty() || core::fold(facts.modinfo_name) == module.name);
     if (!facts.problem.empty() || !agrees) return;
-    if (guard_->admit_content(*image->tag, facts.name, *facts.sha256))
-        contents_.insert_or_assign(module.name, image->file);
+    auto admitted = guard_->admit_content(*image->tag, facts.name, *facts.sha256);
+    if (!admitted && !guard_->sealed()) { // full
+        guard_->forget_contents();
+        contents_.clear();
+        admitted = guard_->admit_content(*image->tag, facts.name, *facts.sha256);
+    }
+    if (admitted) contents_.insert_or_assign(module.name, image->file);
 }
 
 bool KernelPoint::admit_next() {
@@ -223,8 +245,18 @@ bool KernelPoint::look_after() {
     if (!mended) {
         if (problem_ != mended.error().what) report(mended.error().what);
         problem_ = mended.error().what;
-        hint_ = "restart the daemon, which makes the kernel point anew";
-        return false;
+        hint_ = mended.error().hint.empty() ? "restart the daemon, which makes the kernel point anew"
+                                            : mended.error().hint;
+        return mended.error().kind != sys::ErrorKind::invalid;
+    }
+    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
+    if (tracing && tracing->starts_with('0')) {
+        if (problem_.empty()) report("kernel.ftrace_enabled is 0, and the programs do not run");
+        problem_ = "kernel.ftrace_enabled is 0, which keeps its programs from running: NOTHING IS JUDGED";
+        hint_ = "sysctl kernel.ftrace_enabled=1";
+    } else if (hint_.ends_with("ftrace_enabled=1")) {
+        problem_.clear();
+        hint_.clear();
     }
     for (const std::string& what : *mended)
         report(what);

@@ -46,7 +46,8 @@ class KernelPoint final : public PolicyHolder {
     [[nodiscard]] bool active() const { return guard_.has_value(); }
     /// Readable when read_records() has something to do; -1 while the point is not active.
     [[nodiscard]] int fd() const { return reader_ ? reader_->fd() : -1; }
-    void read_records();
+    /// Takes some of what there is. False if there was none.
+    bool read_records();
 
     /// The process whose request for `token` the hook brings now, if the kernel saw one.
     [[nodiscard]] std::optional<events::Requester> requester_of(std::string_view token);
@@ -88,6 +89,7 @@ class KernelPoint final : public PolicyHolder {
     Record record_;
     std::optional<kernel::Guard> guard_;
     std::optional<kernel::RecordReader> reader_;
+    bool armed_ = false;          ///< it guards
     core::Admissions admissions_; ///< of the policy that is held
     std::uint64_t generation_ = 0;
     std::string problem_; ///< why it is not active, or not as it should be

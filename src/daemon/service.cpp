@@ -168,6 +168,7 @@ class Service {
     /// Every few seconds. Where only a new start helps, and somebody sees to that, the daemon ends: what is
     /// in the kernel guards on meanwhile.
     void look_after_kernel_point() {
+        index_changed(); // what no watch has seen
         if (!kernel_point_.look_after()
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);

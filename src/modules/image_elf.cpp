@@ -270,8 +270,11 @@ sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfMo
         || !core::is_module_name(all.substr(0, end)))
         return malformed("no module name where struct module has one");
 
+    bool seen = false;
     for (const auto& other : module.sections) {
         if ((other.type != SHT_REL && other.type != SHT_RELA) || other.info != module.this_module) continue;
+        if (seen) return malformed("struct module is relocated twice"); // linkers make one such section
+        seen = true;
         const auto rewritten = relocates(source, module.format, other, array);
         if (!rewritten) return std::unexpected(rewritten.error());
         if (*rewritten) return malformed("a relocation rewrites the name in struct module");

@@ -284,6 +284,25 @@ def test_23_pins_taken_away_are_put_back(guard: Guard) -> None:
     assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
 
 
+def test_23_the_directory_taken_away_is_made_again(guard: Guard) -> None:
+    guard.vm.run("rm -r /sys/fs/bpf/kmodguard", check=True)
+    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    guard.wait_log("pins were missing")
+    before = link(guard)
+    guard.kill()
+    guard.ctl("start", check=True)
+    assert link(guard) == before
+
+
+def test_23_programs_kept_from_running_are_reported(guard: Guard) -> None:
+    guard.vm.run("echo 0 > /proc/sys/kernel/ftrace_enabled", check=True)
+    assert guard.ctl("doctor").status == 1
+    guard.wait_log("ftrace_enabled is 0")
+    assert "NOTHING IS JUDGED" in guard.ctl("status").stdout
+    guard.vm.run("echo 1 > /proc/sys/kernel/ftrace_enabled", check=True)
+    assert guard.ctl("doctor").status == 0
+
+
 def test_23_everything_taken_away_without_a_daemon_is_made_anew(guard: Guard) -> None:
     guard.kill()
     guard.vm.run("rm -r /sys/fs/bpf/kmodguard", check=True)

@@ -70,6 +70,12 @@ def test_the_policy_can_be_tightened(guard: Guard) -> None:
     assert not loads(guard, "kmg_base")
 
 
+def test_pins_cannot_be_changed(guard: Guard) -> None:
+    text = policy(allow=["kmg_param", "kmg_twin_a"]) + f'[[pin]]\nmodule = "kmg_param"\nsha256 = "{"0" * 64}"\n'
+    guard.vm.put(POLICY, text.encode())
+    assert "pins cannot be changed" in guard.ctl("reload").stderr
+
+
 def test_23_pins_links_and_maps_cannot_be_changed(guard: Guard) -> None:
     key = " ".join(f"0x{byte:02x}" for byte in b"kmg_inner".ljust(56, b"\0"))
     for command in (f"rm {PINS}/link_kernel_post_read_file", f"mv {PINS}/link_kernel_load_data /sys/fs/bpf/x", f"mv {PINS} /sys/fs/bpf/x",
@@ -97,6 +103,14 @@ def test_22_the_handler_cannot_be_changed(guard: Guard) -> None:
     guard.vm.run("echo 5 > /proc/sys/kernel/panic", check=True)  # other settings are root's
 
 
+def test_tracing_cannot_be_switched_off_nor_preemption_on(guard: Guard) -> None:
+    """ftrace_enabled=0 keeps every program from running; a kernel that preempts itself skips some."""
+    assert guard.vm.run("echo 0 > /proc/sys/kernel/ftrace_enabled").status != 0
+    guard.vm.run("mount -t debugfs none /sys/kernel/debug")
+    assert guard.vm.run("echo full > /sys/kernel/debug/sched/preempt").status != 0
+    assert not loads(guard, "kmg_inner")
+
+
 def test_24_another_kernel_is_refused(guard: Guard) -> None:
     for way in ("-s", "-c"):  # kexec_file_load, kexec_load
         done = guard.vm.run(f"kexec {way} -l /boot/vmlinuz --reuse-cmdline")
@@ -112,6 +126,11 @@ def test_memory_devices_are_closed(guard: Guard) -> None:
 def test_a_killed_daemon_takes_over_and_stays_bound(guard: Guard) -> None:
     guard.kill()
     assert not loads(guard, "kmg_inner") and loads(guard, "kmg_param")
+    guard.vm.put(POLICY, b"garbage")
+    guard.ctl("start")  # takes nothing away for good
+    assert loads(guard, "kmg_param") and loads(guard, "kmg_twin_a")
+    guard.kill()
+    guard.vm.put(POLICY, policy(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_inner"]).encode())
     guard.ctl("start")  # the file is looser than what is held: said, and not obeyed
     assert not loads(guard, "kmg_inner") and not loads(guard, "kmg_base")
     assert loads(guard, "kmg_param")

@@ -8,6 +8,7 @@
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "enforce/kernel/guard.hpp"
+#include "enforce/kernel/support.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>
@@ -69,6 +70,21 @@ void look_at_handler(Obstacles& obstacles, const sys::Paths& paths) {
                              fmt::format("process {} ({}) has {} open for writing", writer.pid,
                                          writer.command, paths.handler_setting().native()),
                              fmt::format("end it: kill {}", writer.pid)});
+}
+
+/// What would keep the programs from running.
+void look_at_running(Obstacles& obstacles, const sys::Paths& paths) {
+    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
+    if (tracing && tracing->starts_with('0'))
+        obstacles.push_back(
+            {sys::ErrorKind::failed,
+             "kernel.ftrace_enabled is 0, which keeps the kernel point's programs from running",
+             "sysctl kernel.ftrace_enabled=1"});
+    if (kernel::examine(paths).may_skip)
+        obstacles.push_back(
+            {sys::ErrorKind::failed,
+             "this kernel preempts itself and can leave a load unjudged, which root could use",
+             "boot with preempt=voluntary, or with bpf in lsm="});
 }
 
 void look_at_kexec(Obstacles& obstacles) {
@@ -141,6 +157,7 @@ int run_seal(const Context& context) {
     look_at_kernel_point(obstacles, standing, daemon);
     look_at_handler(obstacles, context.paths);
     look_at_kexec(obstacles);
+    look_at_running(obstacles, context.paths);
     for (const sys::Error& obstacle : obstacles)
         static_cast<void>(context.fail(obstacle));
     if (!obstacles.empty()) return exit_failed;

@@ -2,6 +2,7 @@
 #include "ctl/daemon_process.hpp"
 #include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
+#include "enforce/autoload/handler.hpp"
 #include "enforce/kernel/guard.hpp"
 
 namespace kmodguard::ctl {
@@ -13,6 +14,9 @@ int run_stop(const Context& context) {
     if (auto stopped = stop_daemon(context.paths); !stopped) return context.fail(stopped.error());
     if (!context.paths.moved())
         if (auto removed = kernel::remove_guard(); !removed) return context.fail(removed.error());
+    // A unit whose daemon had to be killed, or that was being restarted, has armed again meanwhile.
+    if (const auto late = autoload::disarm(context.paths, false); !late && !disarmed)
+        return context.fail(late.error());
     return disarmed;
 }
 

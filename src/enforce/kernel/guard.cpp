@@ -7,6 +7,7 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace kmodguard::kernel {
 namespace {
@@ -82,6 +83,9 @@ bool same(const Table& a, const Table& b) {
 
 sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed_table) {
     if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
+    // Interrupted between the old set's end and the new one's renaming.
+    if (::access(pin_directory().c_str(), F_OK) != 0 && open_pins(new_pin_directory()))
+        ::rename(new_pin_directory().c_str(), pin_directory().c_str());
     if (auto pins = open_pins(pin_directory())) {
         const auto usable = is_usable(*pins);
         if (!usable) return std::unexpected(usable.error());
@@ -141,11 +145,27 @@ sys::Result<void> Guard::publish(const Table& table) {
     b_ = !b_;
     held_ = table;
     forget_refusals();
-    return spare().clear();
+    static_cast<void>(spare().clear()); // it is cleared again before it is filled
+    return {};
 }
+
+namespace {
+
+/// What of `held` is in `wanted` as well.
+Table stricter_half(const Table& held, const Table& wanted) {
+    Table half;
+    for (const auto& [name, rule] : held)
+        if (wanted.contains(name) || name.text[0] == GUARD_PIN_MARK) half.emplace(name, rule);
+    return half;
+}
+
+} // namespace
 
 sys::Result<void> Guard::tighten(const Table& wanted) {
     if (const auto looser = loosened(held_, wanted); !looser.empty()) return sealed_failure(looser);
+    // Only names can be taken away from what is sealed.
+    if (const auto other = loosened(wanted, stricter_half(held_, wanted)); !other.empty())
+        return sealed_failure({"pins cannot be changed"});
     for (guard_name name : taken_away(held_, wanted)) {
         bpf_test_run_opts options{};
         options.sz = sizeof options;
@@ -192,16 +212,22 @@ bool Guard::sealed() {
     pins_.inventory = {};
     pins_.content_key = {};
     pins_.tightened = {};
+    pins_.protected_maps = {};
+    pins_.scratch = {};
+    pins_.empty_scratch = {};
     key_ = {};
     return true;
 }
 
 sys::Result<std::vector<std::string>> Guard::mend() {
+    const auto restored = restore_pins(pins_);
+    if (!restored) return std::unexpected(restored.error());
     auto mended = arm();
     if (!mended) return mended;
+    if (*restored) mended->emplace_back("pins were missing, and are there again");
     if (sealed()) return mended;
     if (const auto frozen = first_frozen(pins_))
-        return sys::failure(sys::ErrorKind::failed,
+        return sys::failure(sys::ErrorKind::invalid,
                             fmt::format("somebody has frozen {}, which takes no policy any more", *frozen));
     const auto in_kernel = read_table(pins_);
     if (!in_kernel) return std::unexpected(in_kernel.error());
@@ -219,18 +245,19 @@ sys::Result<std::vector<std::string>> Guard::mend() {
 sys::Result<void> Guard::admit_content(const modules::ContentTag& tag, std::string_view module,
                                        const core::Sha256& sha256) {
     const auto name = name_key(module);
-    if (!name || sealed()) return {};
+    if (!name || sealed())
+        return sys::failure(sys::ErrorKind::denied, "the machine is sealed: no content is admitted any more");
     guard_content content{};
     content.size = tag.size;
     std::memcpy(content.digest, tag.digest.data(), tag.digest.size());
     guard_checked checked{};
     checked.name = *name;
     std::ranges::copy(sha256, checked.sha256);
-    auto written = pins_.inventory.set(content, checked);
-    if (written) return written;
-    // Full of contents that nobody needs any more: begun anew, it fills with those that are asked for.
-    if (auto cleared = pins_.inventory.clear(); !cleared) return cleared;
     return pins_.inventory.set(content, checked);
+}
+
+void Guard::forget_contents() {
+    if (!sealed()) static_cast<void>(pins_.inventory.clear());
 }
 
 void Guard::remember_refusal(std::string_view token) {

@@ -46,7 +46,8 @@ class Guard {
     [[nodiscard]] sys::Result<std::vector<std::string>> arm();
 
     /// What was changed from outside since the last publish: contents of maps, pins, links. What can be put
-    /// right is; an error if only a new set can help.
+    /// right is. ErrorKind::invalid: only a new set helps, and what is in the kernel guards on without a
+    /// daemon.
     [[nodiscard]] sys::Result<std::vector<std::string>> mend();
 
     /// Whether somebody has sealed it (seal_guard below) meanwhile. From then on this object, too, has no way
@@ -56,6 +57,8 @@ class Guard {
     /// Lets compressed images of this content pass as that module.
     [[nodiscard]] sys::Result<void> admit_content(const modules::ContentTag& tag, std::string_view module,
                                                   const core::Sha256& sha256);
+    /// Begins anew, when there is no room for more: contents that nobody needs any more stay otherwise.
+    void forget_contents();
     [[nodiscard]] const modules::ContentKey& content_key() const { return key_; }
 
     /// Refuses `token` from now on without asking anybody, until forget_refusals().

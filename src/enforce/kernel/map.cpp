@@ -39,12 +39,11 @@ sys::Result<bool> RawMap::is_frozen() const {
 }
 
 sys::Result<void> RawMap::freeze() const {
-    if (::bpf_map_freeze(fd()) != 0 && errno != EBUSY)
-        return sys::system_failure("cannot freeze the map", name_);
-    const auto frozen = is_frozen(); // EBUSY: it was already, or somebody has it mapped
+    // Doing it twice is EBUSY or EPERM, by the kernel's version.
+    const auto frozen = is_frozen();
     if (!frozen) return std::unexpected(frozen.error());
-    if (!*frozen) return sys::failure(sys::ErrorKind::failed, "cannot freeze the map " + name_);
-    return {};
+    if (*frozen || ::bpf_map_freeze(fd()) == 0) return {};
+    return sys::system_failure("cannot freeze the map", name_);
 }
 
 sys::Result<void> RawMap::put(const void* key, const void* value) const {

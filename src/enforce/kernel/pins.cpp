@@ -42,6 +42,9 @@ sys::Result<void> open_protected_maps(Pins& pins) {
     if (done) done = open_into(pins.inventory, directory, "inventory");
     if (done) done = open_into(pins.content_key, directory, "content_key");
     if (done) done = open_into(pins.tightened, directory, "tightened");
+    if (done) done = open_into(pins.protected_maps, directory, "protected_maps");
+    if (done) done = open_into(pins.scratch, directory, "scratch");
+    if (done) done = open_into(pins.empty_scratch, directory, "empty_scratch");
     return done;
 }
 
@@ -129,6 +132,28 @@ sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
     if (auto opened = open_program(pins, "tighten"); !opened)
         return std::unexpected(std::move(opened.error()));
     return pins;
+}
+
+sys::Result<bool> restore_pins(Pins& pins) {
+    if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
+    bool changed = ::mkdir(pins.directory.c_str(), S_IRWXU) == 0;
+    const auto restore = [&](int fd, const std::string& name) {
+        const auto path = pins.directory / name;
+        if (fd >= 0 && ::access(path.c_str(), F_OK) != 0)
+            changed = ::bpf_obj_pin(fd, path.c_str()) == 0 || changed;
+    };
+    for (const RawMap* map :
+         {static_cast<const RawMap*>(&pins.settings), static_cast<const RawMap*>(&pins.policy),
+          static_cast<const RawMap*>(&pins.policy_a), static_cast<const RawMap*>(&pins.policy_b),
+          static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.content_key),
+          static_cast<const RawMap*>(&pins.refused_tokens), static_cast<const RawMap*>(&pins.tightened),
+          static_cast<const RawMap*>(&pins.state), static_cast<const RawMap*>(&pins.counters),
+          static_cast<const RawMap*>(&pins.records), static_cast<const RawMap*>(&pins.protected_maps),
+          static_cast<const RawMap*>(&pins.scratch), static_cast<const RawMap*>(&pins.empty_scratch)})
+        restore(map->fd(), map->name());
+    for (const auto& [hook, program] : pins.programs)
+        restore(program.get(), program_pin(hook));
+    return changed;
 }
 
 sys::Result<bool> attach(Pins& pins, std::string_view hook) {

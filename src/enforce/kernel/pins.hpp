@@ -33,6 +33,9 @@ struct Pins {
     Map<std::uint32_t, guard_state> state;
     RawMap counters;
     RawMap records;
+    Map<std::uint32_t, std::uint8_t> protected_maps;
+    RawMap scratch;
+    RawMap empty_scratch;
     bool sealed = false; ///< then settings, policies, inventory, key and what was taken away are not open
     std::map<std::string, sys::UniqueFd, std::less<>> programs; ///< by hook
     std::map<std::string, sys::UniqueFd, std::less<>> links;    ///< by hook, of those that are attached
@@ -49,6 +52,9 @@ struct Pins {
 
 /// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole.
 [[nodiscard]] sys::Result<Pins> open_pins(const std::filesystem::path& directory);
+
+/// Pins again, as far as it is open, whatever has lost its pin. True if there was something to do.
+[[nodiscard]] sys::Result<bool> restore_pins(Pins& pins);
 
 /// Attaches the program of `hook` if it is not attached, and pins the link if its pin is not there or
 /// another. True if there was something to do.

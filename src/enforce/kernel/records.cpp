@@ -10,11 +10,8 @@
 namespace kmodguard::kernel {
 namespace {
 
-int take_record(void* use, void* data, std::size_t size) {
-    if (size >= sizeof(guard_record))
-        (*static_cast<RecordReader::Use*>(use))(*static_cast<const guard_record*>(data));
-    return 0;
-}
+/// Records of one round.
+constexpr int most_records = 64;
 
 /// In the order of guard_problem.
 constexpr std::array<std::string_view, 14> problems = {
@@ -107,10 +104,16 @@ core::ModuleDecision explained(const guard_record& record, core::ModuleDecision 
 } // namespace
 
 sys::Result<RecordReader> RecordReader::open(const Pins& pins, Use use) {
-    auto kept = std::make_unique<Use>(std::move(use));
-    ring_buffer* buffer = ring_buffer__new(pins.records.fd(), take_record, kept.get(), nullptr);
+    auto round = std::make_unique<Round>(Round{.use = std::move(use)});
+    ring_buffer* buffer = ring_buffer__new(pins.records.fd(), take, round.get(), nullptr);
     if (buffer == nullptr) return sys::system_failure("cannot read", "the kernel point's records");
-    return RecordReader(std::move(kept), buffer);
+    return RecordReader(std::move(round), buffer);
+}
+
+int RecordReader::take(void* data, void* record, std::size_t size) {
+    auto& round = *static_cast<Round*>(data);
+    if (size >= sizeof(guard_record)) round.use(*static_cast<const guard_record*>(record));
+    return --round.left > 0 ? 0 : -1; // this one is taken; libbpf goes on later
 }
 
 void RecordReader::Free::operator()(ring_buffer* buffer) const {
@@ -121,8 +124,10 @@ int RecordReader::fd() const {
     return ring_buffer__epoll_fd(buffer_.get());
 }
 
-void RecordReader::read() {
+bool RecordReader::read() {
+    round_->left = most_records;
     ring_buffer__consume(buffer_.get());
+    return round_->left != most_records;
 }
 
 events::Event event_of(const guard_record& record, const Known& known) {

@@ -25,16 +25,23 @@ class RecordReader {
 
     /// Becomes readable when there are records.
     [[nodiscard]] int fd() const;
-    /// Takes what there is, and does not wait.
-    void read();
+    /// Takes what there is, up to a limit, so that whoever makes records faster than they are read keeps
+    /// nobody from his other work. Does not wait. False if there was none.
+    [[nodiscard]] bool read();
 
   private:
     struct Free {
         void operator()(ring_buffer* buffer) const;
     };
-    RecordReader(std::unique_ptr<Use> use, ring_buffer* buffer) : use_(std::move(use)), buffer_(buffer) {}
+    struct Round {
+        Use use;
+        int left = 0;
+    };
+    static int take(void* round, void* data, std::size_t size);
+    RecordReader(std::unique_ptr<Round> round, ring_buffer* buffer)
+        : round_(std::move(round)), buffer_(buffer) {}
 
-    std::unique_ptr<Use> use_; ///< at an address that stays
+    std::unique_ptr<Round> round_; ///< at an address that stays
     std::unique_ptr<ring_buffer, Free> buffer_;
 };
 

@@ -90,16 +90,26 @@ sys::Result<guard_settings> sealed_settings(const Pins& pins) {
     settings->sealed = 1;
     settings->pin_directory_device = directory->device;
     settings->pin_directory_inode = directory->inode;
-    std::size_t count = 0;
-    for (const char* name : {"settings", "policy", "policy_a", "policy_b", "inventory", "content_key",
-                             "tightened", "scratch", "empty_scratch"}) {
-        const auto map = RawMap::open(pins.directory / map_pin(name));
-        if (!map) return std::unexpected(map.error());
+    const auto id = pins.settings.id();
+    if (!id) return std::unexpected(id.error());
+    settings->settings_map = *id;
+    return settings;
+}
+
+/// What the verdict depends on, and the key of contents.
+std::vector<const RawMap*> maps_of_the_verdict(const Pins& pins) {
+    return {&pins.settings,    &pins.policy,    &pins.policy_a,       &pins.policy_b, &pins.inventory,
+            &pins.content_key, &pins.tightened, &pins.protected_maps, &pins.scratch,  &pins.empty_scratch};
+}
+
+sys::Result<void> protect(const std::vector<const RawMap*>& maps,
+                          const Map<std::uint32_t, std::uint8_t>& protected_maps) {
+    for (const RawMap* map : maps) {
         const auto id = map->id();
         if (!id) return std::unexpected(id.error());
-        settings->protected_maps[count++] = *id;
+        if (auto written = protected_maps.set(*id, 1); !written) return written;
     }
-    return settings;
+    return {};
 }
 
 } // namespace
@@ -122,11 +132,9 @@ sys::Result<void> seal_guard(const std::filesystem::path& sealed_table) {
         for (const std::string_view hook : *hooks)
             if (const auto attached = attach(*pins, hook); !attached)
                 return std::unexpected(attached.error());
-    auto done = pins->settings.set(0, *settings);
-    for (const RawMap* map :
-         {static_cast<const RawMap*>(&pins->settings), static_cast<const RawMap*>(&pins->policy),
-          static_cast<const RawMap*>(&pins->policy_a), static_cast<const RawMap*>(&pins->policy_b),
-          static_cast<const RawMap*>(&pins->inventory)})
+    auto done = protect(maps_of_the_verdict(*pins), pins->protected_maps);
+    if (done) done = pins->settings.set(0, *settings);
+    for (const RawMap* map : maps_of_the_verdict(*pins))
         if (done) done = map->freeze();
     return done;
 }

@@ -88,7 +88,8 @@ Support examine(const sys::Paths& paths) {
     else if (support.mechanism == Mechanism::fmod_ret)
         support.notes.emplace_back(
             "bpf is not among the active security modules (add it to lsm= on the kernel's command line)");
-    if (skips_when_interrupted(support.mechanism) && preempts(paths))
+    support.may_skip = skips_when_interrupted(support.mechanism) && preempts(paths);
+    if (support.may_skip)
         support.notes.emplace_back(
             "this kernel preempts tasks inside of the kernel, and skips a program that "
             "was interrupted on the same processor: two loads at the same instant can "

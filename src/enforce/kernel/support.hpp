@@ -24,6 +24,7 @@ struct Support {
     std::string hint;
     std::vector<std::string> notes; ///< what is weaker here than elsewhere
     bool kernel_unpacks = false;    ///< the kernel takes compressed images
+    bool may_skip = false;          ///< of two loads at one instant, one may go unjudged (one of the notes)
 };
 
 [[nodiscard]] Support examine(const sys::Paths& paths);

@@ -161,7 +161,10 @@ class PlanRunner {
         const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
         if (!image) return errno;
         if (!is_judged(image)) return ESTALE;
-        return ::syscall(SYS_finit_module, image.get(), options_, flags) == 0 ? 0 : errno;
+        if (::syscall(SYS_finit_module, image.get(), options_, flags) == 0) return 0;
+        // The kernel point knows no such content, and asks for the image unpacked.
+        if (errno == ENOSYS && flags == init_compressed_file) return modprobe(step);
+        return errno;
     }
 
     /// Lets the original handler load one module: install commands, and whatever else the hook does not do.

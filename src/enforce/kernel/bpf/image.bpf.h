@@ -188,7 +188,7 @@ static long on_other_section(__u32 index, void *context)
 	}
 	if ((section->sh_type != SHT_REL && section->sh_type != SHT_RELA) || section->sh_info != s->this_module)
 		return 0;
-	if (section->sh_size > MAX_RELOCATIONS) {
+	if (s->relocation_size || section->sh_size > MAX_RELOCATIONS) { /* linkers make one, of two entries */
 		s->problem = GUARD_RELOCATED;
 		return 1;
 	}

@@ -96,6 +96,8 @@ static __always_inline __u32 look_up_content(struct guard_scratch *s)
 
 	if (!kernel_unpacks || shows_unpacked() || s->record.call != GUARD_FINIT_MODULE || !looks_packed(s))
 		return GUARD_UNREADABLE;
+	if (s->size > GUARD_MAX_PINNED_SIZE) /* too much to digest at a stretch */
+		return GUARD_UNKNOWN_CONTENT;
 	if (!key || tag_content(s, key))
 		return GUARD_UNREADABLE;
 	const struct guard_checked *checked = bpf_map_lookup_elem(&inventory, &s->content);
@@ -216,8 +218,11 @@ static __always_inline bool within_rate(struct guard_token *token, __u32 *repeat
 
 static __noinline void record_request(const struct guard_name *name, __u32 kind, __u32 repeated)
 {
-	struct guard_scratch *s = begin_scratch();
+	struct guard_scratch *s;
 
+	if (!within_budget())
+		return;
+	s = begin_scratch();
 	if (!s) {
 		count(GUARD_LOST);
 		return;

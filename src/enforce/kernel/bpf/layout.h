@@ -48,7 +48,8 @@ struct guard_settings {
 	__u32 sealed;
 	__u64 pin_directory_device; /* kernel's dev_t of the bpffs that holds the pins */
 	__u64 pin_directory_inode;
-	__u32 protected_maps[GUARD_PROTECTED]; /* ids of those that nobody gets a descriptor of, 0 for none */
+	__u32 settings_map; /* id of this one */
+	__u32 unused;
 	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
 };
 

@@ -22,12 +22,46 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+#define BUDGET 200 /* records a second, of all but images */
+
+struct guard_budget {
+	__u64 window; /* ns, when the current second began */
+	__u64 spent;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct guard_budget);
+} budget SEC(".maps");
+
 static void count(__u32 which)
 {
 	__u64 *counter = bpf_map_lookup_elem(&counters, &which);
 
 	if (counter)
 		__sync_fetch_and_add(counter, 1); /* another task may interrupt on the same processor */
+}
+
+/* Whether one more record can be taken now: anybody can make the kernel ask for modules, and the one who reads must not
+ * drown. What is left out is counted. */
+static bool within_budget(void)
+{
+	const __u32 zero = 0;
+	const __u64 now = bpf_ktime_get_boot_ns();
+	struct guard_budget *all = bpf_map_lookup_elem(&budget, &zero);
+
+	if (!all)
+		return false;
+	if (now - all->window >= 1000000000ULL) {
+		all->window = now;
+		all->spent = 0;
+	}
+	if (__sync_fetch_and_add(&all->spent, 1) < BUDGET)
+		return true;
+	count(GUARD_LOST);
+	return false;
 }
 
 /* Appends a component. False: the path is full, or the component longer than any that is kept. */

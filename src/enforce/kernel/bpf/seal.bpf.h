@@ -19,6 +19,14 @@ struct {
 	__type(value, struct guard_settings);
 } settings SEC(".maps");
 
+/* By id, those maps that nobody gets a descriptor of; filled by the seal. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GUARD_PROTECTED);
+	__type(key, __u32);
+	__type(value, __u8);
+} protected_maps SEC(".maps");
+
 /* Names taken away since the seal. User space cannot write here, only have `tighten` do it: it can add. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -53,10 +61,10 @@ static bool is_sealed(void)
 	return now && now->sealed;
 }
 
-/* Records the attempt and refuses it. */
+/* Records the attempt, if not too many are, and refuses it. */
 static __noinline int forbid(__u32 what)
 {
-	struct guard_scratch *s = begin_scratch();
+	struct guard_scratch *s = within_budget() ? begin_scratch() : NULL;
 
 	if (s) {
 		s->record.kind = GUARD_SEAL;
@@ -82,12 +90,15 @@ static __always_inline int seal_removal(const struct inode *directory)
 	return holds_pins(directory) ? forbid(GUARD_FORBIDDEN_UNPIN) : 0;
 }
 
+/* Exchanging two names is asked about once, or twice with the roles swapped, by kernel and mechanism. */
 static __always_inline int seal_rename(const struct inode *from, const struct dentry *moved, const struct inode *to,
 				       const struct dentry *replaced)
 {
-	const struct inode *inode = BPF_CORE_READ(moved, d_inode);
+	const struct inode *inode = BPF_CORE_READ(moved, d_inode), *other = BPF_CORE_READ(replaced, d_inode);
 
-	return holds_pins(from) || holds_pins(to) || (inode && holds_pins(inode)) ? forbid(GUARD_FORBIDDEN_UNPIN) : 0;
+	return holds_pins(from) || holds_pins(to) || (inode && holds_pins(inode)) || (other && holds_pins(other)) ?
+		       forbid(GUARD_FORBIDDEN_UNPIN) :
+		       0;
 }
 
 static __always_inline int seal_unmount(const struct vfsmount *mount)
@@ -99,18 +110,37 @@ static __always_inline int seal_unmount(const struct vfsmount *mount)
 	return forbid(GUARD_FORBIDDEN_UNMOUNT);
 }
 
-static __always_inline bool is_called(const struct dentry *dentry, const char *name, int size)
-{
-	char text[16] = {};
+/* A name of up to 15 bytes as two words: comparing those takes the verifier no loop. */
+struct short_name {
+	__u64 half[2];
+};
 
-	bpf_probe_read_kernel_str(text, sizeof(text), BPF_CORE_READ(dentry, d_name.name));
-	for (int i = 0; i < size; ++i)
-		if (text[i] != name[i])
-			return false;
-	return true;
+static __always_inline struct short_name name_of(const struct dentry *dentry)
+{
+	struct short_name name = {};
+
+	bpf_probe_read_kernel_str(&name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	return name;
 }
 
-/* Opening /proc/sys/kernel/modprobe for writing, through whichever mount. */
+static __always_inline bool is_called(const struct short_name *name, const struct short_name *wanted)
+{
+	return name->half[0] == wanted->half[0] && name->half[1] == wanted->half[1];
+}
+
+/* Eight characters as they lie in memory. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define WORD(a, b, c, d, e, f, g, h)                                                                                   \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 |    \
+	 (__u64)(g) << 48 | (__u64)(h) << 56)
+#else
+#define WORD(a, b, c, d, e, f, g, h)                                                                                   \
+	((__u64)(h) | (__u64)(g) << 8 | (__u64)(f) << 16 | (__u64)(e) << 24 | (__u64)(d) << 32 | (__u64)(c) << 40 |    \
+	 (__u64)(b) << 48 | (__u64)(a) << 56)
+#endif
+
+/* Opening for writing, through whichever mount: /proc/sys/kernel/modprobe; and ftrace_enabled, since programs are called
+ * through what it switches off. */
 static __always_inline int seal_open(const struct file *file)
 {
 	if (!(BPF_CORE_READ(file, f_mode) & WRITABLE) ||
@@ -118,21 +148,47 @@ static __always_inline int seal_open(const struct file *file)
 		return 0;
 	const struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	const struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-	if (!is_called(dentry, "modprobe", sizeof("modprobe")) || !is_called(parent, "kernel", sizeof("kernel")) ||
-	    !is_called(BPF_CORE_READ(parent, d_parent), "sys", sizeof("sys")))
+	const struct short_name setting = name_of(dentry), directory = name_of(parent),
+				above = name_of(BPF_CORE_READ(parent, d_parent));
+	const struct short_name modprobe = {{WORD('m', 'o', 'd', 'p', 'r', 'o', 'b', 'e'), 0}};
+	const struct short_name tracing = {{WORD('f', 't', 'r', 'a', 'c', 'e', '_', 'e'), WORD('n', 'a', 'b', 'l', 'e', 'd', 0, 0)}};
+	const struct short_name kernel = {{WORD('k', 'e', 'r', 'n', 'e', 'l', 0, 0), 0}};
+	const struct short_name sys = {{WORD('s', 'y', 's', 0, 0, 0, 0, 0), 0}};
+	if ((!is_called(&setting, &modprobe) && !is_called(&setting, &tracing)) || !is_called(&directory, &kernel) ||
+	    !is_called(&above, &sys))
 		return 0;
 	return forbid(GUARD_FORBIDDEN_HANDLER);
 }
 
-/* A program that replaces a function of another could replace one of these. */
+/* Programs that could overrule these: those that replace functions of others, and those that answer for the kernel's
+ * security hooks, where a positive answer skips all that come after and is no refusal to some callers. */
+static __always_inline bool overrules(__u32 type, __u32 attach)
+{
+	return type == BPF_PROG_TYPE_EXT || type == BPF_PROG_TYPE_LSM ||
+	       (type == BPF_PROG_TYPE_TRACING && attach == BPF_MODIFY_RETURN);
+}
+
 static __always_inline int seal_bpf(int command, const union bpf_attr *attributes)
 {
-	__u32 type = 0;
+	__u32 type = 0, attach = 0;
+	__u64 name = 0;
 
-	if (command != BPF_PROG_LOAD)
+	if (!is_sealed())
 		return 0;
-	bpf_probe_read_kernel(&type, sizeof(type), &attributes->prog_type);
-	return type == BPF_PROG_TYPE_EXT ? forbid(GUARD_FORBIDDEN_BPF) : 0;
+	switch (command) {
+	case BPF_PROG_LOAD:
+		bpf_probe_read_kernel(&type, sizeof(type), &attributes->prog_type);
+		bpf_probe_read_kernel(&attach, sizeof(attach), &attributes->expected_attach_type);
+		return overrules(type, attach) ? forbid(GUARD_FORBIDDEN_BPF) : 0;
+	case BPF_RAW_TRACEPOINT_OPEN: /* without a name: a program of one of those types, loaded before the seal */
+		bpf_probe_read_kernel(&name, sizeof(name), &attributes->raw_tracepoint.name);
+		return name ? 0 : forbid(GUARD_FORBIDDEN_BPF);
+	case BPF_LINK_CREATE:
+		bpf_probe_read_kernel(&attach, sizeof(attach), &attributes->link_create.attach_type);
+		return attach == BPF_LSM_MAC || attach == BPF_MODIFY_RETURN ? forbid(GUARD_FORBIDDEN_BPF) : 0;
+	default:
+		return 0;
+	}
 }
 
 /* Who has a map, by whichever descriptor, can have a program of his own write to it, frozen or not, or put it into a
@@ -141,26 +197,25 @@ static __always_inline int seal_map(const struct bpf_map *map)
 {
 	const struct guard_settings *now = current_settings();
 	const __u32 id = BPF_CORE_READ(map, id);
-	__u32 found = 0;
 
-	if (!now)
+	if (!now || !bpf_map_lookup_elem(&protected_maps, &id))
 		return 0;
-	for (int i = 0; i < GUARD_PROTECTED; ++i)
-		found |= now->protected_maps[i] == id;
-	return found ? forbid(GUARD_FORBIDDEN_BPF) : 0;
+	if (id == now->settings_map) /* kmodctl and the daemon see by this one that it is sealed: nothing to record */
+		return -EPERM;
+	return forbid(GUARD_FORBIDDEN_BPF);
 }
 
-/* What lockdown(7) would refuse as well: ways to write to the kernel's memory, or to leave it for another. */
+/* What lockdown(7) in integrity mode refuses, but for unsigned modules: ways to write to the kernel's memory, or to leave
+ * it for another. */
 static __always_inline int seal_kernel(__u64 what)
 {
-	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_KEXEC))
-		return forbid(GUARD_FORBIDDEN_KEXEC);
-	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_DEV_MEM) ||
-	    what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_HIBERNATION) ||
-	    what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_BPF_WRITE_USER) ||
-	    what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_DBG_WRITE_KERNEL))
-		return forbid(GUARD_FORBIDDEN_MEMORY);
-	return 0;
+	if (!is_sealed() || what < bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_DEV_MEM) ||
+	    what >= bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_INTEGRITY_MAX))
+		return 0;
+	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_HIBERNATION))
+		return -EPERM; /* asked whenever somebody reads /sys/power/state: nothing to record */
+	return forbid(what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_KEXEC) ? GUARD_FORBIDDEN_KEXEC :
+											   GUARD_FORBIDDEN_MEMORY);
 }
 
 #endif
