@@ -40,7 +40,7 @@ cli-test: build
 
 vm-test: stage
 	@scripts/bootstrap vm
-	cmake --build $(main) --target powerless
+	cmake --build $(main) --target powerless verdicts
 	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(PYTHON) -m pytest -q -p no:cacheprovider tests/vm
 
 lint:

@@ -53,7 +53,9 @@ sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleInde
             return {};
         }
     }
+    const bool stood = armed_;
     auto published = publish(policy, index, generation);
+    if (!published && stood) return published; // the change is undone, and what is held stands as it did
     problem_ = published ? "" : published.error().what;
     hint_ = published ? "" : published.error().hint;
     return published;

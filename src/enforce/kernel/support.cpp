@@ -84,7 +84,7 @@ Support examine(const sys::Paths& paths) {
     if (!active)
         support.notes.emplace_back(
             "/sys/kernel/security is not mounted, so it is not known whether bpf is an "
-            "active security module");
+            "active security module (mount -t securityfs securityfs /sys/kernel/security)");
     else if (support.mechanism == Mechanism::fmod_ret)
         support.notes.emplace_back(
             "bpf is not among the active security modules (add it to lsm= on the kernel's command line)");
