@@ -73,16 +73,35 @@ TEST(EventJson, NamesTheRequesterWhereItIsKnown) {
     EXPECT_FALSE(parsed(event).contains("requester"));
     event.requester = Requester{.pid = 42,
                                 .uid = 1000,
+                                .user_namespace = 4026531837,
                                 .command = "evil",
                                 .executable = "/tmp/evil",
                                 .cgroup = "/user.slice",
                                 .container = "c0ffee"};
     EXPECT_EQ(parsed(event)["requester"], (nlohmann::json{{"pid", 42},
                                                           {"uid", 1000},
+                                                          {"user_namespace", 4026531837},
                                                           {"comm", "evil"},
                                                           {"exe", "/tmp/evil"},
                                                           {"cgroup", "/user.slice"},
                                                           {"container", "c0ffee"}}));
+}
+
+TEST(EventJson, TellsWhatTheKernelPointKnowsOfAnImage) {
+    Event event = refused_event();
+    for (const char* member : {"call", "file", "sha256", "repeated", "note"})
+        EXPECT_FALSE(parsed(event).contains(member));
+    event.call = "finit_module";
+    event.file = "/tmp/dummy.ko";
+    event.sha256 = core::Sha256{0xab};
+    event.repeated = 7;
+    event.note = "n";
+    const auto json = parsed(event);
+    EXPECT_EQ(json["call"], "finit_module");
+    EXPECT_EQ(json["file"], "/tmp/dummy.ko");
+    EXPECT_EQ(json["sha256"], "ab" + std::string(62, '0'));
+    EXPECT_EQ(json["repeated"], 7);
+    EXPECT_EQ(json["note"], "n");
 }
 
 TEST(EventJson, HostileTextStaysInItsStringAndOnItsLine) {

@@ -2,6 +2,7 @@
 //
 // Shows that a table comes back from its file as it was, and that what is no table is not taken for one.
 #include "enforce/kernel/table_file.hpp"
+#include "sys/file.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -39,6 +40,14 @@ TEST_F(TableFileTest, EmptyOneComesBackEmpty) {
     EXPECT_TRUE(load_table(path).value().empty());
 }
 
+TEST_F(TableFileTest, FileIsTheText) {
+    Table table;
+    table[name_key("loop").value()] = {.number = 1, .flags = 0, .reason = 2};
+    ASSERT_TRUE(save_table(path, table));
+    EXPECT_EQ(sys::read_file(path, 1000).value(), text_of_table(table));
+    EXPECT_EQ(parse_table(text_of_table(table)).value().at(name_key("loop").value()).number, 1U);
+}
+
 TEST_F(TableFileTest, IsItsOwnersAlone) {
     ASSERT_TRUE(save_table(path, {}));
     struct stat status{};
@@ -50,6 +59,8 @@ TEST_F(TableFileTest, WhatIsNoTableIsRefused) {
     EXPECT_EQ(load_table(path).error().kind, sys::ErrorKind::not_found);
     directory.write("table", std::string(sizeof(guard_name) + sizeof(guard_rule) + 1, 'x'));
     EXPECT_EQ(load_table(path).error().kind, sys::ErrorKind::invalid);
+    EXPECT_EQ(load_table(path).error().what, path.native() + " is no table of the kernel point");
+    EXPECT_EQ(parse_table("x").error().kind, sys::ErrorKind::invalid);
     directory.write("table", std::string(4U << 20U, 'x'));
     EXPECT_FALSE(load_table(path));
 }
