@@ -96,6 +96,9 @@ core::ModuleDecision explained(const guard_record& record, core::ModuleDecision 
     core::ImageFacts facts{
         .problem = {}, .name = text_of(record.name.text), .modinfo_name = text_of(record.modinfo_name.text)};
     if (record.hashed != 0) std::ranges::copy(record.sha256, facts.sha256.emplace().begin());
+    // What is not admitted is not hashed, and pins had no part in it.
+    const auto pins = known.policy.pins(facts.name);
+    if (record.hashed == 0 && !pins.empty()) facts.sha256 = pins.front().sha256;
     const auto decision = core::decide_image(known.policy, known.index, known.admissions, facts);
     if (decision.modules.size() != 1 || decision.modules.front().verdict() != judged.verdict()) return judged;
     return decision.modules.front();

@@ -5,9 +5,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
-#include <optional>
+#include <initializer_list>
 
 namespace kmodguard::verdicts {
 namespace {
