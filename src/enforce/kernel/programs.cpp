@@ -49,7 +49,7 @@ int keep_message(libbpf_print_level level, const char* format, va_list arguments
     char line[512];
     std::vsnprintf(line, sizeof line, format, arguments);
     std::string_view text = line;
-    text = text.substr(0, text.find_last_not_of("\n") + 1);
+    text = text.substr(0, text.find_last_not_of('\n') + 1);
     if (text.find("failed") != std::string_view::npos || last_message.empty()) last_message = text;
     return 0;
 }
@@ -134,7 +134,7 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, skeleton->obj)
         bpf_program__set_autoload(program, is_wanted(program, options.mechanism));
-    skeleton->rodata->kernel_unpacks = options.kernel_unpacks;
+    skeleton->rodata->kernel_unpacks = options.kernel_unpacks ? 1 : 0;
     const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
     const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
     bpf_map__set_max_entries(skeleton->maps.scratch, room);

@@ -61,7 +61,7 @@ struct {
 } state SEC(".maps");
 
 /* Set by the loader: this kernel unpacks modules itself (CONFIG_MODULE_DECOMPRESS). */
-const volatile bool kernel_unpacks = false;
+const volatile __u8 kernel_unpacks = 0;
 
 static bool shows_unpacked(void)
 {
