@@ -57,8 +57,8 @@ class ModuleIndex {
     [[nodiscard]] virtual const std::vector<std::string>& aliases(std::string_view name) = 0;
 
     /// Calls `visit` with every alias of every module that can be loaded, as a pattern, and the module's
-    /// canonical name. Those of modprobe.d may be of modules that are built in or do not exist. Where the
-    /// aliases cannot be told, none is visited.
+    /// canonical name; and with each module's name, which is asked for like an alias. Those of modprobe.d may
+    /// be of modules that are built in or do not exist. Where the aliases cannot be told, none is visited.
     virtual void
     for_each_alias(const std::function<void(std::string_view alias, std::string_view module)>& /*visit*/) {}
 

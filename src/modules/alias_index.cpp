@@ -62,14 +62,14 @@ class Dump {
         if (text_ != MAP_FAILED) ::munmap(text_, size_);
     }
 
-    /// Whether all aliases fit into `room` bytes; text() is of no use if not.
-    [[nodiscard]] sys::Result<bool> fill(kmod_ctx* context, std::uint64_t room) {
+    /// Whether all of the index fits into `room` bytes; text() is of no use if not.
+    [[nodiscard]] sys::Result<bool> fill(kmod_ctx* context, kmod_index index, std::uint64_t room) {
         fd_ = file_in_memory();
         if (!fd_) return sys::system_failure("cannot create", "a file in memory");
         if (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(room)) != 0)
             return sys::system_failure("cannot reserve", fmt::format("{} bytes of memory", room));
-        if (const int code = kmod_dump_index(context, KMOD_INDEX_MODULES_ALIAS, fd_.get()); code < 0)
-            return sys::system_failure("cannot read", "modules.alias.bin", -code);
+        if (const int code = kmod_dump_index(context, index, fd_.get()); code < 0)
+            return sys::system_failure("cannot read", "depmod's index", -code);
         const off_t end = ::lseek(fd_.get(), 0, SEEK_CUR);
         if (end < 0) return sys::system_failure("cannot read", "a file in memory");
         // Not even if it ends there: what came after may have found no memory.
@@ -96,13 +96,14 @@ class Dump {
 };
 
 /// The text is about as long as the index. If it is much longer, more room is tried.
-sys::Result<void> fill(Dump& dump, const std::filesystem::path& directory) {
-    const auto file = sys::file_identity(directory / "modules.alias.bin");
+sys::Result<void> fill(Dump& dump, const std::filesystem::path& directory, kmod_index index,
+                       const char* name) {
+    const auto file = sys::file_identity(directory / name);
     if (!file) return std::unexpected(file.error());
     const auto context = open_context(directory);
     if (!context) return std::unexpected(context.error());
     for (std::uint64_t room = smallest_room + file->size * 2; room <= largest_room; room *= 2) {
-        const auto filled = dump.fill(context->get(), room);
+        const auto filled = dump.fill(context->get(), index, room);
         if (!filled) return std::unexpected(filled.error());
         if (*filled) return {};
     }
@@ -122,14 +123,34 @@ void visit_line(std::string_view line, const AliasVisitor& visit) {
 
 } // namespace
 
-sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory, const AliasVisitor& visit) {
-    Dump dump;
-    if (auto filled = fill(dump, directory); !filled) return filled;
-    std::string_view text = dump.text();
+namespace {
+
+template <typename Use>
+void for_each_line(std::string_view text, Use use) {
     for (std::size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
-        visit_line(text.substr(0, end), visit);
+        use(text.substr(0, end));
         text.remove_prefix(end + 1);
     }
+}
+
+} // namespace
+
+sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory, const AliasVisitor& visit) {
+    Dump dump;
+    if (auto filled = fill(dump, directory, KMOD_INDEX_MODULES_ALIAS, "modules.alias.bin"); !filled)
+        return filled;
+    for_each_line(dump.text(), [&visit](std::string_view line) { visit_line(line, visit); });
+    return {};
+}
+
+sys::Result<void> for_each_indexed_name(const std::filesystem::path& directory, const AliasVisitor& visit) {
+    Dump dump;
+    if (auto filled = fill(dump, directory, KMOD_INDEX_MODULES_DEP, "modules.dep.bin"); !filled)
+        return filled;
+    for_each_line(dump.text(), [&visit](std::string_view line) {
+        const std::string_view name = line.substr(0, line.find(' ')); // then its file and what it needs
+        if (!name.empty()) visit(name, name);
+    });
     return {};
 }
 

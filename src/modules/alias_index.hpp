@@ -20,4 +20,8 @@ using AliasVisitor = std::function<void(std::string_view alias, std::string_view
 [[nodiscard]] sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory,
                                                        const AliasVisitor& visit);
 
+/// The same for the names of all modules, each as if it were an alias of that module.
+[[nodiscard]] sys::Result<void> for_each_indexed_name(const std::filesystem::path& directory,
+                                                      const AliasVisitor& visit);
+
 } // namespace kmodguard::modules

@@ -194,6 +194,7 @@ void KmodIndex::for_each_alias(const std::function<void(std::string_view, std::s
     };
     // Without the index nothing is known to be admitted by an alias, and so nothing is.
     static_cast<void>(for_each_indexed_alias(kmod_get_dirname(context_.get()), visit_folded));
+    static_cast<void>(for_each_indexed_name(kmod_get_dirname(context_.get()), visit_folded));
     for_each_line(kmod_config_get_aliases(context_.get()), visit_folded);
 }
 
