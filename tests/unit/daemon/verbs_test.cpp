@@ -92,7 +92,7 @@ TEST_F(VerbsTest, AutoloadOfTwoPlansOnlyTheAllowedOne) {
 }
 
 TEST_F(VerbsTest, AutoloadInAuditModeIsAPlanAndCountedAsAudited) {
-    engine().set_mode(core::Mode::audit);
+    EXPECT_TRUE(engine().set_mode(core::Mode::audit));
     const Response response = ask("AUTOLOAD", "kmt_deep");
     EXPECT_EQ(response.answer.outcome, Outcome::ok);
     EXPECT_EQ(response.answer.fields.size(), 8U);
@@ -103,7 +103,7 @@ TEST_F(VerbsTest, AutoloadInAuditModeIsAPlanAndCountedAsAudited) {
 TEST_F(VerbsTest, AutoloadWithoutAnIndexIsADenialEvenInAuditMode) {
     std::filesystem::remove_all(tree / "lib/modules");
     EXPECT_EQ(text("AUTOLOAD", "kmt_base"), "DENY\n");
-    engine().set_mode(core::Mode::audit);
+    EXPECT_TRUE(engine().set_mode(core::Mode::audit));
     EXPECT_EQ(text("AUTOLOAD", "kmt_base"), "DENY\n");
 }
 
