@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -18,8 +19,9 @@ namespace {
 class Admitter {
   public:
     Admitter(const Policy& policy, ModuleIndex& index) : policy_(policy), index_(index) {
+        if (policy_.has_allow_aliases() || policy_.has_deny_aliases()) read_aliases();
         admit_listed();
-        if (policy_.has_allow_aliases()) admit_by_aliases();
+        admit_by_aliases();
         if (policy_.dependencies()) admit_dependencies();
     }
 
@@ -33,7 +35,7 @@ class Admitter {
 
     void admit_by_aliases() {
         const auto& patterns = policy_.source().allow_aliases;
-        for (const auto& [module, number] : first_patterns()) {
+        for (const auto& [module, number] : allowed_by_alias_) {
             const ModuleRecord* record = index_.find(module);
             if (record == nullptr || record->built_in) continue;
             const PolicySource::Entry& pattern = patterns[number];
@@ -43,18 +45,16 @@ class Admitter {
         }
     }
 
-    /// The modules that have an alias which a pattern admits, and the number of the first such pattern.
-    std::map<std::string, std::uint32_t, std::less<>> first_patterns() {
-        std::map<std::string, std::uint32_t, std::less<>> first;
-        index_.for_each_alias([&](std::string_view alias, std::string_view module) {
+    void read_aliases() {
+        knows_aliases_ = index_.for_each_alias([this](std::string_view alias, std::string_view module) {
+            if (policy_.pattern_denying(alias)) denied_by_alias_.emplace(module);
             const auto number = policy_.pattern_allowing(alias);
             if (!number) return;
-            if (const auto known = first.find(module); known != first.end())
+            if (const auto known = allowed_by_alias_.find(module); known != allowed_by_alias_.end())
                 known->second = std::min(known->second, *number);
             else
-                first.emplace(module, *number);
+                allowed_by_alias_.emplace(module, *number);
         });
-        return first;
     }
 
     /// All that an admitted module brings along, unless something of it is denied: then it does not load.
@@ -73,11 +73,19 @@ class Admitter {
         if (admitted_.try_emplace(module, std::move(admission)).second) roots_.push_back(module);
     }
 
-    /// Many modules bring the same ones, and asking for a module's aliases looks at its file.
+    /// Many modules bring the same ones, and asking for a module's own aliases unpacks its file, which for
+    /// the thousands that "*" admits takes many seconds: what the index has is read there.
     bool is_denied(const std::string& module) {
         const auto [known, is_new] = denied_.try_emplace(module);
-        if (is_new) known->second = denial_of(policy_, index_, module).has_value();
+        if (is_new) known->second = find_denial(module);
         return known->second;
+    }
+
+    bool find_denial(const std::string& module) {
+        if (!policy_.has_deny_aliases() || !knows_aliases_ || !index_.has_indexed_aliases(module))
+            return denial_of(policy_, index_, module).has_value();
+        return policy_.denies_module(module) || policy_.denies_token(module)
+               || denied_by_alias_.contains(module);
     }
 
     const Policy& policy_;
@@ -85,6 +93,10 @@ class Admitter {
     Admissions::ByName admitted_;
     std::vector<std::string> roots_; ///< admitted for themselves
     std::unordered_map<std::string, bool> denied_;
+    /// The modules that have an alias which a pattern admits, and the number of the first such pattern.
+    std::map<std::string, std::uint32_t, std::less<>> allowed_by_alias_;
+    bool knows_aliases_ = false;                         ///< all that the index has
+    std::set<std::string, std::less<>> denied_by_alias_; ///< have an alias in the index that is denied
 };
 
 } // namespace

@@ -58,9 +58,15 @@ class ModuleIndex {
 
     /// Calls `visit` with every alias of every module that can be loaded, as a pattern, and the module's
     /// canonical name; and with each module's name, which is asked for like an alias. Those of modprobe.d may
-    /// be of modules that are built in or do not exist. Where the aliases cannot be told, none is visited.
-    virtual void
-    for_each_alias(const std::function<void(std::string_view alias, std::string_view module)>& /*visit*/) {}
+    /// be of modules that are built in or do not exist. False: they could not all be told.
+    virtual bool
+    for_each_alias(const std::function<void(std::string_view alias, std::string_view module)>& /*visit*/) {
+        return false;
+    }
+
+    /// Whether for_each_alias(), where it tells all, visits all of aliases(name): to ask it of all modules is
+    /// much cheaper.
+    [[nodiscard]] virtual bool has_indexed_aliases(std::string_view /*name*/) { return false; }
 
     /// What the image file of `module` says of itself now. The hash only where `with_hash`.
     [[nodiscard]] virtual ImageFacts image(const ModuleRecord& module, bool with_hash) = 0;

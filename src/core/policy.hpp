@@ -103,6 +103,10 @@ class Policy {
     [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const {
         return allow_patterns_.covers(alias);
     }
+    /// The same of deny_aliases.
+    [[nodiscard]] std::optional<std::uint32_t> pattern_denying(std::string_view alias) const {
+        return deny_patterns_.covers(alias);
+    }
     [[nodiscard]] bool has_deny_aliases() const { return !deny_patterns_.empty(); }
     [[nodiscard]] bool has_allow_aliases() const { return !allow_patterns_.empty(); }
 

@@ -11,7 +11,7 @@
 namespace kmodguard::ctl {
 namespace {
 
-constexpr std::chrono::seconds patience{10};
+constexpr std::chrono::seconds patience{30};
 
 sys::Result<void> systemctl(const char* action) {
     const auto finished = sys::run_program({"systemctl", action, service_unit});

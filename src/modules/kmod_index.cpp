@@ -188,14 +188,24 @@ const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {
     return known == nullptr ? none : known->aliases;
 }
 
-void KmodIndex::for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) {
+bool KmodIndex::for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) {
     const auto visit_folded = [&visit](std::string_view alias, std::string_view module) {
         visit(alias, core::fold(module));
     };
     // Without the index nothing is known to be admitted by an alias, and so nothing is.
-    static_cast<void>(for_each_indexed_alias(kmod_get_dirname(context_.get()), visit_folded));
-    static_cast<void>(for_each_indexed_name(kmod_get_dirname(context_.get()), visit_folded));
+    const auto aliases = for_each_indexed_alias(kmod_get_dirname(context_.get()), visit_folded);
+    const auto names = for_each_indexed_name(kmod_get_dirname(context_.get()), visit_folded);
     for_each_line(kmod_config_get_aliases(context_.get()), visit_folded);
+    return aliases && names;
+}
+
+bool KmodIndex::has_indexed_aliases(std::string_view name) {
+    const core::ModuleRecord* record = find(name);
+    if (record == nullptr || record->built_in) return false;
+    const std::filesystem::path directory = kmod_get_dirname(context_.get());
+    const auto index = sys::file_identity(directory / "modules.alias.bin");
+    const auto file = sys::file_identity(record->path);
+    return index && file && file->changed_ns <= index->changed_ns;
 }
 
 core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_hash) {

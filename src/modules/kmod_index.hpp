@@ -39,9 +39,12 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] const core::ModuleRecord* find(std::string_view name) override;
     [[nodiscard]] bool knows_aliases(std::string_view name) override;
     [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
-    /// None of depmod's if its index cannot be read now. It is read anew each time, and not kept.
-    void for_each_alias(
+    /// None of depmod's, or not all, if its index cannot be read now. It is read anew each time, and not
+    /// kept.
+    bool for_each_alias(
         const std::function<void(std::string_view alias, std::string_view module)>& visit) override;
+    /// For a file that has not changed since depmod wrote its index, of which it then knows all aliases.
+    [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
     /// The image file of `module` as it stands now: always with the hash, and with the tag of its bytes under

@@ -174,12 +174,21 @@ class FakeIndex : public core::ModuleIndex {
         return row == modules_.end() || !row->second.aliases_readable_ ? none : row->second.aliases_;
     }
 
-    void for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override {
+    bool for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override {
         for (const std::string& name : order_)
             for (const std::string& alias : modules_.at(name).indexed_aliases_)
                 visit(alias, name);
         for (const auto& [alias, name] : configured_aliases_)
             visit(alias, name);
+        return true;
+    }
+
+    bool has_indexed_aliases(std::string_view name) override {
+        const auto row = modules_.find(name);
+        if (row == modules_.end() || !row->second.aliases_readable_) return false;
+        for (const auto& [alias, module] : configured_aliases_)
+            if (module == name) return false; // aliases() has none of them
+        return row->second.aliases_ == row->second.indexed_aliases_;
     }
 
     core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override {

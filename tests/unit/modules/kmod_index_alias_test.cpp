@@ -176,6 +176,19 @@ TEST_F(KmodIndexAliasTest, NothingStaysBehind) {
     EXPECT_EQ(mappings_of("memfd:aliases"), 0U);
 }
 
+/// Then its aliases are those of its file, which has to be asked.
+TEST_F(KmodIndexAliasTest, IsNotTrustedOfAFileThatChangedAfterwards) {
+    const auto index = open();
+    ASSERT_TRUE(index->has_indexed_aliases("kmt_twin_a"));
+    EXPECT_FALSE(index->has_indexed_aliases("kmt_no_such_module"));
+    const std::filesystem::path file = index->find("kmt_twin_a")->path;
+    std::filesystem::permissions(file, std::filesystem::perms::owner_read);
+    EXPECT_FALSE(index->has_indexed_aliases("kmt_twin_a"));
+    EXPECT_TRUE(index->has_indexed_aliases("kmt_twin_b"));
+    std::filesystem::remove(index_file());
+    EXPECT_FALSE(index->has_indexed_aliases("kmt_twin_b"));
+}
+
 TEST_F(KmodIndexAliasTest, PatternsAdmitWhatTheIndexSaysAndWhatThatBrings) {
     const auto index = open();
     using Names = std::set<std::string>;
