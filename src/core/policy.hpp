@@ -68,9 +68,10 @@ struct PolicySource {
     std::vector<std::string> files; ///< paths, as shown to people
     Mode mode = Mode::enforce;
     Answer answer = Answer::refuse;
-    bool dependencies = true;  ///< allowed modules may bring their dependencies
-    bool quiet = false;        ///< log errors only
-    std::vector<Point> points; ///< empty: each that the machine can hold
+    bool dependencies = true;   ///< allowed modules may bring their dependencies
+    bool quiet = false;         ///< log errors only
+    bool unload_denied = false; ///< nothing may be taken out of the kernel (points process and guest)
+    std::vector<Point> points;  ///< empty: each that the machine can hold
     std::string generated_at;
     std::string kernel_release;
     std::vector<Entry> allow_modules; ///< canonical names
@@ -89,6 +90,8 @@ class Policy {
     [[nodiscard]] const PolicySource& source() const { return *source_; }
     [[nodiscard]] Mode mode() const { return source_->mode; }
     [[nodiscard]] bool dependencies() const { return source_->dependencies; }
+    [[nodiscard]] Answer answer() const { return source_->answer; }
+    [[nodiscard]] bool denies_unload() const { return source_->unload_denied; }
 
     /// The rule that lists `module` (canonical), if one does.
     [[nodiscard]] std::optional<Rule> allows_module(std::string_view module) const;
