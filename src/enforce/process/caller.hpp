@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The process that waits for its module: who it is, what it may do, and what its call points at. All of it
+// is read from outside while the caller's other threads run on, so everything is read once, into memory of
+// our own, and nothing is ever read a second time. The bytes are the caller's and hostile, and so is
+// everything /proc says of it in words.
+#pragma once
+
+#include "events/event.hpp"
+#include "modules/image_source.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <expected>
+#include <string>
+
+namespace kmodguard::process {
+
+/// Why the caller gets no further, as the kernel would say it.
+struct Refusal {
+    int error = 0; ///< errno
+    std::string why;
+};
+
+template <typename T>
+using Taken = std::expected<T, Refusal>;
+
+/// Longest parameters taken, NUL not counted: what an argument of a program may have (MAX_ARG_STRLEN).
+inline constexpr std::size_t max_parameters = 128U << 10U;
+
+struct FileCopy {
+    modules::Buffer bytes;
+    std::string path; ///< as the caller's mount namespace has it; "" for one that never had a name
+};
+
+class Caller {
+  public:
+    explicit Caller(pid_t thread) : thread_(thread) {}
+
+    /// What may_init_module of kernel/module/main.c asks: whether the calling thread has CAP_SYS_MODULE
+    /// effective, in the initial user namespace, and modules are not disabled. (securebits have had their
+    /// effect on the capabilities by then.) Refusal: EPERM.
+    [[nodiscard]] Taken<void> may_load() const;
+
+    /// The name of the open file `descriptor`; "" if it has none or is not open.
+    [[nodiscard]] std::string path_of(int descriptor) const;
+
+    /// The whole content of the caller's open file `descriptor`, as finit_module(2) would read it: EBADF,
+    /// EINVAL for what is no regular file or empty, EFBIG above `limit` bytes.
+    [[nodiscard]] Taken<FileCopy> copy_file(int descriptor, std::uint64_t limit) const;
+
+    /// `size` bytes of the caller's memory: EFAULT, EFBIG above `limit`, ENOEXEC for none.
+    [[nodiscard]] Taken<modules::Buffer> copy_memory(std::uint64_t address, std::uint64_t size,
+                                                     std::uint64_t limit) const;
+
+    /// Text up to its NUL, of at most `limit` bytes: EFAULT, E2BIG.
+    [[nodiscard]] Taken<std::string> copy_text(std::uint64_t address, std::size_t limit) const;
+
+    /// Who it is, as far as /proc tells.
+    [[nodiscard]] events::Requester requester() const;
+
+  private:
+    pid_t thread_;
+};
+
+} // namespace kmodguard::process
