@@ -72,4 +72,18 @@ class ModuleIndex {
     [[nodiscard]] virtual ImageFacts image(const ModuleRecord& module, bool with_hash) = 0;
 };
 
+/// For a kernel whose modules cannot be looked up: there are none.
+class NoModules final : public ModuleIndex {
+  public:
+    std::vector<std::string> resolve(std::string_view) override { return {}; }
+    const ModuleRecord* find(std::string_view) override { return nullptr; }
+    const std::vector<std::string>& aliases(std::string_view) override { return none_; }
+    ImageFacts image(const ModuleRecord&, bool) override {
+        return {.problem = "there is no module index", .name = {}, .modinfo_name = {}};
+    }
+
+  private:
+    std::vector<std::string> none_;
+};
+
 } // namespace kmodguard::core

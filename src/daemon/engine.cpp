@@ -14,20 +14,6 @@
 namespace kmodguard::daemon {
 namespace {
 
-/// For a kernel whose modules cannot be looked up: there are none.
-class NoModules final : public core::ModuleIndex {
-  public:
-    std::vector<std::string> resolve(std::string_view) override { return {}; }
-    const core::ModuleRecord* find(std::string_view) override { return nullptr; }
-    const std::vector<std::string>& aliases(std::string_view) override { return none_; }
-    core::ImageFacts image(const core::ModuleRecord&, bool) override {
-        return {.problem = "there is no module index", .name = {}, .modinfo_name = {}, .sha256 = {}};
-    }
-
-  private:
-    std::vector<std::string> none_;
-};
-
 /// Whether a file that cannot be judged now had a part in it; it may be mended the next time.
 bool is_transient(const core::Decision& decision) {
     return std::ranges::any_of(decision.modules, [](const core::ModuleDecision& module) {
@@ -108,7 +94,7 @@ void Engine::forget_decisions() {
 }
 
 core::ModuleIndex& Engine::index_or_none() {
-    static NoModules none;
+    static core::NoModules none;
     if (index_) return *index_;
     return none;
 }

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace kmodguard::events {
 
 bool is_notable(const Event& event) {
@@ -21,6 +23,22 @@ std::string summary(const Event& event) {
     if (event.repeated != 0) text += fmt::format(", {} times more since the last record", event.repeated);
     if (!event.note.empty()) text += "; " + event.note;
     return text;
+}
+
+std::string container_of_cgroup(std::string_view cgroup) {
+    constexpr std::size_t id_length = 64;
+    const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+    for (std::size_t begin = 0; begin + id_length <= cgroup.size(); ++begin) {
+        const std::string_view id = cgroup.substr(begin, id_length);
+        const bool starts = begin == 0 || !is_hex(cgroup[begin - 1]);
+        const bool ends = begin + id_length == cgroup.size() || !is_hex(cgroup[begin + id_length]);
+        if (starts && ends && std::ranges::all_of(id, is_hex)) return std::string(id);
+    }
+    constexpr std::string_view lxc = "lxc.payload.";
+    const auto payload = cgroup.find(lxc);
+    if (payload == std::string_view::npos) return "";
+    const std::string_view name = cgroup.substr(payload + lxc.size());
+    return std::string(name.substr(0, name.find('/')));
 }
 
 } // namespace kmodguard::events

@@ -30,6 +30,9 @@ struct Requester {
     std::string container; ///< its id; "" if the cgroup names none
 };
 
+/// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none.
+[[nodiscard]] std::string container_of_cgroup(std::string_view cgroup);
+
 struct Event {
     std::chrono::system_clock::time_point time;
     core::Point point = core::Point::autoload;
@@ -39,6 +42,7 @@ struct Event {
     std::string call = {}; ///< the system call that brought an image; "" for requests
     std::string file = {}; ///< that the image came from, where it did
     std::optional<core::Sha256> sha256 = std::nullopt; ///< of the image, where it was hashed
+    std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known
     std::uint32_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
     std::string note = {};      ///< anything else worth knowing
 };

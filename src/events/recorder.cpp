@@ -16,15 +16,32 @@ Recorder::~Recorder() {
 }
 
 void Recorder::record(Event event) {
+    enqueue(std::move(event));
+}
+
+void Recorder::record_attempt(std::string line) {
+    enqueue(std::move(line));
+}
+
+void Recorder::enqueue(Entry entry) {
     {
         const std::scoped_lock lock(mutex_);
         if (queue_.size() >= capacity_) {
             lost_.fetch_add(1, std::memory_order_relaxed);
             return;
         }
-        queue_.push_back(std::move(event));
+        queue_.push_back(std::move(entry));
     }
     changed_.notify_one();
+}
+
+void Recorder::write(const Entry& entry) {
+    for (const auto& sink : sinks_) {
+        if (const Event* event = std::get_if<Event>(&entry))
+            sink->write(*event);
+        else
+            sink->write_attempt(std::get<std::string>(entry));
+    }
 }
 
 void Recorder::run() {
@@ -33,14 +50,14 @@ void Recorder::run() {
     while (true) {
         changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
         if (queue_.empty()) return;
-        const Event event = std::move(queue_.front());
+        const Entry entry = std::move(queue_.front());
         queue_.pop_front();
         lock.unlock();
         const std::size_t loss = lost();
-        for (const auto& sink : sinks_) {
-            if (loss > reported) sink->write_loss(loss - reported);
-            sink->write(event);
-        }
+        if (loss > reported)
+            for (const auto& sink : sinks_)
+                sink->write_loss(loss - reported);
+        write(entry);
         reported = loss;
         lock.lock();
     }

@@ -12,7 +12,10 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <variant>
 #include <vector>
 
 namespace kmodguard::events {
@@ -22,6 +25,8 @@ class Sink {
   public:
     virtual ~Sink() = default;
     virtual void write(const Event& event) = 0;
+    /// One line of modules.log: the path, or the name, of an image that somebody tried to load.
+    virtual void write_attempt(std::string_view /*line*/) {}
     /// `count` events were lost since the last call.
     virtual void write_loss(std::size_t count) = 0;
 };
@@ -38,18 +43,25 @@ class Recorder {
 
     /// Queues `event`, or counts it as lost if the queue is full. Never waits for a sink.
     void record(Event event);
+    /// The same for a line of modules.log. Its order is that of these calls; what becomes of the attempt is
+    /// another matter, and told by its event.
+    void record_attempt(std::string line);
 
     /// Events lost since the start.
     [[nodiscard]] std::size_t lost() const { return lost_.load(std::memory_order_relaxed); }
 
   private:
+    using Entry = std::variant<Event, std::string>;
+
+    void enqueue(Entry entry);
+    void write(const Entry& entry);
     void run();
 
     std::vector<std::unique_ptr<Sink>> sinks_;
     std::size_t capacity_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<Event> queue_;
+    std::deque<Entry> queue_;
     bool stopping_ = false;
     std::atomic<std::size_t> lost_ = 0;
     std::thread thread_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "events/sinks.hpp"
 
+#include "core/names.hpp"
 #include "events/event_json.hpp"
 #include "sys/unique_fd.hpp"
 
@@ -56,6 +57,7 @@ class JournalSink final : public Sink {
         };
         add("CALL", event.call);
         add("FILE", event.file);
+        add("ANSWER", event.answer);
         add("SHA256", event.sha256 ? core::to_hex(*event.sha256) : "");
         if (const auto& by = event.requester) {
             add("REQUESTER_PID", std::to_string(by->pid));
@@ -95,6 +97,20 @@ class StderrSink final : public Sink {
     void write_loss(std::size_t count) override { append(STDERR_FILENO, loss_text(count) + "\n"); }
 };
 
+/// A path may hold a newline, which is no end of a line here; an emulated firmware's scripts read this file.
+class ModulesLogSink final : public Sink {
+  public:
+    explicit ModulesLogSink(sys::UniqueFd file) : file_(std::move(file)) {}
+    void write(const Event& /*event*/) override {}
+    void write_attempt(std::string_view line) override {
+        append(file_.get(), core::printable(line, line.size() + 1) + "\n");
+    }
+    void write_loss(std::size_t /*count*/) override {} // others say so: no line here is anything but a path
+
+  private:
+    sys::UniqueFd file_;
+};
+
 class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(sys::UniqueFd file) : file_(std::move(file)) {}
@@ -125,12 +141,32 @@ std::unique_ptr<Sink> stderr_sink() {
     return std::make_unique<StderrSink>();
 }
 
-sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path) {
+namespace {
+
+sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
     constexpr mode_t owner_only = 0600;
     sys::UniqueFd file(
         ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, owner_only));
     if (!file) return sys::system_failure("cannot open", path.native());
-    return std::make_unique<JsonLinesSink>(std::move(file));
+    return file;
+}
+
+} // namespace
+
+sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path) {
+    auto file = open_log(path);
+    if (!file) return std::unexpected(file.error());
+    return std::make_unique<JsonLinesSink>(std::move(*file));
+}
+
+std::unique_ptr<Sink> json_stderr_sink() {
+    return std::make_unique<JsonLinesSink>(sys::UniqueFd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)));
+}
+
+sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path) {
+    auto file = open_log(path);
+    if (!file) return std::unexpected(file.error());
+    return std::make_unique<ModulesLogSink>(std::move(*file));
 }
 
 } // namespace kmodguard::events

@@ -27,4 +27,11 @@ namespace kmodguard::events {
 /// One JSON object a line, appended to the file at `path` (0600).
 [[nodiscard]] sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path);
 
+/// The same on standard error.
+[[nodiscard]] std::unique_ptr<Sink> json_stderr_sink();
+
+/// modules.log: one attempt a line, the path of the image or, where there is none, its name; nothing else.
+/// The file at `path` (0600) is appended to.
+[[nodiscard]] sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path);
+
 } // namespace kmodguard::events

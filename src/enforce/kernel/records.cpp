@@ -169,7 +169,7 @@ events::Requester requester_of(const guard_record& record) {
     requester.executable = path_of(by.executable);
     requester.cgroup = path_of(by.cgroup);
     if (requester.cgroup.empty() && by.cgroup.whole != 0) requester.cgroup = "/";
-    requester.container = container_of_cgroup(requester.cgroup);
+    requester.container = events::container_of_cgroup(requester.cgroup);
     return requester;
 }
 
@@ -193,22 +193,6 @@ std::string path_of(const guard_path& path) {
     }
     if (path.whole == 0 && !result.empty()) result.insert(0, "...");
     return result;
-}
-
-std::string container_of_cgroup(std::string_view cgroup) {
-    constexpr std::size_t id_length = 64;
-    const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-    for (std::size_t begin = 0; begin + id_length <= cgroup.size(); ++begin) {
-        const std::string_view id = cgroup.substr(begin, id_length);
-        const bool starts = begin == 0 || !is_hex(cgroup[begin - 1]);
-        const bool ends = begin + id_length == cgroup.size() || !is_hex(cgroup[begin + id_length]);
-        if (starts && ends && std::ranges::all_of(id, is_hex)) return std::string(id);
-    }
-    constexpr std::string_view lxc = "lxc.payload.";
-    const auto payload = cgroup.find(lxc);
-    if (payload == std::string_view::npos) return "";
-    const std::string_view name = cgroup.substr(payload + lxc.size());
-    return std::string(name.substr(0, name.find('/')));
 }
 
 } // namespace kmodguard::kernel

@@ -66,7 +66,5 @@ struct Known {
 /// is missing begins with ".../".
 [[nodiscard]] std::string path_of(const guard_path& path);
 
-/// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none.
-[[nodiscard]] std::string container_of_cgroup(std::string_view cgroup);
 
 } // namespace kmodguard::kernel

@@ -61,34 +61,35 @@ TEST(RecordPath, OneThatIsFullIsReadToItsEndAndNotBeyond) {
 const std::string id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 TEST(Container, IsFoundWhereTheEnginesPutIt) {
-    EXPECT_EQ(container_of_cgroup("/system.slice/docker-" + id + ".scope"), id);
-    EXPECT_EQ(container_of_cgroup("/docker/" + id), id);
-    EXPECT_EQ(container_of_cgroup("/machine.slice/libpod-" + id + ".scope"), id);
-    EXPECT_EQ(container_of_cgroup("/machine.slice/libpod-" + id + ".scope/container"), id);
-    EXPECT_EQ(container_of_cgroup("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + id
-                                  + ".scope/container"),
+    EXPECT_EQ(events::container_of_cgroup("/system.slice/docker-" + id + ".scope"), id);
+    EXPECT_EQ(events::container_of_cgroup("/docker/" + id), id);
+    EXPECT_EQ(events::container_of_cgroup("/machine.slice/libpod-" + id + ".scope"), id);
+    EXPECT_EQ(events::container_of_cgroup("/machine.slice/libpod-" + id + ".scope/container"), id);
+    EXPECT_EQ(events::container_of_cgroup("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"
+                                          + id + ".scope/container"),
               id);
-    EXPECT_EQ(container_of_cgroup(
+    EXPECT_EQ(events::container_of_cgroup(
                   "/system.slice/containerd.service/kubepods-besteffort-pod1.slice:cri-containerd:" + id),
               id);
-    EXPECT_EQ(
-        container_of_cgroup("/kubepods.slice/kubepods-burstable.slice/"
-                            "kubepods-burstable-pod3c2f5b4e_8f5e_4f0a_9d38_2f6f3b1c9a77.slice/cri-containerd-"
-                            + id + ".scope"),
-        id);
-    EXPECT_EQ(container_of_cgroup("/kubepods.slice/kubepods-pod3c2f5b4e.slice/crio-" + id + ".scope"), id);
-    EXPECT_EQ(container_of_cgroup("/lxc.payload.web-1"), "web-1");
-    EXPECT_EQ(container_of_cgroup("/lxc.payload.web-1/system.slice/cron.service"), "web-1");
+    EXPECT_EQ(events::container_of_cgroup(
+                  "/kubepods.slice/kubepods-burstable.slice/"
+                  "kubepods-burstable-pod3c2f5b4e_8f5e_4f0a_9d38_2f6f3b1c9a77.slice/cri-containerd-"
+                  + id + ".scope"),
+              id);
+    EXPECT_EQ(events::container_of_cgroup("/kubepods.slice/kubepods-pod3c2f5b4e.slice/crio-" + id + ".scope"),
+              id);
+    EXPECT_EQ(events::container_of_cgroup("/lxc.payload.web-1"), "web-1");
+    EXPECT_EQ(events::container_of_cgroup("/lxc.payload.web-1/system.slice/cron.service"), "web-1");
 }
 
 TEST(Container, IsNoneWhereNothingNamesOne) {
-    EXPECT_EQ(container_of_cgroup(""), "");
-    EXPECT_EQ(container_of_cgroup("/"), "");
-    EXPECT_EQ(container_of_cgroup("/user.slice/user-1000.slice/session-3.scope"), "");
-    EXPECT_EQ(container_of_cgroup("/system.slice/" + id.substr(1) + ".scope"), "") << "63 digits";
-    EXPECT_EQ(container_of_cgroup("/system.slice/" + id + "0.scope"), "") << "65 digits";
-    EXPECT_EQ(container_of_cgroup("/system.slice/" + std::string(64, 'F')), "") << "upper case";
-    EXPECT_EQ(container_of_cgroup("/lxc.monitor.web-1"), "");
+    EXPECT_EQ(events::container_of_cgroup(""), "");
+    EXPECT_EQ(events::container_of_cgroup("/"), "");
+    EXPECT_EQ(events::container_of_cgroup("/user.slice/user-1000.slice/session-3.scope"), "");
+    EXPECT_EQ(events::container_of_cgroup("/system.slice/" + id.substr(1) + ".scope"), "") << "63 digits";
+    EXPECT_EQ(events::container_of_cgroup("/system.slice/" + id + "0.scope"), "") << "65 digits";
+    EXPECT_EQ(events::container_of_cgroup("/system.slice/" + std::string(64, 'F')), "") << "upper case";
+    EXPECT_EQ(events::container_of_cgroup("/lxc.monitor.web-1"), "");
 }
 
 class EventTest : public ::testing::Test {
