@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// JSON values for whoever prints them; the library behind it is heavy and stays in one translation unit.
+// JSON values for whoever prints or reads them; the library behind it is heavy and stays in one translation
+// unit. What is read comes from others, and may be made to be misread: a reader that keeps the first of two
+// members of one name and a writer that meant the second do not talk of the same thing.
 #pragma once
 
+#include "sys/result.hpp"
+
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -11,6 +16,11 @@
 #include <vector>
 
 namespace kmodguard::events {
+
+struct JsonLimits {
+    std::size_t bytes = 64U << 10U; ///< of the text
+    std::size_t depth = 16;         ///< of lists and objects in one another
+};
 
 class Json {
   public:
@@ -28,6 +38,19 @@ class Json {
     Json(const char* value) : value_(std::string(value)) {}      // NOLINT(google-explicit-constructor)
     Json(List value) : value_(std::move(value)) {}               // NOLINT(google-explicit-constructor)
     Json(Object value) : value_(std::move(value)) {}             // NOLINT(google-explicit-constructor)
+
+    /// The value of `text`, which is one JSON value and white space (RFC 8259). More is refused than there:
+    /// an object with two members of one name, a number that is no integer of 64 bits, a NUL, and whatever is
+    /// over the limits. Errors are of kind invalid, say at which byte, and hold nothing of the text.
+    [[nodiscard]] static sys::Result<Json> parse(std::string_view text, const JsonLimits& limits = {});
+
+    /// The member `name`; nullptr if there is none, or this is no object.
+    [[nodiscard]] const Json* find(std::string_view name) const;
+    /// nullptr if it is something else.
+    [[nodiscard]] const std::string* text() const { return std::get_if<std::string>(&value_); }
+    [[nodiscard]] const std::int64_t* number() const { return std::get_if<std::int64_t>(&value_); }
+    [[nodiscard]] const List* list() const { return std::get_if<List>(&value_); }
+    [[nodiscard]] const Object* object() const { return std::get_if<Object>(&value_); }
 
     /// As one line. Bytes that are no UTF-8 become the replacement character.
     [[nodiscard]] std::string line() const;
