@@ -251,6 +251,17 @@ Decision decide_image(const Policy& policy, ModuleIndex& index, const Admissions
     return decision;
 }
 
+Decision decide_unload(const Policy& policy, std::string_view module) {
+    Decision decision;
+    decision.mode = policy.mode();
+    ModuleDecision judged;
+    judged.module = fold(module);
+    judged.reason = policy.denies_unload() ? Reason::denied_unload : Reason::unload;
+    decision.modules.push_back(std::move(judged));
+    conclude(decision);
+    return decision;
+}
+
 Decision decide(const Policy& policy, ModuleIndex& index, const Request& request) {
     if (request.image) {
         Decision decision = decide_image(policy, index, Admissions(policy, index), *request.image);

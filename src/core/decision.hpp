@@ -35,6 +35,7 @@ enum class Reason {
     alias_listed, ///< the token, or for an image one of its own aliases, matches allow.aliases
     dependency,   ///< for an image: an allowed module depends on it
     built_in,     ///< part of the kernel: nothing is loaded
+    unload,       ///< taking a module out, which no rule forbids
     // refused
     not_listed,          ///< no rule allows it
     denied_token,        ///< deny.aliases matches the token
@@ -52,6 +53,7 @@ enum class Reason {
     not_a_name,          ///< the token is no possible name
     sealed,              ///< the machine is sealed against what was tried
     tampered,            ///< not as kmodguard left it; no attempt, but recorded like one
+    denied_unload,       ///< deny.unload: nothing may be taken out
 };
 
 [[nodiscard]] std::string_view to_string(Verdict verdict);
@@ -113,6 +115,9 @@ struct Request {
 /// The same for an image, by what was gathered before: `admissions` of this `policy` and `index`.
 [[nodiscard]] Decision decide_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
                                     const ImageFacts& facts);
+
+/// Judges taking `module` out of the kernel. Audit mode lets it pass.
+[[nodiscard]] Decision decide_unload(const Policy& policy, std::string_view module);
 
 /// What modprobe would load for `module`, in its order: hard dependencies and the module, each between its
 /// soft ones (libkmod, kmod_module_get_probe_list). Built-in modules are left out, names that the index does

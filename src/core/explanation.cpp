@@ -16,11 +16,12 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 20> reason_texts = {{
+constexpr std::array<ReasonText, 22> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
     {"built-in", "is built into the kernel: nothing is loaded, and no module control applies"},
+    {"unload", "may be taken out of the kernel"},
     {"not-listed", "is not on the allow list"},
     {"denied-token", "is asked for by a denied alias"},
     {"denied-module", "is on the deny list"},
@@ -38,8 +39,9 @@ constexpr std::array<ReasonText, 20> reason_texts = {{
     {"not-a-name", "is not a possible module name or alias"},
     {"sealed", "is not possible any more: the machine is sealed"},
     {"tampered", "was changed from outside"},
+    {"denied-unload", "may not be taken out of the kernel, by deny.unload"},
 }};
-static_assert(static_cast<std::size_t>(Reason::tampered) + 1 == reason_texts.size());
+static_assert(static_cast<std::size_t>(Reason::denied_unload) + 1 == reason_texts.size());
 
 const ReasonText& text_of(Reason reason) {
     return reason_texts.at(static_cast<std::size_t>(reason));
@@ -71,7 +73,7 @@ std::optional<Reason> reason_from(std::string_view text) {
 }
 
 Verdict verdict_of(Reason reason) {
-    return reason <= Reason::built_in ? Verdict::allow : Verdict::refuse;
+    return reason <= Reason::unload ? Verdict::allow : Verdict::refuse;
 }
 
 std::string describe(const Rule& rule) {

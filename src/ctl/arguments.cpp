@@ -33,7 +33,9 @@ void add_verb(CLI::App& app, const Verb& verb, Found& found) {
             sub->add_option("--" + name, found.values[name], std::string(option.help))
                 ->type_name(std::string(option.value));
     }
-    if (verb.most > 0) {
+    if (verb.argument == Argument::command) {
+        sub->footer("COMMAND stands behind \"--\".");
+    } else if (verb.most > 0) {
         CLI::Option* positional =
             sub->add_option(std::string(verb.arguments), found.arguments)->type_name("");
         positional->expected(static_cast<int>(verb.fewest),
@@ -62,6 +64,19 @@ int position_of_verb(int count, char** arguments) {
             return i;
     }
     return count;
+}
+
+/// Where "--" stands, from `begin` on; `count` if nowhere.
+int position_of_dashes(int begin, int count, char** arguments) {
+    while (begin < count && std::string_view(arguments[begin]) != "--")
+        ++begin;
+    return begin;
+}
+
+int report_missing_command(const Verb& verb) {
+    fmt::print(stderr, "kmodctl {0}: no command\n  hint: kmodctl {0} [OPTION...] {1}\n", verb.name,
+               verb.arguments);
+    return exit_usage;
 }
 
 Context context_of(const CLI::App& sub, Found found, const std::string& root, bool json) {
@@ -101,14 +116,21 @@ Parsed parse_arguments(int count, char** arguments) {
     // --help.
     const bool asks_for_help = position + 2 == count && std::string_view(arguments[position + 1]) == "--help";
     const bool raw = verb != nullptr && verb->argument == Argument::raw && !asks_for_help;
+    int parsed = raw ? position + 1 : count; // arguments that are kmodctl's own
+    if (verb != nullptr && verb->argument == Argument::command) {
+        parsed = position_of_dashes(position, count, arguments);
+        if (parsed + 1 >= count && !asks_for_help) return report_missing_command(*verb);
+    }
     try {
-        app.parse(raw ? position + 1 : count, arguments);
+        app.parse(parsed, arguments);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? exit_done : exit_usage;
     }
     const CLI::App* sub = app.get_subcommands().front();
     Context context = context_of(*sub, std::move(found[sub->get_name()]), root, json);
     if (raw) context.arguments.assign(arguments + position + 1, arguments + count);
+    if (verb != nullptr && verb->argument == Argument::command)
+        context.arguments.assign(arguments + parsed + 1, arguments + count);
     return context;
 }
 

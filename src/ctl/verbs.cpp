@@ -30,10 +30,19 @@ constexpr std::array seal_options = {
     Option{"dry-run", "", "only say what it would do, and what keeps it from that"}};
 constexpr std::array doctor_options = {
     Option{"mend", "", "arm again if somebody has changed the kernel's handler"}};
+constexpr std::array convert_options = {Option{"output", "FILE", "write there instead of to standard output"},
+                                        Option{"force", "", "replace a file that exists"}};
+constexpr std::array exec_options = {
+    Option{"policy", "FILE", "decide by FILE instead of the machine's policy"},
+    Option{"log-dir", "DIR", "write modules.log and events.jsonl there"},
+    Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
+    Option{"quiet", "", "log nothing but errors, except to --log-dir"},
+    Option{"wait", "", "also wait for the processes that COMMAND leaves behind"},
+    Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one"}};
 constexpr std::array lint_options = {
     Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
 
-constexpr std::array<Verb, 20> table = {{
+constexpr std::array<Verb, 22> table = {{
     {"init", "", "write a policy that allows what is loaded now", true, false, Argument::none, 0, 0,
      init_options, run_init},
     {"start", "", "start the daemon and arm the hook", true, false, Argument::none, 0, 0, {}, run_start},
@@ -112,6 +121,10 @@ constexpr std::array<Verb, 20> table = {{
      run_reload},
     {"lint", "[FILE]", "look for mistakes in a policy", false, false, Argument::file, 0, 1, lint_options,
      run_lint},
+    {"convert", "FILE", "print a policy in TOML, whichever form it has", false, false, Argument::file, 1, 1,
+     convert_options, run_convert},
+    {"exec", "-- COMMAND...", "run a command whose module loads the policy decides", false, false,
+     Argument::command, 1, any_number, exec_options, run_exec},
     {"arm", "", "point the kernel's autoloading at the hook", true, false, Argument::none, 0, 0, {}, run_arm},
     {"disarm", "", "give the kernel its former handler back", true, false, Argument::none, 0, 0,
      disarm_options, run_disarm},

@@ -19,8 +19,8 @@ struct Option {
     std::string_view help;
 };
 
-/// What a positional argument is, for completion.
-enum class Argument { none, module, listed_module, token, mode, file, raw };
+/// What a positional argument is, for completion. `command`: everything behind "--".
+enum class Argument { none, module, listed_module, token, mode, file, command, raw };
 
 struct Verb {
     std::string_view name;
@@ -59,8 +59,10 @@ int run_explain(const Context& context);
 int run_reload(const Context& context);
 int run_list(const Context& context);
 int run_lint(const Context& context);
+int run_convert(const Context& context);
 int run_seal(const Context& context);
 int run_doctor(const Context& context);
+int run_exec(const Context& context);
 int run_complete(const Context& context);
 
 } // namespace kmodguard::ctl

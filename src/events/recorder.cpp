@@ -35,6 +35,11 @@ void Recorder::enqueue(Entry entry) {
     changed_.notify_one();
 }
 
+void Recorder::flush() {
+    std::unique_lock lock(mutex_);
+    written_.wait(lock, [this] { return queue_.empty() && !writing_; });
+}
+
 void Recorder::write(const Entry& entry) {
     for (const auto& sink : sinks_) {
         if (const Event* event = std::get_if<Event>(&entry))
@@ -52,6 +57,7 @@ void Recorder::run() {
         if (queue_.empty()) return;
         const Entry entry = std::move(queue_.front());
         queue_.pop_front();
+        writing_ = true;
         lock.unlock();
         const std::size_t loss = lost();
         if (loss > reported)
@@ -60,6 +66,8 @@ void Recorder::run() {
         write(entry);
         reported = loss;
         lock.lock();
+        writing_ = false;
+        if (queue_.empty()) written_.notify_all();
     }
 }
 

@@ -47,6 +47,9 @@ class Recorder {
     /// another matter, and told by its event.
     void record_attempt(std::string line);
 
+    /// Returns when what was queued before is written.
+    void flush();
+
     /// Events lost since the start.
     [[nodiscard]] std::size_t lost() const { return lost_.load(std::memory_order_relaxed); }
 
@@ -61,6 +64,8 @@ class Recorder {
     std::size_t capacity_;
     std::mutex mutex_;
     std::condition_variable changed_;
+    std::condition_variable written_;
+    bool writing_ = false;
     std::deque<Entry> queue_;
     bool stopping_ = false;
     std::atomic<std::size_t> lost_ = 0;

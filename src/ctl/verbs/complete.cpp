@@ -99,6 +99,10 @@ class Completion {
         if (option.value == "FILE") fmt::print(":files\n");
         if (option.value == "DIR") fmt::print(":directories\n");
         if (option.value == "RELEASE") kernels();
+        if (option.value == "refuse|pretend") {
+            offer("refuse", "EPERM");
+            offer("pretend", "success, and nothing is loaded");
+        }
         if (option.value == "TIME")
             for (const char* time : {"10m", "30m", "1h", "8h", "1d"})
                 offer(time);
@@ -114,6 +118,7 @@ class Completion {
             offer("enforce", "refuse what the policy does not allow");
             return offer("audit", "only record what it would refuse");
         case Argument::none:
+        case Argument::command: // stands behind "--", where this is not asked
         case Argument::raw: return;
         }
     }

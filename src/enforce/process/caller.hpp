@@ -8,6 +8,7 @@
 
 #include "events/event.hpp"
 #include "modules/image_source.hpp"
+#include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <sys/types.h>
@@ -30,10 +31,15 @@ using Taken = std::expected<T, Refusal>;
 /// Longest parameters taken, NUL not counted: what an argument of a program may have (MAX_ARG_STRLEN).
 inline constexpr std::size_t max_parameters = 128U << 10U;
 
-struct FileCopy {
-    modules::Buffer bytes;
-    std::string path; ///< as the caller's mount namespace has it; "" for one that never had a name
+/// A file that the caller has open.
+struct OpenFile {
+    sys::UniqueFd file;
+    std::uint64_t size = 0; ///< bytes, when it was opened
 };
+
+/// Whether /proc shows the processes by the numbers that notifications come with: not one of another pid
+/// namespace, in which they would be other processes.
+[[nodiscard]] sys::Result<void> check_proc();
 
 class Caller {
   public:
@@ -47,9 +53,12 @@ class Caller {
     /// The name of the open file `descriptor`; "" if it has none or is not open.
     [[nodiscard]] std::string path_of(int descriptor) const;
 
-    /// The whole content of the caller's open file `descriptor`, as finit_module(2) would read it: EBADF,
+    /// The caller's open file `descriptor`, as finit_module(2) would read it: EBADF unless open for reading,
     /// EINVAL for what is no regular file or empty, EFBIG above `limit` bytes.
-    [[nodiscard]] Taken<FileCopy> copy_file(int descriptor, std::uint64_t limit) const;
+    [[nodiscard]] Taken<OpenFile> open_file(int descriptor, std::uint64_t limit) const;
+
+    /// All of its content: EIO if it is shorter by now.
+    [[nodiscard]] static Taken<modules::Buffer> copy_file(const OpenFile& file);
 
     /// `size` bytes of the caller's memory: EFAULT, EFBIG above `limit`, ENOEXEC for none.
     [[nodiscard]] Taken<modules::Buffer> copy_memory(std::uint64_t address, std::uint64_t size,

@@ -9,20 +9,25 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 
 namespace kmodguard::process {
 
 class Judge {
   public:
     /// `index` may be nullptr, on a kernel whose modules cannot be looked up: then only what the policy lists
-    /// by name is allowed.
-    Judge(core::Policy policy, std::unique_ptr<core::ModuleIndex> index);
+    /// by name is allowed. `answer` takes the place of the policy's.
+    Judge(core::Policy policy, std::unique_ptr<core::ModuleIndex> index,
+          std::optional<core::Answer> answer = std::nullopt);
 
     [[nodiscard]] core::Decision decide(const core::ImageFacts& facts);
     [[nodiscard]] const core::Policy& policy() const { return policy_; }
+    /// What a refused caller is told.
+    [[nodiscard]] core::Answer answer() const { return answer_; }
 
   private:
     core::Policy policy_;
+    core::Answer answer_;
     std::unique_ptr<core::ModuleIndex> index_;
     core::Admissions admissions_;
     std::mutex mutex_;

@@ -35,9 +35,8 @@ struct Notification {
 
 /// Why there is no notification.
 enum class Nothing {
-    gone,        ///< the caller was gone before it could be looked at; there may be others
+    gone,        ///< the caller was gone before it could be looked at, or all of them are (Linux 6.11)
     interrupted, ///< a signal came to the receiving thread
-    ended,       ///< no process is left under the filter
 };
 
 class Listener {
@@ -46,8 +45,8 @@ class Listener {
     /// then wakes caller and supervisor on one processor, since they take turns (Linux 6.6).
     [[nodiscard]] static sys::Result<Listener> adopt(sys::UniqueFd fd);
 
-    /// Waits for the next notification. Several threads may wait at once. Before Linux 6.11 it also waits when
-    /// no process is left: poll(2) on fd() for POLLHUP tells.
+    /// Waits for the next notification. Several threads may wait at once. It may wait on when no process is
+    /// left under the filter: POLLHUP on fd() tells that.
     [[nodiscard]] sys::Result<std::variant<Notification, Nothing>> receive() const;
 
     /// Whether the caller still waits for the answer: what was read of it until now was its own.

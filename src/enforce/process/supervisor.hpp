@@ -3,58 +3,69 @@
 // Answers the module system calls of the processes under one filter. For each the image is copied out of the
 // caller, the copy is judged, and what is allowed the supervisor loads itself: the copy, with the caller's
 // parameters and flags, if the caller itself had the right to. Nothing is ever answered with "continue",
-// for by the time the kernel would look the caller's memory and descriptors may hold anything.
+// for by the time the kernel would look, the caller's memory and descriptors may hold anything.
 //
-// A thread for each call that is being answered: a load takes as long as the module's init does, and one call
-// may wait for another's.
+// Every thread receives and answers for itself, so that an answer costs no more switching between threads
+// than it must; and there is always one more that receives, up to a limit: a load takes as long as the
+// module's init does, and may wait for another's.
 #pragma once
 
-#include "enforce/process/caller.hpp"
-#include "enforce/process/judge.hpp"
-#include "enforce/process/kernel_modules.hpp"
-#include "enforce/process/notification.hpp"
-#include "events/recorder.hpp"
+#include "enforce/process/responder.hpp"
 
-#include <condition_variable>
-#include <cstdint>
-#include <memory>
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <list>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
 namespace kmodguard::process {
-
-struct Limits {
-    std::uint64_t image_bytes = 512ULL << 20U; ///< of one image
-    std::uint64_t memory = 1ULL << 30U;        ///< of the copies that are held at one time
-    std::size_t threads = 64;                  ///< calls answered at one time; further ones wait
-};
 
 class Supervisor {
   public:
     struct Settings {
-        std::string container; ///< its id, for events; "" where there is none
+        std::string container = {}; ///< its id, for events; "" where there is none
         Limits limits = {};
     };
 
     /// Answers what comes to `listener` from now on, by `judge`; events and attempts go to `recorder`. All
-    /// three, and `kernel`, must outlive it.
+    /// but the listener must outlive it.
     Supervisor(Listener listener, Judge& judge, KernelModules& kernel, events::Recorder& recorder,
                Settings settings);
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
-    /// Waits for the calls that are being answered. Calls that come later fail with ENOSYS: the kernel's answer
-    /// where nobody listens.
+    /// As stop(), with all patience. Calls that come later fail with ENOSYS: the kernel's answer where nobody
+    /// listens.
     ~Supervisor();
 
-    /// Readable with POLLHUP when no process is left under the filter.
-    [[nodiscard]] int fd() const;
+    /// Answers no more calls, and waits for those that are being answered, `patience` at most. False: some
+    /// still are; the object must then live on.
+    [[nodiscard]] bool stop(std::chrono::milliseconds patience);
+
+    /// Has POLLHUP when no process is left under the filter.
+    [[nodiscard]] int fd() const { return listener_.fd(); }
 
   private:
-    class Threads;
-    std::unique_ptr<Threads> threads_;
+    struct Worker {
+        std::atomic<bool> receiving = false; ///< in the system call that waits for a notification
+        std::atomic<bool> ended = false;
+        std::thread thread;
+    };
+
+    void add_worker();
+    void work(Worker& worker);
+    [[nodiscard]] bool nobody_left() const;
+    [[nodiscard]] bool interrupt_workers();
+
+    Listener listener_;
+    Responder responder_;
+    std::size_t most_threads_;
+    std::atomic<bool> stopping_ = false;
+    std::mutex mutex_; ///< of what follows
+    std::list<Worker> workers_;
+    std::size_t idle_ = 0;
 };
 
 } // namespace kmodguard::process

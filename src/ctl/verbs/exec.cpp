@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Runs a command whose module loads, and those of all that descends from it, are decided by a policy. Towards
+// everybody else it is as if the command had been run without: its exit status or signal, its terminal, the
+// signals sent to it.
+#include "ctl/local_decision.hpp"
+#include "ctl/supervision.hpp"
+#include "ctl/verbs.hpp"
+#include "enforce/process/launch.hpp"
+#include "enforce/process/supervisor.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+namespace kmodguard::ctl {
+namespace {
+
+// As env(1) and the shells report it.
+constexpr int exit_cannot_run = 126;
+constexpr int exit_no_such_command = 127;
+constexpr std::chrono::seconds patience{5}; ///< with calls of processes that the command has left behind
+
+/// What a supervisor passes on. Those that stop and continue it (SIGTSTP and so on) it obeys as its command
+/// does.
+sigset_t forwarded_signals() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2})
+        ::sigaddset(&set, number);
+    return set;
+}
+
+/// Signals of the terminal (SI_KERNEL) reach the command by themselves, being in the same process group.
+void forward_signal(const sys::UniqueFd& signals, const process::Launched& command) {
+    signalfd_siginfo info{};
+    if (::read(signals.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) return;
+    const bool from_terminal = info.ssi_code == SI_KERNEL;
+    const bool from_command = static_cast<pid_t>(info.ssi_pid) == command.pid;
+    if (from_terminal || from_command) return;
+    ::syscall(SYS_pidfd_send_signal, command.process.get(), static_cast<int>(info.ssi_signo), nullptr, 0);
+}
+
+/// Waits until the command has ended, or, if `all`, every process under the filter.
+sys::Result<process::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals,
+                                    int listener, bool all) {
+    std::optional<process::Ending> ending;
+    while (true) {
+        pollfd waits[] = {{.fd = ending ? -1 : command.process.get(), .events = POLLIN, .revents = 0},
+                          {.fd = signals.get(), .events = POLLIN, .revents = 0},
+                          {.fd = all ? listener : -1, .events = 0, .revents = 0}};
+        if (::poll(waits, std::size(waits), -1) < 0) continue; // interrupted
+        if (waits[1].revents != 0) forward_signal(signals, command);
+        if (waits[0].revents != 0) {
+            auto ended = process::wait_for(command.process);
+            if (!ended || !all) return ended;
+            ending = *ended;
+        }
+        if (ending && (waits[2].revents & POLLHUP) != 0) return *ending;
+    }
+}
+
+/// Ends as the command did.
+int end_as(const process::Ending& ending, const sigset_t& signals) {
+    if (!ending.signalled) return ending.number;
+    const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+    ::setrlimit(RLIMIT_CORE, &none); // the command's own core file is the one that matters
+    ::signal(ending.number, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+    ::raise(ending.number);
+    constexpr int signalled = 128;
+    return signalled + ending.number;
+}
+
+int report_launch_failure(const Context& context, const sys::Error& error) {
+    const int code = context.fail(error);
+    if (error.kind == sys::ErrorKind::not_found) return exit_no_such_command;
+    return error.kind == sys::ErrorKind::denied ? exit_cannot_run : code;
+}
+
+int supervise(const Context& context, process::Judge& judge, Sinks sinks) {
+    const auto filter = process::build_filter();
+    if (!filter) return context.fail(filter.error());
+    const sigset_t forwarded = forwarded_signals();
+    sigset_t before;
+    ::sigprocmask(SIG_BLOCK, &forwarded, &before);
+    const sys::UniqueFd signals(::signalfd(-1, &forwarded, SFD_CLOEXEC));
+    auto command = process::launch(context.arguments, *filter, before);
+    if (!command) return report_launch_failure(context, command.error());
+    ::prctl(PR_SET_DUMPABLE, 0); // what it supervises is not to look into it
+    auto listener = process::Listener::adopt(std::move(command->listener));
+    if (!listener) return context.fail(listener.error());
+
+    // Threads only from here on: the command's process would have had their locks and not them.
+    auto recorder = std::make_unique<events::Recorder>(std::move(sinks), recorder_capacity);
+    process::RunningKernel kernel;
+    auto supervisor = std::make_unique<process::Supervisor>(std::move(*listener), judge, kernel, *recorder,
+                                                            process::Supervisor::Settings{});
+    const auto ending = attend(*command, signals, supervisor->fd(), context.has("wait"));
+    if (!ending) return context.fail(ending.error());
+    if (!supervisor->stop(patience)) {
+        // A process that was left behind has it wait, for a file of its own perhaps.
+        recorder->flush();
+        std::_Exit(end_as(*ending, before));
+    }
+    supervisor.reset();
+    recorder.reset();
+    return end_as(*ending, before);
+}
+
+} // namespace
+
+int run_exec(const Context& context) {
+    auto loaded = read_policy(context);
+    if (!loaded) return context.fail(config::to_error(loaded.error()));
+    for (const config::Diagnostic& warning : loaded->warnings)
+        context.warn(config::render(warning));
+    auto sinks = open_sinks(context, context.has("quiet") || loaded->source.quiet);
+    if (!sinks) return context.fail(sinks.error());
+    auto judge = make_judge(context, std::move(loaded->source));
+    if (!judge) return context.fail(judge.error());
+    if (const auto proc = process::check_proc(); !proc) return context.fail(proc.error());
+    return supervise(context, **judge, std::move(*sinks));
+}
+
+} // namespace kmodguard::ctl

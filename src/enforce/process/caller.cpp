@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Whatever fails here with anything but what the kernel itself would say is EPERM: what cannot be looked at
+// cannot be judged.
+#include "enforce/process/caller.hpp"
+
+#include "sys/file.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/capability.h>
+#include <linux/kcmp.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <cstring>
+#include <string_view>
+
+namespace kmodguard::process {
+namespace {
+
+constexpr ino_t initial_user_namespace = 0xEFFFFFFD; // PROC_USER_INIT_INO, linux/proc_ns.h
+constexpr std::size_t page = 4096;                   // or less than a page: only how much is read at once
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL // Linux 6.9
+#endif
+
+std::unexpected<Refusal> refused(int error, std::string why) {
+    return std::unexpected(Refusal{.error = error, .why = std::move(why)});
+}
+
+std::string proc(pid_t thread, std::string_view entry) {
+    return fmt::format("/proc/{}/{}", thread, entry);
+}
+
+std::string link_target(const std::string& path) {
+    std::array<char, PATH_MAX> text; // NOLINT(cppcoreguidelines-pro-type-member-init): readlink() fills it
+    const ssize_t length = ::readlink(path.c_str(), text.data(), text.size());
+    return length <= 0 ? "" : std::string(text.data(), static_cast<std::size_t>(length));
+}
+
+std::uint64_t inode_of(const std::string& path) {
+    struct stat status{};
+    return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+/// The first word after `key` in a text of "Key:\tvalue" lines.
+std::string_view field(std::string_view text, std::string_view key) {
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        std::string_view line = text.substr(begin, end - begin);
+        if (line.starts_with(key)) {
+            line.remove_prefix(key.size());
+            line.remove_prefix(std::min(line.find_first_not_of("\t "), line.size()));
+            return line.substr(0, line.find('\t'));
+        }
+        begin = end + 1;
+    }
+    return {};
+}
+
+unsigned number(std::string_view text) {
+    unsigned value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+std::string status_of(pid_t thread) {
+    return sys::read_pseudo_file(proc(thread, "status")).value_or("");
+}
+
+pid_t process_of(pid_t thread) {
+    return static_cast<pid_t>(number(field(status_of(thread), "Tgid:")));
+}
+
+sys::UniqueFd descriptor_of(const sys::UniqueFd& process, int descriptor) {
+    return sys::UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), descriptor, 0)));
+}
+
+/// The same open file as the calling thread's. A thread may have descriptors of its own, which before
+/// Linux 6.9 only /proc gives access to; and there, opened anew. Anything but a regular file is not opened:
+/// it may be a device that acts on it.
+sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
+    const auto pidfd = [](pid_t id, unsigned flags) {
+        return sys::UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, id, flags)));
+    };
+    if (const auto task = pidfd(thread, PIDFD_THREAD); task) return descriptor_of(task, descriptor);
+    const pid_t process = process_of(thread);
+    if (process == thread || (process > 0 && ::syscall(SYS_kcmp, thread, process, KCMP_FILES, 0, 0) == 0)) {
+        const auto leader = pidfd(process, 0);
+        return leader ? descriptor_of(leader, descriptor) : sys::UniqueFd();
+    }
+    const sys::UniqueFd handle(
+        ::open(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), O_PATH | O_CLOEXEC));
+    struct stat status{};
+    if (!handle || ::fstat(handle.get(), &status) != 0) {
+        errno = EBADF;
+        return {};
+    }
+    if (!S_ISREG(status.st_mode)) {
+        errno = EINVAL;
+        return {};
+    }
+    return sys::UniqueFd(
+        ::open(fmt::format("/proc/self/fd/{}", handle.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+}
+
+/// Reads up to `into.size()` bytes; fewer if memory ends before.
+ssize_t read_memory(pid_t thread, std::uint64_t address, std::span<std::byte> into) {
+    const iovec local{.iov_base = into.data(), .iov_len = into.size()};
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address in another process
+    const iovec remote{.iov_base = reinterpret_cast<void*>(address), .iov_len = into.size()};
+    return ::process_vm_readv(thread, &local, 1, &remote, 1, 0);
+}
+
+std::unexpected<Refusal> unreadable_memory() {
+    if (errno == EFAULT) return refused(EFAULT, "the caller's memory ends before the image does");
+    return refused(EPERM,
+                   fmt::format("the caller's memory cannot be read: {}", std::strerror(errno))); // NOLINT
+}
+
+} // namespace
+
+sys::Result<void> check_proc() {
+    if (link_target("/proc/self") == std::to_string(::getpid())) return {};
+    return sys::failure(sys::ErrorKind::failed, "/proc does not show the processes of this pid namespace",
+                        "mount -t proc proc /proc in it");
+}
+
+Taken<void> Caller::may_load() const {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = thread_};
+    std::array<__user_cap_data_struct, 2> sets{};
+    if (::syscall(SYS_capget, &header, sets.data()) != 0)
+        return refused(EPERM, "the caller's capabilities cannot be read");
+    if ((sets[CAP_TO_INDEX(CAP_SYS_MODULE)].effective & CAP_TO_MASK(CAP_SYS_MODULE)) == 0)
+        return refused(EPERM, "the caller has no CAP_SYS_MODULE");
+    if (inode_of(proc(thread_, "ns/user")) != initial_user_namespace)
+        return refused(EPERM, "the caller's CAP_SYS_MODULE is of another user namespace");
+    const auto disabled = sys::read_pseudo_file("/proc/sys/kernel/modules_disabled");
+    if (disabled && !disabled->starts_with('0')) return refused(EPERM, "kernel.modules_disabled is set");
+    return {};
+}
+
+std::string Caller::path_of(int descriptor) const {
+    const std::string target = link_target(proc(thread_, fmt::format("fd/{}", descriptor)));
+    // "/memfd:x (deleted)" and "pipe:[5]" are no paths, "/tmp/x.ko (deleted)" was one.
+    return target.starts_with('/') && !target.starts_with("/memfd:") ? target : "";
+}
+
+Taken<OpenFile> Caller::open_file(int descriptor, std::uint64_t limit) const {
+    sys::UniqueFd file = fetch_descriptor(thread_, descriptor);
+    if (!file && errno == EBADF) return refused(EBADF, "not an open descriptor");
+    if (!file && errno == EINVAL) return refused(EINVAL, "not a regular file");
+    if (!file)
+        return refused(EPERM, fmt::format("the caller's descriptor cannot be taken: {}",
+                                          std::strerror(errno))); // NOLINT
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0) return refused(errno, "the file cannot be inspected");
+    const int access = ::fcntl(file.get(), F_GETFL);
+    if (access < 0 || (access & O_ACCMODE) == O_WRONLY || (access & O_PATH) != 0)
+        return refused(EBADF, "the descriptor is not open for reading");
+    if (!S_ISREG(status.st_mode) || status.st_size <= 0)
+        return refused(EINVAL, "not a regular file with content");
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    if (size > limit) return refused(EFBIG, fmt::format("larger than {} bytes", limit));
+    return OpenFile{.file = std::move(file), .size = size};
+}
+
+Taken<modules::Buffer> Caller::copy_file(const OpenFile& file) {
+    modules::Buffer bytes(file.size);
+    for (std::size_t filled = 0; filled < file.size;) {
+        const ssize_t count =
+            ::pread(file.file.get(), bytes.data() + filled, file.size - filled, static_cast<off_t>(filled));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return refused(errno, "the file cannot be read");
+        if (count == 0)
+            return refused(EIO, "the file became shorter while it was read"); // as the kernel says
+        filled += static_cast<std::size_t>(count);
+    }
+    return bytes;
+}
+
+Taken<modules::Buffer> Caller::copy_memory(std::uint64_t address, std::uint64_t size,
+                                           std::uint64_t limit) const {
+    if (size == 0) return refused(ENOEXEC, "an image of no bytes");
+    if (size > limit) return refused(EFBIG, fmt::format("larger than {} bytes", limit));
+    modules::Buffer bytes(size);
+    for (std::size_t filled = 0; filled < size;) {
+        const ssize_t count = read_memory(thread_, address + filled, bytes.all().subspan(filled));
+        if (count < 0) return unreadable_memory();
+        if (count == 0) return refused(EFAULT, "the caller's memory ends before the image does");
+        filled += static_cast<std::size_t>(count);
+    }
+    return bytes;
+}
+
+Taken<std::string> Caller::copy_text(std::uint64_t address, std::size_t limit) const {
+    std::string text;
+    std::array<std::byte, page>
+        piece; // NOLINT(cppcoreguidelines-pro-type-member-init): read_memory() fills it
+    while (text.size() <= limit) {
+        const std::uint64_t next = address + text.size();
+        // Not beyond the page that it is in: the next one may not be there, and need not.
+        const std::span<std::byte> into(piece.data(), page - next % page);
+        const ssize_t count = read_memory(thread_, next, into);
+        if (count < 0) return unreadable_memory();
+        const std::string_view got(reinterpret_cast<const char*>(piece.data()),
+                                   static_cast<std::size_t>(count));
+        const std::size_t end = got.find('\0');
+        text += got.substr(0, end);
+        if (end != std::string_view::npos && text.size() <= limit) return text;
+        if (end != std::string_view::npos) break;
+        if (got.empty()) return refused(EFAULT, "a text that does not end");
+    }
+    return refused(E2BIG, fmt::format("a text longer than {} bytes", limit));
+}
+
+events::Requester Caller::requester() const {
+    const std::string status = status_of(thread_);
+    events::Requester requester;
+    requester.pid = static_cast<pid_t>(number(field(status, "Tgid:")));
+    requester.uid = number(field(status, "Uid:"));
+    requester.command = field(status, "Name:");
+    requester.user_namespace = static_cast<std::uint32_t>(inode_of(proc(thread_, "ns/user")));
+    requester.executable = link_target(proc(thread_, "exe"));
+    const std::string cgroups = sys::read_pseudo_file(proc(thread_, "cgroup")).value_or("");
+    requester.cgroup = field(cgroups, "0::"); // the one hierarchy of version 2
+    requester.container = events::container_of_cgroup(requester.cgroup);
+    return requester;
+}
+
+} // namespace kmodguard::process

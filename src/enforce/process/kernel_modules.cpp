@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/process/kernel_modules.hpp"
+
+#include "sys/unique_fd.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace kmodguard::process {
+namespace {
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+sys::UniqueFd file_in_memory() {
+    sys::UniqueFd file(::memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL));
+    if (!file && errno == EINVAL) file.reset(::memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    return file;
+}
+
+bool write_whole(const sys::UniqueFd& file, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return false;
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+    return true;
+}
+
+/// A file that nobody can change any more, open for reading only: the kernel takes no module from a file that
+/// anybody has open for writing (ETXTBSY).
+sys::UniqueFd sealed_file(std::span<const std::byte> bytes) {
+    constexpr int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    const sys::UniqueFd writable = file_in_memory();
+    if (!writable || !write_whole(writable, bytes)) return {};
+    if (::fcntl(writable.get(), F_ADD_SEALS, seals) != 0) return {};
+    return sys::UniqueFd(
+        ::open(fmt::format("/proc/self/fd/{}", writable.get()).c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+int error_of(long result) {
+    return result == 0 ? 0 : errno;
+}
+
+} // namespace
+
+int RunningKernel::load(const modules::Buffer& image, const std::string& parameters) {
+    return error_of(::syscall(SYS_init_module, image.data(), image.size(), parameters.c_str()));
+}
+
+int RunningKernel::load_file(modules::Buffer image, const std::string& parameters, int flags) {
+    const sys::UniqueFd file = sealed_file(image.all());
+    if (!file) return errno != 0 ? errno : EIO;
+    image = modules::Buffer(0);
+    return error_of(::syscall(SYS_finit_module, file.get(), parameters.c_str(), flags));
+}
+
+int RunningKernel::unload(const std::string& module, unsigned flags) {
+    return error_of(::syscall(SYS_delete_module, module.c_str(), flags));
+}
+
+} // namespace kmodguard::process

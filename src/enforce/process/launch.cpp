@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The child reports over a socket: first the listener, or why there is none; then, only if the program could
+// not be started, why. When it could, the socket is gone with the rest of what is close-on-exec.
+#include "enforce/process/launch.hpp"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace kmodguard::process {
+namespace {
+
+constexpr int could_not_run = 127; // nobody sees it: the parent has been told
+
+/// One report: an errno with a description, and a descriptor if there is one.
+struct Report {
+    int error = 0;
+    sys::UniqueFd descriptor;
+    std::string text;
+};
+
+void send_report(int socket, const std::string& text, int error, int descriptor) {
+    int code = error;
+    std::string words = text;
+    std::array<iovec, 2> pieces{
+        {{.iov_base = &code, .iov_len = sizeof code}, {.iov_base = words.data(), .iov_len = words.size()}}};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = pieces.size();
+    if (descriptor >= 0) {
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        cmsghdr* header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof descriptor);
+        std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    }
+    ::sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+/// The next report; one without error and descriptor when the child's end is closed.
+sys::Result<Report> receive_report(const sys::UniqueFd& socket) {
+    Report report;
+    std::array<char, 512> words{};
+    std::array<iovec, 2> pieces{{{.iov_base = &report.error, .iov_len = sizeof report.error},
+                                 {.iov_base = words.data(), .iov_len = words.size()}}};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = pieces.size();
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t count = 0;
+    while ((count = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC)) < 0)
+        if (errno != EINTR) return sys::system_failure("cannot start", "the command");
+    if (count > static_cast<ssize_t>(sizeof report.error))
+        report.text.assign(words.data(), static_cast<std::size_t>(count) - sizeof report.error);
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
+        header != nullptr && header->cmsg_type == SCM_RIGHTS) {
+        int descriptor = -1;
+        std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+        report.descriptor.reset(descriptor);
+    }
+    return report;
+}
+
+[[noreturn]] void become(std::vector<char*>& words, const FilterProgram& filter, const sigset_t& signals,
+                         int socket) {
+    const auto listener = install_filter(filter);
+    if (!listener) {
+        std::string text = listener.error().what;
+        if (!listener.error().hint.empty()) text += "\n  hint: " + listener.error().hint;
+        send_report(socket, text, EPERM, -1);
+        ::_exit(could_not_run);
+    }
+    send_report(socket, "", 0, listener->get());
+    ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+    ::execvp(words[0], words.data());
+    send_report(socket, "", errno, -1);
+    ::_exit(could_not_run);
+}
+
+} // namespace
+
+sys::Result<Launched> launch(const std::vector<std::string>& command, const FilterProgram& filter,
+                             const sigset_t& signals) {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+        return sys::system_failure("cannot create", "a socket");
+    const sys::UniqueFd ours(ends[0]);
+    sys::UniqueFd theirs(ends[1]);
+    std::vector<std::string> texts = command;
+    std::vector<char*> words;
+    for (std::string& text : texts)
+        words.push_back(text.data());
+    words.push_back(nullptr);
+
+    Launched launched;
+    launched.pid = ::fork();
+    if (launched.pid < 0) return sys::system_failure("cannot start", command.front());
+    if (launched.pid == 0) become(words, filter, signals, theirs.get());
+    theirs.reset();
+    launched.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, launched.pid, 0)));
+    if (!launched.process) return sys::system_failure("cannot watch", command.front());
+    auto filtered = receive_report(ours);
+    if (!filtered) return std::unexpected(filtered.error());
+    if (!filtered->descriptor) {
+        ::waitpid(launched.pid, nullptr, 0);
+        const std::string why = filtered->text.empty() ? "the child ended at once" : filtered->text;
+        return sys::failure(sys::ErrorKind::failed, why);
+    }
+    launched.listener = std::move(filtered->descriptor);
+    const auto ran = receive_report(ours);
+    if (!ran) return std::unexpected(ran.error());
+    if (ran->error == 0) return launched;
+    ::waitpid(launched.pid, nullptr, 0);
+    return sys::system_failure("cannot run", command.front(), ran->error);
+}
+
+sys::Result<Ending> wait_for(const sys::UniqueFd& process) {
+    siginfo_t info{};
+    while (::waitid(P_PIDFD, static_cast<id_t>(process.get()), &info, WEXITED) != 0)
+        if (errno != EINTR) return sys::system_failure("cannot wait for", "the command");
+    return Ending{.signalled = info.si_code != CLD_EXITED, .number = info.si_status};
+}
+
+} // namespace kmodguard::process

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/process/responder.hpp"
+
+#include "core/names.hpp"
+#include "modules/decompress.hpp"
+#include "modules/hash.hpp"
+#include "modules/image_file.hpp"
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace kmodguard::process {
+namespace {
+
+/// MODULE_NAME_LEN - 1, and room to see that a name is longer.
+constexpr std::size_t max_unload_name = 64;
+
+std::string name_of_error(int error) {
+    if (error == 0) return "0";
+    const char* name = ::strerrorname_np(error);
+    return name != nullptr ? name : std::to_string(error);
+}
+
+bool is_enforced_refusal(const core::Decision& decision) {
+    return decision.effective() == core::Verdict::refuse;
+}
+
+core::ImageFacts unreadable(std::string why) {
+    return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
+}
+
+} // namespace
+
+MemoryBudget::Share::Share(MemoryBudget& budget, std::uint64_t bytes) : budget_(budget), bytes_(bytes) {
+    std::unique_lock lock(budget_.mutex_);
+    budget_.returned_.wait(lock, [this] { return budget_.left_ >= bytes_; });
+    budget_.left_ -= bytes_;
+}
+
+MemoryBudget::Share::~Share() {
+    {
+        const std::scoped_lock lock(budget_.mutex_);
+        budget_.left_ += bytes_;
+    }
+    budget_.returned_.notify_all();
+}
+
+/// A copy of an image, and what it is.
+struct Responder::Image {
+    std::unique_ptr<MemoryBudget::Share> share; ///< outlives the bytes
+    modules::Buffer bytes;
+    core::ImageFacts facts;
+};
+
+Responder::Responder(const Listener& listener, Judge& judge, KernelModules& kernel,
+                     events::Recorder& recorder, std::string container, Limits limits)
+    : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
+      container_(std::move(container)), limits_(limits), attempts_(recorder),
+      budget_(std::max(limits.memory, limits.image_bytes)) {}
+
+void Responder::respond(const Notification& notification) {
+    try {
+        switch (notification.call) {
+        case Call::init_module:
+        case Call::finit_module: respond_to_load(notification); return;
+        case Call::delete_module: respond_to_unload(notification); return;
+        case Call::other: break;
+        }
+    } catch (const std::bad_alloc&) {
+        listener_.answer(notification.id, -ENOMEM);
+        return;
+    }
+    listener_.answer(notification.id,
+                     -ENOSYS); // somebody else's filter asks about it, and gets no "continue"
+}
+
+events::Event Responder::event_of(const Notification& notification, const Caller& caller) const {
+    events::Event event;
+    event.time = std::chrono::system_clock::now();
+    event.point = core::Point::process;
+    event.generation = 1;
+    event.call = to_string(notification.call);
+    event.requester = caller.requester();
+    if (!container_.empty()) event.requester->container = container_;
+    return event;
+}
+
+/// Settles an attempt's line of modules.log whatever happens to the attempt.
+class AttemptLine {
+  public:
+    explicit AttemptLine(Attempts& attempts) : attempts_(attempts), number_(attempts.begin()) {}
+    AttemptLine(const AttemptLine&) = delete;
+    AttemptLine& operator=(const AttemptLine&) = delete;
+    ~AttemptLine() {
+        if (!settled_) attempts_.settle(number_, std::nullopt);
+    }
+    void settle(std::string line) {
+        attempts_.settle(number_, std::move(line));
+        settled_ = true;
+    }
+
+  private:
+    Attempts& attempts_;
+    std::uint64_t number_;
+    bool settled_ = false;
+};
+
+void Responder::respond_to_load(const Notification& notification) {
+    AttemptLine line(attempts_);
+    const Caller caller(notification.thread);
+    events::Event event = event_of(notification, caller);
+    auto image = take(notification, caller, event.file);
+    // All that was read until here was the caller's, if the caller is still there.
+    if (!listener_.is_waiting(notification.id)) return;
+    const core::ImageFacts facts = image ? image->facts : unreadable(image.error().why);
+    event.decision = judge_.decide(facts);
+    event.sha256 = facts.sha256;
+    line.settle(!event.file.empty() ? event.file : !facts.name.empty() ? facts.name : "?");
+
+    int result = 0;
+    if (!image)
+        result =
+            image.error().error; // what cannot be taken cannot be loaded either, whatever the policy says
+    else if (!is_enforced_refusal(event.decision))
+        result = load(notification, caller, std::move(*image), event);
+    else if (judge_.answer() == core::Answer::refuse)
+        result = EPERM;
+    else
+        event.note = "pretended: nothing was loaded";
+    finish(notification, result, std::move(event));
+}
+
+Taken<Responder::Image> Responder::take(const Notification& notification, const Caller& caller,
+                                        std::string& path) {
+    const auto& arguments = notification.arguments;
+    const auto reserved = [this](std::uint64_t bytes) {
+        return std::make_unique<MemoryBudget::Share>(budget_, bytes);
+    };
+    const auto identified = [this](std::unique_ptr<MemoryBudget::Share> share, modules::Buffer bytes) {
+        core::ImageFacts facts = identify(bytes);
+        return Image{.share = std::move(share), .bytes = std::move(bytes), .facts = std::move(facts)};
+    };
+    if (notification.call == Call::finit_module) {
+        const int descriptor = static_cast<int>(arguments[0]);
+        path = caller.path_of(descriptor);
+        const auto file = caller.open_file(descriptor, limits_.image_bytes);
+        if (!file) return std::unexpected(file.error());
+        auto share = reserved(file->size);
+        auto bytes = Caller::copy_file(*file);
+        if (!bytes) return std::unexpected(std::move(bytes.error()));
+        return identified(std::move(share), std::move(*bytes));
+    }
+    const std::uint64_t size = arguments[1];
+    auto share = reserved(std::min(size, limits_.image_bytes));
+    auto bytes = caller.copy_memory(arguments[0], size, limits_.image_bytes);
+    if (!bytes) return std::unexpected(std::move(bytes.error()));
+    return identified(std::move(share), std::move(*bytes));
+}
+
+core::ImageFacts Responder::identify(const modules::Buffer& bytes) {
+    modules::MemorySource source(bytes.all());
+    const auto container = modules::container_of(source);
+    if (!container || *container == modules::Container::raw)
+        return modules::identify_image(bytes.all(), {.with_hash = true}).facts;
+    const std::scoped_lock lock(unpacking_);
+    const auto content = modules::decompress(source, limits_.image_bytes);
+    if (!content) return unreadable(content.error().what);
+    return modules::identify_image(*content, {.with_hash = true}).facts;
+}
+
+/// Loads the copy: 0 or an errno.
+int Responder::load(const Notification& notification, const Caller& caller, Image image,
+                    events::Event& event) {
+    const bool from_file = notification.call == Call::finit_module;
+    if (const auto may = caller.may_load(); !may) {
+        event.note = may.error().why;
+        return may.error().error;
+    }
+    const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
+    if (!parameters) {
+        event.note = "the parameters: " + parameters.error().why;
+        return parameters.error().error;
+    }
+    if (!listener_.is_waiting(notification.id)) {
+        event.note = "the caller was gone before its module was loaded";
+        return EINTR;
+    }
+    if (!from_file) return kernel_.load(image.bytes, *parameters);
+    return kernel_.load_file(std::move(image.bytes), *parameters,
+                             static_cast<int>(notification.arguments[2]));
+}
+
+void Responder::respond_to_unload(const Notification& notification) {
+    const Caller caller(notification.thread);
+    events::Event event = event_of(notification, caller);
+    const auto name = caller.copy_text(notification.arguments[0], max_unload_name);
+    event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
+    int result = 0;
+    if (!name) {
+        result = name.error().error == E2BIG ? ENOENT : name.error().error; // no module has so long a name
+        event.note = name.error().why;
+    } else if (is_enforced_refusal(event.decision)) {
+        result = judge_.answer() == core::Answer::refuse ? EPERM : 0;
+    } else if (const auto may = caller.may_load(); !may) {
+        result = may.error().error;
+        event.note = may.error().why;
+    } else if (listener_.is_waiting(notification.id)) {
+        result = kernel_.unload(*name, static_cast<unsigned>(notification.arguments[1]));
+    }
+    finish(notification, result, std::move(event));
+}
+
+void Responder::finish(const Notification& notification, int result, events::Event event) {
+    event.answer = name_of_error(result);
+    if (!listener_.answer(notification.id, -result) && event.note.empty())
+        event.note = "the caller was gone before it was answered";
+    recorder_.record(std::move(event));
+}
+
+} // namespace kmodguard::process

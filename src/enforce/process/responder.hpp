@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What a supervised call gets for an answer, and what is done and recorded for it. One object serves all the
+// threads of a supervisor.
+//
+//   caller → copy of the image → what it is → the judge → the kernel's own errno, a refusal, or a pretence
+#pragma once
+
+#include "enforce/process/attempts.hpp"
+#include "enforce/process/caller.hpp"
+#include "enforce/process/judge.hpp"
+#include "enforce/process/kernel_modules.hpp"
+#include "enforce/process/notification.hpp"
+#include "events/recorder.hpp"
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+
+namespace kmodguard::process {
+
+struct Limits {
+    std::uint64_t image_bytes = 512ULL << 20U; ///< of one image
+    std::uint64_t memory = 1ULL << 30U;        ///< of the copies that are held at one time; others wait
+    std::size_t threads = 64;                  ///< calls answered at one time; others wait
+};
+
+/// Bytes that may be held at one time.
+class MemoryBudget {
+  public:
+    explicit MemoryBudget(std::uint64_t bytes) : left_(bytes) {}
+
+    class Share {
+      public:
+        /// Waits until `bytes`, which is no more than the budget as a whole, are left.
+        Share(MemoryBudget& budget, std::uint64_t bytes);
+        Share(const Share&) = delete;
+        Share& operator=(const Share&) = delete;
+        ~Share();
+
+      private:
+        MemoryBudget& budget_;
+        std::uint64_t bytes_;
+    };
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable returned_;
+    std::uint64_t left_;
+};
+
+class Responder {
+  public:
+    /// All but `container` must outlive it.
+    Responder(const Listener& listener, Judge& judge, KernelModules& kernel, events::Recorder& recorder,
+              std::string container, Limits limits);
+
+    /// Answers one call, and records it. Returns when the call has returned.
+    void respond(const Notification& notification);
+
+  private:
+    struct Image;
+
+    void respond_to_load(const Notification& notification);
+    void respond_to_unload(const Notification& notification);
+    /// The copied image, what it is, and the judgement on it.
+    [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller,
+                                    std::string& path);
+    [[nodiscard]] core::ImageFacts identify(const modules::Buffer& bytes);
+    [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
+                           events::Event& event);
+    void finish(const Notification& notification, int result, events::Event event);
+    [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
+
+    const Listener& listener_;
+    Judge& judge_;
+    KernelModules& kernel_;
+    events::Recorder& recorder_;
+    std::string container_;
+    Limits limits_;
+    Attempts attempts_;
+    MemoryBudget budget_;
+    std::mutex unpacking_; ///< one at a time: what is packed may unpack to the limit
+};
+
+} // namespace kmodguard::process

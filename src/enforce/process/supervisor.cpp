@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// A thread that waits for a notification waits in the kernel, and only a signal gets it out of there: one
+// that is handled by doing nothing.
+#include "enforce/process/supervisor.hpp"
+
+#include <poll.h>
+
+#include <chrono>
+#include <csignal>
+#include <utility>
+
+namespace kmodguard::process {
+namespace {
+
+constexpr int wake_up = SIGURG; // ignored by default, so that one that comes late does no harm
+
+void handle_wake_up() {
+    struct sigaction action{};
+    action.sa_handler = [](int) {};
+    ::sigaction(wake_up, &action, nullptr); // without SA_RESTART
+}
+
+} // namespace
+
+Supervisor::Supervisor(Listener listener, Judge& judge, KernelModules& kernel, events::Recorder& recorder,
+                       Settings settings)
+    : listener_(std::move(listener)),
+      responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits),
+      most_threads_(std::max<std::size_t>(1, settings.limits.threads)) {
+    handle_wake_up();
+    const std::scoped_lock lock(mutex_);
+    add_worker();
+}
+
+void Supervisor::add_worker() {
+    Worker& worker = workers_.emplace_back();
+    ++idle_;
+    worker.thread = std::thread([this, &worker] { work(worker); });
+}
+
+void Supervisor::work(Worker& worker) {
+    while (true) {
+        worker.receiving = true;
+        if (stopping_) break;
+        const auto received = listener_.receive();
+        worker.receiving = false;
+        if (!received) break; // the listener is of no more use
+        const auto* notification = std::get_if<Notification>(&*received);
+        if (notification == nullptr) {
+            if (nobody_left()) break;
+            continue;
+        }
+        {
+            const std::scoped_lock lock(mutex_);
+            if (--idle_ == 0 && workers_.size() < most_threads_ && !stopping_) add_worker();
+        }
+        responder_.respond(*notification);
+        const std::scoped_lock lock(mutex_);
+        ++idle_;
+    }
+    worker.receiving = false;
+    worker.ended = true;
+}
+
+bool Supervisor::nobody_left() const {
+    pollfd listener{.fd = listener_.fd(), .events = 0, .revents = 0};
+    return ::poll(&listener, 1, 0) == 1 && (listener.revents & POLLHUP) != 0;
+}
+
+/// Whether all have ended. One that is just about to wait for a notification misses its signal, and gets
+/// another.
+bool Supervisor::interrupt_workers() {
+    bool all = true;
+    for (Worker& worker : workers_) {
+        if (worker.ended) continue;
+        all = false;
+        if (worker.receiving) ::pthread_kill(worker.thread.native_handle(), wake_up);
+    }
+    return all;
+}
+
+bool Supervisor::stop(std::chrono::milliseconds patience) {
+    constexpr std::chrono::milliseconds pause{1};
+    {
+        const std::scoped_lock lock(mutex_);
+        stopping_ = true; // nobody adds a worker from here on
+    }
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (!interrupt_workers()) {
+        if (std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::sleep_for(pause);
+    }
+    return true;
+}
+
+Supervisor::~Supervisor() {
+    while (!stop(std::chrono::hours(1))) {
+    }
+    for (Worker& worker : workers_)
+        worker.thread.join();
+}
+
+} // namespace kmodguard::process
