@@ -88,6 +88,7 @@ std::string render_settings(const PolicySource& source) {
         text += fmt::format("kernel_release = {}\n", quote(source.kernel_release));
     text += "\n# \"enforce\" refuses what the lists below do not allow; \"audit\" only records it.\n";
     text += fmt::format("mode = {}\n", quote(core::to_string(source.mode)));
+    if (source.quiet) text += "\n# Log errors only.\nquiet = true\n";
     text += "\n# Where the policy holds: \"autoload\" (the kernel asks for a module), \"kernel\" (anyone "
             "loads one).\n"
             "# Without this key: each of the two that this machine can hold.\n";
@@ -117,7 +118,10 @@ std::string render_deny(const PolicySource& source) {
     text += "\n# What a refused program hears from `kmodctl exec` and `guest`: \"refuse\" is an error, "
             "\"pretend\" is\n"
             "# success with nothing loaded.\n";
-    return text + fmt::format("answer = {}\n", quote(core::to_string(source.answer)));
+    text += fmt::format("answer = {}\n", quote(core::to_string(source.answer)));
+    if (source.unload_denied)
+        text += "\n# There, nothing may be taken out of the kernel either.\nunload = true\n";
+    return text;
 }
 
 std::string render_pins(const PolicySource& source) {

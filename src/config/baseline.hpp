@@ -13,8 +13,7 @@
 namespace kmodguard::config {
 
 /// `source` as a version 1 TOML file, which parses back to the same lists (sorted, each entry once) and
-/// settings. `header` are comment lines for its top, without '#'. Not kept: `quiet`, which version 1 cannot
-/// say, and from which file an entry came.
+/// settings. `header` are comment lines for its top, without '#'. Not kept: from which file an entry came.
 [[nodiscard]] std::string render_policy(const core::PolicySource& source,
                                         std::span<const std::string> header = {});
 

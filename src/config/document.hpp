@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // A configuration document as a plain tree in which every value and key knows its place. It stands between
-// the parser library, which only toml_reader.cpp sees, and everything that gives the values a meaning.
+// the parser libraries, which only toml_reader.cpp and yaml_reader.cpp see, and everything that gives the
+// values a meaning.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +23,11 @@ struct Position {
 struct Member;
 
 struct Node {
-    enum class Kind { table, array, string, integer, floating, boolean, date_time, date, time };
+    enum class Kind { table, array, string, integer, floating, boolean, date_time, date, time, null };
 
     Kind kind = Kind::table;
     Position at;                 ///< of its first character; of the header for a table written as one
-    std::string text;            ///< string: its value; date_time, date: in RFC 3339 form
+    std::string text;            ///< string: its value; date_time, date: in RFC 3339 form; YAML: as written
     std::int64_t integer = 0;    ///< integer: its value
     bool boolean = false;        ///< boolean: its value
     std::vector<Node> items;     ///< array: its elements, in order

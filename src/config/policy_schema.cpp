@@ -2,6 +2,7 @@
 #include "config/policy_schema.hpp"
 
 #include "config/entry.hpp"
+#include "config/schema_report.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>
@@ -10,36 +11,16 @@
 #include <array>
 #include <span>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 namespace kmodguard::config {
 namespace {
 
-constexpr std::size_t max_diagnostics = 1000;
-
-/// "the integer 5", for "expected a string, found ...".
-std::string describe(const Node& node) {
-    switch (node.kind) {
-    case Node::Kind::table: return "a table";
-    case Node::Kind::array: return "an array";
-    case Node::Kind::string: return "the string " + quoted(node.text);
-    case Node::Kind::integer: return fmt::format("the integer {}", node.integer);
-    case Node::Kind::floating: return "a floating-point number";
-    case Node::Kind::boolean: return node.boolean ? "true" : "false";
-    case Node::Kind::date_time: return "the date-time " + node.text;
-    case Node::Kind::date: return "the date " + node.text;
-    case Node::Kind::time: break;
-    }
-    return "a time";
-}
-
-class SchemaReader {
+class SchemaReader : private SchemaReport {
   public:
     SchemaReader(core::PolicySource& source, std::uint32_t file, std::size_t max_entries,
                  Diagnostics& diagnostics)
-        : source_(source), file_(file), left_(max_entries - std::min(max_entries, entry_count(source))),
-          diagnostics_(diagnostics) {}
+        : SchemaReport(source, file, Form::toml, max_entries, diagnostics), source_(source) {}
 
     void read(const Node& root) {
         if (check_version(root)) read_table(root, {}, root_keys);
@@ -52,9 +33,9 @@ class SchemaReader {
     };
     using Keys = std::span<const Key>;
 
-    static const std::array<Key, 8> root_keys;
+    static const std::array<Key, 9> root_keys;
     static const std::array<Key, 3> allow_keys;
-    static const std::array<Key, 3> deny_keys;
+    static const std::array<Key, 4> deny_keys;
     static const std::array<Key, 2> pin_keys;
 
     bool check_version(const Node& root) {
@@ -157,6 +138,15 @@ class SchemaReader {
             source_.dependencies = value.boolean;
     }
 
+    void read_quiet(const Node& value) {
+        if (expect(value, Node::Kind::boolean, "true or false", "quiet")) source_.quiet = value.boolean;
+    }
+
+    void read_unload(const Node& value) {
+        if (expect(value, Node::Kind::boolean, "true or false", "deny.unload"))
+            source_.unload_denied = value.boolean;
+    }
+
     void read_points(const Node& value) {
         if (!expect(value, Node::Kind::array, "an array of strings", "points")) return;
         if (value.items.empty())
@@ -206,13 +196,13 @@ class SchemaReader {
             if (!expect(item, Node::Kind::table, "tables headed [[pin]]", "pin")) continue;
             pin_ = {};
             pin_.origin = origin(item.at);
-            const std::size_t errors_before = errors_;
+            const std::size_t errors_before = errors();
             read_table(item, "[pin]", pin_keys);
             for (const Key& key : pin_keys)
                 if (item.find(key.name) == nullptr)
                     error(item.at, fmt::format("a pin without {}", quoted(key.name)),
                           "a pin takes module and sha256");
-            if (errors_ == errors_before && take_room(item.at)) source_.pins.push_back(std::move(pin_));
+            if (errors() == errors_before && take_room(item.at)) source_.pins.push_back(std::move(pin_));
         }
     }
 
@@ -226,72 +216,19 @@ class SchemaReader {
     }
 
     void read_pin_hash(const Node& value) {
-        if (!expect(value, Node::Kind::string, "a string", "pin.sha256")) return;
-        const auto hash = core::sha256_from(value.text);
-        if (hash) {
-            pin_.sha256 = *hash;
-            return;
-        }
-        const std::string problem =
-            value.text.size() == 64
-                ? "holds something else than hexadecimal digits"
-                : fmt::format("has {} characters; a SHA-256 has 64 hexadecimal digits", value.text.size());
-        error(value.at, "pin.sha256 " + problem,
-              "take it from the uncompressed image: sha256sum of the .ko file");
-    }
-
-    bool take_room(Position at) {
-        if (left_ > 0) {
-            --left_;
-            return true;
-        }
-        if (!std::exchange(full_, true))
-            error(at, "too many entries in the policy",
-                  "cover whole families of modules by patterns in allow.aliases");
-        return false;
-    }
-
-    bool expect(const Node& value, Node::Kind kind, std::string_view expected, std::string_view name) {
-        if (value.kind == kind) return true;
-        error(value.at, fmt::format("{}: expected {}, found {}", name, expected, describe(value)), "");
-        return false;
-    }
-
-    [[nodiscard]] core::Origin origin(Position at) const { return {file_, at.line}; }
-
-    void error(Position at, std::string message, std::string hint) {
-        ++errors_;
-        report(Severity::error, at, std::move(message), std::move(hint));
-    }
-
-    void warning(Position at, std::string message, std::string hint) {
-        report(Severity::warning, at, std::move(message), std::move(hint));
-    }
-
-    void report(Severity severity, Position at, std::string message, std::string hint) {
-        if (diagnostics_.size() > max_diagnostics) return;
-        if (diagnostics_.size() == max_diagnostics)
-            diagnostics_.push_back(
-                {Severity::error, source_.files[file_], 0, 0, "more errors are not shown", ""});
-        else
-            diagnostics_.push_back(
-                {severity, source_.files[file_], at.line, at.column, std::move(message), std::move(hint)});
+        if (const auto hash = read_hash(value, "pin.sha256")) pin_.sha256 = *hash;
     }
 
     core::PolicySource& source_;
-    std::uint32_t file_;
-    std::size_t left_; ///< entries that may still come
-    bool full_ = false;
-    std::size_t errors_ = 0;
     core::PolicySource::PinEntry pin_;
-    Diagnostics& diagnostics_;
 };
 
-const std::array<SchemaReader::Key, 8> SchemaReader::root_keys = {{
+const std::array<SchemaReader::Key, 9> SchemaReader::root_keys = {{
     {"version", &SchemaReader::skip}, // seen to by check_version
     {"generated_at", &SchemaReader::read_generated_at},
     {"kernel_release", &SchemaReader::read_kernel_release},
     {"mode", &SchemaReader::read_mode},
+    {"quiet", &SchemaReader::read_quiet},
     {"points", &SchemaReader::read_points},
     {"allow", &SchemaReader::read_allow},
     {"deny", &SchemaReader::read_deny},
@@ -304,10 +241,11 @@ const std::array<SchemaReader::Key, 3> SchemaReader::allow_keys = {{
     {"dependencies", &SchemaReader::read_dependencies},
 }};
 
-const std::array<SchemaReader::Key, 3> SchemaReader::deny_keys = {{
+const std::array<SchemaReader::Key, 4> SchemaReader::deny_keys = {{
     {"modules", &SchemaReader::read_list<List::deny_modules>},
     {"aliases", &SchemaReader::read_list<List::deny_aliases>},
     {"answer", &SchemaReader::read_answer},
+    {"unload", &SchemaReader::read_unload},
 }};
 
 const std::array<SchemaReader::Key, 2> SchemaReader::pin_keys = {{
@@ -317,19 +255,11 @@ const std::array<SchemaReader::Key, 2> SchemaReader::pin_keys = {{
 
 } // namespace
 
-std::size_t entry_count(const core::PolicySource& source) {
-    return source.allow_modules.size() + source.allow_aliases.size() + source.deny_modules.size()
-           + source.deny_aliases.size() + source.pins.size();
-}
-
 void read_schema(const Node& root, core::PolicySource& source, std::uint32_t file, std::size_t max_entries,
                  Diagnostics& diagnostics) {
     Diagnostics found;
     SchemaReader(source, file, max_entries, found).read(root);
-    std::ranges::sort(found, {}, [](const Diagnostic& diagnostic) {
-        return std::tuple{diagnostic.line == 0, diagnostic.line, diagnostic.column,
-                          std::string_view(diagnostic.message)};
-    });
+    sort_by_place(found);
     diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
                        std::make_move_iterator(found.end()));
 }

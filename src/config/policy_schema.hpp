@@ -22,9 +22,6 @@ inline constexpr int policy_version = 1;
 void read_schema(const Node& root, core::PolicySource& source, std::uint32_t file, std::size_t max_entries,
                  Diagnostics& diagnostics);
 
-/// Number of entries in all lists, pins included.
-[[nodiscard]] std::size_t entry_count(const core::PolicySource& source);
-
 /// Entries that stand in a list twice, modules both allowed and denied, pins given twice: warnings by file
 /// and line. None of them changes a decision, and all of them surprise somebody later.
 [[nodiscard]] Diagnostics find_overlaps(const core::PolicySource& source);

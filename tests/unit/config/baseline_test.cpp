@@ -14,6 +14,8 @@ core::PolicySource full() {
     source.mode = core::Mode::audit;
     source.answer = core::Answer::pretend;
     source.dependencies = false;
+    source.quiet = true;
+    source.unload_denied = true;
     source.points = {core::Point::kernel, core::Point::autoload};
     source.generated_at = "2026-11-21T00:00:00Z";
     source.kernel_release = "6.1.0-56-amd64";
@@ -39,6 +41,8 @@ TEST(Baseline, ParsesBackToTheSamePolicy) {
     EXPECT_EQ(source.mode, core::Mode::audit);
     EXPECT_EQ(source.answer, core::Answer::pretend);
     EXPECT_FALSE(source.dependencies);
+    EXPECT_TRUE(source.quiet);
+    EXPECT_TRUE(source.unload_denied);
     EXPECT_EQ(source.points, (std::vector{core::Point::kernel, core::Point::autoload}));
     EXPECT_EQ(source.generated_at, "2026-11-21T00:00:00Z");
     EXPECT_EQ(source.kernel_release, "6.1.0-56-amd64");
@@ -55,6 +59,8 @@ TEST(Baseline, AnEmptyPolicyParsesBackToo) {
     const auto source = reread({});
     EXPECT_EQ(source.mode, core::Mode::enforce);
     EXPECT_TRUE(source.dependencies);
+    EXPECT_FALSE(source.quiet);
+    EXPECT_FALSE(source.unload_denied);
     EXPECT_TRUE(source.points.empty());
     EXPECT_TRUE(source.generated_at.empty());
     EXPECT_TRUE(source.allow_modules.empty());
@@ -69,6 +75,12 @@ TEST(Baseline, LooksAsThePeopleWhoKeepItExpect) {
         << text;
     EXPECT_NE(text.find("\nmodules = [\n    \"dm_mod\",\n    \"loop\",\n]\n"), std::string::npos) << text;
     EXPECT_NE(text.find("\n[[pin]]\nmodule = \"loop\"\n"), std::string::npos) << text;
+}
+
+TEST(Baseline, WhatIsRareStandsThereOnlyWhereItIsSet) {
+    const std::string text = render_policy({});
+    EXPECT_EQ(text.find("quiet"), std::string::npos) << text;
+    EXPECT_EQ(text.find("unload"), std::string::npos) << text;
 }
 
 TEST(Baseline, ADateThatTomlCouldNotReadIsWrittenAsAString) {

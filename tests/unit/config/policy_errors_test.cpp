@@ -45,6 +45,11 @@ TEST(PolicyErrors, UnknownKeysSuggestTheNearest) {
 TEST(PolicyErrors, KeysInTheWrongTableSayWhereTheyBelong) {
     EXPECT_EQ(said("answer = 'pretend'"),
               "p.toml:2:1: error: unknown key \"answer\"\n  hint: it belongs under [deny]\n");
+    EXPECT_EQ(said("unload = true"),
+              "p.toml:2:1: error: unknown key \"unload\"\n  hint: it belongs under [deny]\n");
+    EXPECT_EQ(said("[deny]\nquiet = true"),
+              "p.toml:3:1: error: unknown key \"quiet\" in [deny]\n"
+              "  hint: it belongs under no table: move it above the first one\n");
     EXPECT_EQ(said("modules = []"),
               "p.toml:2:1: error: unknown key \"modules\"\n  hint: it belongs under [allow] or [deny]\n");
     EXPECT_EQ(said("dependencies = true"),
@@ -89,6 +94,9 @@ TEST(PolicyErrors, WrongTypesSayWhatWasExpectedAndFound) {
               "p.toml:2:1: error: pin: expected tables headed [[pin]], found a table\n");
     EXPECT_EQ(said("pin = [1]"),
               "p.toml:2:8: error: pin: expected tables headed [[pin]], found the integer 1\n");
+    EXPECT_EQ(said("quiet = 1"), "p.toml:2:9: error: quiet: expected true or false, found the integer 1\n");
+    EXPECT_EQ(said("deny.unload = 'yes'"),
+              "p.toml:2:15: error: deny.unload: expected true or false, found the string \"yes\"\n");
     EXPECT_EQ(said("[[pin]]\nmodule = 1\nsha256 = false"),
               "p.toml:3:10: error: pin.module: expected a string, found the integer 1\n"
               "p.toml:4:10: error: pin.sha256: expected a string, found false\n");
@@ -198,12 +206,13 @@ TEST(PolicyErrors, ContradictionsAreWarnedOf) {
 }
 
 TEST(PolicyErrors, AllErrorsOfAFileAreReportedInItsOrder) {
-    EXPECT_EQ(said("zzzzz = 1\nmode = 'x'\n[deny]\nmodules = ['/']\n"),
-              "p.toml:2:1: error: unknown key \"zzzzz\"\n"
-              "  hint: known here: version, generated_at, kernel_release, mode, points, allow, deny, pin\n"
-              "p.toml:3:8: error: unknown mode \"x\"\n  hint: use \"enforce\" or \"audit\"\n"
-              "p.toml:5:12: error: deny.modules: \"/\" is a path, not a module name\n"
-              "  hint: write the module's name alone\n");
+    EXPECT_EQ(
+        said("zzzzz = 1\nmode = 'x'\n[deny]\nmodules = ['/']\n"),
+        "p.toml:2:1: error: unknown key \"zzzzz\"\n"
+        "  hint: known here: version, generated_at, kernel_release, mode, quiet, points, allow, deny, pin\n"
+        "p.toml:3:8: error: unknown mode \"x\"\n  hint: use \"enforce\" or \"audit\"\n"
+        "p.toml:5:12: error: deny.modules: \"/\" is a path, not a module name\n"
+        "  hint: write the module's name alone\n");
 }
 
 TEST(PolicyErrors, AreNotReportedWithoutEnd) {
