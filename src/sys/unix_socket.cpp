@@ -7,6 +7,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include <array>
 #include <cstring>
 
 namespace kmodguard::sys {
@@ -38,6 +39,22 @@ Result<void> remove_stale(const std::filesystem::path& path) {
                        "stop it with kmodctl stop");
     if (::unlink(path.c_str()) != 0) return system_failure("cannot remove", path.native());
     return {};
+}
+
+/// Owns the descriptors that came with `message`.
+std::vector<UniqueFd> descriptors_of(msghdr& message) {
+    std::vector<UniqueFd> descriptors;
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+            descriptors.emplace_back(fd);
+        }
+    }
+    return descriptors;
 }
 
 } // namespace
@@ -79,6 +96,25 @@ Result<Peer> peer_of(const UniqueFd& socket) {
     if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
         return system_failure("cannot identify", "the peer of a socket");
     return Peer{credentials.pid, credentials.uid, credentials.gid};
+}
+
+Result<std::optional<Received>> receive(const UniqueFd& socket, std::span<char> buffer) {
+    iovec into{.iov_base = buffer.data(), .iov_len = buffer.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_descriptors)> control{};
+    msghdr message{};
+    message.msg_iov = &into;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t count = -1;
+    do
+        count = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+    while (count < 0 && errno == EINTR);
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::nullopt;
+    if (count < 0) return system_failure("cannot receive from", "a socket");
+    return Received{.bytes = static_cast<std::size_t>(count),
+                    .descriptors = descriptors_of(message),
+                    .lost_descriptors = (message.msg_flags & MSG_CTRUNC) != 0};
 }
 
 Result<void> send_all(const UniqueFd& socket, std::string_view text) {

@@ -10,9 +10,13 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kmodguard::sys {
 
@@ -32,6 +36,20 @@ struct Peer {
 
 /// Who connected, as the kernel recorded it then (SO_PEERCRED, unix(7)).
 [[nodiscard]] Result<Peer> peer_of(const UniqueFd& socket);
+
+/// Most descriptors that are taken with one receive().
+inline constexpr std::size_t max_descriptors = 8;
+
+/// What one recvmsg(2) brought.
+struct Received {
+    std::size_t bytes = 0;             ///< 0: the peer has closed
+    std::vector<UniqueFd> descriptors; ///< close-on-exec, in the order in which they were sent
+    bool lost_descriptors = false;     ///< more were sent than max_descriptors, or than may be open here
+};
+
+/// Receives into `buffer` what is there, with the descriptors that were sent along (SCM_RIGHTS, unix(7)).
+/// nullopt: nothing is there yet, on a socket that does not block.
+[[nodiscard]] Result<std::optional<Received>> receive(const UniqueFd& socket, std::span<char> buffer);
 
 /// Sends all of `text`; a peer that is gone is an error, never a signal.
 [[nodiscard]] Result<void> send_all(const UniqueFd& socket, std::string_view text);

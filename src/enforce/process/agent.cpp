@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/process/agent.hpp"
+
+#include "sys/unix_socket.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace kmodguard::process {
+namespace {
+
+/// Connections taken in one go, before those that are there have their turn.
+constexpr int accepted_at_once = 64;
+/// Before the next try, where no descriptor could be opened and no connection can be dropped for it.
+constexpr std::chrono::milliseconds pause{200};
+
+} // namespace
+
+sys::Result<Agent> Agent::create(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits) {
+    auto containers = Containers::create(means, limits.containers);
+    if (!containers) return std::unexpected(containers.error());
+    return Agent(std::move(socket), std::move(means), limits, std::move(*containers));
+}
+
+Agent::Agent(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits,
+             std::unique_ptr<Containers> containers)
+    : socket_(std::move(socket)), means_(std::move(means)), limits_(limits),
+      containers_(std::move(containers)) {}
+
+sys::Result<void> Agent::run(int stop) {
+    while (true) {
+        const auto goes_on = wait(stop);
+        if (!goes_on) return std::unexpected(goes_on.error());
+        if (!*goes_on) return {};
+        containers_->clear_ended();
+        for (auto client = clients_.begin(); client != clients_.end();) {
+            const auto next = std::next(client);
+            if (client->readable) hear(*client);
+            if (client->connection.fd() < 0) clients_.erase(client);
+            client = next;
+        }
+        drop_impatient();
+        accept_waiting();
+    }
+}
+
+sys::Result<bool> Agent::wait(int stop) {
+    const bool accepts = Clock::now() >= accept_from_;
+    std::vector<pollfd> watched{{.fd = stop, .events = POLLIN, .revents = 0},
+                                {.fd = containers_->fd(), .events = POLLIN, .revents = 0},
+                                {.fd = accepts ? socket_.get() : -1, .events = POLLIN, .revents = 0}};
+    for (const Client& client : clients_)
+        watched.push_back({.fd = client.connection.fd(), .events = POLLIN, .revents = 0});
+    if (::poll(watched.data(), watched.size(), patience()) < 0 && errno != EINTR)
+        return sys::system_failure("cannot wait for", "the runtimes");
+    auto result = watched.begin() + 3;
+    for (Client& client : clients_)
+        client.readable = (result++)->revents != 0;
+    return watched.front().revents == 0;
+}
+
+/// Milliseconds until something is due; -1 if nothing is.
+int Agent::patience() const {
+    const auto now = Clock::now();
+    auto due = Clock::time_point::max();
+    if (accept_from_ > now) due = accept_from_;
+    for (const Client& client : clients_)
+        due = std::min(due, client.deadline);
+    if (due == Clock::time_point::max()) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(due - now);
+    return static_cast<int>(std::max(left, std::chrono::milliseconds(0)).count());
+}
+
+void Agent::accept_waiting() {
+    for (int i = 0; i < accepted_at_once; ++i) {
+        sys::UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        const bool no_descriptors = !socket && (errno == EMFILE || errno == ENFILE);
+        if (no_descriptors && !clients_.empty()) {
+            refuse(clients_.front(), "no descriptors are left for others");
+            clients_.pop_front();
+            continue;
+        }
+        if (no_descriptors) accept_from_ = Clock::now() + pause;
+        if (!socket) return;
+        welcome(std::move(socket));
+    }
+}
+
+void Agent::welcome(sys::UniqueFd socket) {
+    const auto peer = sys::peer_of(socket);
+    Client client{.connection = RuntimeConnection(std::move(socket)),
+                  .peer = peer ? peer->pid : 0,
+                  .deadline = Clock::now() + limits_.silence};
+    if (!peer || (peer->uid != 0 && peer->uid != ::geteuid())) {
+        refuse(client,
+               peer ? fmt::format("user {} may not hand containers over", peer->uid) : peer.error().what);
+        return;
+    }
+    if (clients_.size() >= limits_.connections) {
+        refuse(clients_.front(), fmt::format("more than {} connections", limits_.connections));
+        clients_.pop_front();
+    }
+    clients_.push_back(std::move(client));
+}
+
+/// Takes what a client has to say, and over with it unless there is more to come.
+void Agent::hear(Client& client) {
+    const bool began = !client.connection.silent();
+    auto heard = client.connection.receive();
+    if (heard && !*heard) {
+        if (!began && !client.connection.silent()) client.deadline = Clock::now() + limits_.patience;
+        return;
+    }
+    if (heard)
+        take_over(std::move(**heard));
+    else if (heard.error().kind != sys::ErrorKind::unreachable) // who only looks whether somebody is here
+        refuse(client, heard.error().what);
+    client.connection = RuntimeConnection(sys::UniqueFd()); // closes it, and all that came with it
+}
+
+void Agent::take_over(HandOver handed) {
+    const std::string id = handed.state.id;
+    if (const auto added = containers_->add(std::move(handed)); !added)
+        means_.say({.refused = true,
+                    .container = id,
+                    .text = "is refused, its module calls fail: " + added.error().what});
+}
+
+void Agent::drop_impatient() {
+    const auto now = Clock::now();
+    clients_.remove_if([&](const Client& client) {
+        if (client.deadline > now) return false;
+        refuse(client, client.connection.silent() ? "nothing was sent for too long"
+                                                  : "the state did not come to its end in time");
+        return true;
+    });
+}
+
+void Agent::refuse(const Client& client, const std::string& why) const {
+    means_.say({.refused = true,
+                .container = "",
+                .text = fmt::format("the hand-over by process {} is refused: {}", client.peer, why)});
+}
+
+} // namespace kmodguard::process

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/process/oci_containers.hpp"
+
+#include "enforce/process/supervisor.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <array>
+#include <exception>
+#include <system_error>
+#include <utility>
+
+namespace kmodguard::process {
+namespace {
+
+/// Of one container. Many share the agent's memory, and few modules are as large.
+constexpr Limits limits{.image_bytes = 512ULL << 20U, .memory = 512ULL << 20U, .threads = 16};
+
+void raise(const sys::UniqueFd& event) {
+    ::eventfd_write(event.get(), 1);
+}
+
+} // namespace
+
+sys::Result<std::unique_ptr<Containers>> Containers::create(AgentMeans means, std::size_t most) {
+    sys::UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
+    sys::UniqueFd something_ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!stop || !something_ended) return sys::system_failure("cannot create", "an eventfd");
+    return std::unique_ptr<Containers>( // NOLINT(modernize-make-unique): the constructor is private
+        new Containers(std::move(means), most, std::move(stop), std::move(something_ended)));
+}
+
+Containers::Containers(AgentMeans means, std::size_t most, sys::UniqueFd stop, sys::UniqueFd something_ended)
+    : means_(std::move(means)), most_(most), stop_(std::move(stop)),
+      something_ended_(std::move(something_ended)) {}
+
+Containers::~Containers() {
+    raise(stop_);
+    for (std::thread& thread : threads_)
+        thread.join();
+}
+
+bool Containers::stop(std::chrono::milliseconds patience) {
+    raise(stop_);
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (true) {
+        clear_ended();
+        if (threads_.empty()) return true;
+        const auto left =
+            std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+        if (left.count() <= 0) return false;
+        pollfd ended{.fd = fd(), .events = POLLIN, .revents = 0};
+        ::poll(&ended, 1, static_cast<int>(left.count()));
+    }
+}
+
+sys::Result<void> Containers::add(HandOver handed) {
+    if (threads_.size() >= most_)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} containers are supervised already, the most there may be", most_),
+                            "run another agent, with another socket");
+    const auto self = threads_.emplace(threads_.end());
+    try {
+        // The thread's last step names its own place; nobody looks there before this thread clears away.
+        *self =
+            std::thread([this, self, handed = std::move(handed)]() mutable { run(std::move(handed), self); });
+    } catch (const std::system_error& error) {
+        threads_.erase(self);
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("cannot start a thread for the container: {}", error.what()));
+    }
+    return {};
+}
+
+void Containers::clear_ended() {
+    eventfd_t ignored = 0;
+    ::eventfd_read(something_ended_.get(), &ignored);
+    std::vector<Threads::iterator> ended;
+    {
+        const std::scoped_lock lock(mutex_);
+        ended.swap(ended_);
+    }
+    for (const auto thread : ended) {
+        thread->join();
+        threads_.erase(thread);
+    }
+}
+
+void Containers::run(HandOver handed, Threads::iterator self) {
+    const std::string id = handed.state.id;
+    try {
+        supervise(std::move(handed));
+    } catch (const std::exception& error) { // no memory, or no thread: the listener is closed by now
+        means_.say(
+            {.refused = true,
+             .container = id,
+             .text = fmt::format("is not supervised any more, its module calls fail: {}", error.what())});
+    }
+    {
+        const std::scoped_lock lock(mutex_);
+        ended_.push_back(self);
+    }
+    raise(something_ended_);
+}
+
+void Containers::supervise(HandOver handed) const {
+    // Asked of here and not where it was received: what has been sent may be any file, and take its time.
+    auto listener = Listener::adopt(std::move(handed.listener));
+    if (!listener) {
+        means_.say({.refused = true,
+                    .container = handed.state.id,
+                    .text = "is refused, its module calls fail: " + listener.error().what});
+        return;
+    }
+    const Rules rules = means_.rules(handed.state);
+    const Supervisor supervisor(std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
+                                {.container = handed.state.id, .limits = limits});
+    wait_for_end(supervisor.fd());
+}
+
+void Containers::wait_for_end(int listener) const {
+    std::array<pollfd, 2> watched{
+        {{.fd = listener, .events = 0, .revents = 0}, {.fd = stop_.get(), .events = POLLIN, .revents = 0}}};
+    while (watched[0].revents == 0 && watched[1].revents == 0)
+        if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) return;
+}
+
+} // namespace kmodguard::process

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/process/oci_handover.hpp"
+
+#include "sys/unix_socket.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace kmodguard::process {
+namespace {
+
+std::unexpected<sys::Error> refuse(std::string what) {
+    return sys::failure(sys::ErrorKind::invalid, std::move(what));
+}
+
+} // namespace
+
+sys::Result<std::optional<HandOver>> RuntimeConnection::receive() {
+    std::array<char, 4096> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): receive() fills it
+    while (true) {
+        auto received = sys::receive(socket_, buffer);
+        if (!received) return std::unexpected(received.error());
+        if (!*received) return std::nullopt;
+        sys::Received& now = **received;
+        if (now.lost_descriptors)
+            return refuse(fmt::format("more than {} descriptors came, or more than may be open here",
+                                      sys::max_descriptors));
+        if (!now.descriptors.empty() && !silent()) return refuse("descriptors came behind the first bytes");
+        if (now.bytes == 0 && silent())
+            return sys::failure(sys::ErrorKind::unreachable, "the connection ended with nothing sent");
+        if (now.bytes == 0) return refuse("the connection ended in the middle of the state");
+        if (silent()) descriptors_ = std::move(now.descriptors);
+        const std::string_view bytes(buffer.data(), now.bytes);
+        if (text_.size() + bytes.size() > max_oci_state)
+            return refuse(fmt::format("the state is larger than {} bytes", max_oci_state));
+        text_ += bytes;
+        switch (end_.feed(bytes)) {
+        case ObjectEnd::Found::nothing: continue;
+        case ObjectEnd::Found::no_object: return refuse("what was sent is no JSON object");
+        case ObjectEnd::Found::end: return complete();
+        }
+    }
+}
+
+/// What came with the state and is not taken here is closed with the connection.
+sys::Result<std::optional<HandOver>> RuntimeConnection::complete() {
+    auto state =
+        parse_oci_state(text_); // with what may stand behind the object, which is no white space then
+    if (!state) return std::unexpected(state.error());
+    if (state->fds != descriptors_.size())
+        return refuse(
+            fmt::format("the state names {} descriptors, and {} came", state->fds, descriptors_.size()));
+    sys::UniqueFd listener = std::move(descriptors_[state->listener]);
+    return HandOver{.state = std::move(*state), .listener = std::move(listener)};
+}
+
+} // namespace kmodguard::process

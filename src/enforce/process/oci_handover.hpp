@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// One connection of an OCI runtime: it brings the state of one container with its seccomp listener, and is
+// over. Whatever else it brings is refused and closed. That refuses the container its modules and opens
+// nothing: a listener that is closed makes the calls that wait for it fail with ENOSYS.
+#pragma once
+
+#include "enforce/process/oci_state.hpp"
+#include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kmodguard::process {
+
+struct HandOver {
+    OciState state;
+    sys::UniqueFd listener; ///< said to be a seccomp listener; anything, for all that is known
+};
+
+class RuntimeConnection {
+  public:
+    /// `socket` must not block.
+    explicit RuntimeConnection(sys::UniqueFd socket) : socket_(std::move(socket)) {}
+
+    /// Takes what is there; nullopt if that is not all. After anything else the connection is of no more use.
+    /// ErrorKind::unreachable: the peer has closed it, and sent nothing.
+    [[nodiscard]] sys::Result<std::optional<HandOver>> receive();
+
+    /// Whether nothing has come yet.
+    [[nodiscard]] bool silent() const { return text_.empty(); }
+    [[nodiscard]] int fd() const { return socket_.get(); }
+
+  private:
+    [[nodiscard]] sys::Result<std::optional<HandOver>> complete();
+
+    sys::UniqueFd socket_;
+    std::string text_;
+    ObjectEnd end_;
+    std::vector<sys::UniqueFd> descriptors_;
+};
+
+} // namespace kmodguard::process
