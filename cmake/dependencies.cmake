@@ -15,4 +15,5 @@ pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(BPF REQUIRED IMPORTED_TARGET libbpf)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(CAP REQUIRED IMPORTED_TARGET libcap)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-cpp)
 find_path(TOMLPLUSPLUS_INCLUDE toml++/toml.h REQUIRED) # header-only: its .pc file builds it as a library

@@ -3,6 +3,8 @@
 
 #include "config/policy_schema.hpp"
 #include "config/toml_reader.hpp"
+#include "config/yaml_reader.hpp"
+#include "config/yaml_schema.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>
@@ -23,16 +25,6 @@ Diagnostic file_diagnostic(Severity severity, const std::string& file, std::stri
     return {severity, file, 0, 0, std::move(message), std::move(hint)};
 }
 
-/// The one place where a file's name decides its form.
-std::expected<Node, Diagnostic> read_document(std::string_view text, const std::string& shown_name) {
-    const fs::path suffix = fs::path(shown_name).extension();
-    if (suffix == ".yaml" || suffix == ".yml")
-        return std::unexpected(file_diagnostic(Severity::error, shown_name,
-                                               "YAML policies are not supported yet in this version",
-                                               "write the policy as TOML, in a file that ends in .toml"));
-    return read_toml(text, shown_name);
-}
-
 /// Gathers files into one source.
 class Loader {
   public:
@@ -45,11 +37,11 @@ class Loader {
             return report(file_diagnostic(Severity::error, shown_name,
                                           fmt::format("larger than {} bytes", limits_.file_bytes),
                                           "cover whole families of modules by patterns in allow.aliases"));
-        const auto document = read_document(text, shown_name);
-        if (document)
-            read_schema(*document, loaded_.source, file, limits_.entries, loaded_.warnings);
-        else
-            report(document.error());
+        const bool yaml = form_of(shown_name) == Form::yaml;
+        const auto document = yaml ? read_yaml(text, shown_name) : read_toml(text, shown_name);
+        if (!document) return report(document.error());
+        const auto read = yaml ? read_yaml_schema : read_schema;
+        read(*document, loaded_.source, file, limits_.entries, loaded_.warnings);
     }
 
     void add_file(const fs::path& path, std::string_view hint_if_missing) {
@@ -96,6 +88,11 @@ class Loader {
 };
 
 } // namespace
+
+Form form_of(const fs::path& file) {
+    const fs::path suffix = file.extension();
+    return suffix == ".yaml" || suffix == ".yml" ? Form::yaml : Form::toml;
+}
 
 std::expected<std::vector<fs::path>, Diagnostic>
 policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "config/diagnostic.hpp"
+#include "config/schema_report.hpp"
 #include "core/policy.hpp"
 
 #include <cstddef>
@@ -16,6 +17,9 @@
 #include <vector>
 
 namespace kmodguard::config {
+
+/// YAML for names that end in .yaml or .yml, TOML for all others.
+[[nodiscard]] Form form_of(const std::filesystem::path& file);
 
 struct Limits {
     std::size_t file_bytes = std::size_t{4} * 1024 * 1024; ///< of one file
@@ -34,8 +38,8 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 
 /// Reads `main_file`, then every `*.toml` of `drop_in_directory` in the order of their names, names that
 /// begin with a dot left out. Lists add up; of a setting given twice the last one holds. The directory may be
-/// missing, or empty ("" for none); the main file may not. The paths are shown, and kept in source.files, as
-/// given.
+/// missing, or empty ("" for none); the main file may not, and may be YAML. The paths are shown, and kept in
+/// source.files, as given.
 [[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
                                        const std::filesystem::path& drop_in_directory,
                                        const Limits& limits = {});

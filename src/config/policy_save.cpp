@@ -34,6 +34,10 @@ std::unexpected<sys::Error> in_file(const fs::path& path, sys::Error error) {
 }
 
 sys::Result<OpenFile> open_policy(const fs::path& path) {
+    if (form_of(path) == Form::yaml)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} is YAML, and only TOML policies are changed", path.string()),
+                            "`kmodctl convert` makes a TOML policy of it; or change the file by hand");
     auto text = sys::read_file(path, Limits{}.file_bytes);
     if (!text) {
         if (text.error().kind == sys::ErrorKind::not_found && text.error().hint.empty())

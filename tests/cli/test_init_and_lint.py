@@ -148,9 +148,3 @@ def test_a_file_that_does_not_exist_is_named(machine):
     ran = machine.kmodctl("lint", machine.root / "none.toml")
     assert ran.code == 6
     assert "none.toml: error: cannot open" in ran.out
-
-
-def test_a_yaml_policy_is_declined_in_words(machine):
-    ran = machine.kmodctl("lint", machine.write("some.yaml", "plugins: {}\n"))
-    assert ran.code == 6
-    assert "YAML policies are not supported yet" in ran.out

@@ -51,8 +51,17 @@ TEST(PolicyFile, AVersionAloneAllowsNothingAndEnforces) {
     EXPECT_EQ(source.mode, core::Mode::enforce);
     EXPECT_EQ(source.answer, core::Answer::refuse);
     EXPECT_TRUE(source.dependencies);
+    EXPECT_FALSE(source.quiet);
+    EXPECT_FALSE(source.unload_denied);
     EXPECT_TRUE(source.points.empty());
     EXPECT_TRUE(source.allow_modules.empty());
+}
+
+TEST(PolicyFile, ReadsWhatIsLoggedAndWhetherModulesMayBeTakenOut) {
+    EXPECT_TRUE(source_of("version = 1\nquiet = true\n").quiet);
+    EXPECT_FALSE(source_of("version = 1\nquiet = false\n").quiet);
+    EXPECT_TRUE(source_of("version = 1\n[deny]\nunload = true\n").unload_denied);
+    EXPECT_FALSE(source_of("version = 1\n[deny]\nunload = false\n").unload_denied);
 }
 
 TEST(PolicyFile, LoadsWhatOtherToolsWriteUnchanged) {
@@ -139,13 +148,14 @@ TEST_F(Directory, TheLastSettingHolds) {
     directory_.write("policy.toml", "version = 1\nmode = 'enforce'\npoints = ['autoload']\n");
     directory_.write("policy.d/1.toml",
                      "version = 1\nmode = 'audit'\npoints = ['kernel']\nallow.dependencies = false\n");
-    directory_.write("policy.d/2.toml", "version = 1\ndeny.answer = 'pretend'\n");
+    directory_.write("policy.d/2.toml", "version = 1\ndeny.answer = 'pretend'\ndeny.unload = true\n");
     const auto policy = load();
     ASSERT_TRUE(policy) << said(policy);
     EXPECT_EQ(policy->source.mode, core::Mode::audit);
     EXPECT_EQ(policy->source.points, std::vector{core::Point::kernel});
     EXPECT_FALSE(policy->source.dependencies);
     EXPECT_EQ(policy->source.answer, core::Answer::pretend);
+    EXPECT_TRUE(policy->source.unload_denied);
 }
 
 TEST_F(Directory, WorksWithoutADropInDirectory) {
@@ -246,14 +256,6 @@ TEST_F(Directory, WarnsWhereTheOwnerIsSomebodyElse) {
     EXPECT_NE(
         said(policy).find("policy.toml: warning: this policy file belongs to user 12345, who can change it"),
         std::string::npos);
-}
-
-TEST_F(Directory, AYamlFileIsNotSupportedYet) {
-    const auto file = directory_.write("policy.yaml", "plugins: {}\n");
-    const auto policy = load_policy(file, {});
-    EXPECT_EQ(said(policy), "policy.yaml: error: YAML policies are not supported yet in this version\n"
-                            "  hint: write the policy as TOML, in a file that ends in .toml\n");
-    EXPECT_FALSE(parse_policy("plugins: {}\n", "x.yml"));
 }
 
 } // namespace

@@ -112,12 +112,18 @@ TEST_F(SaveEdits, AnEntryThatCanBeNoneStopsEverything) {
     EXPECT_EQ(content_of(main_), "version = 1 # main\nallow.modules = ['a', 'both']\n");
 }
 
-TEST_F(SaveEdits, AYamlPolicyIsNotWritten) {
-    const auto file = directory_.write("p.yaml", "plugins: {}\n");
-    const auto report = save_edits({{file}}, std::vector<Edit>{AddEntry{List::allow_modules, "c"}});
-    ASSERT_FALSE(report);
-    EXPECT_NE(report.error().what.find("YAML policies are not supported yet"), std::string::npos);
-    EXPECT_EQ(content_of(file), "plugins: {}\n");
+TEST_F(SaveEdits, AYamlPolicyIsNotChanged) {
+    const std::string text = "plugins: {kmods: {allowlist: [a]}}\n";
+    for (const char* name : {"p.yaml", "p.yml"}) {
+        const auto file = directory_.write(name, text);
+        const auto report = save_edits({{file}}, std::vector<Edit>{AddEntry{List::allow_modules, "c"}});
+        ASSERT_FALSE(report);
+        EXPECT_EQ(report.error().kind, sys::ErrorKind::failed);
+        EXPECT_EQ(report.error().what, file.string() + " is YAML, and only TOML policies are changed");
+        EXPECT_EQ(report.error().hint,
+                  "`kmodctl convert` makes a TOML policy of it; or change the file by hand");
+        EXPECT_EQ(content_of(file), text);
+    }
 }
 
 TEST_F(SaveEdits, AFailedWriteSaysWhichFilesWereWritten) {

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The second form of a policy: what an emulation project tells its plugin `kmods`, read with the meaning that
+// the plugin gives it. Such projects have their allowlists written down already, in a file that is about much
+// else; so what is not plugins.kmods is passed over, and what is gets read as strictly as a TOML policy.
+#pragma once
+
+#include "config/diagnostic.hpp"
+#include "config/document.hpp"
+#include "core/policy.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kmodguard::config {
+
+/// Adds what plugins.kmods of `root` says to `source`: enforce; allowed is what allowlist names and the
+/// framework's own module, denied what denylist names, and the denied wins; no dependencies; refused programs
+/// are told of success. The file is source.files[file]; findings and limits as with read_schema.
+void read_yaml_schema(const Node& root, core::PolicySource& source, std::uint32_t file,
+                      std::size_t max_entries, Diagnostics& diagnostics);
+
+} // namespace kmodguard::config
