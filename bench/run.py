@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Measures what docs/benchmarks.md is about, and prints one table: `make bench`, or run.py PROGRAM [PART...].
 
-PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "daemon" and "native", all of them if none is named. The table
+PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "process-point", "daemon" and "native", all of them if none is named. The table
 is also written beside the build, as results.md and results.json. Nothing here fails because something is slow.
 """
 
@@ -16,6 +16,7 @@ import autoload  # noqa: E402
 import daemon  # noqa: E402
 import kernel_point  # noqa: E402
 import native  # noqa: E402
+import process_point  # noqa: E402
 import table  # noqa: E402
 from machine import packages  # noqa: E402
 
@@ -32,6 +33,11 @@ def kernel_point_rows(_: Path) -> Iterator[table.Row]:
         yield from kernel_point.measure(kernel)
 
 
+def process_point_rows(_: Path) -> Iterator[table.Row]:
+    for kernel in KERNELS:
+        yield from process_point.measure(kernel)
+
+
 def daemon_rows(_: Path) -> Iterator[table.Row]:
     yield from daemon.in_machine()
     yield from daemon.on_host(packages.kernel(daemon.FULL))
@@ -42,7 +48,7 @@ def native_rows(program: Path) -> Iterator[table.Row]:
 
 
 PARTS: dict[str, Callable[[Path], Iterator[table.Row]]] = {
-    "autoload": autoload_rows, "kernel-point": kernel_point_rows, "daemon": daemon_rows, "native": native_rows}
+    "autoload": autoload_rows, "kernel-point": kernel_point_rows, "process-point": process_point_rows, "daemon": daemon_rows, "native": native_rows}
 
 
 def main(program: Path, parts: list[str]) -> None:

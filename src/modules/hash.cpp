@@ -6,9 +6,11 @@
 namespace kmodguard::modules {
 namespace {
 
-struct AlgorithmFree {
-    void operator()(EVP_MD* algorithm) const { EVP_MD_free(algorithm); }
-};
+/// To look it up takes longer than to hash a small image. It is never freed: there is one.
+const EVP_MD* algorithm() {
+    static const EVP_MD* const found = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return found;
+}
 
 std::unexpected<sys::Error> hash_failure() {
     return sys::failure(sys::ErrorKind::failed, "cannot compute a SHA-256 hash",
@@ -22,10 +24,9 @@ void Sha256Hasher::Free::operator()(EVP_MD_CTX* context) const {
 }
 
 sys::Result<Sha256Hasher> Sha256Hasher::begin() {
-    const std::unique_ptr<EVP_MD, AlgorithmFree> algorithm(EVP_MD_fetch(nullptr, "SHA256", nullptr));
     Sha256Hasher hasher(EVP_MD_CTX_new());
-    if (algorithm == nullptr || hasher.context_ == nullptr
-        || EVP_DigestInit_ex2(hasher.context_.get(), algorithm.get(), nullptr) != 1)
+    if (algorithm() == nullptr || hasher.context_ == nullptr
+        || EVP_DigestInit_ex2(hasher.context_.get(), algorithm(), nullptr) != 1)
         return hash_failure();
     return hasher;
 }

@@ -92,9 +92,10 @@ sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
     const auto pidfd = [](pid_t id, unsigned flags) {
         return sys::UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, id, flags)));
     };
+    if (const auto leader = pidfd(thread, 0); leader) return descriptor_of(leader, descriptor);
     if (const auto task = pidfd(thread, PIDFD_THREAD); task) return descriptor_of(task, descriptor);
     const pid_t process = process_of(thread);
-    if (process == thread || (process > 0 && ::syscall(SYS_kcmp, thread, process, KCMP_FILES, 0, 0) == 0)) {
+    if (process > 0 && ::syscall(SYS_kcmp, thread, process, KCMP_FILES, 0, 0) == 0) {
         const auto leader = pidfd(process, 0);
         return leader ? descriptor_of(leader, descriptor) : sys::UniqueFd();
     }

@@ -60,6 +60,10 @@ Responder::Responder(const Listener& listener, Judge& judge, KernelModules& kern
       budget_(std::max(limits.memory, limits.image_bytes)) {}
 
 void Responder::respond(const Notification& notification) {
+    if (notification.thread == 0) { // in a pid namespace that is not below ours: nothing of it can be seen
+        listener_.answer(notification.id, -EPERM);
+        return;
+    }
     try {
         switch (notification.call) {
         case Call::init_module:
