@@ -13,6 +13,9 @@ namespace {
 /// Records of one round.
 constexpr int most_records = 64;
 
+/// Nanoseconds that no machine runs, a century: beyond them the clocks' arithmetic would overflow.
+constexpr std::uint64_t longest_run = 3'000'000'000'000'000'000;
+
 /// In the order of guard_problem.
 constexpr std::array<std::string_view, 14> problems = {
     "",
@@ -177,7 +180,7 @@ std::chrono::system_clock::time_point time_of(const guard_record& record) {
     timespec now{};
     ::clock_gettime(CLOCK_BOOTTIME, &now);
     const auto since_boot = std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-    const auto ago = since_boot - std::chrono::nanoseconds(record.time);
+    const auto ago = since_boot - std::chrono::nanoseconds(std::min<std::uint64_t>(record.time, longest_run));
     return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::microseconds>(ago);
 }
 
