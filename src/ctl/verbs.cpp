@@ -39,10 +39,19 @@ constexpr std::array exec_options = {
     Option{"quiet", "", "log nothing but errors, except to --log-dir"},
     Option{"wait", "", "also wait for the processes that COMMAND leaves behind"},
     Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one"}};
+constexpr std::array oci_agent_options = {
+    Option{"socket", "FILE", "listen there: the listenerPath of seccomp profiles"},
+    Option{"policy", "FILE", "decide by FILE, instead of the machine's policy, on those that name none"},
+    Option{"policies", "DIR",
+           "find the policies that containers name in DIR instead of /etc/kmodguard/containers"},
+    Option{"log-dir", "DIR", "write modules.log and events.jsonl there"},
+    Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
+    Option{"quiet", "", "log nothing but errors, except to --log-dir"},
+    Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one"}};
 constexpr std::array lint_options = {
     Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
 
-constexpr std::array<Verb, 22> table = {{
+constexpr std::array<Verb, 23> table = {{
     {"init", "", "write a policy that allows what is loaded now", true, false, Argument::none, 0, 0,
      init_options, run_init},
     {"start", "", "start the daemon and arm the hook", true, false, Argument::none, 0, 0, {}, run_start},
@@ -125,6 +134,8 @@ constexpr std::array<Verb, 22> table = {{
      convert_options, run_convert},
     {"exec", "-- COMMAND...", "run a command whose module loads the policy decides", false, false,
      Argument::command, 1, any_number, exec_options, run_exec},
+    {"oci-agent", "", "decide on the module loads of containers", false, false, Argument::none, 0, 0,
+     oci_agent_options, run_oci_agent},
     {"arm", "", "point the kernel's autoloading at the hook", true, false, Argument::none, 0, 0, {}, run_arm},
     {"disarm", "", "give the kernel its former handler back", true, false, Argument::none, 0, 0,
      disarm_options, run_disarm},

@@ -63,6 +63,7 @@ int run_convert(const Context& context);
 int run_seal(const Context& context);
 int run_doctor(const Context& context);
 int run_exec(const Context& context);
+int run_oci_agent(const Context& context);
 int run_complete(const Context& context);
 
 } // namespace kmodguard::ctl

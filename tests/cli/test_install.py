@@ -9,7 +9,8 @@ import pytest
 from machine import PROGRAMS, SOURCES, clean_environment, run
 
 INSTALLED = {
-    "etc/systemd/system/kmodguard.service", "usr/bin/kmodctl", "usr/libexec/kmodguard/kmodguard",
+    "etc/systemd/system/kmodguard.service", "etc/systemd/system/kmodguard-oci-agent.service",
+    "usr/share/kmodguard/seccomp-kmodguard.json", "usr/bin/kmodctl", "usr/libexec/kmodguard/kmodguard",
     "usr/libexec/kmodguard/kmodguard-hook", "usr/lib/systemd/catalog/kmodguard.catalog",
     "usr/share/bash-completion/completions/kmodctl", "usr/share/fish/vendor_completions.d/kmodctl.fish",
     "usr/share/zsh/site-functions/_kmodctl", "usr/share/man/man5/kmodguard-policy.5.gz",

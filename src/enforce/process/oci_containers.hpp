@@ -26,9 +26,9 @@ namespace kmodguard::process {
 
 /// Something to tell whoever runs the agent.
 struct Notice {
-    bool refused = false;  ///< something that a runtime or a container wanted
-    std::string container; ///< its id; "" where it is not known
-    std::string text;
+    bool refused = false;       ///< something that a runtime or a container wanted
+    std::string container = {}; ///< its id; "" where it is not known
+    std::string text = {};
 };
 
 /// What a container's calls are answered by, and where its events go.
