@@ -103,7 +103,8 @@ class ModulesLogSink final : public Sink {
     explicit ModulesLogSink(sys::UniqueFd file) : file_(std::move(file)) {}
     void write(const Event& /*event*/) override {}
     void write_attempt(std::string_view line) override {
-        append(file_.get(), core::printable(line, line.size() + 1) + "\n");
+        constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
+        append(file_.get(), core::printable(line, escaped * line.size() + 1) + "\n");
     }
     void write_loss(std::size_t /*count*/) override {} // others say so: no line here is anything but a path
 

@@ -123,7 +123,9 @@ sys::Result<Launched> launch(const std::vector<std::string>& command, const Filt
     if (!ran) return std::unexpected(ran.error());
     if (ran->error == 0) return launched;
     ::waitpid(launched.pid, nullptr, 0);
-    return sys::system_failure("cannot run", command.front(), ran->error);
+    sys::Error error = sys::system_error("cannot run", command.front(), ran->error);
+    error.hint = ran->error == EACCES ? "is it a program, and executable?" : "";
+    return std::unexpected(std::move(error));
 }
 
 sys::Result<Ending> wait_for(const sys::UniqueFd& process) {

@@ -44,6 +44,7 @@ std::string_view to_string(Call call) {
 }
 
 Call call_of(std::uint32_t architecture, int number) {
+    if (architecture == 0) return Call::other; // to libseccomp it means the native one
     const std::unique_ptr<char, void (*)(void*)> name(
         seccomp_syscall_resolve_num_arch(table_of(architecture, number), number), std::free);
     if (name == nullptr) return Call::other;
