@@ -34,7 +34,7 @@ TEST(VerbTable, NamesAreUniqueAndEachIsFound) {
 TEST(VerbTable, HasTheVerbsOfTheContract) {
     for (const char* name :
          {"init", "start", "stop", "status", "hook", "allow", "remove", "apply", "arm", "disarm", "deny",
-          "mode", "check", "explain", "reload", "lint", "list", "doctor", "seal"})
+          "mode", "check", "explain", "reload", "lint", "convert", "list", "doctor", "seal"})
         EXPECT_NE(find_verb(name), nullptr) << name;
 }
 
