@@ -16,7 +16,7 @@ configure := cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_INSTAL
 	-DCMAKE_INSTALL_SYSCONFDIR=$(SYSCONFDIR) -DKMODGUARD_UNIT_DIRECTORY=$(UNITDIR)
 vm_environment := KMODGUARD_VM_CACHE=$(abspath $(BUILD))/vm KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: all build test unit-test cli-test vm-test lint fuzz bench demo stage install uninstall clean bootstrap
+.PHONY: all build test unit-test cli-test vm-test lint fuzz bench demo process-demo stage install uninstall clean bootstrap
 
 all: build
 
@@ -57,9 +57,17 @@ bench: stage
 	cmake --build $(BUILD)/bench -j $(JOBS) --target kmodguard_bench
 	$(vm_environment) $(PYTHON) bench/run.py $(BUILD)/bench/bench/kmodguard_bench
 
+# In a virtual machine; where QEMU is not installed and cannot be, what works without one.
 demo: stage
-	@scripts/bootstrap vm
-	$(vm_environment) $(PYTHON) tests/vm/demo.py
+	@if scripts/bootstrap vm && command -v qemu-system-x86_64 >/dev/null; then \
+	    $(vm_environment) $(PYTHON) tests/vm/demo.py; \
+	else \
+	    echo "There is no QEMU here, so no virtual machine: this shows the process point alone, without one."; \
+	    $(MAKE) --no-print-directory process-demo; \
+	fi
+
+process-demo: stage
+	KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/cli/demo.py
 
 # What `make install` installs, under BUILD: what the test machine boots.
 stage: build
