@@ -11,7 +11,8 @@ import pytest
 from machine import KMODCTL, NOBODY, SOURCES, clean_environment, run
 
 VERBS = ["init", "start", "stop", "status", "check", "explain", "allow", "deny", "remove", "apply", "list", "mode",
-         "reload", "lint", "convert", "arm", "disarm", "hook", "seal", "doctor"]
+         "reload", "lint", "convert", "arm", "disarm", "hook", "seal", "doctor",
+         "exec", "oci-agent"]
 
 
 def plain(*arguments, **environment):
