@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Signals and the terminal under `kmodctl exec`, and what is left when somebody is killed.
+
+A signal that somebody sends to kmodctl is meant for the command. One that comes from the terminal has reached the command
+already, so passing it on would double it: a shell that counts Ctrl-C would count two. And when kmodctl is killed, or
+stopped, the processes below it must be refused, not freed.
+"""
+
+import os
+import pty
+import select
+import shlex
+import signal
+import sys
+import time
+
+import pytest
+from machine import PATIENCE, Ran, wait_until
+from supervised import ENVIRONMENT, Supervised, answer_of, compiled, counts, in_call, judged, line_of, make_tree
+
+FINIT_MODULE = 313  # on x86-64
+SHELL = ["bash", "--norc", "--noediting", "-i"]
+# Says which signals came and how often; ends when it is told so.
+COUNTER = """
+import signal, sys
+counts = {}
+def count(number, frame):
+    counts[number] = counts.get(number, 0) + 1
+    print(signal.Signals(number).name, counts[number], flush=True)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, count)
+print("ready", sys.stdin.isatty(), flush=True)
+sys.stdin.readline()
+print(" ".join(f"{signal.Signals(number).name}={counts[number]}" for number in sorted(counts)), flush=True)
+"""
+
+
+@pytest.fixture
+def supervised(machine):
+    return Supervised(machine)
+
+
+@pytest.fixture
+def tree(machine):
+    return make_tree(machine.root / "tree", "crafted")
+
+
+class Terminal:
+    """A command as the leader of a session with a terminal of its own."""
+
+    def __init__(self, words, environment):
+        self.pid, self.end = pty.fork()
+        if self.pid == 0:
+            os.execvpe(str(words[0]), [str(word) for word in words], environment)
+        self.said = ""
+
+    def wait(self, text):
+        """Reads until the command has said `text`; what it said before is gone then."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.said:
+            assert select.select([self.end], [], [], max(0, deadline - time.monotonic()))[0], f"no {text!r} in {self.said!r}"
+            self.said += os.read(self.end, 4096).decode()
+        before, _, self.said = self.said.partition(text)
+        return before
+
+    def type(self, text):
+        os.write(self.end, text.encode())
+
+    def status(self, options=0):
+        """Waits for its end, or, with WUNTRACED, for its being stopped."""
+        pid, status = wait_until(lambda: (ended := os.waitpid(self.pid, options | os.WNOHANG))[0] and ended, "its end")
+        assert pid == self.pid
+        return status
+
+
+@pytest.fixture
+def terminal(supervised):
+    opened = []
+
+    def start(*command, shell=False):
+        """The command supervised; or a shell for it to be typed into, as a job."""
+        words = supervised.words(command)
+        environment = {**ENVIRONMENT, "TERM": "dumb", "PS1": "$ "}
+        opened.append(Terminal(SHELL if shell else words, environment))
+        if shell:
+            opened[-1].type(shlex.join(map(str, words)) + "\n")
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        os.close(one.end)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_to_kmodctl_reaches_the_command_once(supervised, number):
+    process = supervised.start(sys.executable, "-c", COUNTER)
+    assert line_of(process) == "ready False\n"
+    for sent in range(1, 4):
+        process.send_signal(number)
+        assert line_of(process) == f"{number.name} {sent}\n"
+    assert answer_of(process) == (0, f"{number.name}=3\n", "")
+
+
+def test_the_command_decides_what_a_signal_means(supervised):
+    process = supervised.start("sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do read line; done")
+    line_of(process)
+    process.terminate()
+    assert process.wait(PATIENCE) == 5
+    process.communicate()
+
+
+def test_a_command_without_a_handler_dies_and_kmodctl_as_it_did(supervised):
+    process = supervised.start("sh", "-c", "echo ready; exec cat")
+    line_of(process)
+    process.terminate()
+    assert process.wait(PATIENCE) == -signal.SIGTERM
+    process.communicate()
+
+
+def test_the_terminal_is_the_commands(terminal):
+    session = terminal("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size && echo it is")
+    session.wait("it is")
+    assert session.status() == 0
+
+
+def test_ctrl_c_reaches_the_command_once(terminal):
+    session = terminal(sys.executable, "-c", COUNTER)
+    session.wait("ready True")
+    for count in range(1, 21):
+        session.type("\x03")
+        session.wait(f"SIGINT {count}\r\n")
+    # One passed on by kmodctl would be on its way by now, and before this one.
+    os.kill(session.pid, signal.SIGUSR1)
+    assert "SIGINT" not in session.wait("SIGUSR1 1\r\n")
+    session.type("\n")
+    session.wait("SIGINT=20 SIGUSR1=1")
+    assert session.status() == 0
+
+
+def test_ctrl_c_ends_a_command_that_does_not_handle_it_and_kmodctl_with_it(terminal):
+    session = terminal("sh", "-c", "echo ready; exec cat")
+    session.wait("ready")
+    session.type("\x03")
+    status = session.status()
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
+
+
+def test_ctrl_z_stops_both_and_they_go_on_together(terminal):
+    session = terminal("sh", "-c", "echo ready; read line; echo $line; exit 5", shell=True)
+    session.wait("$ ready\r\n")
+    session.type("\x1a")
+    session.wait("Stopped")
+    session.wait("$ ")
+    session.type("fg\n")
+    session.wait("exit 5'\r\n")
+    session.type("going on\n")
+    session.wait("going on\r\ngoing on")
+    session.type("echo status $?; exit\n")
+    session.wait("status 5")
+
+
+def test_a_shell_has_its_job_control(terminal):
+    session = terminal(*SHELL)
+    session.wait("$ ")
+    session.type("cat\n")
+    session.type("a line\n")
+    session.wait("a line\r\na line\r\n")
+    session.type("\x1a")
+    session.wait("Stopped")
+    session.wait("$ ")
+    session.type("fg\n")
+    session.wait("cat\r\n")
+    session.type("another line\n")
+    session.wait("another line\r\nanother line\r\n")
+    session.type("\x03")
+    session.wait("$ ")
+    session.type("exit 7\n")
+    status = session.status()
+    assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 7
+
+
+@pytest.fixture
+def gate(machine):
+    """A pipe on which processes wait until the test opens it."""
+    os.mkfifo(machine.root / "gate")
+    return machine.root / "gate"
+
+
+def load_behind(gate, file, result):
+    """A script that waits at the gate, then loads, and writes down how that ended."""
+    return f"read line <{gate}; {compiled('caller')} finit {file} >{result}.new 2>&1; mv {result}.new {result}"
+
+
+def result_of(path):
+    wait_until(path.exists, f"the result {path}")
+    return counts(Ran(1, path.read_text(), ""))
+
+
+def test_what_is_left_behind_loads_nothing_any_more(supervised, tree, gate, machine):
+    """Pretended loads succeed while kmodctl is there; later they fail, whatever the policy says."""
+    loads = [load_behind(gate, tree.file(module), machine.root / module) for module in ("macvlan", "dummy")]
+    script = f"{compiled('caller')} finit {tree.file('macvlan')}; ({loads[0]}; {loads[1]}) >/dev/null 2>&1 &"
+    ran = supervised.run("sh", "-c", script, options=["--answer", "pretend"])
+    assert (ran.code, ran.out) == (0, "finit ok 1\n")
+    for module in ("macvlan", "dummy"):
+        gate.write_text("go\n")
+        assert result_of(machine.root / module) == {"ENOSYS": 1}, "nobody listens any more"
+    assert [judged(event)[0] for event in supervised.events()] == [["macvlan"]]
+
+
+def test_with_wait_they_are_answered(supervised, tree, gate, machine):
+    script = f"({load_behind(gate, tree.file('macvlan'), machine.root / 'macvlan')}) >/dev/null 2>&1 & echo left"
+    process = supervised.start("sh", "-c", script, options=["--answer", "pretend", "--wait"])
+    assert line_of(process) == "left\n"
+    gate.write_text("go\n")
+    assert answer_of(process)[0] == 0
+    assert result_of(machine.root / "macvlan") == {"ok": 1}
+
+
+def test_row_18_a_killed_kmodctl_means_refusal(supervised, tree, gate, machine):
+    script = (f"{compiled('caller')} finit {tree.file('macvlan')}; "
+              f"{load_behind(gate, tree.file('macvlan'), machine.root / 'macvlan')}")
+    process = supervised.start("sh", "-c", script, options=["--answer", "pretend"])
+    assert line_of(process) == "finit ok 1\n"
+    process.kill()
+    process.wait(PATIENCE)
+    gate.write_text("go\n")
+    assert result_of(machine.root / "macvlan") == {"ENOSYS": 1}
+    process.communicate()
+
+
+def start_waiting(supervised, tree, script):
+    """Starts a script of which `$!` is a load, and returns once kmodctl is stopped and that load waits for it."""
+    load = f"{compiled('caller')} finit {tree.file('macvlan')}"
+    process = supervised.start("sh", "-c", f"echo ready; read line; {load} & echo $!; {script}",
+                               options=["--answer", "pretend"])
+    assert line_of(process) == "ready\n"
+    process.send_signal(signal.SIGSTOP)
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    pid = int(line_of(process))
+    wait_until(lambda: in_call(pid, FINIT_MODULE), "the call")
+    return process, pid
+
+
+def test_row_18_a_call_that_waits_when_kmodctl_is_killed_fails(supervised, tree):
+    process, _ = start_waiting(supervised, tree, "wait $!; echo status $?")
+    process.kill()
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert out == "finit ENOSYS 1\nstatus 1\n"
+
+
+def test_a_caller_that_is_killed_while_it_waits_is_forgotten(supervised, tree):
+    process, pid = start_waiting(supervised, tree, f"wait $!; echo status $?; {compiled('caller')} finit {tree.file('stp')}")
+    os.kill(pid, signal.SIGKILL)
+    assert line_of(process) == f"status {128 + signal.SIGKILL}\n"
+    process.send_signal(signal.SIGCONT)
+    code, out, _ = answer_of(process)
+    assert (code, out) == (0, "finit ok 1\n")
+    assert [judged(event) for event in supervised.events()] == [(["stp"], "refuse", "0")]
+    assert supervised.attempts() == [str(tree.file("stp"))]
+
+
+def test_callers_killed_at_any_moment_disturb_nobody(supervised, tree, machine):
+    """A hundred callers, each killed a different while after its start."""
+    caller, dummy = compiled("caller"), tree.file("macvlan")
+    script = (f"for i in $(seq 100); do timeout -s KILL 0.0$((i % 10))$((i % 7)) {caller} --times 100000 finit {dummy} & done; wait; "
+              f"exec {caller} --times 100 finit {dummy}")
+    ran = supervised.run("sh", "-c", script, timeout=60)
+    assert ran.out == "finit EPERM 100\n"
+    ids = {event["requester"]["pid"] for event in supervised.events()}
+    assert len(ids) > 1, "none of those that were killed had come as far as a call"
+    assert len(supervised.events()) == len(supervised.attempts())
+
+
+def test_an_interrupted_caller_has_one_event_for_one_load(supervised, tree):
+    """Once kmodctl looks at a call, signals wait for its answer: no module is loaded for a call that said EINTR."""
+    ran = supervised.run(compiled("caller"), "--times", 3000, "--every", 150, "finit", tree.file("macvlan"))
+    results = counts(ran)
+    assert set(results) <= {"EPERM", "EINTR"} and sum(results.values()) == 3000
+    assert len(supervised.events()) == results["EPERM"]
+    assert {event["answer"] for event in supervised.events()} == {"EPERM"}
+    assert not [event["note"] for event in supervised.events() if event.get("note")]
