@@ -92,6 +92,8 @@ int supervise(const Context& context, process::Judge& judge, Sinks sinks) {
     const sigset_t forwarded = forwarded_signals();
     sigset_t before;
     ::sigprocmask(SIG_BLOCK, &forwarded, &before);
+    ::signal(SIGCHLD,
+             SIG_DFL); // were it ignored, as some shells leave it, nobody would learn of the command's end
     const sys::UniqueFd signals(::signalfd(-1, &forwarded, SFD_CLOEXEC));
     auto command = process::launch(context.arguments, *filter, before);
     if (!command) return report_launch_failure(context, command.error());

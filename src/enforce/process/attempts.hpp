@@ -2,7 +2,8 @@
 //
 // modules.log has the attempts in the order in which they were made. They are looked at side by side, and the
 // name of an image that came without a path is known only after it was copied; so a line that is ready too
-// early waits for those before it. The loads themselves wait for nothing.
+// early waits for those before it, as long as not too many wait: one that hangs, on a file of a supervised
+// process perhaps, gets its line when it is settled. The loads themselves wait for nothing.
 #pragma once
 
 #include "events/recorder.hpp"
@@ -25,10 +26,12 @@ class Attempts {
     void settle(std::uint64_t number, std::optional<std::string> line);
 
   private:
+    void write(std::optional<std::string> line);
+
     events::Recorder& recorder_;
     std::mutex mutex_;
     std::uint64_t last_ = 0;
-    std::uint64_t written_ = 0;
+    std::uint64_t written_ = 0; ///< all up to this number, but those that hang
     std::map<std::uint64_t, std::optional<std::string>> waiting_;
 };
 

@@ -99,10 +99,14 @@ sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
         const auto leader = pidfd(process, 0);
         return leader ? descriptor_of(leader, descriptor) : sys::UniqueFd();
     }
+    // Its mode says what it was opened for (proc(5)); what was not for reading is not read now.
+    struct stat link{};
+    const bool readable = ::lstat(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), &link) == 0
+                          && (link.st_mode & S_IRUSR) != 0;
     const sys::UniqueFd handle(
         ::open(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), O_PATH | O_CLOEXEC));
     struct stat status{};
-    if (!handle || ::fstat(handle.get(), &status) != 0) {
+    if (!readable || !handle || ::fstat(handle.get(), &status) != 0) {
         errno = EBADF;
         return {};
     }

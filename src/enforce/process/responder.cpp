@@ -71,7 +71,7 @@ void Responder::respond(const Notification& notification) {
         case Call::delete_module: respond_to_unload(notification); return;
         case Call::other: break;
         }
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) { // memory is out
         listener_.answer(notification.id, -ENOMEM);
         return;
     }
@@ -116,7 +116,7 @@ void Responder::respond_to_load(const Notification& notification) {
     events::Event event = event_of(notification, caller);
     auto image = take(notification, caller, event.file);
     // All that was read until here was the caller's, if the caller is still there.
-    if (!listener_.is_waiting(notification.id)) return;
+    if (!listener_.is_waiting(notification.id)) return record_lost_caller(std::move(event));
     const core::ImageFacts facts = image ? image->facts : unreadable(image.error().why);
     event.decision = judge_.decide(facts);
     event.sha256 = facts.sha256;
@@ -199,6 +199,7 @@ void Responder::respond_to_unload(const Notification& notification) {
     const Caller caller(notification.thread);
     events::Event event = event_of(notification, caller);
     const auto name = caller.copy_text(notification.arguments[0], max_unload_name);
+    if (!listener_.is_waiting(notification.id)) return record_lost_caller(std::move(event));
     event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
     int result = 0;
     if (!name) {
@@ -213,6 +214,14 @@ void Responder::respond_to_unload(const Notification& notification) {
         result = kernel_.unload(*name, static_cast<unsigned>(notification.arguments[1]));
     }
     finish(notification, result, std::move(event));
+}
+
+/// Another process may have its number by now, and whatever was read may be that one's.
+void Responder::record_lost_caller(events::Event event) {
+    event.requester.reset();
+    event.file.clear();
+    event.decision = judge_.decide(unreadable("the caller was gone before it could be looked at"));
+    recorder_.record(std::move(event));
 }
 
 void Responder::finish(const Notification& notification, int result, events::Event event) {

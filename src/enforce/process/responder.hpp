@@ -70,6 +70,7 @@ class Responder {
     [[nodiscard]] core::ImageFacts identify(const modules::Buffer& bytes);
     [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
                            events::Event& event);
+    void record_lost_caller(events::Event event);
     void finish(const Notification& notification, int result, events::Event event);
     [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
 

@@ -8,6 +8,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <new>
+#include <system_error>
 #include <utility>
 
 namespace kmodguard::process {
@@ -31,12 +33,17 @@ Supervisor::Supervisor(Listener listener, Judge& judge, KernelModules& kernel, e
     handle_wake_up();
     const std::scoped_lock lock(mutex_);
     add_worker();
+    if (workers_.empty()) throw std::bad_alloc(); // nobody would answer: better to fail now
 }
 
 void Supervisor::add_worker() {
     Worker& worker = workers_.emplace_back();
-    ++idle_;
-    worker.thread = std::thread([this, &worker] { work(worker); });
+    try {
+        worker.thread = std::thread([this, &worker] { work(worker); });
+        ++idle_;
+    } catch (const std::system_error&) { // no more threads for now: those there are go on
+        workers_.pop_back();
+    }
 }
 
 void Supervisor::work(Worker& worker) {

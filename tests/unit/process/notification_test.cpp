@@ -78,5 +78,25 @@ TEST(Attempts, AreWrittenInTheirOrderHoweverTheyAreSettled) {
     EXPECT_EQ(lines, (std::vector<std::string>{"first", "third", "fourth"}));
 }
 
+TEST(Attempts, DoNotWaitForEverForOneThatHangs) {
+    constexpr int many = 5000;
+    std::vector<std::string> lines;
+    {
+        std::vector<std::unique_ptr<events::Sink>> sinks;
+        sinks.push_back(std::make_unique<Lines>(lines));
+        events::Recorder recorder(std::move(sinks), 2 * many);
+        Attempts attempts(recorder);
+        const auto hanging = attempts.begin();
+        for (int i = 0; i < many; ++i)
+            attempts.settle(attempts.begin(), std::to_string(i));
+        recorder.flush();
+        ASSERT_EQ(lines.size(), std::size_t{many});
+        EXPECT_EQ(lines.front(), "0");
+        EXPECT_EQ(lines.back(), std::to_string(many - 1));
+        attempts.settle(hanging, "at last");
+    }
+    EXPECT_EQ(lines.back(), "at last");
+}
+
 } // namespace
 } // namespace kmodguard::process
