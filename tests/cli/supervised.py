@@ -116,8 +116,9 @@ class Supervised:
         return counts(ran)
 
     def events(self):
-        """All events; to be asked for when kmodctl has ended."""
-        return [json.loads(line) for line in (self.logs / "events.jsonl").read_text().splitlines()]
+        """All events in the order of the attempts, which is not that of the answers; for when kmodctl has ended."""
+        events = [json.loads(line) for line in (self.logs / "events.jsonl").read_text().splitlines()]
+        return sorted(events, key=lambda event: event["time"])
 
     def event(self):
         """The only one."""
