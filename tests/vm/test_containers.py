@@ -44,7 +44,7 @@ class Host:
             config["process"]["capabilities"] = {}
         bundle = f"/root/bundle-{self.number}"
         self.vm.put(f"{bundle}/config.json", json.dumps(config))
-        return self.vm.run(f"crun --cgroup-manager=disabled run -b {bundle} container-{self.number}")
+        return self.vm.run(f"crun --cgroup-manager=disabled run --no-pivot -b {bundle} container-{self.number}")
 
     def journal(self) -> list[dict]:
         """The last container's events, once the journal has them."""

@@ -83,7 +83,12 @@ sys::Result<std::variant<Notification, Nothing>> Listener::receive() const {
     Notification notification{.id = received.id,
                               .thread = static_cast<pid_t>(received.pid),
                               .call = call_of(received.data.arch, received.data.nr)};
-    std::ranges::copy(received.data.args, notification.arguments.begin());
+    // A 32-bit entry takes the lower halves of the registers, whatever the upper ones hold.
+    const bool narrow = (received.data.arch & __AUDIT_ARCH_64BIT) == 0;
+    for (std::size_t i = 0; i < notification.arguments.size(); ++i) {
+        const std::uint64_t argument = received.data.args[i];
+        notification.arguments.at(i) = narrow ? static_cast<std::uint32_t>(argument) : argument;
+    }
     return notification;
 }
 

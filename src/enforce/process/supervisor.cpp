@@ -6,6 +6,7 @@
 
 #include <poll.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <new>
@@ -62,7 +63,11 @@ void Supervisor::work(Worker& worker) {
             const std::scoped_lock lock(mutex_);
             if (--idle_ == 0 && workers_.size() < most_threads_ && !stopping_) add_worker();
         }
-        responder_.respond(*notification);
+        try {
+            responder_.respond(*notification);
+        } catch (const std::exception&) { // no memory for the record either: at least nothing hangs
+            listener_.answer(notification->id, -ENOMEM);
+        }
         const std::scoped_lock lock(mutex_);
         ++idle_;
     }
@@ -95,7 +100,10 @@ bool Supervisor::stop(std::chrono::milliseconds patience) {
     }
     const auto end = std::chrono::steady_clock::now() + patience;
     while (!interrupt_workers()) {
-        if (std::chrono::steady_clock::now() > end) return false;
+        if (std::chrono::steady_clock::now() > end) {
+            responder_.release_attempts();
+            return false;
+        }
         std::this_thread::sleep_for(pause);
     }
     return true;
