@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Containers under crun, on a kernel that really loads what the agent lets pass; the agent as its unit runs it, sandbox and all."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +30,15 @@ CONFIG = {
 
 
 class Host:
+    containers = itertools.count(1)
+
     def __init__(self, vm: Machine) -> None:
         self.vm = vm
-        self.number = 0
+        self.number = 0  # of the last container
 
     def load(self, module: str, parameters: str = "", policy_name: str = "", call: str = "finit", capable: bool = True) -> Result:
         """Loads a module from within a container of its own."""
-        self.number += 1
+        self.number = next(self.containers)
         config = json.loads(json.dumps(CONFIG))
         config["process"]["args"] = ["/bin/loader", *(["--params", parameters] if parameters else []), call, f"/{module}.ko"]
         if policy_name:

@@ -116,7 +116,10 @@ void Responder::respond_to_load(const Notification& notification) {
     const auto may = caller.may_load();
     auto image = take(notification, caller, may ? limits_.image_bytes : limits_.powerless_bytes, event.file);
     // All that was read until here was the caller's, if the caller is still there.
-    if (!listener_.is_waiting(notification.id)) return record_unjudged(std::move(event), lost_caller);
+    if (!listener_.is_waiting(notification.id)) {
+        line.settle("?");
+        return record_unjudged(std::move(event), lost_caller);
+    }
     const core::ImageFacts facts = image ? image->facts : unreadable(image.error().why);
     event.decision = judge_.decide(facts);
     event.sha256 = facts.sha256;
@@ -127,13 +130,12 @@ void Responder::respond_to_load(const Notification& notification) {
         result =
             image.error().error; // what cannot be taken cannot be loaded either, whatever the policy says
     else if (is_enforced_refusal(event.decision))
-        result = judge_.answer() == core::Answer::refuse ? EPERM : 0;
+        result = refuse(event);
     else if (may)
         result = load(notification, caller, std::move(*image), event);
     else
-        result = may.error().error;
-    if (!may && result != 0 && event.note.empty()) event.note = may.error().why;
-    if (result == 0 && is_enforced_refusal(event.decision)) event.note = "pretended: nothing was loaded";
+        result = refuse(event, may.error());
+
     finish(notification, result, std::move(event));
 }
 
@@ -174,6 +176,19 @@ core::ImageFacts Responder::identify(const modules::Buffer& bytes, std::uint64_t
     return modules::identify_image(*content, {.with_hash = true}).facts;
 }
 
+/// What a caller gets that the policy refuses.
+int Responder::refuse(events::Event& event) const {
+    if (judge_.answer() == core::Answer::refuse) return EPERM;
+    event.note = "pretended: nothing was done";
+    return 0;
+}
+
+/// What one gets that the policy would let pass.
+int Responder::refuse(events::Event& event, const Refusal& refusal) {
+    event.note = refusal.why;
+    return refusal.error;
+}
+
 /// Loads the copy: 0 or an errno.
 int Responder::load(const Notification& notification, const Caller& caller, Image image,
                     events::Event& event) {
@@ -203,10 +218,9 @@ void Responder::respond_to_unload(const Notification& notification) {
         result = name.error().error == E2BIG ? ENOENT : name.error().error; // no module has so long a name
         event.note = name.error().why;
     } else if (is_enforced_refusal(event.decision)) {
-        result = judge_.answer() == core::Answer::refuse ? EPERM : 0;
+        result = refuse(event);
     } else if (const auto may = caller.may_load(); !may) {
-        result = may.error().error;
-        event.note = may.error().why;
+        result = refuse(event, may.error());
     } else {
         result = kernel_.unload(*name, static_cast<unsigned>(notification.arguments[1]));
     }

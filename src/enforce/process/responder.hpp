@@ -68,6 +68,8 @@ class Responder {
 
     void respond_to_load(const Notification& notification);
     void respond_to_unload(const Notification& notification);
+    [[nodiscard]] int refuse(events::Event& event) const;
+    [[nodiscard]] static int refuse(events::Event& event, const Refusal& refusal);
     void refuse_unseen(const Notification& notification, int error, const std::string& why);
     /// The copied image, what it is, and the judgement on it.
     [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller,
