@@ -26,7 +26,7 @@ void Attempts::skip(std::uint64_t number) noexcept {
     const std::scoped_lock lock(mutex_);
     try {
         add(number, std::nullopt, Clock::now());
-    } catch (const std::bad_alloc&) { // then it counts as one that hangs
+    } catch (const std::bad_alloc&) { // NOLINT(bugprone-empty-catch): it then counts as one that hangs
     }
 }
 
