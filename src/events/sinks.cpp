@@ -7,11 +7,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <syslog.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 
 namespace kmodguard::events {
@@ -27,10 +29,36 @@ std::string loss_text(std::size_t count) {
     return fmt::format("{} events were lost: logging could not keep up", count);
 }
 
-/// Best effort: a log that cannot be written must not stop the guard.
-void append(int fd, const std::string& text) {
-    [[maybe_unused]] const ssize_t written = ::write(fd, text.data(), text.size());
+/// Best effort: a log that cannot be written must not stop the guard. False: not all of it was.
+bool append(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = ::write(fd, text.data(), text.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+    return true;
 }
+
+/// A file of lines. What a full disk cuts short is ended before the next line, and said once.
+class LineFile {
+  public:
+    LineFile(sys::UniqueFd file, std::string name) : file_(std::move(file)), name_(std::move(name)) {}
+    void write(std::string_view line) {
+        if (append(file_.get(), fmt::format("{}{}\n", torn_ ? "\n" : "", line))) {
+            torn_ = false;
+            return;
+        }
+        if (!torn_)
+            append(STDERR_FILENO, fmt::format("kmodguard: {} cannot be written: lines are lost\n", name_));
+        torn_ = true;
+    }
+
+  private:
+    sys::UniqueFd file_;
+    std::string name_;
+    bool torn_ = false;
+};
 
 class JournalSink final : public Sink {
   public:
@@ -100,30 +128,30 @@ class StderrSink final : public Sink {
 /// A path may hold a newline, which is no end of a line here; an emulated firmware's scripts read this file.
 class ModulesLogSink final : public Sink {
   public:
-    explicit ModulesLogSink(sys::UniqueFd file) : file_(std::move(file)) {}
+    explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
     void write(const Event& /*event*/) override {}
     void write_attempt(std::string_view line) override {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
-        append(file_.get(), core::printable(line, escaped * line.size() + 1) + "\n");
+        file_.write(core::printable(line, escaped * line.size() + 1));
     }
     void write_loss(std::size_t /*count*/) override {} // others say so: no line here is anything but a path
 
   private:
-    sys::UniqueFd file_;
+    LineFile file_;
 };
 
 class JsonLinesSink final : public Sink {
   public:
-    explicit JsonLinesSink(sys::UniqueFd file) : file_(std::move(file)) {}
-    void write(const Event& event) override { append(file_.get(), Json(json_of(event)).line() + "\n"); }
+    explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
+    void write(const Event& event) override { file_.write(Json(json_of(event)).line()); }
     void write_loss(std::size_t count) override {
         const Json::Object object{{"time", timestamp(std::chrono::system_clock::now())},
                                   {"lost", std::uint64_t{count}}};
-        append(file_.get(), Json(object).line() + "\n");
+        file_.write(Json(object).line());
     }
 
   private:
-    sys::UniqueFd file_;
+    LineFile file_;
 };
 
 } // namespace
@@ -146,9 +174,12 @@ namespace {
 
 sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
     constexpr mode_t owner_only = 0600;
-    sys::UniqueFd file(
-        ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, owner_only));
+    sys::UniqueFd file(::open(
+        path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, owner_only));
     if (!file) return sys::system_failure("cannot open", path.native());
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
     return file;
 }
 
@@ -157,17 +188,18 @@ sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
 sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path) {
     auto file = open_log(path);
     if (!file) return std::unexpected(file.error());
-    return std::make_unique<JsonLinesSink>(std::move(*file));
+    return std::make_unique<JsonLinesSink>(LineFile(std::move(*file), path));
 }
 
 std::unique_ptr<Sink> json_stderr_sink() {
-    return std::make_unique<JsonLinesSink>(sys::UniqueFd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)));
+    return std::make_unique<JsonLinesSink>(
+        LineFile(sys::UniqueFd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)), "standard error"));
 }
 
 sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path) {
     auto file = open_log(path);
     if (!file) return std::unexpected(file.error());
-    return std::make_unique<ModulesLogSink>(std::move(*file));
+    return std::make_unique<ModulesLogSink>(LineFile(std::move(*file), path));
 }
 
 } // namespace kmodguard::events

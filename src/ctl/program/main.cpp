@@ -4,12 +4,22 @@
 #include "ctl/arguments.hpp"
 #include "ctl/verbs.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <exception>
 
 namespace {
+
+/// A file that is opened while one of them is closed would become standard output.
+void open_standard_descriptors() {
+    while (true) {
+        const int null = ::open("/dev/null", O_RDWR); // NOLINT(android-cloexec-open): as they are
+        if (null > STDERR_FILENO) ::close(null);
+        if (null < 0 || null > STDERR_FILENO) return;
+    }
+}
 
 int run(const kmodguard::ctl::Context& context) {
     const kmodguard::ctl::Verb& verb = *kmodguard::ctl::find_verb(context.verb);
@@ -22,6 +32,7 @@ int run(const kmodguard::ctl::Context& context) {
 } // namespace
 
 int main(int count, char** arguments) {
+    open_standard_descriptors();
     try {
         const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
         if (const int* code = std::get_if<int>(&parsed)) return *code;

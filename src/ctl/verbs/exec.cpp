@@ -39,28 +39,40 @@ sigset_t forwarded_signals() {
     return set;
 }
 
-/// Signals of the terminal (SI_KERNEL) reach the command by themselves, being in the same process group.
-void forward_signal(const sys::UniqueFd& signals, const process::Launched& command) {
-    signalfd_siginfo info{};
-    if (::read(signals.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) return;
-    const bool from_terminal = info.ssi_code == SI_KERNEL;
-    const bool from_command = static_cast<pid_t>(info.ssi_pid) == command.pid;
-    if (from_terminal || from_command) return;
-    ::syscall(SYS_pidfd_send_signal, command.process.get(), static_cast<int>(info.ssi_signo), nullptr, 0);
+/// A log that nobody reads, or that has outgrown a limit, is no reason to leave the command unsupervised.
+void block_signals(const sigset_t& forwarded, sigset_t& before) {
+    sigset_t blocked = forwarded;
+    ::sigaddset(&blocked, SIGPIPE);
+    ::sigaddset(&blocked, SIGXFSZ);
+    ::sigprocmask(SIG_BLOCK, &blocked, &before);
+    ::signal(SIGCHLD, SIG_DFL); // were it ignored, as some callers leave it, nobody would learn of the end
 }
 
-/// Waits until the command has ended, or, if `all`, every process under the filter.
+/// Signals of the terminal (SI_KERNEL) reach the command by themselves, being in the same process group.
+void forward_signal(const signalfd_siginfo& info, const process::Launched& command) {
+    const bool from_terminal = info.ssi_code == SI_KERNEL;
+    const bool from_command = static_cast<pid_t>(info.ssi_pid) == command.pid();
+    if (from_terminal || from_command) return;
+    ::syscall(SYS_pidfd_send_signal, command.process().get(), static_cast<int>(info.ssi_signo), nullptr, 0);
+}
+
+/// Waits until the command has ended, or, if `all`, every process under the filter; a signal ends that.
 sys::Result<process::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals,
                                     int listener, bool all) {
     std::optional<process::Ending> ending;
     while (true) {
-        pollfd waits[] = {{.fd = ending ? -1 : command.process.get(), .events = POLLIN, .revents = 0},
+        pollfd waits[] = {{.fd = ending ? -1 : command.process().get(), .events = POLLIN, .revents = 0},
                           {.fd = signals.get(), .events = POLLIN, .revents = 0},
                           {.fd = all ? listener : -1, .events = 0, .revents = 0}};
         if (::poll(waits, std::size(waits), -1) < 0) continue; // interrupted
-        if (waits[1].revents != 0) forward_signal(signals, command);
+        signalfd_siginfo info{};
+        if (waits[1].revents != 0
+            && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+            if (ending) return *ending;
+            forward_signal(info, command);
+        }
         if (waits[0].revents != 0) {
-            auto ended = process::wait_for(command.process);
+            auto ended = process::wait_for(command.process());
             if (!ended || !all) return ended;
             ending = *ended;
         }
@@ -91,11 +103,12 @@ int supervise(const Context& context, process::Judge& judge, Sinks sinks) {
     if (!filter) return context.fail(filter.error());
     const sigset_t forwarded = forwarded_signals();
     sigset_t before;
-    ::sigprocmask(SIG_BLOCK, &forwarded, &before);
+    block_signals(forwarded, before);
     const sys::UniqueFd signals(::signalfd(-1, &forwarded, SFD_CLOEXEC));
-    auto command = process::launch(context.arguments, *filter, before);
-    if (!command) return report_launch_failure(context, command.error());
-    ::prctl(PR_SET_DUMPABLE, 0); // what it supervises is not to look into it
+    // What is supervised is not to look into its supervisor; a program that is started is what it was.
+    ::prctl(PR_SET_DUMPABLE, 0);
+    auto command = process::Launched::create(context.arguments, *filter, before);
+    if (!command) return context.fail(command.error());
     auto listener = process::Listener::adopt(std::move(command->listener));
     if (!listener) return context.fail(listener.error());
 
@@ -104,6 +117,7 @@ int supervise(const Context& context, process::Judge& judge, Sinks sinks) {
     process::RunningKernel kernel;
     auto supervisor = std::make_unique<process::Supervisor>(std::move(*listener), judge, kernel, *recorder,
                                                             process::Supervisor::Settings{});
+    if (const auto went = command->go(); !went) return report_launch_failure(context, went.error());
     const auto ending = attend(*command, signals, supervisor->fd(), context.has("wait"));
     if (!ending) return context.fail(ending.error());
     if (!supervisor->stop(patience)) {
@@ -121,9 +135,10 @@ int supervise(const Context& context, process::Judge& judge, Sinks sinks) {
 int run_exec(const Context& context) {
     auto loaded = read_policy(context);
     if (!loaded) return context.fail(config::to_error(loaded.error()));
-    for (const config::Diagnostic& warning : loaded->warnings)
-        context.warn(config::render(warning));
-    auto sinks = open_sinks(context, context.has("quiet") || loaded->source.quiet);
+    const bool quiet = context.has("quiet") || loaded->source.quiet;
+    for (config::Diagnostic& warning : loaded->warnings)
+        if (!quiet) context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
+    auto sinks = open_sinks(context, quiet);
     if (!sinks) return context.fail(sinks.error());
     auto judge = make_judge(context, std::move(loaded->source));
     if (!judge) return context.fail(judge.error());

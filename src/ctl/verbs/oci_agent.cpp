@@ -155,7 +155,10 @@ sys::UniqueFd take_signals() {
     ::sigemptyset(&ends);
     for (const int number : {SIGTERM, SIGINT, SIGHUP})
         ::sigaddset(&ends, number);
-    ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+    sigset_t blocked = ends; // and a log that nobody reads is no reason to leave the containers alone
+    ::sigaddset(&blocked, SIGPIPE);
+    ::sigaddset(&blocked, SIGXFSZ);
+    ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
     return sys::UniqueFd(::signalfd(-1, &ends, SFD_CLOEXEC));
 }
 

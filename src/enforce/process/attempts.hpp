@@ -2,11 +2,13 @@
 //
 // modules.log has the attempts in the order in which they were made. They are looked at side by side, and the
 // name of an image that came without a path is known only after it was copied; so a line that is ready too
-// early waits for those before it. The loads themselves wait for nothing.
+// early waits for those before it, but neither long nor with many others: one that hangs, on a file that the
+// caller itself serves perhaps, gets its line when it is settled. The loads themselves wait for nothing.
 #pragma once
 
 #include "events/recorder.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -17,19 +19,33 @@ namespace kmodguard::process {
 
 class Attempts {
   public:
+    using Clock = std::chrono::steady_clock;
+
     explicit Attempts(events::Recorder& recorder) : recorder_(recorder) {}
 
-    /// A number for the next attempt. settle() must be called once with each.
+    /// A number for the next attempt. settle() or skip() must be called once with each.
     [[nodiscard]] std::uint64_t begin();
-    /// Its line; nothing for what was no attempt after all.
-    void settle(std::uint64_t number, std::optional<std::string> line);
+    /// Its line.
+    void settle(std::uint64_t number, std::string line, Clock::time_point now = Clock::now());
+    /// It was no attempt after all.
+    void skip(std::uint64_t number) noexcept;
+    /// Writes what waits for those that hang.
+    void release();
 
   private:
+    struct Waiting {
+        std::optional<std::string> line;
+        Clock::time_point since;
+    };
+
+    void add(std::uint64_t number, std::optional<std::string> line, Clock::time_point now);
+    void write_ready(Clock::time_point now);
+
     events::Recorder& recorder_;
     std::mutex mutex_;
     std::uint64_t last_ = 0;
-    std::uint64_t written_ = 0;
-    std::map<std::uint64_t, std::optional<std::string>> waiting_;
+    std::uint64_t written_ = 0; ///< all up to this number, but those that hang
+    std::map<std::uint64_t, Waiting> waiting_;
 };
 
 } // namespace kmodguard::process

@@ -47,6 +47,13 @@ std::string link_target(const std::string& path) {
     return length <= 0 ? "" : std::string(text.data(), static_cast<std::size_t>(length));
 }
 
+/// Of a descriptor of our own: what the caller's means may be another file by now.
+std::string path_of(const sys::UniqueFd& file) {
+    const std::string target = link_target(fmt::format("/proc/self/fd/{}", file.get()));
+    // "/memfd:x (deleted)" and "pipe:[5]" are no paths, "/tmp/x.ko (deleted)" was one.
+    return target.starts_with('/') && !target.starts_with("/memfd:") ? target : "";
+}
+
 std::uint64_t inode_of(const std::string& path) {
     struct stat status{};
     return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
@@ -99,10 +106,14 @@ sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
         const auto leader = pidfd(process, 0);
         return leader ? descriptor_of(leader, descriptor) : sys::UniqueFd();
     }
+    // Its mode says what it was opened for (proc(5)); what was not for reading is not read now.
+    struct stat link{};
+    const bool readable = ::lstat(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), &link) == 0
+                          && (link.st_mode & S_IRUSR) != 0;
     const sys::UniqueFd handle(
         ::open(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), O_PATH | O_CLOEXEC));
     struct stat status{};
-    if (!handle || ::fstat(handle.get(), &status) != 0) {
+    if (!readable || !handle || ::fstat(handle.get(), &status) != 0) {
         errno = EBADF;
         return {};
     }
@@ -110,8 +121,8 @@ sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
         errno = EINVAL;
         return {};
     }
-    return sys::UniqueFd(
-        ::open(fmt::format("/proc/self/fd/{}", handle.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    return sys::UniqueFd(::open(fmt::format("/proc/self/fd/{}", handle.get()).c_str(),
+                                O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 }
 
 /// Reads up to `into.size()` bytes; fewer if memory ends before.
@@ -150,13 +161,7 @@ Taken<void> Caller::may_load() const {
     return {};
 }
 
-std::string Caller::path_of(int descriptor) const {
-    const std::string target = link_target(proc(thread_, fmt::format("fd/{}", descriptor)));
-    // "/memfd:x (deleted)" and "pipe:[5]" are no paths, "/tmp/x.ko (deleted)" was one.
-    return target.starts_with('/') && !target.starts_with("/memfd:") ? target : "";
-}
-
-Taken<OpenFile> Caller::open_file(int descriptor, std::uint64_t limit) const {
+Taken<OpenFile> Caller::open_file(int descriptor) const {
     sys::UniqueFd file = fetch_descriptor(thread_, descriptor);
     if (!file && errno == EBADF) return refused(EBADF, "not an open descriptor");
     if (!file && errno == EINVAL) return refused(EINVAL, "not a regular file");
@@ -170,12 +175,14 @@ Taken<OpenFile> Caller::open_file(int descriptor, std::uint64_t limit) const {
         return refused(EBADF, "the descriptor is not open for reading");
     if (!S_ISREG(status.st_mode) || status.st_size <= 0)
         return refused(EINVAL, "not a regular file with content");
-    const auto size = static_cast<std::uint64_t>(status.st_size);
-    if (size > limit) return refused(EFBIG, fmt::format("larger than {} bytes", limit));
-    return OpenFile{.file = std::move(file), .size = size};
+    std::string path = path_of(file);
+    return OpenFile{
+        .file = std::move(file), .size = static_cast<std::uint64_t>(status.st_size), .path = std::move(path)};
 }
 
-Taken<modules::Buffer> Caller::copy_file(const OpenFile& file) {
+Taken<modules::Buffer> Caller::copy_file(const OpenFile& file, std::uint64_t limit) {
+    if (file.size > limit) return refused(EFBIG, fmt::format("larger than {} bytes", limit));
+
     modules::Buffer bytes(file.size);
     for (std::size_t filled = 0; filled < file.size;) {
         const ssize_t count =

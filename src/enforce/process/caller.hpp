@@ -35,6 +35,7 @@ inline constexpr std::size_t max_parameters = 128U << 10U;
 struct OpenFile {
     sys::UniqueFd file;
     std::uint64_t size = 0; ///< bytes, when it was opened
+    std::string path;       ///< as its mount namespace has it; "" for one that never had a name
 };
 
 /// Whether /proc shows the processes by the numbers that notifications come with: not one of another pid
@@ -50,15 +51,12 @@ class Caller {
     /// effect on the capabilities by then.) Refusal: EPERM.
     [[nodiscard]] Taken<void> may_load() const;
 
-    /// The name of the open file `descriptor`; "" if it has none or is not open.
-    [[nodiscard]] std::string path_of(int descriptor) const;
+    /// The caller's open file `descriptor`, as finit_module(2) would take it: EBADF unless open for reading,
+    /// EINVAL for what is no regular file or empty.
+    [[nodiscard]] Taken<OpenFile> open_file(int descriptor) const;
 
-    /// The caller's open file `descriptor`, as finit_module(2) would read it: EBADF unless open for reading,
-    /// EINVAL for what is no regular file or empty, EFBIG above `limit` bytes.
-    [[nodiscard]] Taken<OpenFile> open_file(int descriptor, std::uint64_t limit) const;
-
-    /// All of its content: EIO if it is shorter by now.
-    [[nodiscard]] static Taken<modules::Buffer> copy_file(const OpenFile& file);
+    /// All of its content: EFBIG above `limit` bytes, EIO if it is shorter by now.
+    [[nodiscard]] static Taken<modules::Buffer> copy_file(const OpenFile& file, std::uint64_t limit);
 
     /// `size` bytes of the caller's memory: EFAULT, EFBIG above `limit`, ENOEXEC for none.
     [[nodiscard]] Taken<modules::Buffer> copy_memory(std::uint64_t address, std::uint64_t size,

@@ -63,16 +63,20 @@ int set_filter(const sock_fprog& program, unsigned long flags) {
 }
 
 /// Where it is not allowed without, with no_new_privs; where the kernel is too old for a flag, without that.
+/// Such a kernel speaks of the flag first, and of the privilege only when there is none that it does not
+/// know.
 int set_filter_somehow(const sock_fprog& program) {
     // With a filter that allows nearly everything, the mitigation that seccomp brought before 5.16 would only
     // slow the whole tree down.
     constexpr unsigned long wanted = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    int fd = set_filter(program, wanted | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
-    if (fd < 0 && errno == EACCES) {
-        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
-        fd = set_filter(program, wanted | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+    unsigned long flags = wanted | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    int fd = set_filter(program, flags);
+    if (fd < 0 && errno == EINVAL) {
+        flags = wanted;
+        fd = set_filter(program, flags);
     }
-    if (fd < 0 && errno == EINVAL) fd = set_filter(program, wanted);
+    if (fd < 0 && errno == EACCES && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+        fd = set_filter(program, flags);
     return fd;
 }
 
@@ -95,11 +99,12 @@ sys::Result<sys::UniqueFd> install_filter(const FilterProgram& program) {
                              .filter = const_cast<sock_filter*>(program.data())}; // NOLINT: it is read only
     sys::UniqueFd listener(set_filter_somehow(pointer));
     if (listener) return listener;
-    sys::Error error = sys::system_error("cannot install", "a seccomp filter");
-    if (errno == EBUSY)
+    const int code = errno;
+    sys::Error error = sys::system_error("cannot install", "a seccomp filter", code);
+    if (code == EBUSY)
         error.hint =
             "this process is supervised already: one supervisor for a process is what the kernel allows";
-    else if (errno == EINVAL || errno == ENOSYS)
+    else if (code == EINVAL || code == ENOSYS)
         error.hint = "the kernel needs seccomp with user notification: Linux 5.0, CONFIG_SECCOMP_FILTER";
     return std::unexpected(std::move(error));
 }

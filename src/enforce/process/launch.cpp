@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The child reports over a socket: first the listener, or why there is none; then, only if the program could
-// not be started, why. When it could, the socket is gone with the rest of what is close-on-exec.
+// The child reports over a socket: first the listener, or why there is none. Then it waits for one byte, and
+// if none comes, since the other end is gone, it ends. Then it reports, only if the program could not be
+// started, why. When it could, the socket is gone with the rest of what is close-on-exec.
 #include "enforce/process/launch.hpp"
 
 #include <sys/socket.h>
@@ -83,6 +84,8 @@ sys::Result<Report> receive_report(const sys::UniqueFd& socket) {
         ::_exit(could_not_run);
     }
     send_report(socket, "", 0, listener->get());
+    char go = 0;
+    if (::recv(socket, &go, sizeof go, 0) != sizeof go) ::_exit(could_not_run);
     ::sigprocmask(SIG_SETMASK, &signals, nullptr);
     ::execvp(words[0], words.data());
     send_report(socket, "", errno, -1);
@@ -91,12 +94,12 @@ sys::Result<Report> receive_report(const sys::UniqueFd& socket) {
 
 } // namespace
 
-sys::Result<Launched> launch(const std::vector<std::string>& command, const FilterProgram& filter,
-                             const sigset_t& signals) {
+sys::Result<Launched> Launched::create(const std::vector<std::string>& command, const FilterProgram& filter,
+                                       const sigset_t& signals) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
         return sys::system_failure("cannot create", "a socket");
-    const sys::UniqueFd ours(ends[0]);
+    sys::UniqueFd ours(ends[0]);
     sys::UniqueFd theirs(ends[1]);
     std::vector<std::string> texts = command;
     std::vector<char*> words;
@@ -104,28 +107,44 @@ sys::Result<Launched> launch(const std::vector<std::string>& command, const Filt
         words.push_back(text.data());
     words.push_back(nullptr);
 
-    Launched launched;
-    launched.pid = ::fork();
-    if (launched.pid < 0) return sys::system_failure("cannot start", command.front());
-    if (launched.pid == 0) become(words, filter, signals, theirs.get());
-    theirs.reset();
-    launched.process.reset(static_cast<int>(::syscall(SYS_pidfd_open, launched.pid, 0)));
-    if (!launched.process) return sys::system_failure("cannot watch", command.front());
-    auto filtered = receive_report(ours);
-    if (!filtered) return std::unexpected(filtered.error());
-    if (!filtered->descriptor) {
-        ::waitpid(launched.pid, nullptr, 0);
-        const std::string why = filtered->text.empty() ? "the child ended at once" : filtered->text;
-        return sys::failure(sys::ErrorKind::failed, why);
+    const pid_t pid = ::fork();
+    if (pid < 0) return sys::system_failure("cannot start", command.front());
+    if (pid == 0) {
+        ours.reset(); // or it would wait for itself when the other end is gone
+        become(words, filter, signals, theirs.get());
     }
+    theirs.reset();
+    sys::UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    Launched launched(pid, std::move(process), std::move(ours), command.front());
+    if (!launched.process_) return sys::system_failure("cannot watch", command.front());
+    auto filtered = receive_report(launched.reports_);
+    if (!filtered) return std::unexpected(filtered.error());
+    if (!filtered->descriptor)
+        return sys::failure(sys::ErrorKind::failed,
+                            filtered->text.empty() ? "the child gave no seccomp listener" : filtered->text);
     launched.listener = std::move(filtered->descriptor);
-    const auto ran = receive_report(ours);
+    return launched;
+}
+
+sys::Result<void> Launched::go() {
+    const char go = 1;
+    if (::send(reports_.get(), &go, sizeof go, MSG_NOSIGNAL) != sizeof go)
+        return sys::system_failure("cannot start", name_);
+    const auto ran = receive_report(reports_);
     if (!ran) return std::unexpected(ran.error());
-    if (ran->error == 0) return launched;
-    ::waitpid(launched.pid, nullptr, 0);
-    sys::Error error = sys::system_error("cannot run", command.front(), ran->error);
+    if (ran->error == 0) {
+        reports_.reset();
+        return {};
+    }
+    sys::Error error = sys::system_error("cannot run", name_, ran->error);
     error.hint = ran->error == EACCES ? "is it a program, and executable?" : "";
     return std::unexpected(std::move(error));
+}
+
+Launched::~Launched() {
+    if (!reports_) return; // it was let go, or moved from
+    ::kill(pid_, SIGKILL); // nobody has waited for it: the number is still its own
+    ::waitpid(pid_, nullptr, 0);
 }
 
 sys::Result<Ending> wait_for(const sys::UniqueFd& process) {

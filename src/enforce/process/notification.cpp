@@ -2,6 +2,7 @@
 #include "enforce/process/notification.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -12,7 +13,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 namespace kmodguard::process {
 namespace {
@@ -54,10 +57,10 @@ Call call_of(std::uint32_t architecture, int number) {
 }
 
 sys::Result<Listener> Listener::adopt(sys::UniqueFd fd) {
-    // Asked about an id that nobody has, a listener says so; anything else does not know the question.
-    std::uint64_t nobody = 0;
-    if (::ioctl(fd.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &nobody) != 0 && errno != ENOENT)
-        return sys::system_failure("not a seccomp listener:", "the descriptor");
+    std::error_code error;
+    const auto kind = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd.get()), error);
+    if (kind != "anon_inode:seccomp notify")
+        return sys::failure(sys::ErrorKind::invalid, "a descriptor that is no seccomp listener");
     if (::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) return sys::system_failure("cannot keep", "a listener");
     seccomp_notif_sizes sizes{};
     if (::syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0)
@@ -80,7 +83,12 @@ sys::Result<std::variant<Notification, Nothing>> Listener::receive() const {
     Notification notification{.id = received.id,
                               .thread = static_cast<pid_t>(received.pid),
                               .call = call_of(received.data.arch, received.data.nr)};
-    std::ranges::copy(received.data.args, notification.arguments.begin());
+    // A 32-bit entry takes the lower halves of the registers, whatever the upper ones hold.
+    const bool narrow = (received.data.arch & __AUDIT_ARCH_64BIT) == 0;
+    for (std::size_t i = 0; i < notification.arguments.size(); ++i) {
+        const std::uint64_t argument = received.data.args[i];
+        notification.arguments.at(i) = narrow ? static_cast<std::uint32_t>(argument) : argument;
+    }
     return notification;
 }
 

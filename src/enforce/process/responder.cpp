@@ -13,6 +13,7 @@
 namespace kmodguard::process {
 namespace {
 
+constexpr const char* lost_caller = "the caller was gone before it could be looked at";
 /// MODULE_NAME_LEN - 1, and room to see that a name is longer.
 constexpr std::size_t max_unload_name = 64;
 
@@ -60,23 +61,21 @@ Responder::Responder(const Listener& listener, Judge& judge, KernelModules& kern
       budget_(std::max(limits.memory, limits.image_bytes)) {}
 
 void Responder::respond(const Notification& notification) {
-    if (notification.thread == 0) { // in a pid namespace that is not below ours: nothing of it can be seen
-        listener_.answer(notification.id, -EPERM);
-        return;
-    }
+    if (notification.thread == 0)
+        return refuse_unseen(notification, EPERM,
+                             "the caller is in a pid namespace that is not below kmodctl's");
     try {
         switch (notification.call) {
         case Call::init_module:
-        case Call::finit_module: respond_to_load(notification); return;
-        case Call::delete_module: respond_to_unload(notification); return;
-        case Call::other: break;
+        case Call::finit_module: return respond_to_load(notification);
+        case Call::delete_module: return respond_to_unload(notification);
+        case Call::other: break; // of somebody else's filter
         }
+        refuse_unseen(notification, ENOSYS, "a system call that is not decided on");
     } catch (const std::bad_alloc&) {
-        listener_.answer(notification.id, -ENOMEM);
-        return;
+        listener_.answer(notification.id, -ENOMEM); // first of all; there may be no memory for the record
+        refuse_unseen(notification, ENOMEM, "there was no memory to look at it");
     }
-    listener_.answer(notification.id,
-                     -ENOSYS); // somebody else's filter asks about it, and gets no "continue"
 }
 
 events::Event Responder::event_of(const Notification& notification, const Caller& caller) const {
@@ -97,7 +96,7 @@ class AttemptLine {
     AttemptLine(const AttemptLine&) = delete;
     AttemptLine& operator=(const AttemptLine&) = delete;
     ~AttemptLine() {
-        if (!settled_) attempts_.settle(number_, std::nullopt);
+        if (!settled_) attempts_.skip(number_);
     }
     void settle(std::string line) {
         attempts_.settle(number_, std::move(line));
@@ -114,9 +113,13 @@ void Responder::respond_to_load(const Notification& notification) {
     AttemptLine line(attempts_);
     const Caller caller(notification.thread);
     events::Event event = event_of(notification, caller);
-    auto image = take(notification, caller, event.file);
+    const auto may = caller.may_load();
+    auto image = take(notification, caller, may ? limits_.image_bytes : limits_.powerless_bytes, event.file);
     // All that was read until here was the caller's, if the caller is still there.
-    if (!listener_.is_waiting(notification.id)) return;
+    if (!listener_.is_waiting(notification.id)) {
+        line.settle("?");
+        return record_unjudged(std::move(event), lost_caller);
+    }
     const core::ImageFacts facts = image ? image->facts : unreadable(image.error().why);
     event.decision = judge_.decide(facts);
     event.sha256 = facts.sha256;
@@ -126,61 +129,70 @@ void Responder::respond_to_load(const Notification& notification) {
     if (!image)
         result =
             image.error().error; // what cannot be taken cannot be loaded either, whatever the policy says
-    else if (!is_enforced_refusal(event.decision))
+    else if (is_enforced_refusal(event.decision))
+        result = refuse(event);
+    else if (may)
         result = load(notification, caller, std::move(*image), event);
-    else if (judge_.answer() == core::Answer::refuse)
-        result = EPERM;
     else
-        event.note = "pretended: nothing was loaded";
+        result = refuse(event, may.error());
+
     finish(notification, result, std::move(event));
 }
 
 Taken<Responder::Image> Responder::take(const Notification& notification, const Caller& caller,
-                                        std::string& path) {
+                                        std::uint64_t limit, std::string& path) {
     const auto& arguments = notification.arguments;
     const auto reserved = [this](std::uint64_t bytes) {
         return std::make_unique<MemoryBudget::Share>(budget_, bytes);
     };
-    const auto identified = [this](std::unique_ptr<MemoryBudget::Share> share, modules::Buffer bytes) {
-        core::ImageFacts facts = identify(bytes);
+    const auto identified = [&](std::unique_ptr<MemoryBudget::Share> share, modules::Buffer bytes) {
+        core::ImageFacts facts = identify(bytes, limit);
         return Image{.share = std::move(share), .bytes = std::move(bytes), .facts = std::move(facts)};
     };
     if (notification.call == Call::finit_module) {
-        const int descriptor = static_cast<int>(arguments[0]);
-        path = caller.path_of(descriptor);
-        const auto file = caller.open_file(descriptor, limits_.image_bytes);
+        const auto file = caller.open_file(static_cast<int>(arguments[0]));
         if (!file) return std::unexpected(file.error());
-        auto share = reserved(file->size);
-        auto bytes = Caller::copy_file(*file);
+        path = file->path;
+        auto share = reserved(std::min(file->size, limit));
+        auto bytes = Caller::copy_file(*file, limit);
         if (!bytes) return std::unexpected(std::move(bytes.error()));
         return identified(std::move(share), std::move(*bytes));
     }
     const std::uint64_t size = arguments[1];
-    auto share = reserved(std::min(size, limits_.image_bytes));
-    auto bytes = caller.copy_memory(arguments[0], size, limits_.image_bytes);
+    auto share = reserved(std::min(size, limit));
+    auto bytes = caller.copy_memory(arguments[0], size, limit);
     if (!bytes) return std::unexpected(std::move(bytes.error()));
     return identified(std::move(share), std::move(*bytes));
 }
 
-core::ImageFacts Responder::identify(const modules::Buffer& bytes) {
+core::ImageFacts Responder::identify(const modules::Buffer& bytes, std::uint64_t limit) {
     modules::MemorySource source(bytes.all());
     const auto container = modules::container_of(source);
     if (!container || *container == modules::Container::raw)
         return modules::identify_image(bytes.all(), {.with_hash = true}).facts;
     const std::scoped_lock lock(unpacking_);
-    const auto content = modules::decompress(source, limits_.image_bytes);
+    const auto content = modules::decompress(source, limit);
     if (!content) return unreadable(content.error().what);
     return modules::identify_image(*content, {.with_hash = true}).facts;
+}
+
+/// What a caller gets that the policy refuses.
+int Responder::refuse(events::Event& event) const {
+    if (judge_.answer() == core::Answer::refuse) return EPERM;
+    event.note = "pretended: nothing was done";
+    return 0;
+}
+
+/// What one gets that the policy would let pass.
+int Responder::refuse(events::Event& event, const Refusal& refusal) {
+    event.note = refusal.why;
+    return refusal.error;
 }
 
 /// Loads the copy: 0 or an errno.
 int Responder::load(const Notification& notification, const Caller& caller, Image image,
                     events::Event& event) {
     const bool from_file = notification.call == Call::finit_module;
-    if (const auto may = caller.may_load(); !may) {
-        event.note = may.error().why;
-        return may.error().error;
-    }
     const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
     if (!parameters) {
         event.note = "the parameters: " + parameters.error().why;
@@ -199,20 +211,39 @@ void Responder::respond_to_unload(const Notification& notification) {
     const Caller caller(notification.thread);
     events::Event event = event_of(notification, caller);
     const auto name = caller.copy_text(notification.arguments[0], max_unload_name);
+    if (!listener_.is_waiting(notification.id)) return record_unjudged(std::move(event), lost_caller);
     event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
     int result = 0;
     if (!name) {
         result = name.error().error == E2BIG ? ENOENT : name.error().error; // no module has so long a name
         event.note = name.error().why;
     } else if (is_enforced_refusal(event.decision)) {
-        result = judge_.answer() == core::Answer::refuse ? EPERM : 0;
+        result = refuse(event);
     } else if (const auto may = caller.may_load(); !may) {
-        result = may.error().error;
-        event.note = may.error().why;
-    } else if (listener_.is_waiting(notification.id)) {
+        result = refuse(event, may.error());
+    } else {
         result = kernel_.unload(*name, static_cast<unsigned>(notification.arguments[1]));
     }
     finish(notification, result, std::move(event));
+}
+
+void Responder::refuse_unseen(const Notification& notification, int error, const std::string& why) {
+    listener_.answer(notification.id, -error);
+    events::Event event{
+        .time = std::chrono::system_clock::now(), .point = core::Point::process, .decision = {}};
+    event.generation = 1;
+    event.call = to_string(notification.call);
+    event.answer = name_of_error(error);
+    record_unjudged(std::move(event), why);
+}
+
+/// For a caller that is gone: another process may have its number by now, and what was read be that one's.
+void Responder::record_unjudged(events::Event event, const std::string& why) {
+    event.requester.reset();
+    if (!container_.empty()) event.requester.emplace().container = container_;
+    event.file.clear();
+    event.decision = judge_.decide(unreadable(why));
+    recorder_.record(std::move(event));
 }
 
 void Responder::finish(const Notification& notification, int result, events::Event event) {

@@ -21,9 +21,11 @@
 namespace kmodguard::process {
 
 struct Limits {
-    std::uint64_t image_bytes = 512ULL << 20U; ///< of one image
-    std::uint64_t memory = 1ULL << 30U;        ///< of the copies that are held at one time; others wait
-    std::size_t threads = 64;                  ///< calls answered at one time; others wait
+    std::uint64_t image_bytes = 512ULL << 20U; ///< of one image, and of what is packed in it
+    /// The same of a caller that may load nothing: it is looked at for the record alone.
+    std::uint64_t powerless_bytes = 16ULL << 20U;
+    std::uint64_t memory = 1ULL << 30U; ///< of the copies that are held at one time; others wait
+    std::size_t threads = 64;           ///< calls answered at one time; others wait
 };
 
 /// Bytes that may be held at one time.
@@ -58,18 +60,24 @@ class Responder {
 
     /// Answers one call, and records it. Returns when the call has returned.
     void respond(const Notification& notification);
+    /// Gives up the order of modules.log for what waits for attempts that hang.
+    void release_attempts() { attempts_.release(); }
 
   private:
     struct Image;
 
     void respond_to_load(const Notification& notification);
     void respond_to_unload(const Notification& notification);
+    [[nodiscard]] int refuse(events::Event& event) const;
+    [[nodiscard]] static int refuse(events::Event& event, const Refusal& refusal);
+    void refuse_unseen(const Notification& notification, int error, const std::string& why);
     /// The copied image, what it is, and the judgement on it.
     [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller,
-                                    std::string& path);
-    [[nodiscard]] core::ImageFacts identify(const modules::Buffer& bytes);
+                                    std::uint64_t limit, std::string& path);
+    [[nodiscard]] core::ImageFacts identify(const modules::Buffer& bytes, std::uint64_t limit);
     [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
                            events::Event& event);
+    void record_unjudged(events::Event event, const std::string& why);
     void finish(const Notification& notification, int result, events::Event event);
     [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
 

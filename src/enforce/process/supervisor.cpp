@@ -6,8 +6,11 @@
 
 #include <poll.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <new>
+#include <system_error>
 #include <utility>
 
 namespace kmodguard::process {
@@ -31,12 +34,17 @@ Supervisor::Supervisor(Listener listener, Judge& judge, KernelModules& kernel, e
     handle_wake_up();
     const std::scoped_lock lock(mutex_);
     add_worker();
+    if (workers_.empty()) throw std::bad_alloc(); // nobody would answer: better to fail now
 }
 
 void Supervisor::add_worker() {
     Worker& worker = workers_.emplace_back();
-    ++idle_;
-    worker.thread = std::thread([this, &worker] { work(worker); });
+    try {
+        worker.thread = std::thread([this, &worker] { work(worker); });
+        ++idle_;
+    } catch (const std::system_error&) { // no more threads for now: those there are go on
+        workers_.pop_back();
+    }
 }
 
 void Supervisor::work(Worker& worker) {
@@ -55,7 +63,11 @@ void Supervisor::work(Worker& worker) {
             const std::scoped_lock lock(mutex_);
             if (--idle_ == 0 && workers_.size() < most_threads_ && !stopping_) add_worker();
         }
-        responder_.respond(*notification);
+        try {
+            responder_.respond(*notification);
+        } catch (const std::exception&) { // no memory for the record either: at least nothing hangs
+            listener_.answer(notification->id, -ENOMEM);
+        }
         const std::scoped_lock lock(mutex_);
         ++idle_;
     }
@@ -88,7 +100,10 @@ bool Supervisor::stop(std::chrono::milliseconds patience) {
     }
     const auto end = std::chrono::steady_clock::now() + patience;
     while (!interrupt_workers()) {
-        if (std::chrono::steady_clock::now() > end) return false;
+        if (std::chrono::steady_clock::now() > end) {
+            responder_.release_attempts();
+            return false;
+        }
         std::this_thread::sleep_for(pause);
     }
     return true;

@@ -69,13 +69,53 @@ TEST(Attempts, AreWrittenInTheirOrderHoweverTheyAreSettled) {
         const auto second = attempts.begin();
         const auto third = attempts.begin();
         attempts.settle(third, "third");
-        attempts.settle(second, std::nullopt);
+        attempts.skip(second);
         recorder.flush();
         EXPECT_TRUE(lines.empty());
         attempts.settle(first, "first");
         attempts.settle(attempts.begin(), "fourth");
     }
     EXPECT_EQ(lines, (std::vector<std::string>{"first", "third", "fourth"}));
+}
+
+TEST(Attempts, DoNotWaitLongForOneThatHangs) {
+    std::vector<std::string> lines;
+    {
+        std::vector<std::unique_ptr<events::Sink>> sinks;
+        sinks.push_back(std::make_unique<Lines>(lines));
+        events::Recorder recorder(std::move(sinks));
+        Attempts attempts(recorder);
+        const auto now = Attempts::Clock::now();
+        const auto hanging = attempts.begin();
+        attempts.settle(attempts.begin(), "early", now);
+        recorder.flush();
+        EXPECT_TRUE(lines.empty());
+        attempts.settle(attempts.begin(), "late", now + std::chrono::seconds(3));
+        recorder.flush();
+        EXPECT_EQ(lines, (std::vector<std::string>{"early", "late"}));
+        attempts.settle(hanging, "at last", now);
+    }
+    EXPECT_EQ(lines, (std::vector<std::string>{"early", "late", "at last"}));
+}
+
+TEST(Attempts, DoNotWaitForEverForOneThatHangs) {
+    constexpr int many = 5000;
+    std::vector<std::string> lines;
+    {
+        std::vector<std::unique_ptr<events::Sink>> sinks;
+        sinks.push_back(std::make_unique<Lines>(lines));
+        events::Recorder recorder(std::move(sinks), 2 * many);
+        Attempts attempts(recorder);
+        const auto hanging = attempts.begin();
+        for (int i = 0; i < many; ++i)
+            attempts.settle(attempts.begin(), std::to_string(i));
+        recorder.flush();
+        ASSERT_EQ(lines.size(), std::size_t{many});
+        EXPECT_EQ(lines.front(), "0");
+        EXPECT_EQ(lines.back(), std::to_string(many - 1));
+        attempts.settle(hanging, "at last");
+    }
+    EXPECT_EQ(lines.back(), "at last");
 }
 
 } // namespace
