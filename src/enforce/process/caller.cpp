@@ -26,8 +26,7 @@
 namespace kmodguard::process {
 namespace {
 
-constexpr ino_t initial_user_namespace = 0xEFFFFFFD; // PROC_USER_INIT_INO, linux/proc_ns.h
-constexpr std::size_t page = 4096;                   // or less than a page: only how much is read at once
+constexpr std::size_t page = 4096; // or less than a page: only how much is read at once
 
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL // Linux 6.9
@@ -147,13 +146,15 @@ sys::Result<void> check_proc() {
                         "mount -t proc proc /proc in it");
 }
 
-Taken<void> Caller::may_load() const {
+bool Caller::has_capability() const {
     __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = thread_};
     std::array<__user_cap_data_struct, 2> sets{};
-    if (::syscall(SYS_capget, &header, sets.data()) != 0)
-        return refused(EPERM, "the caller's capabilities cannot be read");
-    if ((sets[CAP_TO_INDEX(CAP_SYS_MODULE)].effective & CAP_TO_MASK(CAP_SYS_MODULE)) == 0)
-        return refused(EPERM, "the caller has no CAP_SYS_MODULE");
+    return ::syscall(SYS_capget, &header, sets.data()) == 0
+           && (sets[CAP_TO_INDEX(CAP_SYS_MODULE)].effective & CAP_TO_MASK(CAP_SYS_MODULE)) != 0;
+}
+
+Taken<void> Caller::may_load() const {
+    if (!has_capability()) return refused(EPERM, "the caller has no CAP_SYS_MODULE");
     if (inode_of(proc(thread_, "ns/user")) != initial_user_namespace)
         return refused(EPERM, "the caller's CAP_SYS_MODULE is of another user namespace");
     const auto disabled = sys::read_pseudo_file("/proc/sys/kernel/modules_disabled");

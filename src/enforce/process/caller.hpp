@@ -38,6 +38,9 @@ struct OpenFile {
     std::string path;       ///< as its mount namespace has it; "" for one that never had a name
 };
 
+/// The inode number of the one that the machine starts with (PROC_USER_INIT_INO of linux/proc_ns.h).
+inline constexpr std::uint32_t initial_user_namespace = 0xEFFFFFFD;
+
 /// Whether /proc shows the processes by the numbers that notifications come with: not one of another pid
 /// namespace, in which they would be other processes.
 [[nodiscard]] sys::Result<void> check_proc();
@@ -45,6 +48,9 @@ struct OpenFile {
 class Caller {
   public:
     explicit Caller(pid_t thread) : thread_(thread) {}
+
+    /// Whether the calling thread has CAP_SYS_MODULE effective, in whichever user namespace.
+    [[nodiscard]] bool has_capability() const;
 
     /// What may_init_module of kernel/module/main.c asks: whether the calling thread has CAP_SYS_MODULE
     /// effective, in the initial user namespace, and modules are not disabled. (securebits have had their

@@ -113,8 +113,10 @@ void Responder::respond_to_load(const Notification& notification) {
     AttemptLine line(attempts_);
     const Caller caller(notification.thread);
     events::Event event = event_of(notification, caller);
-    const auto may = caller.may_load();
-    auto image = take(notification, caller, may ? limits_.image_bytes : limits_.powerless_bytes, event.file);
+    const bool powerless =
+        !caller.has_capability() || event.requester->user_namespace != initial_user_namespace;
+    auto image =
+        take(notification, caller, powerless ? limits_.powerless_bytes : limits_.image_bytes, event.file);
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id)) {
         line.settle("?");
@@ -131,10 +133,10 @@ void Responder::respond_to_load(const Notification& notification) {
             image.error().error; // what cannot be taken cannot be loaded either, whatever the policy says
     else if (is_enforced_refusal(event.decision))
         result = refuse(event);
-    else if (may)
-        result = load(notification, caller, std::move(*image), event);
-    else
+    else if (const auto may = caller.may_load(); !may)
         result = refuse(event, may.error());
+    else
+        result = load(notification, caller, std::move(*image), event);
 
     finish(notification, result, std::move(event));
 }
