@@ -57,7 +57,7 @@ def test_a_reader_that_goes_away_ends_the_command(supervised):
     assert (ran.code, ran.out) == (0, "y\n")
 
 
-INHERITED = ("grep -E '^(Sig|Shd|Cap|NoNewPrivs|Umask)' /proc/self/status; cat /proc/self/limits /proc/self/oom_score_adj; "
+INHERITED = ("grep -E '^(Sig[^Q]|Shd|Cap|NoNewPrivs|Umask)' /proc/self/status; cat /proc/self/limits /proc/self/oom_score_adj; "
              "pwd; nice; env | sort; for fd in /proc/self/fd/*; do echo \"${fd##*/}\"; done")
 
 

@@ -11,7 +11,7 @@ import os
 import pytest
 from images import module_image
 from machine import NOBODY, has_user, run
-from supervised import ENVIRONMENT, Supervised, compiled, counts, direct, judged, make_tree
+from supervised import ENVIRONMENT, Supervised, compiled, counts, direct, judged, make_tree, needs_the_right_to_load
 
 UNLISTED, ALLOWED = "macvlan", "dummy"
 LONELY = 61234  # a user who has no other process
@@ -47,6 +47,7 @@ def test_row_2_two_names_are_a_contradiction(supervised, crafted):
     assert {event["reason"] for event in supervised.events()} == {"contradictory-image"}
 
 
+@needs_the_right_to_load
 def test_row_3_records_of_modinfo_are_read_from_their_beginning(supervised, crafted):
     decoys = ["parm=xname=dummy", "xname=dummy", "description=" + "y" * 57 + "name=dummy", "name"]
     assert supervised.caller("init", crafted(module_image(UNLISTED, modinfo=decoys))) == {"EPERM": 1}
@@ -55,6 +56,7 @@ def test_row_3_records_of_modinfo_are_read_from_their_beginning(supervised, craf
     assert supervised.caller("init", crafted(module_image(ALLOWED, modinfo=["name=macvlan"]))) == {"EPERM": 1}
 
 
+@needs_the_right_to_load
 @pytest.mark.parametrize("way", ["init", "memfd", "sealed-memfd", "unlinked", "hardlink", "finit"])
 def test_row_8_9_every_way_to_hand_an_image_over_is_judged_alike(supervised, tree, way):
     assert supervised.run(compiled("loader"), way, tree.file(UNLISTED)).out == f"{way} EPERM\n"
@@ -63,6 +65,7 @@ def test_row_8_9_every_way_to_hand_an_image_over_is_judged_alike(supervised, tre
     assert [judged(event)[:2] for event in supervised.events()] == [([UNLISTED], "refuse"), ([ALLOWED], "allow")]
 
 
+@needs_the_right_to_load
 @pytest.mark.parametrize("flags", [1, 2, 3, 4, 7, 8, 0x40000000, 0x80000000, 0xffffffff])
 def test_row_11_flags_do_not_change_the_decision(supervised, tree, flags):
     words = [compiled("loader"), "--flags", flags, "finit"]
@@ -71,6 +74,7 @@ def test_row_11_flags_do_not_change_the_decision(supervised, tree, flags):
     assert [judged(event)[1] for event in supervised.events()] == ["refuse", "allow"]
 
 
+@needs_the_right_to_load
 def test_row_11_a_pin_compares_the_content(supervised, tree):
     right = direct("sha256sum", tree.file(ALLOWED)).out.split()[0]
     for digest, answer in ((right, kernels_own("finit", tree.file(ALLOWED))), ("0" * 64, {"EPERM": 1})):
@@ -140,13 +144,12 @@ def test_an_ordinary_users_pretended_loads_succeed(supervised, tree):
     assert as_nobody(supervised, "insmod", tree.file(UNLISTED), options=["--answer", "pretend"]).code == 0
 
 
+@needs_the_right_to_load
 @pytest.mark.parametrize(("around", "note"), [
     (["unshare", "--user", "--map-root-user"], "of another user namespace"),
     (["setpriv", "--bounding-set=-sys_module"], "has no CAP_SYS_MODULE"),
     (["setpriv", "--reuid=65534", "--clear-groups"], "has no CAP_SYS_MODULE")], ids=["own namespace", "dropped", "other user"])
 def test_row_14_who_may_not_load_may_not_by_the_supervisor_either(supervised, tree, around, note):
-    if not has_user(NOBODY):
-        pytest.skip("needs the initial user namespace")
     ran = supervised.run(*around, compiled("caller"), "finit", tree.file(ALLOWED))
     assert counts(ran) == {"EPERM": 1}
     event = supervised.event()
@@ -186,6 +189,7 @@ def test_row_15_the_other_system_call_tables_are_covered(supervised, tree, table
         ("delete_module", ["dummy"], "refuse", "EPERM")]
 
 
+@needs_the_right_to_load
 @pytest.mark.parametrize("table", ["i386", "x32"])
 def test_row_15_an_allowed_load_through_them_is_one_like_any_other(supervised, tree, table):
     if not entry_is_there(table):
@@ -201,6 +205,7 @@ WRONG = {"fd-closed": "EBADF", "fd-negative": "EBADF", "fd-path": "EBADF", "fd-w
          "init-hole": "EFAULT", "init-none": "ENOEXEC", "parameters-none": "EFAULT", "parameters-endless": "EFAULT"}
 
 
+@needs_the_right_to_load
 @pytest.mark.parametrize("way", [*WRONG, "fd-directory"])
 def test_a_call_that_is_wrong_in_itself_fails_as_the_kernel_says(supervised, tree, way):
     argument = tree.folder if way == "fd-directory" else tree.file(ALLOWED)
@@ -218,12 +223,14 @@ def test_an_image_of_any_length_is_not_waited_for(supervised, tree, way):
     assert judged(supervised.event())[1:] == ("refuse", "EFBIG")
 
 
+@needs_the_right_to_load
 def test_parameters_may_end_where_memory_does_and_are_bounded(supervised, tree):
     assert supervised.caller("parameters-edge", tree.file(ALLOWED)) == kernels_own("finit", tree.file(ALLOWED))
     assert supervised.caller("parameters-long", tree.file(ALLOWED)) == {"E2BIG": 1}
     assert "parameters" in supervised.events()[-1]["note"]
 
 
+@needs_the_right_to_load
 @pytest.mark.parametrize("way", ["thread", "own-descriptors"])
 def test_the_thread_that_calls_is_the_one_that_is_looked_at(supervised, tree, way):
     assert supervised.caller(way, tree.file(UNLISTED)) == {"EPERM": 1}
