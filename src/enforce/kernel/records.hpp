@@ -66,5 +66,4 @@ struct Known {
 /// is missing begins with ".../".
 [[nodiscard]] std::string path_of(const guard_path& path);
 
-
 } // namespace kmodguard::kernel
