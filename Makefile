@@ -25,8 +25,8 @@ build:
 	$(configure) -B $(main) -DKMODGUARD_TESTS=OFF >/dev/null
 	cmake --build $(main) -j $(JOBS)
 
-# Everything: pure tests, whole programs, real kernels.
-test: unit-test cli-test vm-test
+# Everything: pure tests, real kernels, whole programs. The last use modules of the kernels that the test machine fetches.
+test: unit-test vm-test cli-test
 
 unit-test:
 	@scripts/bootstrap test
