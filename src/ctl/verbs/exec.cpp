@@ -56,10 +56,12 @@ void forward_signal(const signalfd_siginfo& info, const process::Launched& comma
     ::syscall(SYS_pidfd_send_signal, command.process().get(), static_cast<int>(info.ssi_signo), nullptr, 0);
 }
 
-/// Waits until the command has ended, or, if `all`, every process under the filter; a signal ends that.
+/// Waits until the command has ended, or, if `all`, every process under the filter. Who has asked the command
+/// to end, before or after it did, does not mean to wait for what it leaves behind.
 sys::Result<process::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals,
                                     int listener, bool all) {
     std::optional<process::Ending> ending;
+    bool asked_to_end = false;
     while (true) {
         pollfd waits[] = {{.fd = ending ? -1 : command.process().get(), .events = POLLIN, .revents = 0},
                           {.fd = signals.get(), .events = POLLIN, .revents = 0},
@@ -68,7 +70,7 @@ sys::Result<process::Ending> attend(const process::Launched& command, const sys:
         signalfd_siginfo info{};
         if (waits[1].revents != 0
             && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-            if (ending) return *ending;
+            asked_to_end = asked_to_end || (info.ssi_signo != SIGUSR1 && info.ssi_signo != SIGUSR2);
             forward_signal(info, command);
         }
         if (waits[0].revents != 0) {
@@ -76,7 +78,7 @@ sys::Result<process::Ending> attend(const process::Launched& command, const sys:
             if (!ended || !all) return ended;
             ending = *ended;
         }
-        if (ending && (waits[2].revents & POLLHUP) != 0) return *ending;
+        if (ending && (asked_to_end || (waits[2].revents & POLLHUP) != 0)) return *ending;
     }
 }
 

@@ -5,6 +5,8 @@
 // started, why. When it could, the socket is gone with the rest of what is close-on-exec.
 #include "enforce/process/launch.hpp"
 
+#include "sys/unix_socket.hpp"
+
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -51,26 +53,14 @@ void send_report(int socket, const std::string& text, int error, int descriptor)
 /// The next report; one without error and descriptor when the child's end is closed.
 sys::Result<Report> receive_report(const sys::UniqueFd& socket) {
     Report report;
-    std::array<char, 512> words{};
-    std::array<iovec, 2> pieces{{{.iov_base = &report.error, .iov_len = sizeof report.error},
-                                 {.iov_base = words.data(), .iov_len = words.size()}}};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = pieces.data();
-    message.msg_iovlen = pieces.size();
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    ssize_t count = 0;
-    while ((count = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC)) < 0)
-        if (errno != EINTR) return sys::system_failure("cannot start", "the command");
-    if (count > static_cast<ssize_t>(sizeof report.error))
-        report.text.assign(words.data(), static_cast<std::size_t>(count) - sizeof report.error);
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
-        header != nullptr && header->cmsg_type == SCM_RIGHTS) {
-        int descriptor = -1;
-        std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-        report.descriptor.reset(descriptor);
-    }
+    std::array<char, 512> bytes{};
+    auto received = sys::receive(socket, bytes);
+    if (!received) return std::unexpected(received.error());
+    const std::size_t size = *received ? (*received)->bytes : 0;
+    if (size < sizeof report.error) return report;
+    std::memcpy(&report.error, bytes.data(), sizeof report.error);
+    report.text.assign(bytes.data() + sizeof report.error, size - sizeof report.error);
+    if (!(*received)->descriptors.empty()) report.descriptor = std::move((*received)->descriptors.front());
     return report;
 }
 
