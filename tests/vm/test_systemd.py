@@ -72,10 +72,10 @@ def test_the_kernel_point_stays_through_crash_and_restart_and_goes_with_a_stop(g
 
 
 def test_maps_frozen_by_somebody_are_replaced_by_a_new_start(guard: Guard) -> None:
-    before = links(guard)
+    before, pid = links(guard), guard.pid()
     guard.vm.run("for map in policy_a policy_b; do bpftool map freeze pinned /sys/fs/bpf/kmodguard/map_$map; done", check=True)  # noticed: the daemon asks for a new start
-    guard.vm.run("until [ \"$(ls -i /sys/fs/bpf/kmodguard 2>/dev/null | grep link_)\" != '" + before.strip() + "' ] && kmodctl status >/dev/null; "
-                 "do :; done", check=True, timeout=60)
+    guard.vm.run("until now=$(ls -i /sys/fs/bpf/kmodguard 2>/dev/null | grep link_) && [ \"$now\" != '" + before.strip() + "' ] && "
+                 f"[ \"$(pidof kmodguard)\" != {pid} ] && kmodctl status >/dev/null; do :; done", check=True, timeout=60)
     guard.ctl("allow kmg_inner", check=True)
 
 
