@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "tests/vm"))
+sys.path[:0] = [str(PROJECT / "tests/vm"), str(PROJECT / "tests/fixtures/images")]
 
 import autoload  # noqa: E402
 import daemon  # noqa: E402
