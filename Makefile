@@ -41,7 +41,7 @@ cli-test: build
 vm-test: stage
 	@scripts/bootstrap vm
 	cmake --build $(main) --target powerless verdicts
-	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(PYTHON) -m pytest -q -p no:cacheprovider tests/vm
+	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) PYTHON=$(PYTHON) scripts/vm-test $(BUILD)
 
 lint:
 	@scripts/bootstrap lint
