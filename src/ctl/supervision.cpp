@@ -34,12 +34,12 @@ sys::Result<std::optional<core::Answer>> chosen_answer(const Context& context) {
                         "--answer takes \"refuse\" or \"pretend\"");
 }
 
-sys::Result<std::unique_ptr<process::Judge>> make_judge(const Context& context, core::PolicySource policy) {
+sys::Result<std::unique_ptr<core::Judge>> make_judge(const Context& context, core::PolicySource policy) {
     const auto answer = chosen_answer(context);
     if (!answer) return std::unexpected(answer.error());
     auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
     if (!index && context.has("kernel")) return std::unexpected(index.error());
-    return std::make_unique<process::Judge>(core::Policy(std::move(policy)),
+    return std::make_unique<core::Judge>(core::Policy(std::move(policy)),
                                             index ? std::move(*index) : nullptr, *answer);
 }
 

@@ -5,7 +5,7 @@
 
 #include "config/policy_file.hpp"
 #include "ctl/context.hpp"
-#include "enforce/process/judge.hpp"
+#include "core/judge.hpp"
 #include "events/recorder.hpp"
 
 #include <memory>
@@ -18,7 +18,7 @@ namespace kmodguard::ctl {
 
 /// Judges by `policy` with the modules of the chosen kernel. Where that has none that could be looked up,
 /// what the policy lists by name is all that it allows.
-[[nodiscard]] sys::Result<std::unique_ptr<process::Judge>> make_judge(const Context& context,
+[[nodiscard]] sys::Result<std::unique_ptr<core::Judge>> make_judge(const Context& context,
                                                                       core::PolicySource policy);
 
 using Sinks = std::vector<std::unique_ptr<events::Sink>>;

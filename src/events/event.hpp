@@ -41,6 +41,7 @@ struct Event {
     std::optional<Requester> requester = std::nullopt;
     std::string call = {}; ///< the system call that brought an image; "" for requests
     std::string file = {}; ///< that the image came from, where it did
+    std::string parameters = {}; ///< of the module, where they were seen
     std::optional<core::Sha256> sha256 = std::nullopt; ///< of the image, where it was hashed
     std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known
     std::uint32_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded

@@ -59,6 +59,7 @@ Json::Object json_of(const Event& event) {
         object.push_back(std::move(member));
     if (!event.call.empty()) object.emplace_back("call", event.call);
     if (!event.file.empty()) object.emplace_back("file", event.file);
+    if (!event.parameters.empty()) object.emplace_back("parameters", event.parameters);
     if (event.sha256) object.emplace_back("sha256", core::to_hex(*event.sha256));
     if (!event.answer.empty()) object.emplace_back("answer", event.answer);
     if (event.repeated != 0) object.emplace_back("repeated", std::int64_t{event.repeated});

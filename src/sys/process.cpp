@@ -63,7 +63,7 @@ Result<pid_t> spawn(std::vector<std::string>& command, const SpawnSettings& sett
     return pid;
 }
 
-int wait_for(pid_t pid) {
+int status_of(pid_t pid) {
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0)
         if (errno != EINTR) return -1;
@@ -91,7 +91,7 @@ Result<Finished> run_program(const std::vector<std::string>& command) {
         if (finished.output.size() < most_output)
             finished.output.append(buffer.data(), static_cast<std::size_t>(count));
     }
-    finished.status = wait_for(*pid);
+    finished.status = status_of(*pid);
     return finished;
 }
 
@@ -112,11 +112,32 @@ Result<void> start_daemon(std::vector<std::string> command, std::chrono::millise
     if (polled > 0 && ::read(pipe->read.get(), &line, 1) == 1) return {};
     if (polled == 0) {
         ::kill(*pid, SIGKILL);
-        wait_for(*pid);
+        status_of(*pid);
         return failure(ErrorKind::failed, fmt::format("{} was not ready in time", command.front()));
     }
     return failure(ErrorKind::failed,
-                   fmt::format("{} ended at once, with status {}", command.front(), wait_for(*pid)));
+                   fmt::format("{} ended at once, with status {}", command.front(), status_of(*pid)));
+}
+
+Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals) {
+    SpawnSettings settings;
+    posix_spawnattr_setsigmask(&settings.attributes, &signals);
+    posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSIGMASK);
+    const auto pid = spawn(command, settings);
+    if (!pid) return std::unexpected(pid.error());
+    Child child{.pid = *pid, .process = UniqueFd(::pidfd_open(*pid, 0))};
+    if (child.process) return child;
+    const Error error = system_error("cannot watch", command.front());
+    ::kill(child.pid, SIGKILL); // nobody has waited for it: the number is still its own
+    status_of(child.pid);
+    return std::unexpected(error);
+}
+
+Result<Ending> wait_for(const UniqueFd& process) {
+    siginfo_t info{};
+    while (::waitid(P_PIDFD, static_cast<id_t>(process.get()), &info, WEXITED) != 0)
+        if (errno != EINTR) return system_failure("cannot wait for", "the command");
+    return Ending{.signalled = info.si_code != CLD_EXITED, .number = info.si_status};
 }
 
 Result<void> terminate(pid_t pid, std::chrono::milliseconds patience) {

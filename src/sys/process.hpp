@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,26 @@ struct Finished {
 /// is appended to the command as a last argument. An error if it ends before, or takes longer than
 /// `patience`.
 [[nodiscard]] Result<void> start_daemon(std::vector<std::string> command, std::chrono::milliseconds patience);
+
+/// A child that runs beside this process.
+struct Child {
+    pid_t pid = 0;
+    UniqueFd process; ///< its pidfd
+};
+
+/// Starts `command` (searched in PATH, no shell) with `signals` as its signal mask and everything else as it is
+/// here: terminal, process group, descriptors without close-on-exec. One that is not there is not_found, one
+/// that cannot be run denied.
+[[nodiscard]] Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals);
+
+/// How a child ended.
+struct Ending {
+    bool signalled = false;
+    int number = 0; ///< exit status, or signal
+};
+
+/// Waits for the end of `process`, a child's pidfd.
+[[nodiscard]] Result<Ending> wait_for(const UniqueFd& process);
 
 /// Sends SIGTERM to process `pid` and waits for its end, `patience` at most.
 [[nodiscard]] Result<void> terminate(pid_t pid, std::chrono::milliseconds patience);

@@ -4,17 +4,17 @@
 // everybody else it is as if the command had been run without: its exit status or signal, its terminal, the
 // signals sent to it.
 #include "ctl/local_decision.hpp"
+#include "ctl/started_command.hpp"
 #include "ctl/supervision.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/launch.hpp"
 #include "enforce/process/supervisor.hpp"
+#include "sys/process.hpp"
 
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -24,43 +24,13 @@
 namespace kmodguard::ctl {
 namespace {
 
-// As env(1) and the shells report it.
-constexpr int exit_cannot_run = 126;
-constexpr int exit_no_such_command = 127;
 constexpr std::chrono::seconds patience{5}; ///< with calls of processes that the command has left behind
-
-/// What a supervisor passes on. Those that stop and continue it (SIGTSTP and so on) it obeys as its command
-/// does.
-sigset_t forwarded_signals() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2})
-        ::sigaddset(&set, number);
-    return set;
-}
-
-/// A log that nobody reads, or that has outgrown a limit, is no reason to leave the command unsupervised.
-void block_signals(const sigset_t& forwarded, sigset_t& before) {
-    sigset_t blocked = forwarded;
-    ::sigaddset(&blocked, SIGPIPE);
-    ::sigaddset(&blocked, SIGXFSZ);
-    ::sigprocmask(SIG_BLOCK, &blocked, &before);
-    ::signal(SIGCHLD, SIG_DFL); // were it ignored, as some callers leave it, nobody would learn of the end
-}
-
-/// Signals of the terminal (SI_KERNEL) reach the command by themselves, being in the same process group.
-void forward_signal(const signalfd_siginfo& info, const process::Launched& command) {
-    const bool from_terminal = info.ssi_code == SI_KERNEL;
-    const bool from_command = static_cast<pid_t>(info.ssi_pid) == command.pid();
-    if (from_terminal || from_command) return;
-    ::syscall(SYS_pidfd_send_signal, command.process().get(), static_cast<int>(info.ssi_signo), nullptr, 0);
-}
 
 /// Waits until the command has ended, or, if `all`, every process under the filter. Who has asked the command
 /// to end, before or after it did, does not mean to wait for what it leaves behind.
-sys::Result<process::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals,
+sys::Result<sys::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals,
                                     int listener, bool all) {
-    std::optional<process::Ending> ending;
+    std::optional<sys::Ending> ending;
     bool asked_to_end = false;
     while (true) {
         pollfd waits[] = {{.fd = ending ? -1 : command.process().get(), .events = POLLIN, .revents = 0},
@@ -71,10 +41,10 @@ sys::Result<process::Ending> attend(const process::Launched& command, const sys:
         if (waits[1].revents != 0
             && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
             asked_to_end = asked_to_end || (info.ssi_signo != SIGUSR1 && info.ssi_signo != SIGUSR2);
-            forward_signal(info, command);
+            forward_signal(info, command.pid(), command.process());
         }
         if (waits[0].revents != 0) {
-            auto ended = process::wait_for(command.process());
+            auto ended = sys::wait_for(command.process());
             if (!ended || !all) return ended;
             ending = *ended;
         }
@@ -82,25 +52,7 @@ sys::Result<process::Ending> attend(const process::Launched& command, const sys:
     }
 }
 
-/// Ends as the command did.
-int end_as(const process::Ending& ending, const sigset_t& signals) {
-    if (!ending.signalled) return ending.number;
-    const rlimit none{.rlim_cur = 0, .rlim_max = 0};
-    ::setrlimit(RLIMIT_CORE, &none); // the command's own core file is the one that matters
-    ::signal(ending.number, SIG_DFL);
-    ::sigprocmask(SIG_SETMASK, &signals, nullptr);
-    ::raise(ending.number);
-    constexpr int signalled = 128;
-    return signalled + ending.number;
-}
-
-int report_launch_failure(const Context& context, const sys::Error& error) {
-    const int code = context.fail(error);
-    if (error.kind == sys::ErrorKind::not_found) return exit_no_such_command;
-    return error.kind == sys::ErrorKind::denied ? exit_cannot_run : code;
-}
-
-int supervise(const Context& context, process::Judge& judge, Sinks sinks) {
+int supervise(const Context& context, core::Judge& judge, Sinks sinks) {
     const auto filter = process::build_filter();
     if (!filter) return context.fail(filter.error());
     const sigset_t forwarded = forwarded_signals();

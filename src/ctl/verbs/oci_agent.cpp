@@ -122,7 +122,7 @@ class Rulebook {
         say(context_, {.refused = true,
                        .container = state.id,
                        .text = "has no policy, everything is refused: " + why.what});
-        return {.judge = std::make_unique<process::Judge>(core::Policy(), nullptr, core::Answer::refuse),
+        return {.judge = std::make_unique<core::Judge>(core::Policy(), nullptr, core::Answer::refuse),
                 .recorder = loud_.get()};
     }
 

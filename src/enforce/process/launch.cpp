@@ -137,11 +137,4 @@ Launched::~Launched() {
     ::waitpid(pid_, nullptr, 0);
 }
 
-sys::Result<Ending> wait_for(const sys::UniqueFd& process) {
-    siginfo_t info{};
-    while (::waitid(P_PIDFD, static_cast<id_t>(process.get()), &info, WEXITED) != 0)
-        if (errno != EINTR) return sys::system_failure("cannot wait for", "the command");
-    return Ending{.signalled = info.si_code != CLD_EXITED, .number = info.si_status};
-}
-
 } // namespace kmodguard::process

@@ -46,13 +46,4 @@ class Launched {
     std::string name_;
 };
 
-/// How a child ended.
-struct Ending {
-    bool signalled = false;
-    int number = 0; ///< exit status, or signal
-};
-
-/// Waits for the end of `process`, a child's pidfd.
-[[nodiscard]] sys::Result<Ending> wait_for(const sys::UniqueFd& process);
-
 } // namespace kmodguard::process

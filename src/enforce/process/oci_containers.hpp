@@ -5,7 +5,7 @@
 // one container must not hold up another, nor the hand-over of the next.
 #pragma once
 
-#include "enforce/process/judge.hpp"
+#include "core/judge.hpp"
 #include "enforce/process/kernel_modules.hpp"
 #include "enforce/process/oci_handover.hpp"
 #include "events/recorder.hpp"
@@ -33,7 +33,7 @@ struct Notice {
 
 /// What a container's calls are answered by, and where its events go.
 struct Rules {
-    std::unique_ptr<Judge> judge;
+    std::unique_ptr<core::Judge> judge;
     events::Recorder* recorder = nullptr;
 };
 

@@ -54,7 +54,7 @@ struct Responder::Image {
     core::ImageFacts facts;
 };
 
-Responder::Responder(const Listener& listener, Judge& judge, KernelModules& kernel,
+Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
                      events::Recorder& recorder, std::string container, Limits limits)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(container)), limits_(limits), attempts_(recorder),

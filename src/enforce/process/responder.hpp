@@ -8,7 +8,7 @@
 
 #include "enforce/process/attempts.hpp"
 #include "enforce/process/caller.hpp"
-#include "enforce/process/judge.hpp"
+#include "core/judge.hpp"
 #include "enforce/process/kernel_modules.hpp"
 #include "enforce/process/notification.hpp"
 #include "events/recorder.hpp"
@@ -55,7 +55,7 @@ class MemoryBudget {
 class Responder {
   public:
     /// All but `container` must outlive it.
-    Responder(const Listener& listener, Judge& judge, KernelModules& kernel, events::Recorder& recorder,
+    Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
               std::string container, Limits limits);
 
     /// Answers one call, and records it. Returns when the call has returned.
@@ -82,7 +82,7 @@ class Responder {
     [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
 
     const Listener& listener_;
-    Judge& judge_;
+    core::Judge& judge_;
     KernelModules& kernel_;
     events::Recorder& recorder_;
     std::string container_;

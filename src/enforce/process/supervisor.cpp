@@ -26,7 +26,7 @@ void handle_wake_up() {
 
 } // namespace
 
-Supervisor::Supervisor(Listener listener, Judge& judge, KernelModules& kernel, events::Recorder& recorder,
+Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
                        Settings settings)
     : listener_(std::move(listener)),
       responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits),

@@ -32,7 +32,7 @@ class Supervisor {
 
     /// Answers what comes to `listener` from now on, by `judge`; events and attempts go to `recorder`. All
     /// but the listener must outlive it.
-    Supervisor(Listener listener, Judge& judge, KernelModules& kernel, events::Recorder& recorder,
+    Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
                Settings settings);
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;

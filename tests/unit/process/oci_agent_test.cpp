@@ -147,7 +147,7 @@ class AgentTest : public testing::Test {
         AgentMeans means{.rules =
                              [this](const OciState& state) {
                                  told.add("rules for " + state.id + " " + state.policy.value_or("-"));
-                                 return Rules{.judge = std::make_unique<Judge>(core::Policy(), nullptr),
+                                 return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
                                               .recorder = &recorder};
                              },
                          .say =

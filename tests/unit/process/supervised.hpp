@@ -96,7 +96,7 @@ struct Supervised {
             std::vector<std::unique_ptr<events::Sink>> sinks;
             sinks.push_back(std::make_unique<Log>(log));
             events::Recorder recorder(std::move(sinks), 100'000);
-            process::Judge judge(policy, nullptr, answer);
+            core::Judge judge(policy, nullptr, answer);
             const process::Supervisor supervisor(std::move(*listener), judge, kernel, recorder, settings);
             ::waitpid(child, &status, 0);
         }

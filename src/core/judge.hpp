@@ -11,26 +11,26 @@
 #include <mutex>
 #include <optional>
 
-namespace kmodguard::process {
+namespace kmodguard::core {
 
 class Judge {
   public:
     /// `index` may be nullptr, on a kernel whose modules cannot be looked up: then only what the policy lists
     /// by name is allowed. `answer` takes the place of the policy's.
-    Judge(core::Policy policy, std::unique_ptr<core::ModuleIndex> index,
-          std::optional<core::Answer> answer = std::nullopt);
+    Judge(Policy policy, std::unique_ptr<ModuleIndex> index,
+          std::optional<Answer> answer = std::nullopt);
 
-    [[nodiscard]] core::Decision decide(const core::ImageFacts& facts);
-    [[nodiscard]] const core::Policy& policy() const { return policy_; }
+    [[nodiscard]] Decision decide(const ImageFacts& facts);
+    [[nodiscard]] const Policy& policy() const { return policy_; }
     /// What a refused caller is told.
-    [[nodiscard]] core::Answer answer() const { return answer_; }
+    [[nodiscard]] Answer answer() const { return answer_; }
 
   private:
-    core::Policy policy_;
-    core::Answer answer_;
-    std::unique_ptr<core::ModuleIndex> index_;
-    core::Admissions admissions_;
+    Policy policy_;
+    Answer answer_;
+    std::unique_ptr<ModuleIndex> index_;
+    Admissions admissions_;
     std::mutex mutex_;
 };
 
-} // namespace kmodguard::process
+} // namespace kmodguard::core

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "core/judge.hpp"
+
+#include <utility>
+
+namespace kmodguard::core {
+namespace {
+
+std::unique_ptr<ModuleIndex> or_none(std::unique_ptr<ModuleIndex> index) {
+    if (index == nullptr) return std::make_unique<NoModules>();
+    return index;
+}
+
+} // namespace
+
+Judge::Judge(Policy policy, std::unique_ptr<ModuleIndex> index,
+             std::optional<Answer> answer)
+    : policy_(std::move(policy)), answer_(answer.value_or(policy_.answer())),
+      index_(or_none(std::move(index))), admissions_(policy_, *index_) {}
+
+Decision Judge::decide(const ImageFacts& facts) {
+    const std::scoped_lock lock(mutex_);
+    return decide_image(policy_, *index_, admissions_, facts);
+}
+
+} // namespace kmodguard::core

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/machine.hpp"
+
+#include <array>
+
+namespace kmodguard::guest {
+
+sys::Result<void> Machine::add_breakpoint(std::uint64_t address) {
+    if (breakpoints_[address]++ > 0) return {};
+    auto set = debugger_.insert_breakpoint(address, architecture_.breakpoint_kind);
+    if (!set) breakpoints_.erase(address);
+    return set;
+}
+
+sys::Result<void> Machine::drop_breakpoint(std::uint64_t address) {
+    const auto found = breakpoints_.find(address);
+    if (found == breakpoints_.end() || --found->second > 0) return {};
+    breakpoints_.erase(found);
+    return debugger_.remove_breakpoint(address);
+}
+
+sys::Result<void> Machine::attend(std::uint64_t address, Attendant attendant) {
+    if (auto set = add_breakpoint(address); !set) return set;
+    attended_.insert_or_assign(address, std::move(attendant));
+    return {};
+}
+
+sys::Result<void> Machine::dismiss() {
+    const auto all = std::exchange(attended_, {});
+    for (const auto& [address, attendant] : all)
+        if (auto dropped = drop_breakpoint(address); !dropped) return dropped;
+    return {};
+}
+
+sys::Result<void> Machine::expect(Place place, std::coroutine_handle<> work) {
+    const std::uint64_t mask = architecture_.address_mask();
+    if (auto set = add_breakpoint(place.pc & mask); !set) return set;
+    expected_.insert_or_assign(Key{place.pc & mask, place.stack & mask}, work);
+    return {};
+}
+
+sys::Result<Machine::Turn> Machine::turn(std::chrono::milliseconds patience) {
+    const auto stop = debugger_.wait_stop(patience);
+    if (!stop) return std::unexpected(stop.error());
+    if (!stop->has_value()) return Turn::idle;
+    if ((*stop)->kind == Stop::Kind::exited) return Turn::ended;
+    if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
+    if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
+    return Turn::attended;
+}
+
+sys::Result<void> Machine::attend_to(ThreadId thread) {
+    const Processor stopped = processor(thread);
+    const std::array names = {architecture_.pc, architecture_.stack};
+    const auto values = stopped.get(names);
+    if (!values) return std::unexpected(values.error());
+    const Place place{.pc = (*values)[0], .stack = (*values)[1]};
+
+    sys::Result<void> done{};
+    if (const auto waiting = expected_.find(Key{place.pc, place.stack}); waiting != expected_.end()) {
+        const auto work = waiting->second;
+        expected_.erase(waiting);
+        stopped_ = thread;
+        if (done = drop_breakpoint(place.pc); !done) return done;
+        work.resume();
+        done = settle_works();
+    } else if (const auto found = attended_.find(place.pc); found != attended_.end()) {
+        done = begin(found->second, stopped, place);
+    }
+    if (!done) return done;
+    return step_off(thread);
+}
+
+sys::Result<void> Machine::begin(const Attendant& attendant, Processor processor, Place place) {
+    works_.push_back(attendant(processor, place));
+    works_.back().start();
+    return settle_works();
+}
+
+/// Forgets the works that have ended; what one of them could not do is the caller's to know.
+sys::Result<void> Machine::settle_works() {
+    sys::Result<void> result{};
+    for (auto work = works_.begin(); work != works_.end();) {
+        if (!work->done()) {
+            ++work;
+            continue;
+        }
+        if (!work->result()) result = work->result();
+        work = works_.erase(work);
+    }
+    return result;
+}
+
+/// A processor that goes on where a breakpoint is would stop there again.
+sys::Result<void> Machine::step_off(ThreadId thread) {
+    const auto pc = processor(thread).get(architecture_.pc);
+    if (!pc) return std::unexpected(pc.error());
+    if (!breakpoints_.contains(*pc)) return {};
+    if (const auto stepped = debugger_.step(thread); !stepped) return std::unexpected(stepped.error());
+    return {};
+}
+
+sys::Result<void> Machine::resume() {
+    return debugger_.resume();
+}
+
+} // namespace kmodguard::guest

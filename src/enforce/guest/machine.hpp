@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The emulated machine as something that stops at places and goes on: breakpoints that stay, places where a
+// certain task of the guest is waited for, and the loop's one turn, in which a stop is attended to.
+//
+// A task of the guest is told from all others by its stack pointer: no two share a stack. It may be put on
+// another processor while it is waited for.
+#pragma once
+
+#include "enforce/guest/processor.hpp"
+#include "enforce/guest/task.hpp"
+
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <optional>
+#include <utility>
+
+namespace kmodguard::guest {
+
+/// A stop at a place of the guest's kernel, on the processor that stopped.
+struct Place {
+    std::uint64_t pc = 0;
+    std::uint64_t stack = 0;
+};
+
+class Machine {
+  public:
+    using Work = Task<sys::Result<void>>;
+    using Attendant = std::function<Work(Processor, Place)>;
+
+    Machine(Debugger debugger, const Architecture& architecture)
+        : debugger_(std::move(debugger)), architecture_(architecture) {}
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    [[nodiscard]] Debugger& debugger() { return debugger_; }
+    [[nodiscard]] const Architecture& architecture() const { return architecture_; }
+    [[nodiscard]] Processor processor(ThreadId thread) { return {debugger_, architecture_, thread}; }
+
+    /// From now on whoever comes to `address` is attended to: the work begins while it is stopped there.
+    [[nodiscard]] sys::Result<void> attend(std::uint64_t address, Attendant attendant);
+    /// Takes all that attend() has set away again.
+    [[nodiscard]] sys::Result<void> dismiss();
+
+    /// Attends to one stop, if one comes within `patience`, and has the guest go on.
+    enum class Turn { idle, attended, ended };
+    [[nodiscard]] sys::Result<Turn> turn(std::chrono::milliseconds patience);
+    /// Attends to what stopped on `thread`, without having the guest go on.
+    [[nodiscard]] sys::Result<void> attend_to(ThreadId thread);
+    [[nodiscard]] sys::Result<void> resume();
+
+    /// Whether some work waits for the guest.
+    [[nodiscard]] bool busy() const { return !works_.empty(); }
+
+    /// For work: waits until the task whose stack pointer is `place.stack` then comes to `place.pc`, and gives
+    /// the processor it is on.
+    [[nodiscard]] auto arrival(Place place) {
+        struct Awaiter {
+            Machine& machine;
+            Place place;
+            sys::Result<void> set{};
+            [[nodiscard]] bool await_ready() const noexcept { return false; }
+            [[nodiscard]] bool await_suspend(std::coroutine_handle<> work) {
+                set = machine.expect(place, work);
+                return set.has_value();
+            }
+            [[nodiscard]] sys::Result<Processor> await_resume() {
+                if (!set) return std::unexpected(set.error());
+                return machine.processor(machine.stopped_);
+            }
+        };
+        return Awaiter{*this, place};
+    }
+
+  private:
+    using Key = std::pair<std::uint64_t, std::uint64_t>; ///< pc, stack
+
+    [[nodiscard]] sys::Result<void> expect(Place place, std::coroutine_handle<> work);
+    [[nodiscard]] sys::Result<void> add_breakpoint(std::uint64_t address);
+    [[nodiscard]] sys::Result<void> drop_breakpoint(std::uint64_t address);
+    [[nodiscard]] sys::Result<void> begin(const Attendant& attendant, Processor processor, Place place);
+    [[nodiscard]] sys::Result<void> settle_works();
+    [[nodiscard]] sys::Result<void> step_off(ThreadId thread);
+
+    Debugger debugger_;
+    const Architecture& architecture_;
+    ThreadId stopped_{};
+    std::map<std::uint64_t, Attendant> attended_;
+    std::map<Key, std::coroutine_handle<>> expected_;
+    std::map<std::uint64_t, std::size_t> breakpoints_; ///< how many want each
+    std::list<Work> works_;                            ///< begun and not ended
+};
+
+} // namespace kmodguard::guest

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/places.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace kmodguard::guest {
+namespace {
+
+constexpr std::array calls = {Call::init_module, Call::finit_module, Call::delete_module};
+
+/// 0 for a name that is not there, and for one that does not say which.
+std::uint64_t the_one(const Symbols& symbols, std::string_view name) {
+    const auto found = symbols.find(name);
+    return found.size() == 1 ? found.front() : 0;
+}
+
+/// The entries of a function that may have been compiled under another name.
+std::vector<std::uint64_t> entries(const Symbols& symbols, std::string_view stem) {
+    std::vector<std::uint64_t> addresses;
+    for (const Symbol& symbol : symbols.with_stem(stem)) {
+        const bool piece = symbol.name.contains(".cold") || symbol.name.contains(".part");
+        if (!piece) addresses.push_back(symbol.address);
+    }
+    return addresses;
+}
+
+std::uint64_t system_call(const Symbols& symbols, const Architecture& architecture, std::string_view name) {
+    for (const CallConvention& convention : architecture.system_calls)
+        if (const auto address = the_one(symbols, std::string(convention.prefix).append(name)); address != 0)
+            return address;
+    return 0;
+}
+
+Functions functions_of(const Symbols& symbols, const Architecture& architecture) {
+    return {.landing = the_one(symbols, "panic"),
+            .copy = the_one(symbols, "memcpy"),
+            .get_file = the_one(symbols, "fget"),
+            .put_file = the_one(symbols, "fput"),
+            .file_path = the_one(symbols, "file_path"),
+            .duplicate_text = the_one(symbols, "strndup_user"),
+            .duplicate_memory = the_one(symbols, "memdup_user"),
+            .free = the_one(symbols, "kfree"),
+            .process_id = system_call(symbols, architecture, "getpid")};
+}
+
+void add_calls(const Symbols& symbols, const Architecture& architecture, std::vector<SystemCall>& found) {
+    for (const Call call : calls) {
+        for (const CallConvention& convention : architecture.system_calls) {
+            const auto address = the_one(symbols, std::string(convention.prefix).append(to_string(call)));
+            const auto at = address + architecture.entry;
+            if (address != 0 && !std::ranges::contains(found, at, &SystemCall::address))
+                found.push_back({.call = call, .address = at, .convention = convention});
+        }
+    }
+}
+
+bool has(const std::vector<SystemCall>& found, Call call) {
+    return std::ranges::contains(found, call, &SystemCall::call);
+}
+
+} // namespace
+
+std::string_view to_string(Call call) {
+    switch (call) {
+    case Call::init_module: return "init_module";
+    case Call::finit_module: return "finit_module";
+    case Call::delete_module: return "delete_module";
+    }
+    return "";
+}
+
+Places Places::moved(std::uint64_t distance) const {
+    Places result = *this;
+    const auto move = [distance](std::uint64_t& address) {
+        if (address != 0) address += distance;
+    };
+    Functions& functions = result.functions;
+    for (std::uint64_t* address :
+         {&functions.landing, &functions.copy, &functions.get_file, &functions.put_file, &functions.file_path,
+          &functions.duplicate_text, &functions.duplicate_memory, &functions.free, &functions.process_id,
+          &result.text_begin, &result.text_end, &result.banner})
+        move(*address);
+    for (std::uint64_t& address : result.load_module)
+        move(address);
+    for (SystemCall& call : result.calls)
+        move(call.address);
+    return result;
+}
+
+sys::Result<Places> find_places(const Symbols& symbols, const Architecture& architecture,
+                                Interception interception) {
+    Places places;
+    places.functions = functions_of(symbols, architecture);
+    add_calls(symbols, architecture, places.calls);
+    if (!has(places.calls, Call::init_module) && !has(places.calls, Call::finit_module))
+        return sys::failure(sys::ErrorKind::invalid,
+                            fmt::format("{} names no system call that loads modules, on {}", symbols.source(),
+                                        architecture.name),
+                            "are these the symbols of the guest's kernel, and is it built to load modules?");
+    if (places.functions.landing == 0)
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} does not name panic()", symbols.source()),
+                            "the symbols are not complete");
+
+    // Before Linux 3.8, which brought finit_module, load_module() made the copy itself.
+    const bool whole = has(places.calls, Call::finit_module);
+    auto found = entries(symbols, "load_module");
+    if (interception == Interception::load_module && found.empty())
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} does not name load_module()", symbols.source()),
+                            "decide at the system call instead: --intercept system-call");
+    if (interception == Interception::load_module || (interception == Interception::automatic && whole))
+        for (const std::uint64_t address : found)
+            places.load_module.push_back(address + architecture.entry);
+
+    places.banner = the_one(symbols, "linux_banner");
+    if (places.banner == 0 && symbols.banner()) places.banner = symbols.banner()->address.value_or(0);
+    places.text_begin = the_one(symbols, "_stext");
+    places.text_end = the_one(symbols, "_etext");
+    return places;
+}
+
+} // namespace kmodguard::guest

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/processor.hpp"
+
+#include <array>
+
+namespace kmodguard::guest {
+namespace {
+
+std::uint64_t word_from(std::span<const std::byte> bytes, ByteOrder order) {
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        const std::size_t place = order == ByteOrder::big ? i : bytes.size() - 1 - i;
+        value = value << 8U | std::to_integer<std::uint64_t>(bytes[place]);
+    }
+    return value;
+}
+
+void put_word(std::uint64_t value, std::span<std::byte> into, ByteOrder order) {
+    for (std::size_t i = 0; i < into.size(); ++i) {
+        const std::size_t place = order == ByteOrder::big ? into.size() - 1 - i : i;
+        into[place] = static_cast<std::byte>(value & 0xffU);
+        value >>= 8U;
+    }
+}
+
+} // namespace
+
+sys::Result<std::uint64_t> Processor::get(Register name) const {
+    return debugger_->read_register(thread_, name);
+}
+
+sys::Result<std::vector<std::uint64_t>> Processor::get(std::span<const Register> names) const {
+    return debugger_->read_registers(thread_, names);
+}
+
+sys::Result<void> Processor::set(std::span<const Register> names,
+                                 std::span<const std::uint64_t> values) const {
+    std::vector<RegisterValue> assignments;
+    for (std::size_t i = 0; i < names.size(); ++i)
+        assignments.push_back({.where = names[i], .value = values[i]});
+    return debugger_->write_registers(thread_, assignments);
+}
+
+sys::Result<void> Processor::read(std::uint64_t address, std::span<std::byte> into) const {
+    return debugger_->read_memory(thread_, address & architecture_->address_mask(), into);
+}
+
+sys::Result<void> Processor::write(std::uint64_t address, std::span<const std::byte> bytes) const {
+    return debugger_->write_memory(thread_, address & architecture_->address_mask(), bytes);
+}
+
+sys::Result<std::vector<std::uint64_t>> Processor::read_words(std::uint64_t address,
+                                                              std::size_t count) const {
+    const std::size_t size = architecture_->word;
+    std::vector<std::byte> bytes(count * size);
+    if (const auto done = read(address, bytes); !done) return std::unexpected(done.error());
+    std::vector<std::uint64_t> words(count);
+    for (std::size_t i = 0; i < count; ++i)
+        words[i] = word_from(std::span(bytes).subspan(i * size, size), architecture_->order);
+    return words;
+}
+
+sys::Result<void> Processor::write_words(std::uint64_t address, std::span<const std::uint64_t> words) const {
+    const std::size_t size = architecture_->word;
+    std::vector<std::byte> bytes(words.size() * size);
+    for (std::size_t i = 0; i < words.size(); ++i)
+        put_word(words[i], std::span(bytes).subspan(i * size, size), architecture_->order);
+    return write(address, bytes);
+}
+
+sys::Result<std::uint64_t> Processor::return_address() const {
+    if (architecture_->link) {
+        const auto link = get(*architecture_->link);
+        if (!link) return link;
+        const std::uint64_t mode = architecture_->state ? 1 : 0; // bit 0 only tells Thumb from ARM
+        return *link & ~mode;
+    }
+    const auto stack = get(architecture_->stack);
+    if (!stack) return stack;
+    const auto slot = read_words(*stack, 1);
+    if (!slot) return std::unexpected(slot.error());
+    return slot->front();
+}
+
+std::uint64_t Processor::stack_after_return(std::uint64_t stack) const {
+    return architecture_->link ? stack : stack + architecture_->word;
+}
+
+sys::Result<void> Processor::return_now(std::uint64_t value) const {
+    const auto address = return_address();
+    if (!address) return std::unexpected(address.error());
+    const auto stack = get(architecture_->stack);
+    if (!stack) return std::unexpected(stack.error());
+    const std::array names = {architecture_->result, architecture_->stack, architecture_->pc};
+    const std::array values = {value & architecture_->address_mask(), stack_after_return(*stack), *address};
+    return set(names, values);
+}
+
+} // namespace kmodguard::guest

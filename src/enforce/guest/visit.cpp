@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/visit.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace kmodguard::guest {
+namespace {
+
+constexpr std::uint64_t callee_area = 128;  ///< more than any calling convention gives to who is called
+constexpr std::uint64_t frame_bytes = 256;  ///< the magic and the registers, eight bytes each
+constexpr std::uint64_t red_zone = 288;     ///< powerpc's; nothing of the others is longer
+constexpr std::uint64_t stack_alignment = 16;
+constexpr std::size_t magic_words = 2;
+constexpr std::array<std::uint64_t, magic_words> magic = {0x6b6d'6f64'6775'6172, 0x9e0d'3c1b'75f2'a864};
+
+/// The stack pointer while a function is called in the name of a task whose stack pointer is `stack`.
+std::uint64_t stack_in_calls(std::uint64_t stack) {
+    const std::uint64_t lowest = stack - red_zone - Visit::scratch_bytes - frame_bytes - callee_area;
+    return lowest & ~(stack_alignment - 1);
+}
+
+std::uint64_t frame_below(std::uint64_t stack) {
+    return stack_in_calls(stack) + callee_area;
+}
+
+/// The frame as it is in the guest: eight bytes a value, whatever its architecture.
+std::vector<std::byte> bytes_of(std::span<const std::uint64_t> saved) {
+    std::vector<std::uint64_t> values(magic.begin(), magic.end());
+    values.insert(values.end(), saved.begin(), saved.end());
+    std::vector<std::byte> bytes(values.size() * sizeof(std::uint64_t));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
+}
+
+sys::Result<void> wipe(const Processor& processor, std::uint64_t frame) {
+    const std::array<std::byte, sizeof magic> nothing{};
+    return processor.write(frame, nothing);
+}
+
+} // namespace
+
+bool is_error_pointer(std::uint64_t value, const Architecture& architecture) {
+    constexpr std::uint64_t most_errors = 4095;
+    return value >= architecture.address_mask() - most_errors + 1;
+}
+
+std::uint64_t Visit::scratch() const {
+    return frame_below(place_.stack) + frame_bytes;
+}
+
+sys::Result<void> Visit::make_frame() {
+    if (framed_) return {};
+    const Architecture& row = processor_.architecture();
+    const auto names = row.saved();
+    const auto values = processor_.get(names);
+    if (!values) return std::unexpected(values.error());
+    std::ranges::copy(*values, before_.begin());
+    return_to_ = functions_.landing;
+    if (row.state) { // a function returns to code of the same kind as its own by an odd address
+        const auto state = processor_.get(*row.state);
+        if (!state) return std::unexpected(state.error());
+        constexpr std::uint64_t thumb = 1U << 5U;
+        if ((*state & thumb) != 0) return_to_ |= 1U;
+    }
+    auto written = processor_.write(frame_below(place_.stack), bytes_of(before_));
+    framed_ = written.has_value();
+    return written;
+}
+
+sys::Result<void> Visit::enter(std::uint64_t function, std::array<std::uint64_t, 3> arguments) {
+    const Architecture& row = processor_.architecture();
+    std::uint64_t stack = stack_in_calls(place_.stack);
+    std::vector<Register> names(row.arguments.begin(), row.arguments.end());
+    std::vector<std::uint64_t> values(arguments.begin(), arguments.end());
+    const auto also = [&](Register name, std::uint64_t value) {
+        names.push_back(name);
+        values.push_back(value & row.address_mask());
+    };
+    if (row.link) {
+        also(*row.link, return_to_);
+    } else {
+        stack -= row.word;
+        const std::array slot = {return_to_};
+        if (auto written = processor_.write_words(stack, slot); !written) return written;
+    }
+    if (row.target) also(*row.target, function);
+    also(row.stack, stack);
+    also(row.pc, function);
+    return processor_.set(names, values);
+}
+
+Task<sys::Result<std::uint64_t>> Visit::call(std::uint64_t function, std::uint64_t first,
+                                             std::uint64_t second, std::uint64_t third) {
+    if (function == 0)
+        co_return sys::failure(sys::ErrorKind::not_found, "the guest's kernel has no such function");
+    if (auto made = make_frame(); !made) co_return std::unexpected(made.error());
+    if (auto entered = enter(function, {first, second, third}); !entered)
+        co_return std::unexpected(entered.error());
+    const Place landing{.pc = functions_.landing, .stack = stack_in_calls(place_.stack)};
+    auto returned = co_await machine_.arrival(landing);
+    if (!returned) co_return std::unexpected(returned.error());
+    processor_ = *returned;
+    auto value = processor_.get(processor_.architecture().result);
+    co_return value;
+}
+
+sys::Result<void> Visit::leave() {
+    if (!framed_) return {};
+    framed_ = false;
+    if (auto set = processor_.set(processor_.architecture().saved(), before_); !set) return set;
+    return wipe(processor_, frame_below(place_.stack));
+}
+
+sys::Result<bool> Visit::recover(const Processor& processor, const Functions& functions) {
+    const Architecture& row = processor.architecture();
+    const std::array names = {row.pc, row.stack};
+    const auto values = processor.get(names);
+    if (!values) return std::unexpected(values.error());
+    const bool landed = (*values)[0] == functions.landing;
+    const std::uint64_t frame = landed ? (*values)[1] + callee_area : frame_below((*values)[1]);
+    std::array<std::uint64_t, magic_words + saved_registers> found{};
+    if (const auto read = processor.read(frame, std::as_writable_bytes(std::span(found))); !read) return false;
+    if (!std::ranges::equal(std::span(found).first(magic_words), magic)) return false;
+    const auto saved = std::span(found).last(saved_registers);
+    if (auto set = processor.set(row.saved(), saved); !set) return std::unexpected(set.error());
+    if (auto wiped = wipe(processor, frame); !wiped) return std::unexpected(wiped.error());
+    return true;
+}
+
+Task<sys::Result<void>> Visit::read(std::uint64_t address, std::span<std::byte> into) {
+    auto seen = processor_.read(address, into);
+    if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
+    for (std::size_t done = 0; done < into.size();) {
+        const std::size_t count = std::min(into.size() - done, scratch_bytes);
+        auto copied = co_await call(functions_.copy, scratch(), address + done, count);
+        if (!copied) co_return std::unexpected(copied.error());
+        auto fetched = processor_.read(scratch(), into.subspan(done, count));
+        if (!fetched) co_return fetched;
+        done += count;
+    }
+    co_return sys::Result<void>{};
+}
+
+sys::Result<std::string> Visit::text_at(std::uint64_t address, std::size_t limit) const {
+    std::string text;
+    constexpr std::size_t piece = 64;
+    std::array<std::byte, piece> bytes{};
+    while (text.size() < limit) {
+        // Never over the end of a page, behind which there may be nothing.
+        const std::size_t count = piece - (address + text.size()) % piece;
+        const std::span part = std::span(bytes).first(count);
+        if (const auto read = processor_.read(address + text.size(), part); !read)
+            return std::unexpected(read.error());
+        const auto end = std::ranges::find(part, std::byte{0});
+        for (auto at = part.begin(); at != end; ++at)
+            text.push_back(std::to_integer<char>(*at));
+        if (end != part.end()) break;
+    }
+    if (text.size() >= limit)
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("a text of over {} bytes", limit - 1));
+    return text;
+}
+
+Task<sys::Result<std::string>> Visit::user_text(std::uint64_t address, std::size_t limit) {
+    auto copy = co_await call(functions_.duplicate_text, address, limit);
+    if (!copy) co_return std::unexpected(copy.error());
+    if (is_error_pointer(*copy, processor_.architecture()))
+        co_return sys::failure(sys::ErrorKind::invalid,
+                               fmt::format("the guest's kernel cannot read a text of up to {} bytes there", limit - 1));
+    auto text = text_at(*copy, limit);
+    auto freed = co_await call(functions_.free, *copy);
+    if (!freed) co_return std::unexpected(freed.error());
+    co_return text;
+}
+
+Task<sys::Result<void>> Visit::user_memory(std::uint64_t address, std::span<std::byte> into) {
+    constexpr std::size_t most = 64UZ << 10U; // that any kernel can allocate in one piece
+    for (std::size_t done = 0; done < into.size();) {
+        const std::size_t count = std::min(into.size() - done, most);
+        auto copy = co_await call(functions_.duplicate_memory, address + done, count);
+        if (!copy) co_return std::unexpected(copy.error());
+        if (is_error_pointer(*copy, processor_.architecture()))
+            co_return sys::failure(sys::ErrorKind::invalid, "the guest's kernel cannot read the memory there");
+        auto fetched = processor_.read(*copy, into.subspan(done, count));
+        auto freed = co_await call(functions_.free, *copy);
+        if (!freed) co_return std::unexpected(freed.error());
+        if (!fetched) co_return fetched;
+        done += count;
+    }
+    co_return sys::Result<void>{};
+}
+
+Task<sys::Result<std::string>> Visit::path_of(std::uint64_t file_descriptor) {
+    if (functions_.file_path == 0 || functions_.put_file == 0)
+        co_return sys::failure(sys::ErrorKind::not_found, "the guest's kernel has no file_path()");
+    auto file = co_await call(functions_.get_file, file_descriptor);
+    if (!file) co_return std::unexpected(file.error());
+    if (*file == 0) co_return std::string();
+    auto text = co_await call(functions_.file_path, *file, scratch(), scratch_bytes);
+    if (!text) co_return std::unexpected(text.error());
+    sys::Result<std::string> path = is_error_pointer(*text, processor_.architecture())
+                                        ? sys::failure(sys::ErrorKind::invalid,
+                                                       fmt::format("its path is longer than {} bytes", scratch_bytes - 1))
+                                        : text_at(*text, scratch_bytes);
+    auto put = co_await call(functions_.put_file, *file);
+    if (!put) co_return std::unexpected(put.error());
+    co_return path;
+}
+
+} // namespace kmodguard::guest

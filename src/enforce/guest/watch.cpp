@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/watch.hpp"
+
+#include "enforce/guest/sparse_image.hpp"
+#include "modules/image.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace kmodguard::guest {
+namespace {
+
+constexpr std::size_t max_parameters = 4096; ///< as the kernel's strndup_user() is asked for, its end included
+constexpr std::size_t max_name = 64;         ///< MODULE_NAME_LEN is 56 or 60
+constexpr std::uint64_t most_image = 1ULL << 30U;
+constexpr std::chrono::seconds unanswered_after{5};
+
+core::ImageFacts unreadable(std::string why) {
+    return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
+}
+
+/// That a task cannot be looked at is one thing; that nothing can be, any more, another.
+bool is_lost(const sys::Error& error) {
+    return error.kind == sys::ErrorKind::unreachable;
+}
+
+std::string name_of_answer(std::int64_t answer) {
+    if (answer >= 0) return std::to_string(answer);
+    const char* name = ::strerrorname_np(static_cast<int>(-answer));
+    return name != nullptr ? name : std::to_string(answer);
+}
+
+/// An int that a kernel function returned.
+std::int64_t int_from(std::uint64_t value) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(value));
+}
+
+} // namespace
+
+sys::Result<void> Watch::guard(Places places) {
+    if (auto done = machine_.dismiss(); !done) return done;
+    places_ = std::move(places);
+    for (const SystemCall& call : places_.calls) {
+        auto set = machine_.attend(
+            call.address, [this, call](Processor on, Place at) { return attend_call(on, at, call); });
+        if (!set) return set;
+    }
+    for (const std::uint64_t address : places_.load_module) {
+        auto set =
+            machine_.attend(address, [this](Processor on, Place at) { return attend_load(on, at); });
+        if (!set) return set;
+    }
+    return machine_.attend(places_.functions.landing,
+                           [this](Processor on, Place at) { return attend_landing(on, at); });
+}
+
+sys::Result<void> Watch::take_over() {
+    const auto threads = machine_.debugger().threads();
+    if (!threads) return std::unexpected(threads.error());
+    for (const ThreadId thread : *threads) {
+        const auto recovered = Visit::recover(machine_.processor(thread), places_.functions);
+        if (!recovered) return std::unexpected(recovered.error());
+        if (auto attended = machine_.attend_to(thread); !attended) return attended;
+    }
+    return {};
+}
+
+/// The place where injected calls return to: only a dead predecessor's do that unexpected.
+Machine::Work Watch::attend_landing(Processor processor, Place) {
+    const auto recovered = Visit::recover(processor, places_.functions);
+    if (!recovered) co_return std::unexpected(recovered.error());
+    co_return sys::Result<void>{}; // put back to where it will stop again; or the guest's kernel panics
+}
+
+// --- system calls
+
+sys::Result<Watch::Arguments> Watch::arguments_of(const Visit& visit, const CallConvention& convention) {
+    const Processor& processor = visit.processor();
+    const auto values = processor.get(processor.architecture().arguments);
+    if (!values) return std::unexpected(values.error());
+    const bool saved =
+        convention.kind == CallConvention::Kind::saved
+        || (convention.kind == CallConvention::Kind::either
+            && values->front() >= processor.architecture().kernel_base);
+    Arguments arguments{};
+    if (!saved) {
+        std::ranges::copy(*values, arguments.begin());
+        return arguments;
+    }
+    // One piece of memory has all three.
+    const auto [first, last] = std::ranges::minmax(convention.offsets);
+    const std::size_t word = processor.architecture().word;
+    const auto words = processor.read_words(values->front() + first, (last - first) / word + 1);
+    if (!words) return std::unexpected(words.error());
+    for (std::size_t i = 0; i < arguments.size(); ++i)
+        arguments[i] = (*words)[(convention.offsets[i] - first) / word];
+    return arguments;
+}
+
+events::Event Watch::event_of(Call call) const {
+    events::Event event;
+    event.time = std::chrono::system_clock::now();
+    event.point = core::Point::guest;
+    event.generation = 1;
+    event.call = to_string(call);
+    return event;
+}
+
+Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall call) {
+    Visit visit(machine_, places_.functions, processor, place);
+    const auto arguments = arguments_of(visit, call.convention);
+    if (!arguments) co_return std::unexpected(arguments.error());
+    if (call.call == Call::delete_module) {
+        auto unloaded = co_await unload(visit, *arguments);
+        co_return unloaded;
+    }
+    auto attempted = co_await attempt(visit, call, *arguments);
+    if (!attempted || !places_.load_module.empty()) co_return attempted;
+    if (call.call == Call::finit_module) // whoever is told so tries init_module, which can be decided on
+        co_return visit.processor().return_now(static_cast<std::uint64_t>(std::int64_t{-ENOSYS}));
+    auto decided = co_await decide_at_call(visit, *arguments);
+    co_return decided;
+}
+
+Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, Arguments arguments) {
+    ++attempts_seen_;
+    Attempt seen{.stack = visit.place().stack, .since = Clock::now(), .event = event_of(call.call)};
+    if (call.call == Call::finit_module) {
+        constexpr std::uint64_t descriptor = 0xffff'ffff;
+        auto path = co_await visit.path_of(arguments[0] & descriptor);
+        if (!path && is_lost(path.error())) co_return std::unexpected(path.error());
+        if (path && !path->empty())
+            seen.event.file = *path;
+        else
+            seen.event.note = path ? fmt::format("file descriptor {} is not open", int_from(arguments[0]))
+                                   : "no path: " + path.error().what;
+    }
+    auto process = co_await visit.call(places_.functions.process_id);
+    if (!process && is_lost(process.error())) co_return std::unexpected(process.error());
+    if (process) {
+        events::Requester requester;
+        requester.pid = static_cast<pid_t>(int_from(*process));
+        seen.event.requester = std::move(requester);
+    }
+    if (!seen.event.file.empty()) log(seen, "");
+    // The task's last attempt, if it is still open, was answered by the kernel.
+    auto earlier = take_attempt(seen.stack);
+    if (!earlier.event.call.empty()) record_unanswered(earlier, "");
+    open_.push_back(std::move(seen));
+    co_return visit.leave();
+}
+
+/// A line of modules.log for an attempt that has none yet.
+void Watch::log(Attempt& attempt, const std::string& name) {
+    if (std::exchange(attempt.logged, true)) return;
+    recorder_.record_attempt(!attempt.event.file.empty() ? attempt.event.file : !name.empty() ? name : "?");
+}
+
+/// The open attempt of the task whose stack pointer is `stack`, or is a little below what it was then; one of
+/// no call if there is none.
+Watch::Attempt Watch::take_attempt(std::uint64_t stack) {
+    constexpr std::uint64_t most_between = 4096; // the stacks of two tasks are further apart
+    const auto distance = [stack](const Attempt& attempt) { return attempt.stack - stack; };
+    const auto found = std::ranges::min_element(open_, {}, distance);
+    if (found == open_.end() || distance(*found) >= most_between) return {};
+    Attempt attempt = std::move(*found);
+    open_.erase(found);
+    return attempt;
+}
+
+void Watch::record_unanswered(Attempt& attempt, const std::string& why) {
+    log(attempt, "");
+    attempt.event.decision = judge_.decide(unreadable(
+        "no image: the guest's kernel answered by itself, or with the load of the same file by another call"));
+    if (attempt.event.note.empty()) attempt.event.note = why;
+    recorder_.record(std::move(attempt.event));
+}
+
+void Watch::record_unanswered(Clock::time_point now) {
+    for (auto attempt = open_.begin(); attempt != open_.end();) {
+        if (now - attempt->since < unanswered_after) {
+            ++attempt;
+            continue;
+        }
+        record_unanswered(*attempt, "");
+        attempt = open_.erase(attempt);
+    }
+}
+
+void Watch::finish() {
+    for (Attempt& attempt : open_)
+        record_unanswered(attempt, "");
+    open_.clear();
+    for (events::Event& event : loading_) {
+        if (event.note.empty()) event.note = "the guest's kernel had not answered when the watch ended";
+        recorder_.record(std::move(event));
+    }
+    loading_.clear();
+}
+
+// --- decisions
+
+void Watch::judge(Attempt& attempt, const core::ImageFacts& facts) {
+    attempt.event.decision = judge_.decide(facts);
+    attempt.event.sha256 = facts.sha256;
+    log(attempt, facts.name);
+}
+
+bool Watch::enforced(const events::Event& event) const {
+    return event.decision.effective() == core::Verdict::refuse;
+}
+
+/// What the caller of a refused call is told.
+std::int64_t Watch::told(events::Event& event) const {
+    if (judge_.answer() == core::Answer::refuse) return -EPERM;
+    if (event.note.empty()) event.note = "pretended: nothing was done";
+    return 0;
+}
+
+Machine::Work Watch::attend_load(Processor processor, Place place) {
+    Visit visit(machine_, places_.functions, processor, place);
+    const auto arguments = processor.get(processor.architecture().arguments);
+    if (!arguments) co_return std::unexpected(arguments.error());
+    Attempt attempt = take_attempt(place.stack);
+    if (attempt.event.call.empty()) { // it was under way before the watch began
+        ++attempts_seen_;
+        attempt.event = event_of(Call::init_module);
+        attempt.event.call = "load_module";
+    }
+    const std::uint64_t load_info = arguments->front();
+    const auto words = processor.read_words(load_info, load_info_words);
+    if (!words && is_lost(words.error())) co_return std::unexpected(words.error());
+    std::optional<LoadInfo> info;
+    if (words)
+        info = load_info_from(std::span(*words).first<load_info_words>(), processor.architecture().word,
+                              processor.architecture().kernel_base);
+    sys::Result<core::ImageFacts> facts = unreadable("the guest's kernel keeps the image in a way that is not known");
+    if (info) facts = co_await identify(visit, *info, false);
+    if (!facts) co_return std::unexpected(facts.error());
+    auto parameters = co_await visit.user_text((*arguments)[1], max_parameters);
+    if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
+    attempt.event.parameters = parameters.value_or("");
+    judge(attempt, *facts);
+    if (auto left = visit.leave(); !left) co_return left;
+
+    if (!enforced(attempt.event)) {
+        auto passed = co_await let_pass(visit, std::move(attempt.event));
+        co_return passed;
+    }
+    if (!info) { // the kernel's copy is lost to the guest, but nothing is loaded
+        const std::int64_t answer = told(attempt.event);
+        attempt.event.answer = name_of_answer(answer);
+        recorder_.record(std::move(attempt.event));
+        co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
+    }
+    auto refused = co_await refuse(visit, *info, load_info, std::move(attempt.event));
+    co_return refused;
+}
+
+Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t load_info,
+                                      events::Event event) {
+    const Processor& processor = visit.processor();
+    const auto back = processor.return_address();
+    if (!back) co_return std::unexpected(back.error());
+    const std::array<std::uint64_t, 1> nothing{};
+    if (auto emptied = processor.write_words(load_info + info.size_member, nothing); !emptied)
+        co_return emptied;
+    const auto pending = loading_.insert(loading_.end(), std::move(event));
+    const Place caller{.pc = *back, .stack = processor.stack_after_return(visit.place().stack)};
+    auto returned = co_await machine_.arrival(caller);
+    if (!returned) co_return std::unexpected(returned.error());
+    const Register result = returned->architecture().result;
+    const auto value = returned->get(result);
+    if (!value) co_return std::unexpected(value.error());
+    if (int_from(*value) >= 0)
+        pending->note = "LOADED: the guest's kernel took the image although nothing was left of it";
+    const std::int64_t answer = told(*pending);
+    pending->answer = name_of_answer(answer);
+    recorder_.record(std::move(*pending));
+    loading_.erase(pending);
+    const std::array names = {result};
+    const std::array values = {static_cast<std::uint64_t>(answer)};
+    co_return returned->set(names, values);
+}
+
+Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
+    const auto back = visit.processor().return_address();
+    if (!back) co_return std::unexpected(back.error());
+    const auto pending = loading_.insert(loading_.end(), std::move(event));
+    const Place caller{.pc = *back, .stack = visit.processor().stack_after_return(visit.place().stack)};
+    auto returned = co_await machine_.arrival(caller);
+    if (!returned) co_return std::unexpected(returned.error());
+    const auto value = returned->get(returned->architecture().result);
+    if (!value) co_return std::unexpected(value.error());
+    pending->answer = name_of_answer(int_from(*value));
+    recorder_.record(std::move(*pending));
+    loading_.erase(pending);
+    co_return sys::Result<void>{};
+}
+
+/// What an image is; an error only if nothing can be looked at any more.
+Task<sys::Result<core::ImageFacts>> Watch::identify(Visit& visit, LoadInfo info, bool of_process) {
+    if (info.size > most_image) co_return unreadable("the image is too large");
+    SparseImage image(info.size);
+    modules::ImageOptions options{.with_hash = settings_.hash};
+    while (true) {
+        auto identity = modules::identify_source(image, options);
+        if (identity && !options.with_hash && !judge_.policy().pins(identity->facts.name).empty()) {
+            options.with_hash = true; // its content decides
+            continue;
+        }
+        if (identity) co_return std::move(identity->facts);
+        const auto missing = image.missing();
+        if (!missing) co_return unreadable(identity.error().what);
+        std::vector<std::byte> piece(missing->size);
+        const std::uint64_t from = info.image + missing->offset;
+        auto fetched = sys::Result<void>{};
+        if (of_process)
+            fetched = co_await visit.user_memory(from, piece);
+        else
+            fetched = co_await visit.read(from, piece);
+        if (!fetched && is_lost(fetched.error())) co_return std::unexpected(fetched.error());
+        if (!fetched) co_return unreadable("the image cannot be read: " + fetched.error().what);
+        image.add(missing->offset, std::move(piece));
+    }
+}
+
+/// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
+Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments) {
+    Attempt attempt = take_attempt(visit.place().stack);
+    const LoadInfo image{.image = arguments[0], .size = arguments[1]};
+    auto facts = co_await identify(visit, image, true);
+    if (!facts) co_return std::unexpected(facts.error());
+    auto parameters = co_await visit.user_text(arguments[2], max_parameters);
+    if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
+    attempt.event.parameters = parameters.value_or("");
+    judge(attempt, *facts);
+    if (auto left = visit.leave(); !left) co_return left;
+    if (!enforced(attempt.event)) {
+        // Its answer is not waited for: where it returns to, every system call does.
+        recorder_.record(std::move(attempt.event));
+        co_return sys::Result<void>{};
+    }
+    const std::int64_t answer = told(attempt.event);
+    attempt.event.answer = name_of_answer(answer);
+    recorder_.record(std::move(attempt.event));
+    co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
+}
+
+Task<sys::Result<void>> Watch::unload(Visit& visit, Arguments arguments) {
+    events::Event event = event_of(Call::delete_module);
+    auto name = co_await visit.user_text(arguments[0], max_name);
+    if (!name && is_lost(name.error())) co_return std::unexpected(name.error());
+    if (auto left = visit.leave(); !left) co_return left;
+    if (!name) event.note = name.error().what;
+    event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
+    if (!enforced(event)) {
+        recorder_.record(std::move(event));
+        co_return sys::Result<void>{};
+    }
+    const std::int64_t answer = told(event);
+    event.answer = name_of_answer(answer);
+    recorder_.record(std::move(event));
+    co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
+}
+
+} // namespace kmodguard::guest

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The guest point itself: every attempt of the guest to load a module, or to take one out, is seen, decided on
+// and recorded.
+//
+//   system call    the attempt: which file, by whom. Nothing is decided here, for two calls may share one load.
+//   load_module()  the decision, on the kernel's own copy of the image. What is refused gets a length of 0, so
+//                  that the kernel throws its copy away as it always does with what is no module
+//   its return     the answer: the kernel's own error is replaced by the policy's
+//
+// What cannot be looked at is refused like anything else that cannot be judged.
+#pragma once
+
+#include "core/judge.hpp"
+#include "enforce/guest/load_info.hpp"
+#include "enforce/guest/places.hpp"
+#include "events/recorder.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+
+namespace kmodguard::guest {
+
+class Watch {
+  public:
+    using Clock = std::chrono::steady_clock;
+
+    struct Settings {
+        bool hash = false; ///< of every image, not only of those that are pinned
+    };
+
+    /// All but `settings` must outlive it.
+    Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Settings settings)
+        : machine_(machine), judge_(judge), recorder_(recorder), settings_(settings) {}
+
+    /// Sets the breakpoints at `places`; those that were set before are taken away.
+    [[nodiscard]] sys::Result<void> guard(Places places);
+    /// Puts back what a kmodctl that died left unfinished, and attends to who stands at a breakpoint already.
+    [[nodiscard]] sys::Result<void> take_over();
+
+    /// Attempts for which no image has come for so long are the kernel's own to answer: they are recorded.
+    void record_unanswered(Clock::time_point now = Clock::now());
+    /// Records what is still open: the guest has ended, or nobody watches it any more.
+    void finish();
+    [[nodiscard]] std::uint64_t attempts() const { return attempts_seen_; }
+
+  private:
+    /// A system call that has been seen and for which no image has come yet.
+    struct Attempt {
+        std::uint64_t stack = 0; ///< of the task that makes it
+        Clock::time_point since;
+        events::Event event;
+        bool logged = false; ///< has its line in modules.log
+    };
+    using Arguments = std::array<std::uint64_t, 3>;
+
+    Machine::Work attend_call(Processor processor, Place place, SystemCall call);
+    Machine::Work attend_load(Processor processor, Place place);
+    Machine::Work attend_landing(Processor processor, Place place);
+    Task<sys::Result<void>> attempt(Visit& visit, SystemCall call, Arguments arguments);
+    Task<sys::Result<void>> decide_at_call(Visit& visit, Arguments arguments);
+    Task<sys::Result<void>> unload(Visit& visit, Arguments arguments);
+    Task<sys::Result<void>> refuse(Visit& visit, LoadInfo info, std::uint64_t load_info, events::Event event);
+    Task<sys::Result<void>> let_pass(Visit& visit, events::Event event);
+    Task<sys::Result<core::ImageFacts>> identify(Visit& visit, LoadInfo info, bool of_process);
+
+    [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
+                                                             const CallConvention& convention);
+    [[nodiscard]] events::Event event_of(Call call) const;
+    [[nodiscard]] Attempt take_attempt(std::uint64_t stack);
+    void judge(Attempt& attempt, const core::ImageFacts& facts);
+    [[nodiscard]] bool enforced(const events::Event& event) const;
+    [[nodiscard]] std::int64_t told(events::Event& event) const;
+    void log(Attempt& attempt, const std::string& name);
+    void record_unanswered(Attempt& attempt, const std::string& why);
+
+    Machine& machine_;
+    core::Judge& judge_;
+    events::Recorder& recorder_;
+    Settings settings_;
+    Places places_;
+    std::list<Attempt> open_;
+    std::list<events::Event> loading_; ///< decided, and load_module() has not returned
+    std::uint64_t attempts_seen_ = 0;
+};
+
+} // namespace kmodguard::guest
