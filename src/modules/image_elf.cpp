@@ -49,73 +49,16 @@ std::unexpected<sys::Error> malformed(std::string what) {
     return sys::failure(sys::ErrorKind::invalid, std::move(what));
 }
 
-/// What of the ELF header counts.
-struct Header {
-    ElfFormat format;
-    std::uint64_t section_headers = 0; ///< offset
-    std::uint64_t header_size = 0;     ///< sizeof(Elf_Ehdr)
-    std::uint64_t section_header_size = 0;
-    std::uint16_t section_count = 0;
-    std::uint16_t name_table = 0; ///< section index
-};
-
-template <typename T>
-T in_order(T value, std::endian order) {
-    return order == std::endian::native ? value : std::byteswap(value);
-}
-
-template <typename Ehdr, typename Shdr>
-sys::Result<Header> decode_header(ByteSource& source, ElfFormat format) {
-    Ehdr raw{};
-    if (!source.read(0, std::as_writable_bytes(std::span(&raw, 1))))
-        return malformed("ends in the ELF header");
-    const auto value = [&format](auto field) { return in_order(field, format.order); };
-    if (value(raw.e_type) != ET_REL) return malformed("not a relocatable ELF file in its own byte order");
-    if (value(raw.e_shentsize) != sizeof(Shdr)) return malformed("section headers of the wrong size");
-    if (value(raw.e_ehsize) != sizeof(Ehdr)) return malformed("ELF header of the wrong size");
-    if (raw.e_phoff != 0) return malformed("has program headers");
-    format.machine = value(raw.e_machine);
-    return Header{.format = format,
-                  .section_headers = value(raw.e_shoff),
-                  .header_size = sizeof(Ehdr),
-                  .section_header_size = sizeof(Shdr),
-                  .section_count = value(raw.e_shnum),
-                  .name_table = value(raw.e_shstrndx)};
-}
-
-sys::Result<Header> read_header(ByteSource& source) {
-    std::array<unsigned char, EI_NIDENT> ident{};
-    if (source.size() < ident.size()) return malformed("not an ELF file: too short");
-    if (auto done = source.read(0, std::as_writable_bytes(std::span(ident))); !done)
-        return std::unexpected(std::move(done.error()));
-    if (std::memcmp(ident.data(), ELFMAG, SELFMAG) != 0) return malformed("not an ELF file");
-
-    ElfFormat format;
-    if (ident[EI_DATA] != ELFDATA2LSB && ident[EI_DATA] != ELFDATA2MSB)
-        return malformed("unknown ELF byte order");
-    format.order = ident[EI_DATA] == ELFDATA2LSB ? std::endian::little : std::endian::big;
-    format.is_64_bit = ident[EI_CLASS] == ELFCLASS64;
-    if (format.is_64_bit) return decode_header<Elf64_Ehdr, Elf64_Shdr>(source, format);
-    if (ident[EI_CLASS] == ELFCLASS32) return decode_header<Elf32_Ehdr, Elf32_Shdr>(source, format);
-    return malformed("unknown ELF class");
-}
-
-template <typename Shdr>
-std::vector<ElfSection> decode_sections(std::span<const std::byte> table, std::endian order) {
-    std::vector<ElfSection> sections;
-    sections.reserve(table.size() / sizeof(Shdr));
-    for (; table.size() >= sizeof(Shdr); table = table.subspan(sizeof(Shdr))) {
-        Shdr raw;
-        std::memcpy(&raw, table.data(), sizeof raw);
-        sections.push_back({.name = in_order(raw.sh_name, order),
-                            .type = in_order(raw.sh_type, order),
-                            .flags = in_order(raw.sh_flags, order),
-                            .address = in_order(raw.sh_addr, order),
-                            .offset = in_order(raw.sh_offset, order),
-                            .size = in_order(raw.sh_size, order),
-                            .info = in_order(raw.sh_info, order)});
-    }
-    return sections;
+sys::Result<ElfHeader> read_header(ByteSource& source) {
+    auto header = read_elf_header(source);
+    if (!header) return header;
+    if (header->type != ET_REL) return malformed("not a relocatable ELF file in its own byte order");
+    if (header->section_header_size != elf_section_header_size(header->format))
+        return malformed("section headers of the wrong size");
+    if (header->header_size != elf_header_size(header->format))
+        return malformed("ELF header of the wrong size");
+    if (header->program_headers != 0) return malformed("has program headers");
+    return header;
 }
 
 bool has_content(const ElfSection& section) {
@@ -123,16 +66,10 @@ bool has_content(const ElfSection& section) {
 }
 
 /// The section headers, each with content that lies within the image.
-sys::Result<std::vector<ElfSection>> read_sections(ByteSource& source, const Header& header) {
-    if (header.section_count == 0) return malformed("no section headers");
-    const std::uint64_t size = header.section_count * header.section_header_size;
-    if (header.section_headers >= source.size() || size > source.size() - header.section_headers)
-        return malformed("section headers outside the image");
-    const auto table = read_range(source, header.section_headers, size);
-    if (!table) return std::unexpected(table.error());
-
-    auto sections = header.format.is_64_bit ? decode_sections<Elf64_Shdr>(table->all(), header.format.order)
-                                            : decode_sections<Elf32_Shdr>(table->all(), header.format.order);
+sys::Result<std::vector<ElfSection>> read_sections(ByteSource& source, const ElfHeader& header) {
+    auto read = read_elf_sections(source, header);
+    if (!read) return read;
+    const auto& sections = *read;
     if (const auto& first = sections.front(); first.type != SHT_NULL || first.size != 0 || first.address != 0)
         return malformed("section 0 is not empty");
     for (std::size_t i = 1; i < sections.size(); ++i) {
@@ -141,11 +78,11 @@ sys::Result<std::vector<ElfSection>> read_sections(ByteSource& source, const Hea
             && (section.offset > source.size() || section.size > source.size() - section.offset))
             return malformed(fmt::format("section {} outside the image", i));
     }
-    return sections;
+    return read;
 }
 
 /// The section name table; NUL-terminated, and all names of `sections` begin in it.
-sys::Result<Buffer> read_names(ByteSource& source, const Header& header,
+sys::Result<Buffer> read_names(ByteSource& source, const ElfHeader& header,
                                std::span<const ElfSection> sections) {
     if (header.name_table == SHN_UNDEF || header.name_table >= sections.size())
         return malformed("no section name table");
@@ -191,7 +128,7 @@ struct Range {
 };
 
 /// Whether section `index` has its bytes to itself.
-bool is_alone(const Header& header, std::span<const ElfSection> sections, std::size_t index) {
+bool is_alone(const ElfHeader& header, std::span<const ElfSection> sections, std::size_t index) {
     const Range own{sections[index].offset, sections[index].size};
     if (own.overlaps({0, header.header_size})) return false;
     if (own.overlaps({header.section_headers, sections.size() * header.section_header_size})) return false;

@@ -4,10 +4,10 @@
 // and the name in the first. Nothing else of the file is looked at.
 #pragma once
 
+#include "modules/elf_file.hpp"
 #include "modules/image_source.hpp"
 #include "sys/result.hpp"
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -15,26 +15,6 @@
 #include <vector>
 
 namespace kmodguard::modules {
-
-/// How an image is to be read: by what kernel it was built for.
-struct ElfFormat {
-    bool is_64_bit = false;
-    std::endian order = std::endian::little;
-    std::uint16_t machine = 0; ///< e_machine, for example EM_X86_64
-
-    bool operator==(const ElfFormat&) const = default;
-};
-
-/// A section header, in this machine's byte order and widened to 64 bits.
-struct ElfSection {
-    std::uint32_t name = 0; ///< offset in the section name table
-    std::uint32_t type = 0;
-    std::uint64_t flags = 0;
-    std::uint64_t address = 0;
-    std::uint64_t offset = 0;
-    std::uint64_t size = 0;
-    std::uint32_t info = 0;
-};
 
 struct ElfModule {
     ElfFormat format;
