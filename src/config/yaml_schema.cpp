@@ -20,7 +20,6 @@ namespace kmodguard::config {
 namespace {
 
 /// Loads whatever the lists say, unless it is denied: the emulation rests on it.
-constexpr std::string_view framework_module = "igloo";
 constexpr std::string_view pattern_hint =
     "patterns mean nothing here; a TOML policy (`kmodctl convert`) takes them in allow.aliases";
 constexpr std::string_view quote_hint = "put the name in quotes";

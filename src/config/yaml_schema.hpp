@@ -11,8 +11,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace kmodguard::config {
+
+/// The emulation framework's own module, which such projects never list.
+inline constexpr std::string_view framework_module = "igloo";
 
 /// Adds what plugins.kmods of `root` says to `source`: enforce; allowed is what allowlist names and the
 /// framework's own module, denied what denylist names, and the denied wins; no dependencies; refused programs

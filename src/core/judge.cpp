@@ -13,8 +13,7 @@ std::unique_ptr<ModuleIndex> or_none(std::unique_ptr<ModuleIndex> index) {
 
 } // namespace
 
-Judge::Judge(Policy policy, std::unique_ptr<ModuleIndex> index,
-             std::optional<Answer> answer)
+Judge::Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<Answer> answer)
     : policy_(std::move(policy)), answer_(answer.value_or(policy_.answer())),
       index_(or_none(std::move(index))), admissions_(policy_, *index_) {}
 

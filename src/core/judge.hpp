@@ -17,8 +17,7 @@ class Judge {
   public:
     /// `index` may be nullptr, on a kernel whose modules cannot be looked up: then only what the policy lists
     /// by name is allowed. `answer` takes the place of the policy's.
-    Judge(Policy policy, std::unique_ptr<ModuleIndex> index,
-          std::optional<Answer> answer = std::nullopt);
+    Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<Answer> answer = std::nullopt);
 
     [[nodiscard]] Decision decide(const ImageFacts& facts);
     [[nodiscard]] const Policy& policy() const { return policy_; }

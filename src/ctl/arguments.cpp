@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 
@@ -119,7 +120,7 @@ Parsed parse_arguments(int count, char** arguments) {
     int parsed = raw ? position + 1 : count; // arguments that are kmodctl's own
     if (verb != nullptr && verb->argument == Argument::command) {
         parsed = position_of_dashes(position, count, arguments);
-        if (parsed + 1 >= count && !asks_for_help) return report_missing_command(*verb);
+        if (verb->fewest > 0 && parsed + 1 >= count && !asks_for_help) return report_missing_command(*verb);
     }
     try {
         app.parse(parsed, arguments);
@@ -130,7 +131,7 @@ Parsed parse_arguments(int count, char** arguments) {
     Context context = context_of(*sub, std::move(found[sub->get_name()]), root, json);
     if (raw) context.arguments.assign(arguments + position + 1, arguments + count);
     if (verb != nullptr && verb->argument == Argument::command)
-        context.arguments.assign(arguments + parsed + 1, arguments + count);
+        context.arguments.assign(arguments + std::min(parsed + 1, count), arguments + count);
     return context;
 }
 

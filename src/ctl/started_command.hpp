@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the verbs that run another program owe to whoever runs them: signals get to the program, and its end is
-// theirs, as if it had been run without them.
+// What the verbs that run another program owe to whoever runs them: signals get to the program, and its end
+// is theirs, as if it had been run without them.
 #pragma once
 
 #include "ctl/context.hpp"
@@ -26,7 +26,8 @@ void forward_signal(const signalfd_siginfo& info, pid_t command, const sys::Uniq
 /// Ends as the command did: the exit status to return, where that was no signal.
 [[nodiscard]] int end_as(const sys::Ending& ending, const sigset_t& signals);
 
-/// Says why the command did not start; the exit status is env(1)'s: 127 if there is none, 126 if it cannot run.
+/// Says why the command did not start; the exit status is env(1)'s: 127 if there is none, 126 if it cannot
+/// run.
 [[nodiscard]] int report_launch_failure(const Context& context, const sys::Error& error);
 
 } // namespace kmodguard::ctl

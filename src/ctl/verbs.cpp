@@ -48,10 +48,23 @@ constexpr std::array oci_agent_options = {
     Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
     Option{"quiet", "", "log nothing but errors, except to --log-dir"},
     Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one"}};
+constexpr std::array guest_options = {
+    Option{"policy", "FILE", "decide by FILE; without it only the framework's own module may load"},
+    Option{"symbols", "FILE",
+           "the guest kernel's System.map, kallsyms, vmlinux or image; else what -kernel names"},
+    Option{"gdb", "SOCKET", "attach to a machine that runs, by its debugger's stub, instead of starting one"},
+    Option{"log-dir", "DIR", "write modules.log and events.jsonl there"},
+    Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
+    Option{"framework", "FILE", "allow the module in FILE as well, and no other of its name"},
+    Option{"architecture", "NAME", "of the guest, if the emulator's name does not tell"},
+    Option{"intercept", "PLACE", "decide at load-module, or for kernels before 3.8 at system-call"},
+    Option{"hash", "", "record the SHA-256 of every image"},
+    Option{"quiet", "", "log nothing but errors, except to --log-dir"},
+    Option{"kernel", "RELEASE", "know the modules of this release below --root: the guest's"}};
 constexpr std::array lint_options = {
     Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
 
-constexpr std::array<Verb, 23> table = {{
+constexpr std::array<Verb, 24> table = {{
     {"init", "", "write a policy that allows what is loaded now", true, false, Argument::none, 0, 0,
      init_options, run_init},
     {"start", "", "start the daemon and arm the hook", true, false, Argument::none, 0, 0, {}, run_start},
@@ -136,6 +149,8 @@ constexpr std::array<Verb, 23> table = {{
      Argument::command, 1, any_number, exec_options, run_exec},
     {"oci-agent", "", "decide on the module loads of containers", false, false, Argument::none, 0, 0,
      oci_agent_options, run_oci_agent},
+    {"guest", "-- QEMU...", "run an emulated machine whose module loads the policy decides", false, false,
+     Argument::command, 0, any_number, guest_options, run_guest},
     {"arm", "", "point the kernel's autoloading at the hook", true, false, Argument::none, 0, 0, {}, run_arm},
     {"disarm", "", "give the kernel its former handler back", true, false, Argument::none, 0, 0,
      disarm_options, run_disarm},

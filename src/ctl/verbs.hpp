@@ -64,6 +64,7 @@ int run_seal(const Context& context);
 int run_doctor(const Context& context);
 int run_exec(const Context& context);
 int run_oci_agent(const Context& context);
+int run_guest(const Context& context);
 int run_complete(const Context& context);
 
 } // namespace kmodguard::ctl

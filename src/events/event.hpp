@@ -39,8 +39,8 @@ struct Event {
     std::uint64_t generation = 0; ///< of the policy that judged
     core::Decision decision;
     std::optional<Requester> requester = std::nullopt;
-    std::string call = {}; ///< the system call that brought an image; "" for requests
-    std::string file = {}; ///< that the image came from, where it did
+    std::string call = {};       ///< the system call that brought an image; "" for requests
+    std::string file = {};       ///< that the image came from, where it did
     std::string parameters = {}; ///< of the module, where they were seen
     std::optional<core::Sha256> sha256 = std::nullopt; ///< of the image, where it was hashed
     std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known

@@ -35,9 +35,9 @@ struct Child {
     UniqueFd process; ///< its pidfd
 };
 
-/// Starts `command` (searched in PATH, no shell) with `signals` as its signal mask and everything else as it is
-/// here: terminal, process group, descriptors without close-on-exec. One that is not there is not_found, one
-/// that cannot be run denied.
+/// Starts `command` (searched in PATH, no shell) with `signals` as its signal mask and everything else as it
+/// is here: terminal, process group, descriptors without close-on-exec. One that is not there is not_found,
+/// one that cannot be run denied.
 [[nodiscard]] Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals);
 
 /// How a child ended.

@@ -28,8 +28,8 @@ constexpr std::chrono::seconds patience{5}; ///< with calls of processes that th
 
 /// Waits until the command has ended, or, if `all`, every process under the filter. Who has asked the command
 /// to end, before or after it did, does not mean to wait for what it leaves behind.
-sys::Result<sys::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals,
-                                    int listener, bool all) {
+sys::Result<sys::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals, int listener,
+                                bool all) {
     std::optional<sys::Ending> ending;
     bool asked_to_end = false;
     while (true) {

@@ -55,7 +55,7 @@ constexpr std::array table = {
                  .arguments = {at(5, 8), at(4, 8), at(3, 8)},
                  .result = at(0, 8),
                  .breakpoint_kind = 1,
-                 .kernel_base = 0xffff'8000'0000'0000ULL,
+                 .kernel_base = 0xff00'0000'0000'0000ULL,
                  .slide_step = large_page,
                  .system_calls = x86_calls},
     Architecture{.name = "arm64",
@@ -79,10 +79,8 @@ constexpr std::array table = {
                  .state = Register{.number = 25, .offset = 64, .size = 4},
                  .kernel_base = 0x4000'0000ULL, // of all the splits of the address space the lowest
                  .system_calls = plain_calls},
-    mips("mips", "mips", ByteOrder::big, 4),
-    mips("mipsel", "mipsel", ByteOrder::little, 4),
-    mips("mips64", "mips64", ByteOrder::big, 8),
-    mips("mips64el", "mips64el", ByteOrder::little, 8),
+    mips("mips", "mips", ByteOrder::big, 4), mips("mipsel", "mipsel", ByteOrder::little, 4),
+    mips("mips64", "mips64", ByteOrder::big, 8), mips("mips64el", "mips64el", ByteOrder::little, 8),
     // A described stub leaves the floating point registers out of the packet of all registers.
     Architecture{.name = "ppc64el",
                  .emulator = "ppc64",
@@ -109,7 +107,8 @@ constexpr std::array table = {
 } // namespace
 
 std::array<Register, 7> Architecture::saved() const {
-    return {arguments[0], arguments[1], arguments[2], link.value_or(result), target.value_or(result), stack, pc};
+    return {
+        arguments[0], arguments[1], arguments[2], link.value_or(result), target.value_or(result), stack, pc};
 }
 
 std::span<const Architecture> architectures() {

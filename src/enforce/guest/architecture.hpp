@@ -55,7 +55,8 @@ struct Architecture {
 };
 
 [[nodiscard]] std::span<const Architecture> architectures();
-/// By the name of a port or of QEMU's program, with or without "qemu-system-" and folders; nullptr: none such.
+/// By the name of a port or of QEMU's program, with or without "qemu-system-" and folders; nullptr: none
+/// such.
 [[nodiscard]] const Architecture* find_architecture(std::string_view name);
 
 } // namespace kmodguard::guest

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // What load_module() of the guest's kernel is about to load. Its first argument is a struct load_info
-// (kernel/module/internal.h, before Linux 5.19 kernel/module.c), of which only two members matter: where the copy of the
-// image is, and how long it is. Their place has changed once.
+// (kernel/module/internal.h, before Linux 5.19 kernel/module.c), of which only two members matter: where the
+// copy of the image is, and how long it is. Their place has changed once.
 #pragma once
 
 #include <cstdint>

@@ -44,9 +44,31 @@ sys::Result<Machine::Turn> Machine::turn(std::chrono::milliseconds patience) {
     if (!stop) return std::unexpected(stop.error());
     if (!stop->has_value()) return Turn::idle;
     if ((*stop)->kind == Stop::Kind::exited) return Turn::ended;
+    if ((*stop)->signal != signal_trap) {
+        debugger_.leave_to_others();
+        return Turn::attended;
+    }
     if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
     if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
     return Turn::attended;
+}
+
+sys::Result<bool> Machine::halt() {
+    if (auto asked = debugger_.interrupt(); !asked) return std::unexpected(asked.error());
+    constexpr std::chrono::seconds patience{5};
+    const auto stop = debugger_.wait_stop(patience);
+    if (!stop) return std::unexpected(stop.error());
+    if (!stop->has_value())
+        return sys::failure(sys::ErrorKind::unreachable, "the emulator does not stop its machine");
+    if ((*stop)->kind == Stop::Kind::exited) return false;
+    if ((*stop)->signal != signal_trap) return true;
+    if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
+    return true;
+}
+
+bool Machine::expects_at(std::uint64_t pc) const {
+    const auto first = expected_.lower_bound(Key{pc, 0});
+    return first != expected_.end() && first->first.first == pc;
 }
 
 sys::Result<void> Machine::attend_to(ThreadId thread) {

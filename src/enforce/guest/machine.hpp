@@ -46,18 +46,23 @@ class Machine {
     /// Takes all that attend() has set away again.
     [[nodiscard]] sys::Result<void> dismiss();
 
-    /// Attends to one stop, if one comes within `patience`, and has the guest go on.
+    /// Attends to one stop, if one comes within `patience`, and has the guest go on. A guest that somebody
+    /// has stopped at QEMU's monitor is theirs to resume.
     enum class Turn { idle, attended, ended };
     [[nodiscard]] sys::Result<Turn> turn(std::chrono::milliseconds patience);
     /// Attends to what stopped on `thread`, without having the guest go on.
     [[nodiscard]] sys::Result<void> attend_to(ThreadId thread);
     [[nodiscard]] sys::Result<void> resume();
+    /// Stops the guest, and attends to it if it came to a breakpoint first. False: it has ended.
+    [[nodiscard]] sys::Result<bool> halt();
 
+    /// Whether some task is waited for at `pc`.
+    [[nodiscard]] bool expects_at(std::uint64_t pc) const;
     /// Whether some work waits for the guest.
     [[nodiscard]] bool busy() const { return !works_.empty(); }
 
-    /// For work: waits until the task whose stack pointer is `place.stack` then comes to `place.pc`, and gives
-    /// the processor it is on.
+    /// For work: waits until the task whose stack pointer is `place.stack` then comes to `place.pc`, and
+    /// gives the processor it is on.
     [[nodiscard]] auto arrival(Place place) {
         struct Awaiter {
             Machine& machine;

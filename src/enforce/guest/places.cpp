@@ -52,14 +52,14 @@ void add_calls(const Symbols& symbols, const Architecture& architecture, std::ve
         for (const CallConvention& convention : architecture.system_calls) {
             const auto address = the_one(symbols, std::string(convention.prefix).append(to_string(call)));
             const auto at = address + architecture.entry;
-            if (address != 0 && !std::ranges::contains(found, at, &SystemCall::address))
+            if (address != 0 && std::ranges::find(found, at, &SystemCall::address) == found.end())
                 found.push_back({.call = call, .address = at, .convention = convention});
         }
     }
 }
 
 bool has(const std::vector<SystemCall>& found, Call call) {
-    return std::ranges::contains(found, call, &SystemCall::call);
+    return std::ranges::find(found, call, &SystemCall::call) != found.end();
 }
 
 } // namespace
@@ -78,11 +78,12 @@ Places Places::moved(std::uint64_t distance) const {
     const auto move = [distance](std::uint64_t& address) {
         if (address != 0) address += distance;
     };
-    Functions& functions = result.functions;
+    Functions& moved_functions = result.functions;
     for (std::uint64_t* address :
-         {&functions.landing, &functions.copy, &functions.get_file, &functions.put_file, &functions.file_path,
-          &functions.duplicate_text, &functions.duplicate_memory, &functions.free, &functions.process_id,
-          &result.text_begin, &result.text_end, &result.banner})
+         {&moved_functions.landing, &moved_functions.copy, &moved_functions.get_file,
+          &moved_functions.put_file, &moved_functions.file_path, &moved_functions.duplicate_text,
+          &moved_functions.duplicate_memory, &moved_functions.free, &moved_functions.process_id,
+          &result.text_begin, &result.text_end, &result.banner, &result.modules})
         move(*address);
     for (std::uint64_t& address : result.load_module)
         move(address);
@@ -102,14 +103,16 @@ sys::Result<Places> find_places(const Symbols& symbols, const Architecture& arch
                                         architecture.name),
                             "are these the symbols of the guest's kernel, and is it built to load modules?");
     if (places.functions.landing == 0)
-        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} does not name panic()", symbols.source()),
+        return sys::failure(sys::ErrorKind::invalid,
+                            fmt::format("{} does not name panic()", symbols.source()),
                             "the symbols are not complete");
 
     // Before Linux 3.8, which brought finit_module, load_module() made the copy itself.
     const bool whole = has(places.calls, Call::finit_module);
     auto found = entries(symbols, "load_module");
     if (interception == Interception::load_module && found.empty())
-        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} does not name load_module()", symbols.source()),
+        return sys::failure(sys::ErrorKind::invalid,
+                            fmt::format("{} does not name load_module()", symbols.source()),
                             "decide at the system call instead: --intercept system-call");
     if (interception == Interception::load_module || (interception == Interception::automatic && whole))
         for (const std::uint64_t address : found)
@@ -117,8 +120,14 @@ sys::Result<Places> find_places(const Symbols& symbols, const Architecture& arch
 
     places.banner = the_one(symbols, "linux_banner");
     if (places.banner == 0 && symbols.banner()) places.banner = symbols.banner()->address.value_or(0);
+    places.modules = the_one(symbols, "modules");
     places.text_begin = the_one(symbols, "_stext");
     places.text_end = the_one(symbols, "_etext");
+    if (places.text_begin == 0 || places.text_end <= places.text_begin) {
+        constexpr std::uint64_t around = 16ULL << 20U;
+        places.text_begin = places.functions.landing - around;
+        places.text_end = places.functions.landing + around;
+    }
     return places;
 }
 

@@ -31,14 +31,15 @@ struct Places {
     std::vector<SystemCall> calls;
     std::uint64_t text_begin = 0; ///< of the kernel's code
     std::uint64_t text_end = 0;
-    std::uint64_t banner = 0; ///< "Linux version ..."; 0: not known
+    std::uint64_t banner = 0;  ///< "Linux version ..."; 0: not known
+    std::uint64_t modules = 0; ///< the list of those that are loaded; 0: not known
 
     /// The same in a kernel that was moved by `distance`.
     [[nodiscard]] Places moved(std::uint64_t distance) const;
 };
 
-/// Where a module load is decided: where the kernel has a copy of the image, which nobody can change any more;
-/// or, for kernels before Linux 3.8, at the system call itself.
+/// Where a module load is decided: where the kernel has a copy of the image, which nobody can change any
+/// more; or, for kernels before Linux 3.8, at the system call itself.
 enum class Interception : std::uint8_t { automatic, load_module, system_call };
 
 /// ErrorKind::invalid: the symbols are those of no kernel that could be held.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A processor of the guest while it is stopped: its registers and the memory that it sees, in words of its own
-// architecture.
+// A processor of the guest while it is stopped: its registers and the memory that it sees, in words of its
+// own architecture.
 #pragma once
 
 #include "enforce/guest/architecture.hpp"

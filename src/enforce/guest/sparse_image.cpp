@@ -15,11 +15,13 @@ sys::Result<void> SparseImage::read(std::uint64_t offset, std::span<std::byte> i
         --piece;
         const std::uint64_t skipped = offset - piece->first;
         if (skipped <= piece->second.size() && into.size() <= piece->second.size() - skipped) {
-            std::copy_n(piece->second.begin() + static_cast<std::ptrdiff_t>(skipped), into.size(), into.begin());
+            std::copy_n(piece->second.begin() + static_cast<std::ptrdiff_t>(skipped), into.size(),
+                        into.begin());
             return {};
         }
     }
-    constexpr std::size_t smallest = 512; // of one answer of the debugger's stub the bytes cost next to nothing
+    constexpr std::size_t smallest =
+        512; // of one answer of the debugger's stub the bytes cost next to nothing
     const std::uint64_t size = std::min<std::uint64_t>(std::max(into.size(), smallest), size_ - offset);
     missing_ = Piece{.offset = offset, .size = static_cast<std::size_t>(size)};
     return sys::failure(sys::ErrorKind::failed, "a part of the image has not been fetched");

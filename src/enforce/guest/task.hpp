@@ -4,8 +4,8 @@
 // then look at what it returned". Between the two, any number of other processors and tasks of the guest may
 // stop and be attended to; so the work is a coroutine, and reads as if it were done in one go.
 //
-// One thread runs them all. A task begins when it is awaited, or by start(); whoever owns it may destroy it at
-// any point where it waits.
+// One thread runs them all. A task begins when it is awaited, or by start(); whoever owns it may destroy it
+// at any point where it waits.
 #pragma once
 
 #include <coroutine>
@@ -38,7 +38,9 @@ class [[nodiscard]] Task {
         std::suspend_always initial_suspend() noexcept { return {}; }
         HandBack final_suspend() noexcept { return {}; }
         void return_value(T result) { value.emplace(std::move(result)); }
-        [[noreturn]] void unhandled_exception() { std::terminate(); } // nothing here throws but for want of memory
+        [[noreturn]] void unhandled_exception() {
+            std::terminate();
+        } // nothing here throws but for want of memory
     };
     // NOLINTEND(readability-identifier-naming)
 

@@ -10,9 +10,9 @@
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::uint64_t callee_area = 128;  ///< more than any calling convention gives to who is called
-constexpr std::uint64_t frame_bytes = 256;  ///< the magic and the registers, eight bytes each
-constexpr std::uint64_t red_zone = 288;     ///< powerpc's; nothing of the others is longer
+constexpr std::uint64_t callee_area = 128; ///< more than any calling convention gives to who is called
+constexpr std::uint64_t frame_bytes = 256; ///< the magic and the registers, eight bytes each
+constexpr std::uint64_t red_zone = 288;    ///< powerpc's; nothing of the others is longer
 constexpr std::uint64_t stack_alignment = 16;
 constexpr std::size_t magic_words = 2;
 constexpr std::array<std::uint64_t, magic_words> magic = {0x6b6d'6f64'6775'6172, 0x9e0d'3c1b'75f2'a864};
@@ -123,7 +123,8 @@ sys::Result<bool> Visit::recover(const Processor& processor, const Functions& fu
     const bool landed = (*values)[0] == functions.landing;
     const std::uint64_t frame = landed ? (*values)[1] + callee_area : frame_below((*values)[1]);
     std::array<std::uint64_t, magic_words + saved_registers> found{};
-    if (const auto read = processor.read(frame, std::as_writable_bytes(std::span(found))); !read) return false;
+    if (const auto read = processor.read(frame, std::as_writable_bytes(std::span(found))); !read)
+        return false;
     if (!std::ranges::equal(std::span(found).first(magic_words), magic)) return false;
     const auto saved = std::span(found).last(saved_registers);
     if (auto set = processor.set(row.saved(), saved); !set) return std::unexpected(set.error());
@@ -169,8 +170,9 @@ Task<sys::Result<std::string>> Visit::user_text(std::uint64_t address, std::size
     auto copy = co_await call(functions_.duplicate_text, address, limit);
     if (!copy) co_return std::unexpected(copy.error());
     if (is_error_pointer(*copy, processor_.architecture()))
-        co_return sys::failure(sys::ErrorKind::invalid,
-                               fmt::format("the guest's kernel cannot read a text of up to {} bytes there", limit - 1));
+        co_return sys::failure(
+            sys::ErrorKind::invalid,
+            fmt::format("the guest's kernel cannot read a text of up to {} bytes there", limit - 1));
     auto text = text_at(*copy, limit);
     auto freed = co_await call(functions_.free, *copy);
     if (!freed) co_return std::unexpected(freed.error());
@@ -184,7 +186,8 @@ Task<sys::Result<void>> Visit::user_memory(std::uint64_t address, std::span<std:
         auto copy = co_await call(functions_.duplicate_memory, address + done, count);
         if (!copy) co_return std::unexpected(copy.error());
         if (is_error_pointer(*copy, processor_.architecture()))
-            co_return sys::failure(sys::ErrorKind::invalid, "the guest's kernel cannot read the memory there");
+            co_return sys::failure(sys::ErrorKind::invalid,
+                                   "the guest's kernel cannot read the memory there");
         auto fetched = processor_.read(*copy, into.subspan(done, count));
         auto freed = co_await call(functions_.free, *copy);
         if (!freed) co_return std::unexpected(freed.error());
@@ -202,10 +205,11 @@ Task<sys::Result<std::string>> Visit::path_of(std::uint64_t file_descriptor) {
     if (*file == 0) co_return std::string();
     auto text = co_await call(functions_.file_path, *file, scratch(), scratch_bytes);
     if (!text) co_return std::unexpected(text.error());
-    sys::Result<std::string> path = is_error_pointer(*text, processor_.architecture())
-                                        ? sys::failure(sys::ErrorKind::invalid,
-                                                       fmt::format("its path is longer than {} bytes", scratch_bytes - 1))
-                                        : text_at(*text, scratch_bytes);
+    sys::Result<std::string> path =
+        is_error_pointer(*text, processor_.architecture())
+            ? sys::failure(sys::ErrorKind::invalid,
+                           fmt::format("its path is longer than {} bytes", scratch_bytes - 1))
+            : text_at(*text, scratch_bytes);
     auto put = co_await call(functions_.put_file, *file);
     if (!put) co_return std::unexpected(put.error());
     co_return path;

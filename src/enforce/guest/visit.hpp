@@ -5,9 +5,9 @@
 // be done from outside, by calls of its functions (a debugger sees no page that the processor has no
 // translation for, and knows of files only their numbers).
 //
-// A called function runs on the task's stack, below a frame that has the registers as they were. It returns to
-// a place where nothing ever returns to by itself (the landing). Everything needed to go on is in that frame,
-// in the guest, so that if kmodctl dies in the middle the next one can put the task back (recover()).
+// A called function runs on the task's stack, below a frame that has the registers as they were. It returns
+// to a place where nothing ever returns to by itself (the landing). Everything needed to go on is in that
+// frame, in the guest, so that if kmodctl dies in the middle the next one can put the task back (recover()).
 //
 //      stack pointer before   →  ...
 //                                scratch: 1,024 bytes for results

@@ -15,8 +15,9 @@
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::size_t max_parameters = 4096; ///< as the kernel's strndup_user() is asked for, its end included
-constexpr std::size_t max_name = 64;         ///< MODULE_NAME_LEN is 56 or 60
+constexpr std::size_t max_parameters =
+    4096;                            ///< as the kernel's strndup_user() is asked for, its end included
+constexpr std::size_t max_name = 64; ///< MODULE_NAME_LEN is 56 or 60
 constexpr std::uint64_t most_image = 1ULL << 30U;
 constexpr std::chrono::seconds unanswered_after{5};
 
@@ -51,8 +52,7 @@ sys::Result<void> Watch::guard(Places places) {
         if (!set) return set;
     }
     for (const std::uint64_t address : places_.load_module) {
-        auto set =
-            machine_.attend(address, [this](Processor on, Place at) { return attend_load(on, at); });
+        auto set = machine_.attend(address, [this](Processor on, Place at) { return attend_load(on, at); });
         if (!set) return set;
     }
     return machine_.attend(places_.functions.landing,
@@ -83,10 +83,9 @@ sys::Result<Watch::Arguments> Watch::arguments_of(const Visit& visit, const Call
     const Processor& processor = visit.processor();
     const auto values = processor.get(processor.architecture().arguments);
     if (!values) return std::unexpected(values.error());
-    const bool saved =
-        convention.kind == CallConvention::Kind::saved
-        || (convention.kind == CallConvention::Kind::either
-            && values->front() >= processor.architecture().kernel_base);
+    const bool saved = convention.kind == CallConvention::Kind::saved
+                       || (convention.kind == CallConvention::Kind::either
+                           && values->front() >= processor.architecture().kernel_base);
     Arguments arguments{};
     if (!saved) {
         std::ranges::copy(*values, arguments.begin());
@@ -175,8 +174,8 @@ Watch::Attempt Watch::take_attempt(std::uint64_t stack) {
 
 void Watch::record_unanswered(Attempt& attempt, const std::string& why) {
     log(attempt, "");
-    attempt.event.decision = judge_.decide(unreadable(
-        "no image: the guest's kernel answered by itself, or with the load of the same file by another call"));
+    attempt.event.decision = judge_.decide(unreadable("no image: the guest's kernel answered by itself, or "
+                                                      "with the load of the same file by another call"));
     if (attempt.event.note.empty()) attempt.event.note = why;
     recorder_.record(std::move(attempt.event));
 }
@@ -239,7 +238,8 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
     if (words)
         info = load_info_from(std::span(*words).first<load_info_words>(), processor.architecture().word,
                               processor.architecture().kernel_base);
-    sys::Result<core::ImageFacts> facts = unreadable("the guest's kernel keeps the image in a way that is not known");
+    sys::Result<core::ImageFacts> facts =
+        unreadable("the guest's kernel keeps the image in a way that is not known");
     if (info) facts = co_await identify(visit, *info, false);
     if (!facts) co_return std::unexpected(facts.error());
     auto parameters = co_await visit.user_text((*arguments)[1], max_parameters);

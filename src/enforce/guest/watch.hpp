@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The guest point itself: every attempt of the guest to load a module, or to take one out, is seen, decided on
-// and recorded.
+// The guest point itself: every attempt of the guest to load a module, or to take one out, is seen, decided
+// on and recorded.
 //
-//   system call    the attempt: which file, by whom. Nothing is decided here, for two calls may share one load.
-//   load_module()  the decision, on the kernel's own copy of the image. What is refused gets a length of 0, so
+//   system call    the attempt: which file, by whom. Nothing is decided here, for two calls may share one
+//   load. load_module()  the decision, on the kernel's own copy of the image. What is refused gets a length
+//   of 0, so
 //                  that the kernel throws its copy away as it always does with what is no module
 //   its return     the answer: the kernel's own error is replaced by the policy's
 //
@@ -46,6 +47,8 @@ class Watch {
     /// Records what is still open: the guest has ended, or nobody watches it any more.
     void finish();
     [[nodiscard]] std::uint64_t attempts() const { return attempts_seen_; }
+    /// Whether some task is in a call that was made in its name.
+    [[nodiscard]] bool calling() const { return machine_.expects_at(places_.functions.landing); }
 
   private:
     /// A system call that has been seen and for which no image has come yet.

@@ -6,9 +6,9 @@
 //   caller → copy of the image → what it is → the judge → the kernel's own errno, a refusal, or a pretence
 #pragma once
 
+#include "core/judge.hpp"
 #include "enforce/process/attempts.hpp"
 #include "enforce/process/caller.hpp"
-#include "core/judge.hpp"
 #include "enforce/process/kernel_modules.hpp"
 #include "enforce/process/notification.hpp"
 #include "events/recorder.hpp"

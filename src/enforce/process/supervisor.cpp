@@ -26,8 +26,8 @@ void handle_wake_up() {
 
 } // namespace
 
-Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-                       Settings settings)
+Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel,
+                       events::Recorder& recorder, Settings settings)
     : listener_(std::move(listener)),
       responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits),
       most_threads_(std::max<std::size_t>(1, settings.limits.threads)) {

@@ -159,6 +159,10 @@ sys::Result<Stop> Debugger::step(ThreadId thread) {
     return std::unexpected(error(ErrorKind::failed, "a single step does not end", "interrupt the machine"));
 }
 
+void Debugger::leave_to_others() {
+    if (state_ == State::stopped) state_ = State::running;
+}
+
 sys::Result<void> Debugger::interrupt() {
     if (state_ == State::running) return connection_.send_interrupt(deadline());
     return require_stopped();

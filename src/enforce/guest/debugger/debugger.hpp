@@ -139,6 +139,10 @@ class Debugger {
     /// stands still.
     [[nodiscard]] sys::Result<std::optional<Stop>> wait_stop(std::chrono::milliseconds timeout);
 
+    /// Of a machine that somebody else has stopped, at QEMU's monitor, and will resume: from now on it counts as
+    /// running again.
+    void leave_to_others();
+
     /// To wait for a stop with poll(2), POLLIN, together with other things; -1 after detach().
     [[nodiscard]] int fd() const { return connection_.fd(); }
 

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/guest_settings.hpp"
+
+#include "config/yaml_schema.hpp"
+#include "ctl/local_decision.hpp"
+#include "ctl/supervision.hpp"
+#include "enforce/guest/emulator.hpp"
+#include "modules/image_file.hpp"
+
+#include <fmt/format.h>
+
+namespace kmodguard::ctl {
+namespace {
+
+sys::Result<const guest::Architecture*> chosen_architecture(const Context& context) {
+    const auto given = context.option("architecture");
+    const std::string name = given ? *given : context.arguments.empty() ? "" : context.arguments.front();
+    if (const auto* architecture = guest::find_architecture(name)) return architecture;
+    std::string known;
+    for (const guest::Architecture& row : guest::architectures())
+        known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
+    if (name.empty())
+        return sys::failure(sys::ErrorKind::invalid, "which architecture the guest has is not known",
+                            "--architecture takes " + known);
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("\"{}\" names no known architecture", name),
+                        "--architecture takes " + known);
+}
+
+sys::Result<guest::Interception> chosen_interception(const Context& context) {
+    const auto text = context.option("intercept");
+    if (!text) return guest::Interception::automatic;
+    if (*text == "load-module") return guest::Interception::load_module;
+    if (*text == "system-call") return guest::Interception::system_call;
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("nothing can be intercepted at \"{}\"", *text),
+                        "--intercept takes \"load-module\" or \"system-call\"");
+}
+
+sys::Result<guest::Symbols> chosen_symbols(const Context& context) {
+    const std::string file =
+        context.option("symbols").value_or(guest::option_of(context.arguments, "kernel"));
+    if (file.empty())
+        return sys::failure(
+            sys::ErrorKind::failed, "there are no symbols of the guest's kernel",
+            "--symbols takes a System.map, a copy of /proc/kallsyms, a vmlinux or the kernel's "
+            "image; without it the image that the emulator is given with -kernel is used");
+    auto symbols = guest::read_symbols(file);
+    // Not the command line is at fault, but what is in the file.
+    if (!symbols && symbols.error().kind == sys::ErrorKind::invalid)
+        symbols.error().kind = sys::ErrorKind::failed;
+    return symbols;
+}
+
+/// Only the content of `file` will do for the module that it is.
+sys::Result<void> pin_framework(const std::string& file, core::PolicySource& policy) {
+    const auto image = modules::identify_file(file, {.image = {.with_hash = true}});
+    if (!image) return std::unexpected(image.error());
+    const core::ImageFacts& facts = image->identity.facts;
+    if (!facts.problem.empty() || !facts.sha256)
+        return sys::failure(sys::ErrorKind::failed, fmt::format("{} is no module: {}", file, facts.problem));
+    policy.files.push_back("--framework");
+    const core::Origin origin{.file = static_cast<std::uint32_t>(policy.files.size() - 1), .line = 0};
+    policy.allow_modules.push_back({facts.name, origin});
+    policy.pins.push_back({facts.name, *facts.sha256, origin});
+    return {};
+}
+
+} // namespace
+
+sys::Result<GuestSettings> guest_settings(const Context& context) {
+    const auto architecture = chosen_architecture(context);
+    if (!architecture) return std::unexpected(architecture.error());
+    const auto interception = chosen_interception(context);
+    if (!interception) return std::unexpected(interception.error());
+    const auto symbols = chosen_symbols(context);
+    if (!symbols) return std::unexpected(symbols.error());
+    auto places = guest::find_places(*symbols, **architecture, *interception);
+    if (!places) {
+        places.error().kind = sys::ErrorKind::failed;
+        return std::unexpected(places.error());
+    }
+    return GuestSettings{
+        .architecture = *architecture, .places = std::move(*places), .banner = symbols->banner()};
+}
+
+sys::Result<core::PolicySource> guest_policy(const Context& context) {
+    core::PolicySource policy;
+    if (context.has("policy")) {
+        auto loaded = read_policy(context);
+        if (!loaded) return std::unexpected(config::to_error(loaded.error()));
+        policy = std::move(loaded->source);
+        for (const config::Diagnostic& warning : loaded->warnings)
+            if (!context.has("quiet") && !policy.quiet)
+                context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
+    } else {
+        policy.answer = core::Answer::pretend;
+        if (!context.has("framework"))
+            policy.allow_modules.push_back({std::string(config::framework_module), {}});
+        policy.files.emplace_back("the default policy");
+    }
+    if (const auto file = context.option("framework"))
+        if (auto pinned = pin_framework(*file, policy); !pinned) return std::unexpected(pinned.error());
+    return policy;
+}
+
+sys::Result<std::unique_ptr<core::Judge>> make_guest_judge(const Context& context,
+                                                           core::PolicySource policy) {
+    const auto answer = chosen_answer(context);
+    if (!answer) return std::unexpected(answer.error());
+    std::unique_ptr<core::ModuleIndex> index;
+    if (context.has("kernel")) {
+        auto opened = modules::KmodIndex::open(context.paths, chosen_kernel(context));
+        if (!opened) return std::unexpected(opened.error());
+        index = std::move(*opened);
+    }
+    return std::make_unique<core::Judge>(core::Policy(std::move(policy)), std::move(index), *answer);
+}
+
+} // namespace kmodguard::ctl

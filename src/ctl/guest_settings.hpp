@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What `kmodctl guest` must know before a guest runs: its architecture, the places of its kernel, and the
+// policy.
+#pragma once
+
+#include "core/judge.hpp"
+#include "core/policy.hpp"
+#include "ctl/context.hpp"
+#include "enforce/guest/architecture.hpp"
+#include "enforce/guest/places.hpp"
+
+#include <memory>
+#include <optional>
+
+namespace kmodguard::ctl {
+
+struct GuestSettings {
+    const guest::Architecture* architecture = nullptr;
+    guest::Places places;
+    std::optional<guest::Banner> banner;
+};
+
+/// By --architecture, --symbols and --intercept; what is not given, by the emulator's command.
+[[nodiscard]] sys::Result<GuestSettings> guest_settings(const Context& context);
+
+/// The policy of --policy. Without one: only the emulation framework's own module is allowed, and what is
+/// refused seems to be done. With --framework that module must be the very file that is named there.
+[[nodiscard]] sys::Result<core::PolicySource> guest_policy(const Context& context);
+
+/// Judges by `policy`, and with --kernel by the modules of that release below --root: those of the guest.
+[[nodiscard]] sys::Result<std::unique_ptr<core::Judge>> make_guest_judge(const Context& context,
+                                                                         core::PolicySource policy);
+
+} // namespace kmodguard::ctl

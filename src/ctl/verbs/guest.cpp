@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Runs an emulated machine whose module loads are decided by a policy, from outside: through the debugger's
+// stub of QEMU, with nothing in the guest. Or attaches to one that runs.
+#include "ctl/guest_settings.hpp"
+#include "ctl/started_command.hpp"
+#include "ctl/supervision.hpp"
+#include "ctl/verbs.hpp"
+#include "enforce/guest/emulator.hpp"
+#include "enforce/guest/session.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+namespace kmodguard::ctl {
+namespace {
+
+constexpr std::chrono::seconds connect_patience{30}; ///< QEMU answers when its machine is built
+
+/// All that a session needs, in the order in which it is made.
+struct Point {
+    GuestSettings settings;
+    std::unique_ptr<core::Judge> judge;
+    std::unique_ptr<events::Recorder> recorder;
+    bool quiet = false;
+};
+
+sys::Result<Point> make_point(const Context& context) {
+    auto settings = guest_settings(context);
+    if (!settings) return std::unexpected(settings.error());
+    auto policy = guest_policy(context);
+    if (!policy) return std::unexpected(policy.error());
+    Point point{.settings = std::move(*settings), .judge = nullptr, .recorder = nullptr};
+    point.quiet = context.has("quiet") || policy->quiet;
+    auto sinks = open_sinks(context, point.quiet);
+    if (!sinks) return std::unexpected(sinks.error());
+    auto judge = make_guest_judge(context, std::move(*policy));
+    if (!judge) return std::unexpected(judge.error());
+    point.judge = std::move(*judge);
+    point.recorder = std::make_unique<events::Recorder>(std::move(*sinks), recorder_capacity);
+    return point;
+}
+
+std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, guest::Debugger debugger,
+                                             bool from_its_start) {
+    guest::Session::Settings settings{.watch = {.hash = context.has("hash")},
+                                      .from_its_start = from_its_start};
+    if (!point.quiet) settings.tell = [&context](const std::string& text) { context.warn(text); };
+    return std::make_unique<guest::Session>(std::move(debugger), *point.settings.architecture,
+                                            point.settings.places, point.settings.banner, *point.judge,
+                                            *point.recorder, std::move(settings));
+}
+
+/// Attends to the guest until it ends, `child` ends, or a signal comes that is not for the child: the
+/// signal's number, or 0.
+sys::Result<int> attend(guest::Session& session, const sys::UniqueFd& signals, const sys::Child* child) {
+    while (true) {
+        pollfd waits[] = {
+            {.fd = session.fd(), .events = POLLIN, .revents = 0},
+            {.fd = signals.get(), .events = POLLIN, .revents = 0},
+            {.fd = child != nullptr ? child->process.get() : -1, .events = POLLIN, .revents = 0}};
+        if (::poll(waits, std::size(waits), static_cast<int>(session.patience().count())) < 0) continue;
+        signalfd_siginfo info{};
+        if (waits[1].revents != 0
+            && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+            if (child == nullptr) return static_cast<int>(info.ssi_signo);
+            forward_signal(info, child->pid, child->process);
+        }
+        const auto goes_on = session.attend();
+        if (!goes_on) return std::unexpected(goes_on.error());
+        if (!*goes_on || waits[2].revents != 0) return 0;
+    }
+}
+
+void tell_end(const Context& context, const Point& point, const guest::Session& session) {
+    if (point.quiet || session.found() || session.attempts() > 0) return;
+    context.warn("the guest's kernel was never found, and nothing was decided: are these its symbols?");
+}
+
+int run_emulator(const Context& context, Point& point, const sys::UniqueFd& signals, const sigset_t& before) {
+    auto socket = guest::StubSocket::create(context.option("log-dir").value_or(""));
+    if (!socket) return context.fail(socket.error());
+    const auto child = guest::start_emulator(context.arguments, *socket, before);
+    if (!child) return report_launch_failure(context, child.error());
+    socket->hand_over();
+    if (!point.quiet) context.warn(fmt::format("debugger socket: {}", socket->path().string()));
+
+    auto debugger = guest::Debugger::connect(socket->path(), connect_patience);
+    std::optional<sys::Error> failed;
+    std::unique_ptr<guest::Session> session;
+    if (debugger) {
+        session = make_session(context, point, std::move(*debugger), true);
+        auto begun = session->begin();
+        auto attended = begun ? attend(*session, signals, &*child) : std::unexpected(begun.error());
+        if (!attended) failed = attended.error();
+    } else {
+        failed = debugger.error();
+    }
+    // Its machine stands still now, or has ended: an emulator that nobody watches is not left running.
+    pollfd ended{.fd = child->process.get(), .events = POLLIN, .revents = 0};
+    constexpr int moment = 1000; // one that has ended by itself has also hung up
+    if (failed && ::poll(&ended, 1, moment) == 0)
+        ::kill(child->pid, SIGTERM);
+    else
+        failed.reset();
+    const auto ending = sys::wait_for(child->process);
+    if (session) tell_end(context, point, *session);
+    session.reset();
+    point.recorder.reset();
+    if (failed) return context.fail(*failed);
+    if (!ending) return context.fail(ending.error());
+    return end_as(*ending, before);
+}
+
+int attach(const Context& context, Point& point, const std::string& socket, const sys::UniqueFd& signals) {
+    auto debugger = guest::Debugger::connect(socket, connect_patience);
+    if (!debugger) return context.fail(debugger.error());
+    const auto session = make_session(context, point, std::move(*debugger), false);
+    if (const auto begun = session->begin(); !begun) return context.fail(begun.error());
+    const auto attended = attend(*session, signals, nullptr);
+    if (!attended) return context.fail(attended.error());
+    if (*attended != 0)
+        if (const auto left = session->leave(); !left) return context.fail(left.error());
+    tell_end(context, point, *session);
+    return exit_done;
+}
+
+} // namespace
+
+int run_guest(const Context& context) {
+    const auto socket = context.option("gdb");
+    if (socket.has_value() != context.arguments.empty()) {
+        context.warn(socket
+                         ? "either --gdb SOCKET or the emulator's command, not both"
+                         : "there is no emulator to run: kmodctl guest ... -- qemu-system-... ARGUMENT...");
+        return exit_usage;
+    }
+    const sigset_t forwarded = forwarded_signals();
+    sigset_t before;
+    block_signals(forwarded, before);
+    const sys::UniqueFd signals(::signalfd(-1, &forwarded, SFD_CLOEXEC));
+    auto point = make_point(context);
+    if (!point) return context.fail(point.error());
+    return socket ? attach(context, *point, *socket, signals)
+                  : run_emulator(context, *point, signals, before);
+}
+
+} // namespace kmodguard::ctl

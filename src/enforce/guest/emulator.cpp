@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/emulator.hpp"
+
+#include "sys/unix_socket.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <system_error>
+
+namespace kmodguard::guest {
+namespace {
+
+constexpr std::string_view socket_name = "debugger.sock";
+
+/// Whether `word` is QEMU's option `name`, which may have one dash or two.
+bool is_option(std::string_view word, std::string_view name) {
+    if (!word.starts_with('-')) return false;
+    word.remove_prefix(word.starts_with("--") ? 2 : 1);
+    return word == name;
+}
+
+std::filesystem::path runtime_directory() {
+    const char* directory =
+        std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe): before any thread
+    return directory != nullptr && *directory == '/' ? directory : "/tmp";
+}
+
+} // namespace
+
+sys::Result<StubSocket> StubSocket::create(const std::filesystem::path& directory) {
+    const auto parent = directory.empty() ? runtime_directory() : directory;
+    std::string folder = (parent / "kmodguard-guest-XXXXXX").string();
+    if (::mkdtemp(folder.data()) == nullptr)
+        return sys::system_failure("cannot make a folder in", parent.string());
+    constexpr mode_t owner_only = 0600;
+    auto listener = sys::listen_unix(std::filesystem::path(folder) / socket_name, owner_only, 1);
+    if (!listener) {
+        std::error_code ignored;
+        std::filesystem::remove(folder, ignored);
+        return std::unexpected(listener.error());
+    }
+    return StubSocket(std::filesystem::path(folder) / socket_name, std::move(*listener));
+}
+
+StubSocket::~StubSocket() {
+    if (path_.empty()) return; // moved from
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+    std::filesystem::remove(path_.parent_path(), ignored);
+}
+
+sys::Result<sys::Child> start_emulator(std::vector<std::string> command, const StubSocket& socket,
+                                       const sigset_t& signals) {
+    for (const std::string_view word : command)
+        if (is_option(word, "gdb") || is_option(word, "s"))
+            return sys::failure(sys::ErrorKind::invalid,
+                                fmt::format("the emulator's {} is not possible here", word),
+                                "its debugger's stub has room for one, and that is kmodctl");
+    const int fd = socket.listener().get();
+    if (::fcntl(fd, F_SETFD, 0) != 0) return sys::system_failure("cannot hand on", "the debugger's socket");
+    const auto chardev = fmt::format("socket,id=kmodguard,fd={},server=on,wait=off", fd);
+    command.insert(command.end(), {"-S", "-chardev", chardev, "-gdb", "chardev:kmodguard"});
+    auto child = sys::start_child(std::move(command), signals);
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return child;
+}
+
+std::string option_of(const std::vector<std::string>& command, std::string_view option) {
+    const auto found =
+        std::ranges::find_if(command, [option](const std::string& word) { return is_option(word, option); });
+    if (found == command.end() || found + 1 == command.end()) return "";
+    return *(found + 1);
+}
+
+} // namespace kmodguard::guest

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/session.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace kmodguard::guest {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A kernel takes several hundred milliseconds from its first instruction at its final place to its first
+// process; one that is not there after so long is still being fetched by its boot loader.
+constexpr milliseconds often{20};
+constexpr milliseconds seldom{200};
+constexpr std::chrono::seconds soon{10};
+constexpr std::chrono::seconds housekeeping{1};
+
+} // namespace
+
+Session::Session(Debugger debugger, const Architecture& architecture, Places linked,
+                 std::optional<Banner> banner, core::Judge& judge, events::Recorder& recorder,
+                 Settings settings)
+    : machine_(std::move(debugger), architecture), linked_(std::move(linked)), banner_(std::move(banner)),
+      settings_(std::move(settings)), watch_(machine_, judge, recorder, settings_.watch) {
+    machine_.debugger().set_byte_order(architecture.order);
+}
+
+sys::Result<void> Session::begin() {
+    // Where it was linked to is where it will be, unless it is moved.
+    if (auto guarded = watch_.guard(linked_); !guarded) return guarded;
+    if (!settings_.from_its_start) {
+        if (auto looked = look(); !looked) return looked;
+        if (auto taken = watch_.take_over(); !taken) return taken;
+    }
+    return machine_.resume();
+}
+
+/// Looks for the kernel of a machine that stands still.
+sys::Result<void> Session::look() {
+    looked_ = Clock::now();
+    auto kernel = find_kernel(machine_, linked_, banner_);
+    if (!kernel) return std::unexpected(kernel.error());
+    if (!*kernel) return {};
+    found_ = true;
+    const std::string name =
+        (*kernel)->banner.empty() ? "a kernel that the symbols may be of" : (*kernel)->banner;
+    if ((*kernel)->distance == 0) {
+        settings_.tell(fmt::format("the guest runs {}", name));
+        return {};
+    }
+    settings_.tell(fmt::format("the guest runs {}, moved by {:#x}", name, (*kernel)->distance));
+    const Places places = linked_.moved((*kernel)->distance);
+    if (auto checked = check_modules(places); !checked) return checked;
+    return watch_.guard(places);
+}
+
+/// Until it was found, a moved kernel was not guarded.
+sys::Result<void> Session::check_modules(const Places& places) {
+    if (!settings_.from_its_start || places.modules == 0) return {};
+    const auto threads = machine_.debugger().threads();
+    if (!threads) return std::unexpected(threads.error());
+    const auto first = machine_.processor(threads->front()).read_words(places.modules, 1);
+    if (first && first->front() != 0 && first->front() != places.modules)
+        settings_.tell(
+            "modules were loaded before its kernel was found, and not decided on; with \"nokaslr\" on "
+            "its command line there is nothing to find");
+    return {};
+}
+
+sys::Result<void> Session::look_again() {
+    const auto halted = machine_.halt();
+    if (!halted) return std::unexpected(halted.error());
+    if (!*halted) return {};
+    if (auto looked = look(); !looked) return looked;
+    return machine_.resume();
+}
+
+milliseconds Session::patience() const {
+    if (found_) return housekeeping;
+    return Clock::now() - began_ < soon ? often : seldom;
+}
+
+sys::Result<bool> Session::attend() {
+    watch_.record_unanswered();
+    const auto turn = machine_.turn(milliseconds{0});
+    if (!turn) return std::unexpected(turn.error());
+    if (*turn == Machine::Turn::ended) {
+        watch_.finish();
+        return false;
+    }
+    if (*turn == Machine::Turn::idle && !found_ && Clock::now() - looked_ >= patience())
+        if (auto looked = look_again(); !looked) return std::unexpected(looked.error());
+    return true;
+}
+
+/// Attends to the guest until `done`; false if that was not before `end`.
+sys::Result<bool> Session::attend_until(Clock::time_point end, const std::function<bool()>& done) {
+    while (!done()) {
+        const auto left = std::chrono::ceil<milliseconds>(end - Clock::now());
+        if (left <= milliseconds{0}) return false;
+        if (auto resumed = machine_.resume(); !resumed) return std::unexpected(resumed.error());
+        const auto turn = machine_.turn(std::min(left, often));
+        if (!turn) return std::unexpected(turn.error());
+        if (*turn == Machine::Turn::ended) return true;
+        const auto halted = machine_.halt();
+        if (!halted || !*halted) return halted;
+    }
+    return true;
+}
+
+sys::Result<void> Session::leave() {
+    const auto halted = machine_.halt();
+    if (!halted) return std::unexpected(halted.error());
+    if (!*halted) return {};
+    // A task in a call that was made in its name must come back from it. A load that has not returned yet
+    // needs nothing of us any more.
+    constexpr std::chrono::seconds for_loads{1};
+    constexpr std::chrono::seconds for_calls{10};
+    if (const auto idle = attend_until(Clock::now() + for_loads, [this] { return !machine_.busy(); }); !idle)
+        return std::unexpected(idle.error());
+    const auto returned = attend_until(Clock::now() + for_calls, [this] { return !watch_.calling(); });
+    if (!returned) return std::unexpected(returned.error());
+    watch_.finish();
+    if (!*returned)
+        return sys::failure(sys::ErrorKind::failed, "the guest does not come back from a call of its kernel",
+                            "it is left as it is: attach again with --gdb");
+    return machine_.debugger().detach();
+}
+
+} // namespace kmodguard::guest

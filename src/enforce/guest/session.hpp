@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// One guest from the moment kmodctl reaches it until one of the two ends: find its kernel, guard it, attend
+// to it, leave it.
+#pragma once
+
+#include "enforce/guest/slide.hpp"
+#include "enforce/guest/watch.hpp"
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace kmodguard::guest {
+
+class Session {
+  public:
+    struct Settings {
+        Watch::Settings watch;
+        bool from_its_start =
+            true; ///< it has not run yet; else it has, and somebody may have guarded it before
+        std::function<void(const std::string&)> tell = [](const std::string&) {
+        }; ///< what people want to know
+    };
+
+    /// `judge` and `recorder` must outlive it. `linked` are the places as the symbols have them, and `banner`
+    /// what the kernel that they are of calls itself.
+    Session(Debugger debugger, const Architecture& architecture, Places linked, std::optional<Banner> banner,
+            core::Judge& judge, events::Recorder& recorder, Settings settings);
+
+    /// Guards the guest, and has it run.
+    [[nodiscard]] sys::Result<void> begin();
+    /// Attends to what has happened; false if the guest has ended. Call it when fd() is readable, and after
+    /// patience() at the latest.
+    [[nodiscard]] sys::Result<bool> attend();
+    [[nodiscard]] int fd() { return machine_.debugger().fd(); }
+    [[nodiscard]] std::chrono::milliseconds patience() const;
+    /// Leaves the guest running, with nothing of kmodguard in it. Waits for work that is under way.
+    [[nodiscard]] sys::Result<void> leave();
+    /// Whether the guest's kernel has been found.
+    [[nodiscard]] bool found() const { return found_; }
+    [[nodiscard]] std::uint64_t attempts() const { return watch_.attempts(); }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    [[nodiscard]] sys::Result<void> look();
+    [[nodiscard]] sys::Result<void> look_again();
+    [[nodiscard]] sys::Result<void> check_modules(const Places& places);
+    [[nodiscard]] sys::Result<bool> attend_until(Clock::time_point end, const std::function<bool()>& done);
+
+    Machine machine_;
+    Places linked_;
+    std::optional<Banner> banner_;
+    Settings settings_;
+    Watch watch_;
+    bool found_ = false;
+    Clock::time_point began_ = Clock::now();
+    Clock::time_point looked_ = Clock::now();
+};
+
+} // namespace kmodguard::guest

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/guest/slide.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace kmodguard::guest {
+namespace {
+
+constexpr std::string_view banner_start = "Linux version ";
+constexpr std::size_t max_banner = 512;
+
+/// The text at `address`, if it is a banner; "" if it is not, or nothing can be read there.
+sys::Result<std::string> banner_at(const Processor& processor, std::uint64_t address) {
+    std::array<char, max_banner> text{};
+    const auto all = std::as_writable_bytes(std::span(text));
+    auto read = processor.read(address, all.first(banner_start.size()));
+    if (read && std::string_view(text.data(), banner_start.size()) == banner_start)
+        read = processor.read(address, all);
+    else if (read)
+        return std::string();
+    if (!read && read.error().kind == sys::ErrorKind::not_found) return std::string();
+    if (!read) return std::unexpected(read.error());
+    const std::string_view whole(text.data(), text.size());
+    return std::string(whole.substr(0, whole.find_first_of(std::string_view("\n\0", 2))));
+}
+
+/// Addresses that are in the kernel's code if the processor has begun to run a kernel: where it is, and where
+/// it goes on exceptions.
+sys::Result<std::vector<std::uint64_t>> signs(Machine& machine, ThreadId thread) {
+    const Processor processor = machine.processor(thread);
+    const auto pc = processor.get(machine.architecture().pc);
+    if (!pc) return std::unexpected(pc.error());
+    std::vector<std::uint64_t> found{*pc};
+    for (const std::string_view name : {"VBAR", "VBAR_EL1", "stvec"}) {
+        const auto vectors = machine.debugger().find_register(name);
+        if (!vectors) continue;
+        const auto address = processor.get(*vectors);
+        if (!address && address.error().kind == sys::ErrorKind::unreachable)
+            return std::unexpected(address.error());
+        if (address) found.push_back(*address);
+    }
+    std::erase_if(found, [&](std::uint64_t sign) { return sign < machine.architecture().kernel_base; });
+    return found;
+}
+
+sys::Error other_kernel(const std::string& found, const std::string& expected) {
+    return {sys::ErrorKind::invalid,
+            fmt::format("the symbols are of another kernel: the guest runs \"{}\", they are of \"{}\"", found,
+                        expected),
+            "give the guest's own with --symbols"};
+}
+
+/// The kernel that has `sign` in its code, if it is at any distance at which that can be.
+sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor, std::uint64_t sign,
+                                                      const Places& linked) {
+    if (sign < linked.text_begin) return std::nullopt; // kernels are moved up
+    const std::uint64_t most = sign - linked.text_begin;
+    const std::uint64_t least = sign >= linked.text_end ? sign - linked.text_end + 1 : 0;
+    if (linked.banner == 0) // nothing to know it by
+        return least == 0 ? std::optional(FoundKernel{}) : std::nullopt;
+    const std::uint64_t step = processor.architecture().slide_step;
+    if (step == 0 && least > 0) return std::nullopt;
+    for (std::uint64_t distance = step == 0 ? 0 : (least + step - 1) / step * step; distance <= most;
+         distance += step) {
+        auto banner = banner_at(processor, linked.banner + distance);
+        if (!banner) return std::unexpected(banner.error());
+        if (!banner->empty()) return FoundKernel{.distance = distance, .banner = std::move(*banner)};
+        if (step == 0) break;
+    }
+    return std::nullopt;
+}
+
+} // namespace
+
+sys::Result<std::optional<FoundKernel>> find_kernel(Machine& machine, const Places& linked,
+                                                    const std::optional<Banner>& expected) {
+    const auto threads = machine.debugger().threads();
+    if (!threads) return std::unexpected(threads.error());
+    for (const ThreadId thread : *threads) {
+        const auto all = signs(machine, thread);
+        if (!all) return std::unexpected(all.error());
+        for (const std::uint64_t sign : *all) {
+            auto found = kernel_around(machine.processor(thread), sign, linked);
+            if (!found) return std::unexpected(found.error());
+            if (!*found) continue;
+            const bool other = !(*found)->banner.empty() && expected && !expected->text.empty()
+                               && (*found)->banner != expected->text;
+            if (other) return std::unexpected(other_kernel((*found)->banner, expected->text));
+            return found;
+        }
+    }
+    return std::nullopt;
+}
+
+} // namespace kmodguard::guest

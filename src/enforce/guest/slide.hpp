@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Where in its memory the guest's kernel is. A kernel may be moved at every boot (KASLR), all of it by the
+// same distance. It is found by where processors are while they run it, and known by its banner, so that
+// symbols of another kernel are noticed before anything is done with them.
+#pragma once
+
+#include "enforce/guest/machine.hpp"
+#include "enforce/guest/places.hpp"
+#include "enforce/guest/symbols/symbols.hpp"
+
+#include <optional>
+#include <string>
+
+namespace kmodguard::guest {
+
+struct FoundKernel {
+    std::uint64_t distance = 0; ///< from where it was linked to
+    std::string banner;         ///< "Linux version ..."; "" if the symbols do not tell where it is
+};
+
+/// Looks for the kernel of `linked` in a machine that stands still. nullopt: no processor runs it now; it may
+/// not have begun. ErrorKind::invalid: there is a kernel, and it is not the one of `expected`.
+[[nodiscard]] sys::Result<std::optional<FoundKernel>> find_kernel(Machine& machine, const Places& linked,
+                                                                  const std::optional<Banner>& expected);
+
+} // namespace kmodguard::guest
