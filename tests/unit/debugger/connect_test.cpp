@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows what somebody meets who connects to a stub: one that works, none, one that is taken, one that talks
+// nonsense.
+#include "fake_stub.hpp"
+#include "temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+namespace kmodguard::guest {
+namespace {
+
+using namespace std::chrono_literals;
+using sys::ErrorKind;
+using test::FakeStub;
+using Commands = std::vector<std::string>;
+
+TEST(Connect, StopsTheMachineClearsBreakpointsAndLearnsItsRegisters) {
+    FakeStub stub;
+    const auto debugger = stub.connect();
+    ASSERT_TRUE(debugger) << debugger.error().what;
+    EXPECT_FALSE(debugger->is_running());
+    EXPECT_EQ(debugger->last_stop().thread, (ThreadId{1, 1}));
+    EXPECT_TRUE(debugger->describes_registers());
+    EXPECT_EQ(debugger->find_register("r1"), (Register{.number = 1, .offset = 0, .size = 8}));
+    EXPECT_EQ(debugger->find_register("r2"), std::nullopt);
+    EXPECT_EQ(stub.commands(),
+              (Commands{"qSupported:multiprocess+;vContSupported+", "?",
+                        "qXfer:features:read:target.xml:0,800", "qXfer:features:read:core.xml:0,800"}));
+}
+
+TEST(Connect, MachineWithoutADescriptionHasNoNamedRegisters) {
+    FakeStub stub(false);
+    const auto debugger = stub.connect();
+    ASSERT_TRUE(debugger) << debugger.error().what;
+    EXPECT_FALSE(debugger->describes_registers());
+    EXPECT_EQ(debugger->find_register("r1"), std::nullopt);
+}
+
+TEST(Connect, RunningMachineTellsOfItsStopBeforeItIsAsked) {
+    FakeStub stub;
+    stub.send(encode_packet("T02thread:01;"));
+    const auto debugger = stub.connect();
+    ASSERT_TRUE(debugger) << debugger.error().what;
+    EXPECT_EQ(debugger->last_stop().signal, signal_trap)
+        << "the answer to our question, not what came before";
+}
+
+TEST(Connect, PacketThatAPredecessorBrokeOffCostsARepeat) {
+    FakeStub stub;
+    const std::string first = "qSupported:multiprocess+;vContSupported+";
+    stub.answer_raw(first, "-"); // the predecessor's half and ours together have a wrong checksum
+    std::thread repair([&] {
+        stub.wait_for_commands(1);
+        stub.answer(first, "PacketSize=1000;vContSupported+;multiprocess+");
+    });
+    const auto debugger = stub.connect();
+    repair.join();
+    ASSERT_TRUE(debugger) << debugger.error().what;
+}
+
+TEST(Connect, LongDescriptionComesInParts) {
+    FakeStub stub;
+    const std::string part = "<target>" + std::string(2000, ' ');
+    stub.answer("qXfer:features:read:target.xml:0,800", "m" + part);
+    stub.answer("qXfer:features:read:target.xml:7d8,800", R"(m<reg name="late" )");
+    stub.answer("qXfer:features:read:target.xml:7e9,800", R"(lbitsize="64" regnum="7"/></target>)");
+    const auto debugger = stub.connect();
+    ASSERT_TRUE(debugger) << debugger.error().what;
+    EXPECT_EQ(debugger->find_register("late")->number, 7);
+}
+
+TEST(Connect, NobodyThereIsUnreachableAndSaysHowToStart) {
+    const kmodguard::test::TemporaryDirectory directory;
+    const auto debugger = Debugger::connect(directory / "gdb.sock", 60s);
+    ASSERT_FALSE(debugger);
+    EXPECT_EQ(debugger.error().kind, ErrorKind::unreachable);
+    EXPECT_TRUE(debugger.error().hint.find("-gdb unix:") != std::string::npos) << debugger.error().hint;
+}
+
+TEST(Connect, TakenStubIsUnreachableAfterTheTimeout) {
+    const kmodguard::test::TemporaryDirectory directory;
+    const auto listening = sys::listen_unix(directory / "gdb.sock", 0600, 1); // and never accepts
+    ASSERT_TRUE(listening);
+    const auto before = std::chrono::steady_clock::now();
+    const auto debugger = Debugger::connect(directory / "gdb.sock", 50ms);
+    ASSERT_FALSE(debugger);
+    EXPECT_EQ(debugger.error().kind, ErrorKind::unreachable);
+    EXPECT_EQ(debugger.error().hint, "another debugger may be connected: a stub serves one at a time");
+    EXPECT_GE(std::chrono::steady_clock::now() - before, 50ms);
+}
+
+TEST(Connect, StubThatHangsUpIsUnreachable) {
+    FakeStub stub;
+    stub.hang_up();
+    const auto debugger = stub.connect();
+    ASSERT_FALSE(debugger);
+    EXPECT_EQ(debugger.error().kind, ErrorKind::unreachable);
+    EXPECT_EQ(debugger.error().what, "the stub: the emulator has hung up");
+}
+
+struct Nonsense {
+    std::string command;
+    std::string answer;
+};
+
+class ConnectNonsense : public ::testing::TestWithParam<Nonsense> {};
+
+TEST_P(ConnectNonsense, IsInvalid) {
+    FakeStub stub;
+    stub.answer(GetParam().command, GetParam().answer);
+    const auto debugger = stub.connect();
+    ASSERT_FALSE(debugger);
+    EXPECT_EQ(debugger.error().kind, ErrorKind::invalid) << debugger.error().what;
+}
+
+const std::string features = "qSupported:multiprocess+;vContSupported+";
+const std::string target = "qXfer:features:read:target.xml:0,800";
+const std::string core = "qXfer:features:read:core.xml:0,800";
+
+INSTANTIATE_TEST_SUITE_P(
+    Answers, ConnectNonsense,
+    ::testing::Values(Nonsense{features, ""}, Nonsense{features, "PacketSize=;vContSupported+"},
+                      Nonsense{features, "PacketSize=10;vContSupported+"},
+                      Nonsense{features, "vContSupported+"}, Nonsense{features, "PacketSize=1000"},
+                      Nonsense{features, "PacketSize=1000;vContSupported-"}, Nonsense{"?", "OK"},
+                      Nonsense{"?", "O48"}, Nonsense{target, ""}, Nonsense{target, "m"},
+                      Nonsense{target, "x<target/>"}, Nonsense{target, "l<reg/>"},
+                      Nonsense{target, R"(l<xi:include href="../x"/>)"}, Nonsense{core, "l<!--"},
+                      Nonsense{core, R"(l<xi:include href="core.xml"/>)"}));
+
+TEST(Connect, HugePacketSizeIsCutToWhatIsTaken) {
+    FakeStub stub(false);
+    stub.answer(features, "PacketSize=ffffffffffffffff;vContSupported+");
+    auto debugger = stub.connect();
+    ASSERT_TRUE(debugger) << debugger.error().what;
+    std::vector<std::byte> bytes(100000);
+    stub.forget_commands();
+    EXPECT_FALSE(debugger->read_memory({1, 1}, 0x1000, bytes));
+    EXPECT_EQ(stub.commands(), (Commands{"Hgp1.1", "m1000,8000"}));
+}
+
+TEST(Connect, EndlessDescriptionIsInvalid) {
+    FakeStub stub;
+    const std::string part = "m" + std::string(max_payload - 1, ' ');
+    for (std::size_t offset = 0; offset <= max_description; offset += max_payload - 1)
+        stub.answer(fmt::format("qXfer:features:read:target.xml:{:x},800", offset), part);
+    const auto debugger = stub.connect();
+    ASSERT_FALSE(debugger);
+    EXPECT_EQ(debugger.error().kind, ErrorKind::invalid) << debugger.error().what;
+}
+
+} // namespace
+} // namespace kmodguard::guest

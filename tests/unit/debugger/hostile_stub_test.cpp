@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows that no stub, however broken or malicious, makes a debugger wait for ever, grow, or take one
+// command's answer for another's.
+#include "fake_stub.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kmodguard::guest {
+namespace {
+
+using namespace std::chrono_literals;
+using sys::ErrorKind;
+using test::FakeStub;
+
+constexpr ThreadId first{1, 1};
+constexpr Register r3{.number = 3, .offset = 24, .size = 8};
+
+template <typename T>
+ErrorKind kind_of(const sys::Result<T>& result) {
+    EXPECT_FALSE(result);
+    return result ? ErrorKind::failed : result.error().kind;
+}
+
+/// What reading register 3 ends with if the stub sends these bytes for it.
+ErrorKind read_with(std::string bytes) {
+    FakeStub stub;
+    stub.answer_raw("p3", std::move(bytes));
+    auto debugger = stub.connected();
+    debugger.set_answer_timeout(50ms);
+    return kind_of(debugger.read_register(first, r3));
+}
+
+std::string repeated(std::string_view part, std::size_t count) {
+    std::string all;
+    for (std::size_t i = 0; i < count; ++i)
+        all += part;
+    return all;
+}
+
+TEST(HostileStub, SilenceEndsAtTheDeadline) {
+    const auto before = std::chrono::steady_clock::now();
+    EXPECT_EQ(read_with(""), ErrorKind::unreachable);
+    EXPECT_EQ(read_with("+"), ErrorKind::unreachable);
+    EXPECT_EQ(read_with("+$0011"), ErrorKind::unreachable);
+    EXPECT_GE(std::chrono::steady_clock::now() - before, 150ms);
+}
+
+TEST(HostileStub, LateAnswerIsNotTakenForTheNextOne) {
+    FakeStub stub;
+    stub.answer_raw("p3", "+");
+    auto debugger = stub.connected();
+    debugger.set_answer_timeout(50ms);
+    EXPECT_EQ(kind_of(debugger.read_register(first, r3)), ErrorKind::unreachable);
+    stub.send(encode_packet("1111111111111111"));
+    EXPECT_EQ(kind_of(debugger.read_register(first, {.number = 4, .offset = 32, .size = 8})),
+              ErrorKind::unreachable);
+}
+
+TEST(HostileStub, WhatComesBeforeTheAcknowledgementIsNoAnswer) {
+    FakeStub stub;
+    const std::string answer = encode_packet("2222222222222222");
+    stub.answer_raw("p3", encode_packet("1111111111111111") + "$damaged#00+" + answer);
+    auto debugger = stub.connected();
+    EXPECT_EQ(debugger.read_register(first, r3), 0x2222222222222222U);
+}
+
+TEST(HostileStub, DamagedAnswerIsAskedForAgain) {
+    FakeStub stub;
+    stub.answer_raw("p3", "+$damaged#00" + encode_packet("1111111111111111"));
+    auto debugger = stub.connected();
+    EXPECT_EQ(debugger.read_register(first, r3), 0x1111111111111111U);
+    EXPECT_TRUE(debugger.threads());
+}
+
+TEST(HostileStub, DamageWithoutEndIsInvalid) {
+    EXPECT_EQ(read_with("+" + repeated("$x#00", 10)), ErrorKind::invalid);
+}
+
+TEST(HostileStub, StubThatRefusesEveryPacketIsInvalid) {
+    EXPECT_EQ(read_with("-"), ErrorKind::invalid);
+}
+
+TEST(HostileStub, GarbageIsInvalid) {
+    EXPECT_EQ(read_with(std::string(max_junk + 1, 'x')), ErrorKind::invalid);
+    EXPECT_EQ(read_with("+$0*\x1f#79"), ErrorKind::invalid);
+    EXPECT_EQ(read_with("+" + encode_packet("garbage")), ErrorKind::invalid);
+}
+
+TEST(HostileStub, EndlessPacketIsInvalid) {
+    EXPECT_EQ(read_with("+$" + std::string(max_payload + 1, '0')), ErrorKind::invalid);
+    EXPECT_EQ(read_with("+$0" + repeated("*~", max_payload / 97 + 1)), ErrorKind::invalid);
+}
+
+TEST(HostileStub, EndlessAcknowledgementsAndPacketsAreInvalid) {
+    EXPECT_EQ(read_with(repeated("+", 1000)), ErrorKind::invalid);
+    EXPECT_EQ(read_with(repeated(encode_packet("T05"), 1000)), ErrorKind::invalid);
+}
+
+TEST(HostileStub, OutputWithoutEndIsNoStop) {
+    FakeStub stub;
+    auto debugger = stub.connected();
+    stub.answer_raw("vCont;c", "+" + repeated(encode_packet("O41"), 10000));
+    ASSERT_TRUE(debugger.resume());
+    EXPECT_EQ(kind_of(debugger.wait_stop(60s)), ErrorKind::invalid);
+}
+
+TEST(HostileStub, NonsenseInPlaceOfAStopIsInvalidAndTheMachineCountsAsRunning) {
+    FakeStub stub;
+    auto debugger = stub.connected();
+    stub.answer("vCont;c", "T05thread:nobody;");
+    ASSERT_TRUE(debugger.resume());
+    EXPECT_EQ(kind_of(debugger.wait_stop(60s)), ErrorKind::invalid);
+    EXPECT_TRUE(debugger.is_running());
+}
+
+TEST(HostileStub, StubThatReadsNothingEndsAtTheDeadline) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+    const sys::UniqueFd silent(ends[0]);
+    RemoteConnection connection(sys::UniqueFd(ends[1]), "the stub");
+    const std::string huge(8U << 20U, 'x'); // more than a socket holds
+    const auto sent = connection.send(huge, std::chrono::steady_clock::now() + 50ms);
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().kind, ErrorKind::unreachable);
+    EXPECT_EQ(sent.error().what, "the stub: the stub takes nothing more");
+    EXPECT_TRUE(connection.is_lost());
+}
+
+TEST(HostileStub, TextsOfErrorsHoldNoneOfItsBytes) {
+    FakeStub stub;
+    stub.answer("p3", "\x1b[31mE");
+    auto debugger = stub.connected();
+    const auto value = debugger.read_register(first, r3);
+    ASSERT_FALSE(value);
+    EXPECT_EQ(value.error().what.find('\x1b'), std::string::npos);
+}
+
+} // namespace
+} // namespace kmodguard::guest
