@@ -91,7 +91,8 @@ class GzipDecoder final : public Decoder {
     z_stream stream_{};
 };
 
-/// liblzma without LZMA_CONCATENATED: it ends behind the footer, after it compared the index with the blocks.
+/// Either format of liblzma. Without LZMA_CONCATENATED .xz ends behind the footer, after it compared the
+/// index with the blocks.
 class XzDecoder final : public Decoder {
   public:
     XzDecoder() = default;
@@ -103,6 +104,10 @@ class XzDecoder final : public Decoder {
         return ::lzma_stream_decoder(&stream_, std::uint64_t{max_window_mib} << 20U,
                                      LZMA_TELL_UNSUPPORTED_CHECK)
                == LZMA_OK;
+    }
+
+    [[nodiscard]] bool begin_lzma() {
+        return ::lzma_alone_decoder(&stream_, std::uint64_t{max_window_mib} << 20U) == LZMA_OK;
     }
 
     [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
@@ -176,6 +181,12 @@ sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container) {
     case Container::raw: break;
     }
     std::unreachable();
+}
+
+sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder() {
+    auto decoder = std::make_unique<XzDecoder>();
+    if (!decoder->begin_lzma()) return out_of_memory();
+    return decoder;
 }
 
 } // namespace kmodguard::modules

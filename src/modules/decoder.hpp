@@ -38,4 +38,8 @@ class Decoder {
 /// A decoder for one stream of `container`, which must not be raw.
 [[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container);
 
+/// A decoder for one stream of LZMA's older format (.lzma), in which kernels are packed and modules are not.
+/// Its end is where its header says, or a marker; it has no checksum.
+[[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder();
+
 } // namespace kmodguard::modules

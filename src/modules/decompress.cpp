@@ -23,16 +23,16 @@ constexpr std::uint64_t step_size = 64U << 10U;
 /// Of Debian's xz modules 99 in 100 unpack to less than 7.6 times their size.
 constexpr std::uint64_t usual_ratio = 8;
 
-std::unexpected<sys::Error> malformed(Container container, std::string_view why) {
-    return sys::failure(sys::ErrorKind::invalid, fmt::format("{}: {}", to_string(container), why));
+std::unexpected<sys::Error> malformed(std::string_view what, std::string_view why) {
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("{}: {}", what, why));
 }
 
 std::unexpected<sys::Error> too_large(std::uint64_t limit) {
     return sys::failure(sys::ErrorKind::invalid, fmt::format("uncompressed image exceeds {} bytes", limit));
 }
 
-std::unexpected<sys::Error> in_container(Container container, const sys::Error& error) {
-    return error.kind == sys::ErrorKind::invalid ? malformed(container, error.what) : std::unexpected(error);
+std::unexpected<sys::Error> in_container(std::string_view what, const sys::Error& error) {
+    return error.kind == sys::ErrorKind::invalid ? malformed(what, error.what) : std::unexpected(error);
 }
 
 /// The packed bytes, piece by piece.
@@ -55,6 +55,8 @@ class Feed {
     }
 
     void take(std::size_t size) { piece_ = piece_.subspan(size); }
+
+    [[nodiscard]] std::uint64_t taken() const { return offset_ - piece_.size(); }
 
     [[nodiscard]] bool at_end() const { return piece_.empty() && offset_ == source_.size(); }
 
@@ -95,19 +97,19 @@ class Content {
 };
 
 /// Up to the end of the stream.
-sys::Result<void> decode(Decoder& decoder, Feed& feed, Content& content, Container container,
+sys::Result<void> decode(Decoder& decoder, Feed& feed, Content& content, std::string_view what,
                          std::uint64_t limit) {
     while (true) {
         const auto piece = feed.piece();
         if (!piece) return std::unexpected(piece.error());
         const auto progress = decoder.step(*piece, content.room());
-        if (!progress) return in_container(container, progress.error());
+        if (!progress) return in_container(what, progress.error());
         feed.take(progress->taken);
         content.fill(progress->given);
         if (content.size() > limit) return too_large(limit);
         if (progress->ended) return {};
         if (progress->taken == 0 && progress->given == 0)
-            return malformed(container, feed.at_end() ? "cut off" : "damaged");
+            return malformed(what, feed.at_end() ? "cut off" : "damaged");
     }
 }
 
@@ -116,18 +118,27 @@ sys::Result<std::vector<std::byte>> unpack(ByteSource& source, Container contain
     if (!decoder) return std::unexpected(decoder.error());
     Feed feed(source);
     Content content(limit, source.size());
-    if (auto done = decode(**decoder, feed, content, container, limit); !done)
+    if (auto done = decode(**decoder, feed, content, to_string(container), limit); !done)
         return std::unexpected(std::move(done.error()));
-    if (!feed.at_end()) return malformed(container, "followed by something else, or a second stream");
-    if (content.size() == 0) return malformed(container, "empty");
+    if (!feed.at_end())
+        return malformed(to_string(container), "followed by something else, or a second stream");
+    if (content.size() == 0) return malformed(to_string(container), "empty");
     return content.finish();
+}
+
+std::unexpected<sys::Error> out_of_memory() {
+    return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress an image");
+}
+
+/// What a vector holds.
+std::uint64_t possible(std::uint64_t limit) {
+    return std::min<std::uint64_t>(limit, std::numeric_limits<std::ptrdiff_t>::max() - 1);
 }
 
 } // namespace
 
 sys::Result<std::vector<std::byte>> decompress(ByteSource& source, std::uint64_t limit) {
-    limit =
-        std::min<std::uint64_t>(limit, std::numeric_limits<std::ptrdiff_t>::max() - 1); // what a vector holds
+    limit = possible(limit);
     try {
         const auto container = container_of(source);
         if (!container) return std::unexpected(container.error());
@@ -137,13 +148,29 @@ sys::Result<std::vector<std::byte>> decompress(ByteSource& source, std::uint64_t
         if (auto done = source.read(0, content); !done) return std::unexpected(std::move(done.error()));
         return content;
     } catch (const std::bad_alloc&) {
-        return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress a module image");
+        return out_of_memory();
     }
 }
 
 sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed, std::uint64_t limit) {
     MemorySource source(packed);
     return decompress(source, limit);
+}
+
+sys::Result<Unpacked> decompress_stream(Decoder& decoder, std::span<const std::byte> packed,
+                                        std::string_view what, std::uint64_t limit) {
+    limit = possible(limit);
+    try {
+        MemorySource source(packed);
+        Feed feed(source);
+        Content content(limit, packed.size());
+        if (auto done = decode(decoder, feed, content, what, limit); !done)
+            return std::unexpected(std::move(done.error()));
+        if (content.size() == 0) return malformed(what, "empty");
+        return Unpacked{content.finish(), static_cast<std::size_t>(feed.taken())};
+    } catch (const std::bad_alloc&) {
+        return out_of_memory();
+    }
 }
 
 } // namespace kmodguard::modules

@@ -6,6 +6,7 @@
 // What is inside is bounded, for ten bytes can unpack to ten gigabytes.
 #pragma once
 
+#include "modules/decoder.hpp"
 #include "modules/image_container.hpp"
 #include "modules/image_source.hpp"
 #include "sys/result.hpp"
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace kmodguard::modules {
@@ -33,5 +35,16 @@ inline constexpr std::uint64_t default_image_limit = 512ULL << 20U;
 /// The same of bytes in memory.
 [[nodiscard]] sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed,
                                                              std::uint64_t limit = default_image_limit);
+
+struct Unpacked {
+    std::vector<std::byte> content;
+    std::size_t taken = 0; ///< bytes of the packed ones that the stream had
+};
+
+/// The stream that `packed` begins with, whatever follows it, as in a kernel that carries itself packed.
+/// `decoder` is a new one, and `what` it decodes is named in errors. Otherwise as above.
+[[nodiscard]] sys::Result<Unpacked> decompress_stream(Decoder& decoder, std::span<const std::byte> packed,
+                                                      std::string_view what,
+                                                      std::uint64_t limit = default_image_limit);
 
 } // namespace kmodguard::modules
