@@ -19,7 +19,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,10 +77,10 @@ def run(name: str, commands: Sequence[str], *, guard: Guard | None = None, files
     scenario = {f"/scenario/{number:04}": command + "\n" for number, command in enumerate(commands)}
     with start(name, guard=guard, files={**scenario, **files}, cpus=cpus, cmdline=cmdline, arguments=arguments) as guest:
         guest.wait_end(timeout)
-    outcome = guest.outcome
-    if len(outcome.steps) != len(commands):
-        raise MachineError(f"{name} ran {len(outcome.steps)} of {len(commands)} steps{guest.circumstances()}")
-    return outcome
+        guest.wait_console_end()
+        if (ended := len(steps(guest.console))) != len(commands):
+            raise MachineError(f"{name} ran {ended} of {len(commands)} steps{guest.circumstances()}")
+    return guest.outcome
 
 
 @contextlib.contextmanager
@@ -161,11 +162,22 @@ class ForeignGuest:
             self.outcome = self._collected()
 
     def _kill_qemu(self) -> None:
-        """QEMU outlives a kmodctl that was killed. It writes its number into a file, and takes it away when it ends."""
+        """QEMU outlives a kmodctl that was killed."""
+        if pid := self._qemu():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _qemu(self) -> int | None:
+        """Its process number, which it writes into a file at its start; None if it does not run."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
             pid = int((self.folder / "pid").read_text())
             if str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+                return pid
+        return None
+
+    @property
+    def qemu_runs(self) -> bool:
+        return self._qemu() is not None
 
     def wait_end(self, timeout: float = TIMEOUT) -> int:
         """Waits until the guest, and kmodctl with it, has ended; the status."""
@@ -173,6 +185,10 @@ class ForeignGuest:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise MachineTimeout(f"{self.name} did not end in {timeout} s{self.circumstances()}") from None
+
+    def wait_console_end(self) -> None:
+        """Waits for what is still on its way when QEMU has ended."""
+        self._console.wait_end(10)
 
     # --- commands
 
@@ -212,11 +228,31 @@ class ForeignGuest:
         """Whether the guest's processors run."""
         return self._monitor.status() == "running"
 
+    def wait_attempts(self, count: int, timeout: float = TIMEOUT) -> None:
+        """Waits until so many attempts have been logged."""
+        self._wait_until(lambda: len(self.attempts()) >= count, f"{count} attempts", timeout)
+
+    def wait_errors(self, text: str, times: int = 1, timeout: float = TIMEOUT) -> None:
+        """Waits until kmodctl has said `text` on standard error, so many times."""
+        self._wait_until(lambda: self.errors.count(text) >= times, f"{text!r} on standard error", timeout)
+
+    def _wait_until(self, condition: Callable[[], bool], what: str, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > end:
+                raise MachineTimeout(f"{self.name}: no {what} in {timeout} s{self.circumstances()}")
+            time.sleep(0.01)
+
     # --- kmodctl
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the kmodctl (or QEMU) that started the guest."""
         self._process.send_signal(number)
+
+    def stop_kmodctl(self) -> None:
+        """Stops it, so that it answers no breakpoint from now on."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def kill_kmodctl(self) -> None:
         """Kills it and waits until it is gone; QEMU stays."""
@@ -227,10 +263,14 @@ class ForeignGuest:
         """Where kmodctl said that the guest can be debugged."""
         return re.search(r"^kmodctl: debugger socket: (.+)$", self.errors, re.MULTILINE)[1]
 
-    def attach(self, guard: Guard) -> subprocess.Popen[bytes]:
-        """Another kmodctl for the running guest, which ends with `close` at the latest."""
+    def attach(self, guard: Guard, stub: str = "") -> subprocess.Popen[bytes]:
+        """Another kmodctl for the running guest, by the socket `stub` or the one that the first one named.
+
+        It ends with `close` at the latest.
+        """
         with open(self.folder / "errors", "ab") as errors:
-            command = [*self.kmodctl(guard), "--gdb", self.debugger_socket()]
+            command = [*self.kmodctl(guard), "--gdb", stub or self.debugger_socket(),
+                       "--architecture", foreign.guest(self.name).architecture]
             attached = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         self._attached.append(attached)
         return attached
