@@ -2,7 +2,7 @@
 """The guests of the guest point: Debian's kernels of several processors, each with the few modules that the tests load.
 
 One row of GUESTS is one emulated machine. Kernels of other processors come from an index of their own (suites.py),
-pinned to the last suite that has all of them; those of amd64 are the test machine's. Of a package of 50 MB
+of bookworm, the last suite that has most of them; those of amd64 are the test machine's. Of a package of 50 MB
 only the kernel and a dozen modules are kept, uncompressed, so that a guest is small enough to boot in seconds.
 """
 
@@ -62,6 +62,7 @@ GUESTS: dict[str, Guest] = {
                       "linux-image-5kc-malta"),
     "ppc64el": Guest("ppc64el", ("qemu-system-ppc64", "-M", PSERIES, "-cpu", "power9"), "hvc0", "linux-image-powerpc64le",
                      memory=512),
+    "riscv64": Guest("riscv64", ("qemu-system-riscv64", "-M", "virt"), "ttyS0", "linux-image-riscv64", suite="trixie"),
 }
 
 

@@ -5,6 +5,7 @@ Small, since an emulated processor unpacks it at every boot: of Debian's package
 modules lie in /m, uncompressed; a scenario's own files come in an archive behind.
 """
 
+import os
 import re
 import shutil
 import stat
@@ -83,7 +84,7 @@ def fetched_programs(row: foreign.Guest) -> Files:
         tree = folder.with_name("unpacked")
         for package in wanted:
             apt.unpack(apt.download(package, row.apt_options), tree)
-        chosen = {"/usr/bin/busybox": tree / "bin/busybox", "/usr/bin/kmod": tree / "bin/kmod"}
+        chosen = {f"/usr/bin/{name}": in_tree(tree, f"bin/{name}") for name in ("busybox", "kmod")}
         for path, file in (chosen | needed(chosen["/usr/bin/kmod"], tree)).items():
             (folder / path.strip("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, folder / path.strip("/"))
@@ -100,15 +101,19 @@ def needed(program: Path, tree: Path) -> Files:
         said = subprocess.run(["readelf", "-ldW", str(waiting.pop())], capture_output=True, text=True, check=True).stdout
         wanted = re.findall(r"\(NEEDED\).*\[(.*)\]", said) + re.findall(r"interpreter: (\S+)\]", said)
         for name in wanted:
-            path = name if name.startswith("/") else None
-            candidates = [tree / path.strip("/")] if path else sorted(tree.glob(f"**/lib/*/{name}"))
-            if not candidates:
+            file = in_tree(tree, name.strip("/")) if name.startswith("/") else next(tree.glob(f"**/lib/*/{name}"), None)
+            if file is None:
                 raise MachineError(f"{program.name} needs {name}, which none of its packages has")
-            place = path or f"/{candidates[0].relative_to(tree)}"
+            place = name if name.startswith("/") else f"/{file.relative_to(tree)}"
             if place not in places:
-                places[place] = inside(candidates[0], tree)
+                places[place] = inside(file, tree)
                 waiting.append(places[place])
     return places
+
+
+def in_tree(tree: Path, path: str) -> Path:
+    """Where an unpacked tree has a file of a path: newer packages have all below /usr."""
+    return tree / path if os.path.lexists(tree / path) else tree / "usr" / path
 
 
 def inside(file: Path, tree: Path) -> Path:
