@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .cache import MachineError, cache_folder, cached
 
+HOST = "amd64"  # the architecture of the host, and of a machine unless told otherwise
 # Packages are unpacked here, never configured, so that what their maintainer scripts call is not needed.
 ONLY_FOR_INSTALLATION = {"debconf", "dpkg", "install-info", "init-system-helpers", "adduser", "ucf"}
 
@@ -92,8 +93,10 @@ def closure(packages: list[str], options: tuple[str, ...] = ()) -> list[str]:
 
 def download(package: str, options: tuple[str, ...] = ()) -> Path:
     """The .deb of the newest version of a package, from the cache or the mirror."""
-    version = show(package, options)["Version"]
-    target = cache_folder() / "packages" / f"{package}_{version.replace(':', '%3a')}.deb"
+    fields = show(package, options)
+    version, architecture = fields["Version"], fields["Architecture"]
+    foreign = "" if architecture in ("all", HOST) else f"_{architecture}"
+    target = cache_folder() / "packages" / f"{package}_{version.replace(':', '%3a')}{foreign}.deb"
 
     def fetch(path: Path) -> None:
         # APT::Sandbox::User=root: apt would otherwise warn that its user _apt cannot enter the folder.

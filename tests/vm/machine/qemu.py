@@ -38,7 +38,7 @@ class Console:
         self._connection = connection
         self._text = bytearray()
         self._log = open(log, "wb", buffering=0)
-        self._ended = False
+        self.ended = False
         self._thread = threading.Thread(target=self._receive, name="console", daemon=True)
         self._thread.start()
 
@@ -55,7 +55,7 @@ class Console:
     def wait(self, text: str, timeout: float) -> bool:
         """Waits until the console has shown `text`; False if it ended or the time passed without."""
         with self.changed:
-            self.changed.wait_for(lambda: text in self.text or self._ended, timeout)
+            self.changed.wait_for(lambda: text in self.text or self.ended, timeout)
         return text in self.text
 
     def wait_end(self, timeout: float) -> None:
@@ -75,7 +75,7 @@ class Console:
                 self._log.write(data)
                 self.changed.notify_all()
         with self.changed:
-            self._ended = True
+            self.ended = True
             self.changed.notify_all()
 
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The guest point under load, and by the ways into a kernel that no insmod takes.
+
+Two processors that load at the same time, hundreds of refused loads that must leave nothing behind in the guest's memory,
+and the project's own `loader` (guest/loader.cpp) for calls by descriptors without a path and of two threads on one file.
+"""
+
+import re
+from collections import Counter
+
+import pytest
+
+from guard import policy
+from guest_scenarios import BUSYBOX, KMOD, LOADED, Ran, image, judged, numbers, play
+from machine import foreign
+from machine.foreign_guest import Guard
+from machine.guest import tools
+
+AMD64 = [name for name in foreign.GUESTS if name.startswith("amd64")]
+LISTED, UNLISTED = foreign.NLS[::2], foreign.NLS[1::2]
+TIMEOUT = 300
+
+
+def registered(modules: tuple[str, ...]) -> set[str]:
+    return {module.replace("-", "_") for module in modules}
+
+
+@pytest.mark.parametrize("answer", ["refuse", "pretend"])
+@pytest.mark.parametrize("name", ["amd64-6.1", "amd64-7.2", "arm64"])
+def test_parallel_loads_on_two_processors_have_each_their_own_verdict(name: str, answer: str) -> None:
+    one = f"{KMOD} /m/$m.ko 2>/dev/null; echo $m $?"
+    commands = {"parallel": f"for m in {' '.join(foreign.NLS)}; do ({one}) & done; wait", "loaded": LOADED}
+    guard = Guard(policy(allow=LISTED) + f'answer = "{answer}"\n')
+    ran = play(name, commands, guard, cpus=2, timeout=TIMEOUT)
+    statuses = dict(re.findall(r"^(\S+) (\d+)$", ran.steps["parallel"].output, re.MULTILINE))
+    assert statuses == {module: "1" if module in UNLISTED and answer == "refuse" else "0" for module in foreign.NLS}
+    assert ran.loaded() == registered(LISTED)
+    assert Counter(ran.outcome.attempts) == Counter(f"/m/{module}.ko" for module in foreign.NLS)
+    verdicts = {judged(event)[0]: event["verdict"] for event in ran.outcome.events}
+    assert len(ran.outcome.events) == len(foreign.NLS)
+    assert verdicts == {name: "allow" if name in registered(LISTED) else "refuse" for name in registered(foreign.NLS)}
+
+
+LEAK = f"for n in $(seq {{}}); do {BUSYBOX} /m/nbd.ko 2>/dev/null; done; true"
+MEMORY = "sync; echo 3 >/proc/sys/vm/drop_caches; cat /proc/meminfo"
+
+
+@pytest.mark.parametrize("name", ["amd64-6.1", "amd64-7.2", "arm64", "mipsel"])
+def test_three_hundred_refused_loads_leave_nothing_in_the_guests_memory(name: str) -> None:
+    """busybox tries each with init_module as well. What the first ones leave for good, such as slabs, is not counted."""
+    commands = {"first": LEAK.format(5), "before": MEMORY, "loads": LEAK.format(300), "after": MEMORY}
+    ran = play(name, commands, Guard(policy(), options=["--quiet"]), timeout=TIMEOUT)
+    assert ran.attempts() == ["/m/nbd.ko"] * 305
+    assert {judged(event) for event in ran.outcome.events} == {("nbd", "refuse", "EPERM")}
+    assert Counter(event["call"] for event in ran.outcome.events) == {"finit_module": 305, "init_module": 305}
+    before, after = (numbers(ran.steps[label].output) for label in ("before", "after"))
+    leaked = 300 * len(image(name, "nbd")) // 1024  # KiB, were no copy of one call freed
+    assert after["VmallocUsed"] - before["VmallocUsed"] < leaked // 50, (before, after)
+    assert before["MemFree"] - after["MemFree"] < leaked // 10, (before, after)
+
+
+# --- ways that no insmod takes: amd64 alone, for which the loader is compiled
+
+
+WAYS = ["init", "finit", "memfd", "sealed-memfd", "unlinked", "tmpfs", "hardlink"]
+
+
+def loader(name: str, commands: dict[str, str], guard: Guard) -> Ran:
+    program = tools()["loader"]
+    return play(name, {**commands, "loaded": LOADED}, guard, {"/usr/bin/loader": program, "/tmp2/modprobe": program}, cpus=2)
+
+
+@pytest.mark.parametrize("name", AMD64)
+def test_row_30_descriptors_without_a_path_and_modprobe_are_decided_and_logged(name: str) -> None:
+    commands = {
+        **{f"refused {way}": f"loader {way} /m/loop.ko" for way in WAYS},
+        **{f"allowed {way}": f"loader --unload brd {way} /m/brd.ko" for way in WAYS},
+        "modprobe finit": "/tmp2/modprobe finit /m/loop.ko", "modprobe init": "/tmp2/modprobe init /m/loop.ko",
+        "bad descriptor": "/tmp2/modprobe --flags 8 finit /m/loop.ko",
+    }
+    ran = loader(name, commands, Guard(policy(allow=["brd"])))
+    for way in WAYS:
+        assert ran.steps[f"refused {way}"].output == f"{way} EPERM", way
+        assert ran.steps[f"allowed {way}"].output == f"{way} ok", way
+    assert ran.steps["modprobe finit"].output == "finit EPERM"
+    assert ran.steps["modprobe init"].output == "init EPERM"
+    assert ran.loaded() == set()
+
+    loads = [event for event in ran.outcome.events if event["call"] != "delete_module"]
+    assert [judged(event)[:2] for event in loads[:2 * len(WAYS) + 2]] == (
+        [("loop", "refuse")] * len(WAYS) + [("brd", "allow")] * len(WAYS) + [("loop", "refuse")] * 2)
+    # One line for each attempt: a path where there is one, else something that says what it was.
+    assert len(ran.outcome.attempts) == len(commands)
+    assert all(line and line.isprintable() for line in ran.outcome.attempts)
+    by_way = dict(zip(WAYS, ran.outcome.attempts))
+    assert (by_way["init"], by_way["finit"]) == ("loop", "/m/loop.ko")
+
+
+@pytest.mark.parametrize("name", AMD64)
+def test_rows_25_and_30_two_calls_on_one_file_are_two_attempts_of_one_verdict(name: str) -> None:
+    """From 6.5 on the kernel loads such a file once, and tells both the same."""
+    pairs = {f"refused {n}": "loader pair /m/loop.ko" for n in range(10)}
+    pairs |= {f"allowed {n}": "loader --unload brd pair /m/brd.ko" for n in range(10)}
+    ran = loader(name, pairs, Guard(policy(allow=["brd"])))
+    for label in pairs:
+        answers = re.findall(r"^pair (\w+)$", ran.steps[label].output, re.MULTILINE)
+        assert len(answers) == 2, label
+        if label.startswith("refused"):
+            assert set(answers) == {"EPERM"}, label
+        else:
+            assert "ok" in answers and set(answers) <= {"ok", "EEXIST", "EBUSY"}, label
+    assert Counter(ran.outcome.attempts) == {"/m/loop.ko": 20, "/m/brd.ko": 20}
+    assert ran.loaded() == set()
+
+
+@pytest.mark.parametrize("name", AMD64)
+def test_flags_and_pretending_change_nothing(name: str) -> None:
+    """A module that is refused is not loaded, whatever the caller would have the kernel overlook."""
+    flags = [1, 2, 3, 4, 7]
+    commands = {f"flags {number}": f"loader --flags {number} finit /m/loop.ko" for number in flags}
+    commands |= {"init": "loader init /m/loop.ko", "busybox": f"{BUSYBOX} /m/loop.ko"}
+    ran = loader(name, commands, Guard(policy(), options=["--answer", "pretend"]))
+    for number in (1, 2, 3):
+        assert ran.steps[f"flags {number}"].output == "finit ok", number
+    assert ran.steps["init"].output == "init ok"
+    assert ran.loaded() == set()
+    assert len(ran.outcome.attempts) == len(commands)
