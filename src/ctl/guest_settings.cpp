@@ -9,6 +9,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+
 namespace kmodguard::ctl {
 namespace {
 
@@ -48,6 +52,49 @@ sys::Result<guest::Symbols> chosen_symbols(const Context& context) {
     if (!symbols && symbols.error().kind == sys::ErrorKind::invalid)
         symbols.error().kind = sys::ErrorKind::failed;
     return symbols;
+}
+
+/// A text of /proc/kallsyms seldom tells where the kernel's banner is; the image that is booted does.
+void add_banner(const Context& context, const guest::Symbols& symbols, GuestSettings& settings) {
+    const std::string image = guest::option_of(context.arguments, "kernel");
+    if (settings.places.banner != 0 || image.empty() || !context.has("symbols")) return;
+    const auto booted = guest::read_symbols(image);
+    if (!booted || !booted->banner() || !booted->banner()->address) return;
+    const bool same = std::ranges::equal(booted->find("panic"), symbols.find("panic"))
+                      && std::ranges::equal(booted->find("kfree"), symbols.find("kfree"));
+    if (!same) return;
+    settings.banner = booted->banner();
+    settings.places.banner = *booted->banner()->address;
+}
+
+/// Whether the kernel's command line says that it is not to be moved.
+bool says_nokaslr(const Context& context) {
+    const std::string line = " " + guest::option_of(context.arguments, "append") + " ";
+    return line.contains(" nokaslr ");
+}
+
+/// Where the kernel will be. One that may be anywhere, and that nothing is known to recognise by, cannot be
+/// held.
+sys::Result<void> place(const Context& context, GuestSettings& settings) {
+    guest::Places& places = settings.places;
+    if (const auto text = context.option("slide")) {
+        std::uint64_t distance = 0;
+        const std::string_view digits = text->starts_with("0x") ? std::string_view(*text).substr(2) : *text;
+        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), distance, 16);
+        if (error != std::errc() || end != digits.data() + digits.size())
+            return sys::failure(sys::ErrorKind::invalid, fmt::format("\"{}\" is no distance", *text),
+                                "--slide takes a hexadecimal number: 0, 0x1c200000");
+        places = places.moved(distance);
+        places.fixed = true;
+    }
+    if (says_nokaslr(context)) places.fixed = true;
+    if (places.fixed || places.banner != 0 || settings.architecture->slide_step == 0) return {};
+    return sys::failure(
+        sys::ErrorKind::failed,
+        "the symbols do not say where the kernel's banner is, so that a kernel which moves itself "
+        "at boot cannot be found",
+        "give a System.map, a vmlinux or the kernel's image, boot with \"nokaslr\", or say "
+        "--slide 0 if it does not move");
 }
 
 /// Only the content of `file` will do for the module that it is.

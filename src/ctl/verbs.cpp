@@ -57,8 +57,10 @@ constexpr std::array guest_options = {
     Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
     Option{"framework", "FILE", "allow the module in FILE as well, and no other of its name"},
     Option{"architecture", "NAME", "of the guest, if the emulator's name does not tell"},
+    Option{"slide", "NUMBER", "how far the guest's kernel was moved, if that is known: 0 for not at all"},
     Option{"intercept", "PLACE", "decide at load-module, or for kernels before 3.8 at system-call"},
     Option{"hash", "", "record the SHA-256 of every image"},
+    Option{"statistics", "", "say at the end how often and how long the guest was stopped"},
     Option{"quiet", "", "log nothing but errors, except to --log-dir"},
     Option{"kernel", "RELEASE", "know the modules of this release below --root: the guest's"}};
 constexpr std::array lint_options = {

@@ -23,6 +23,14 @@ namespace {
 
 constexpr std::chrono::seconds connect_patience{30}; ///< QEMU answers when its machine is built
 
+/// What people want to know meanwhile. Standard output is the guest's.
+void say(const Context& context, const std::string& text) {
+    if (context.json)
+        fmt::print(stderr, "{}\n", events::Json(events::Json::Object{{"message", text}}).line());
+    else
+        fmt::print(stderr, "kmodctl: {}\n", text);
+}
+
 /// All that a session needs, in the order in which it is made.
 struct Point {
     GuestSettings settings;
@@ -51,7 +59,7 @@ std::unique_ptr<guest::Session> make_session(const Context& context, Point& poin
                                              bool from_its_start) {
     guest::Session::Settings settings{.watch = {.hash = context.has("hash")},
                                       .from_its_start = from_its_start};
-    if (!point.quiet) settings.tell = [&context](const std::string& text) { context.warn(text); };
+    if (!point.quiet) settings.tell = [&context](const std::string& text) { say(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.settings.architecture,
                                             point.settings.places, point.settings.banner, *point.judge,
                                             *point.recorder, std::move(settings));
@@ -78,9 +86,26 @@ sys::Result<int> attend(guest::Session& session, const sys::UniqueFd& signals, c
     }
 }
 
+void tell_statistics(const Context& context, const guest::Session& session) {
+    using std::chrono::microseconds;
+    const guest::StopStatistics& stops = session.statistics();
+    const auto all = std::chrono::duration_cast<microseconds>(stops.stopped).count();
+    const auto longest = std::chrono::duration_cast<microseconds>(stops.longest).count();
+    if (!context.json)
+        return say(context,
+                   fmt::format("{} attempts; the guest was stopped {} times, {} us in all, {} us at most",
+                               session.attempts(), stops.stops, all, longest));
+    const events::Json::Object object{{"attempts", session.attempts()},
+                                      {"stops", stops.stops},
+                                      {"stopped_us", all},
+                                      {"longest_us", longest}};
+    fmt::print(stderr, "{}\n", events::Json(object).line());
+}
+
 void tell_end(const Context& context, const Point& point, const guest::Session& session) {
+    if (context.has("statistics")) tell_statistics(context, session);
     if (point.quiet || session.found() || session.attempts() > 0) return;
-    context.warn("the guest's kernel was never found, and nothing was decided: are these its symbols?");
+    say(context, "the guest's kernel was never found, and nothing was decided: are these its symbols?");
 }
 
 int run_emulator(const Context& context, Point& point, const sys::UniqueFd& signals, const sigset_t& before) {
@@ -89,7 +114,7 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
     const auto child = guest::start_emulator(context.arguments, *socket, before);
     if (!child) return report_launch_failure(context, child.error());
     socket->hand_over();
-    if (!point.quiet) context.warn(fmt::format("debugger socket: {}", socket->path().string()));
+    if (!point.quiet) say(context, fmt::format("debugger socket: {}", socket->path().string()));
 
     auto debugger = guest::Debugger::connect(socket->path(), connect_patience);
     std::optional<sys::Error> failed;

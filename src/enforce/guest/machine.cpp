@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/machine.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace kmodguard::guest {
@@ -72,6 +73,7 @@ bool Machine::expects_at(std::uint64_t pc) const {
 }
 
 sys::Result<void> Machine::attend_to(ThreadId thread) {
+    if (!stopped_since_) stopped_since_ = std::chrono::steady_clock::now();
     const Processor stopped = processor(thread);
     const std::array names = {architecture_.pc, architecture_.stack};
     const auto values = stopped.get(names);
@@ -123,7 +125,17 @@ sys::Result<void> Machine::step_off(ThreadId thread) {
 }
 
 sys::Result<void> Machine::resume() {
-    return debugger_.resume();
+    auto resumed = debugger_.resume();
+    count_stop();
+    return resumed;
+}
+
+void Machine::count_stop() {
+    if (!stopped_since_) return;
+    const auto took = std::chrono::steady_clock::now() - *std::exchange(stopped_since_, std::nullopt);
+    ++statistics_.stops;
+    statistics_.stopped += took;
+    statistics_.longest = std::max<std::chrono::nanoseconds>(statistics_.longest, took);
 }
 
 } // namespace kmodguard::guest

@@ -27,6 +27,13 @@ struct Place {
     std::uint64_t stack = 0;
 };
 
+/// What the guest point has cost a guest.
+struct StopStatistics {
+    std::uint64_t stops = 0;
+    std::chrono::nanoseconds stopped{}; ///< in all; what a guest does not run, its clocks do not count
+    std::chrono::nanoseconds longest{};
+};
+
 class Machine {
   public:
     using Work = Task<sys::Result<void>>;
@@ -58,6 +65,8 @@ class Machine {
 
     /// Whether some task is waited for at `pc`.
     [[nodiscard]] bool expects_at(std::uint64_t pc) const;
+    [[nodiscard]] const StopStatistics& statistics() const { return statistics_; }
+
     /// Whether some work waits for the guest.
     [[nodiscard]] bool busy() const { return !works_.empty(); }
 
@@ -90,10 +99,14 @@ class Machine {
     [[nodiscard]] sys::Result<void> begin(const Attendant& attendant, Processor processor, Place place);
     [[nodiscard]] sys::Result<void> settle_works();
     [[nodiscard]] sys::Result<void> step_off(ThreadId thread);
+    void count_stop();
 
     Debugger debugger_;
     const Architecture& architecture_;
     ThreadId stopped_{};
+    std::optional<std::chrono::steady_clock::time_point>
+        stopped_since_; ///< while it stands still for a breakpoint
+    StopStatistics statistics_;
     std::map<std::uint64_t, Attendant> attended_;
     std::map<Key, std::coroutine_handle<>> expected_;
     std::map<std::uint64_t, std::size_t> breakpoints_; ///< how many want each

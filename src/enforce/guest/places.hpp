@@ -33,6 +33,7 @@ struct Places {
     std::uint64_t text_end = 0;
     std::uint64_t banner = 0;  ///< "Linux version ..."; 0: not known
     std::uint64_t modules = 0; ///< the list of those that are loaded; 0: not known
+    bool fixed = false;        ///< the kernel is here, and was not moved
 
     /// The same in a kernel that was moved by `distance`.
     [[nodiscard]] Places moved(std::uint64_t distance) const;

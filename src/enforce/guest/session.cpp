@@ -16,6 +16,7 @@ constexpr milliseconds often{20};
 constexpr milliseconds seldom{200};
 constexpr std::chrono::seconds soon{10};
 constexpr std::chrono::seconds housekeeping{1};
+constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some machines run where kernels do
 
 } // namespace
 
@@ -40,20 +41,37 @@ sys::Result<void> Session::begin() {
 /// Looks for the kernel of a machine that stands still.
 sys::Result<void> Session::look() {
     looked_ = Clock::now();
-    auto kernel = find_kernel(machine_, linked_, banner_);
-    if (!kernel) return std::unexpected(kernel.error());
-    if (!*kernel) return {};
+    const auto search = find_kernel(machine_, linked_, banner_);
+    if (!search) return std::unexpected(search.error());
+    const auto& kernel = search->kernel;
+    if (!kernel) return bear_with(search->some_kernel);
     found_ = true;
     const std::string name =
-        (*kernel)->banner.empty() ? "a kernel that the symbols may be of" : (*kernel)->banner;
-    if ((*kernel)->distance == 0) {
+        kernel->banner.empty() ? "a kernel that cannot be checked against the symbols" : kernel->banner;
+    if (kernel->distance == 0) {
         settings_.tell(fmt::format("the guest runs {}", name));
         return {};
     }
-    settings_.tell(fmt::format("the guest runs {}, moved by {:#x}", name, (*kernel)->distance));
-    const Places places = linked_.moved((*kernel)->distance);
+    settings_.tell(fmt::format("the guest runs {}, moved by {:#x}", name, kernel->distance));
+    const Places places = linked_.moved(kernel->distance);
     if (auto checked = check_modules(places); !checked) return checked;
     return watch_.guard(places);
+}
+
+/// A kernel that is not found is one whose modules are not decided on.
+sys::Result<void> Session::bear_with(bool some_kernel) {
+    if (!some_kernel) {
+        foreign_since_.reset();
+        return {};
+    }
+    if (!foreign_since_) foreign_since_ = looked_;
+    if (looked_ - *foreign_since_ < longest_unknown) return {};
+    return sys::failure(
+        sys::ErrorKind::failed,
+        fmt::format("the guest has run for {} s what may be a kernel, and is not the one that the "
+                    "symbols are of",
+                    longest_unknown.count()),
+        "nothing would be decided; give the symbols of its kernel with --symbols");
 }
 
 /// Until it was found, a moved kernel was not guarded.

@@ -40,6 +40,7 @@ class Session {
     [[nodiscard]] sys::Result<void> leave();
     /// Whether the guest's kernel has been found.
     [[nodiscard]] bool found() const { return found_; }
+    [[nodiscard]] const StopStatistics& statistics() const { return machine_.statistics(); }
     [[nodiscard]] std::uint64_t attempts() const { return watch_.attempts(); }
 
   private:
@@ -47,6 +48,7 @@ class Session {
 
     [[nodiscard]] sys::Result<void> look();
     [[nodiscard]] sys::Result<void> look_again();
+    [[nodiscard]] sys::Result<void> bear_with(bool some_kernel);
     [[nodiscard]] sys::Result<void> check_modules(const Places& places);
     [[nodiscard]] sys::Result<bool> attend_until(Clock::time_point end, const std::function<bool()>& done);
 
@@ -56,6 +58,7 @@ class Session {
     Settings settings_;
     Watch watch_;
     bool found_ = false;
+    std::optional<Clock::time_point> foreign_since_; ///< a kernel runs, and is not found
     Clock::time_point began_ = Clock::now();
     Clock::time_point looked_ = Clock::now();
 };

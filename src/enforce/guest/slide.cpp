@@ -60,7 +60,7 @@ sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor
     const std::uint64_t least = sign >= linked.text_end ? sign - linked.text_end + 1 : 0;
     if (linked.banner == 0) // nothing to know it by
         return least == 0 ? std::optional(FoundKernel{}) : std::nullopt;
-    const std::uint64_t step = processor.architecture().slide_step;
+    const std::uint64_t step = linked.fixed ? 0 : processor.architecture().slide_step;
     if (step == 0 && least > 0) return std::nullopt;
     for (std::uint64_t distance = step == 0 ? 0 : (least + step - 1) / step * step; distance <= most;
          distance += step) {
@@ -74,24 +74,27 @@ sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor
 
 } // namespace
 
-sys::Result<std::optional<FoundKernel>> find_kernel(Machine& machine, const Places& linked,
-                                                    const std::optional<Banner>& expected) {
+sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
+                                      const std::optional<Banner>& expected) {
+    KernelSearch search;
     const auto threads = machine.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
     for (const ThreadId thread : *threads) {
         const auto all = signs(machine, thread);
         if (!all) return std::unexpected(all.error());
         for (const std::uint64_t sign : *all) {
+            search.some_kernel = true;
             auto found = kernel_around(machine.processor(thread), sign, linked);
             if (!found) return std::unexpected(found.error());
             if (!*found) continue;
             const bool other = !(*found)->banner.empty() && expected && !expected->text.empty()
                                && (*found)->banner != expected->text;
             if (other) return std::unexpected(other_kernel((*found)->banner, expected->text));
-            return found;
+            search.kernel = std::move(*found);
+            return search;
         }
     }
-    return std::nullopt;
+    return search;
 }
 
 } // namespace kmodguard::guest

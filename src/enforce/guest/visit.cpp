@@ -167,6 +167,9 @@ sys::Result<std::string> Visit::text_at(std::uint64_t address, std::size_t limit
 }
 
 Task<sys::Result<std::string>> Visit::user_text(std::uint64_t address, std::size_t limit) {
+    // Some processors see their process's memory while they run the kernel, if it is there at the moment.
+    auto seen = text_at(address, limit);
+    if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
     auto copy = co_await call(functions_.duplicate_text, address, limit);
     if (!copy) co_return std::unexpected(copy.error());
     if (is_error_pointer(*copy, processor_.architecture()))
