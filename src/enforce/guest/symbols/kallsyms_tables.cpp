@@ -21,6 +21,7 @@ namespace {
 constexpr std::uint64_t search_steps = 400'000'000; ///< some seconds
 constexpr int max_token_tables = 16;                ///< in memory there may be a stale one
 constexpr std::size_t fewest_symbols = 1000;
+constexpr std::uint64_t page = 4096; ///< kernels are linked to, and move by, whole pages at least
 
 std::unexpected<sys::Error> unusable(std::string why) {
     return sys::failure(sys::ErrorKind::invalid, "cannot recover the kernel's symbols: " + std::move(why),
@@ -78,13 +79,16 @@ std::optional<std::size_t> anchor_of(const Tables& tables) {
     return anchor;
 }
 
+bool is_function(std::string_view text) {
+    return text.starts_with('t') || text.starts_with('T');
+}
+
 /// How far all functions are from `anchor`, ascending and each once.
 std::vector<std::uint64_t> function_distances(const Tables& tables, std::size_t anchor) {
     std::vector<std::uint64_t> distances;
     const auto& values = tables.addresses.values;
     for (std::size_t i = 0; i < values.size(); ++i) {
-        if (tables.texts[i].starts_with('t') || tables.texts[i].starts_with('T'))
-            distances.push_back(values[i] - values[anchor]);
+        if (is_function(tables.texts[i])) distances.push_back(values[i] - values[anchor]);
     }
     std::ranges::sort(distances);
     const auto doubles = std::ranges::unique(distances);
@@ -102,9 +106,9 @@ struct Place {
 std::optional<Place> place_by_pointers(const KernelBytes& bytes, const Tables& tables, WordSize word_size) {
     const auto anchor = anchor_of(tables);
     if (!anchor) return std::nullopt;
-    constexpr std::uint64_t page = 4096;
-    const auto address = find_link_base(gather_pointers(bytes, word_size, tables.names.begin),
-                                        function_distances(tables, *anchor), page);
+    const auto address =
+        find_link_base(gather_pointers(bytes, word_size, tables.names.begin, kernel_addresses(word_size)),
+                       function_distances(tables, *anchor), page);
     if (!address) return std::nullopt;
     return Place{word_size, *address - tables.addresses.values[*anchor]};
 }
@@ -145,10 +149,14 @@ bool is_kernel(const Symbols& symbols) {
            && std::ranges::count_if(usual, [&](auto name) { return !symbols.find(name).empty(); }) >= enough;
 }
 
+constexpr std::uint64_t mask_of(WordSize word_size) {
+    return word_size == WordSize::bits_64 ? UINT64_MAX : UINT32_MAX;
+}
+
 sys::Result<Symbols> make_symbols(const Tables& tables, const Place& place) {
     SymbolsBuilder builder;
     builder.set_word_size(place.word_size);
-    const auto mask = place.word_size == WordSize::bits_64 ? UINT64_MAX : UINT32_MAX;
+    const auto mask = mask_of(place.word_size);
     const auto& addresses = tables.addresses;
     for (std::size_t i = 0; i < tables.texts.size(); ++i) {
         const bool is_fixed = !addresses.is_fixed.empty() && addresses.is_fixed[i];
@@ -161,14 +169,28 @@ sys::Result<Symbols> make_symbols(const Tables& tables, const Place& place) {
     return symbols;
 }
 
+/// Where the kernel's functions and what follows them lie.
+AddressRange address_range(const Tables& tables, const Place& place) {
+    constexpr std::uint64_t most_data = 64U << 20U;
+    const auto mask = mask_of(place.word_size);
+    AddressRange range{mask, 0};
+    for (std::size_t i = 0; i < tables.texts.size(); ++i) {
+        if (!is_function(tables.texts[i])) continue;
+        const auto address = (tables.addresses.values[i] + place.base) & mask;
+        range.lowest = std::min(range.lowest, address);
+        range.highest = std::max(range.highest, address);
+    }
+    range.highest += std::min(most_data, mask - range.highest);
+    return range;
+}
+
 /// Where the bytes of a flat image, or of a dump, lie: told by the pointers to the kernel's texts.
 AddressMap flat_map(const KernelBytes& bytes, const Tables& tables, const Place& place) {
     if (tables.addresses.form == AddressForm::place_relative)
         return AddressMap::of_flat_image(bytes.size(), tables.addresses.begin, place.base);
-    constexpr std::uint64_t alignment = 256; // an image need not begin with a page
-    const auto pointers = gather_pointers(bytes, place.word_size, tables.names.begin);
-    const auto texts = gather_texts(bytes.all(), tables.names.begin);
-    const auto start = find_link_base(pointers, texts, alignment);
+    const auto range = address_range(tables, place);
+    const auto start = find_link_base(gather_pointers(bytes, place.word_size, tables.names.begin, range),
+                                      gather_texts(bytes.all(), tables.names.begin), page);
     return start ? AddressMap::of_flat_image(bytes.size(), 0, *start) : AddressMap{};
 }
 

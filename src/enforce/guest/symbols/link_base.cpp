@@ -9,18 +9,11 @@ namespace {
 constexpr std::size_t pointer_reach = 64U << 20U; ///< bytes to either side
 constexpr std::size_t text_reach = 16U << 20U;    ///< likewise
 constexpr std::size_t max_gathered = 2U << 20U;   ///< before some are chosen
-constexpr std::size_t max_pointers = 8192;        ///< chosen
+constexpr std::size_t max_pointers = 32768;       ///< chosen
 constexpr std::size_t max_texts = 50'000;         ///< chosen
 constexpr std::size_t shortest_text = 8;
-constexpr std::size_t max_votes = 8U << 20U;
-constexpr std::size_t fewest_votes = 64;
-
-/// Kernel addresses have their highest bit set, and small negative numbers are none.
-bool is_pointer(std::uint64_t value, WordSize size) {
-    constexpr std::uint64_t near_end = 1U << 20U;
-    if (size == WordSize::bits_32) return (value >> 31U) != 0 && value < (1ULL << 32U) - near_end;
-    return (value >> 63U) != 0 && value < UINT64_MAX - near_end;
-}
+constexpr std::size_t max_votes = 16U << 20U;
+constexpr std::size_t fewest_votes = 48;
 
 bool is_printable(std::byte byte) {
     return byte >= std::byte{' '} && byte <= std::byte{'~'};
@@ -66,6 +59,13 @@ class Places {
     std::vector<std::size_t> begins_; ///< in sorted_, by place
 };
 
+/// Whether that many votes are no coincidence. Wrong bases get votes by chance, some hundreds if things are
+/// dense; so their number varies with its square root, and six times that is not reached by chance.
+bool is_clear(std::size_t most, std::size_t second) {
+    const auto lead = most - second;
+    return most >= fewest_votes && lead * lead >= 36 * second;
+}
+
 /// Sorted. A place at which hundreds of things begin tells little and is left out.
 std::vector<std::uint64_t> collect_votes(std::span<const std::uint64_t> pointers, const Places& places) {
     std::vector<std::uint64_t> votes;
@@ -81,14 +81,21 @@ std::vector<std::uint64_t> collect_votes(std::span<const std::uint64_t> pointers
 
 } // namespace
 
-std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size, std::size_t around) {
+AddressRange kernel_addresses(WordSize word_size) {
+    constexpr std::uint64_t near_end = 1U << 20U;
+    if (word_size == WordSize::bits_32) return {1ULL << 31U, UINT32_MAX - near_end};
+    return {1ULL << 63U, UINT64_MAX - near_end};
+}
+
+std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size, std::size_t around,
+                                           AddressRange range) {
     std::vector<std::uint64_t> pointers;
     const auto step = bytes_of(word_size);
     const auto end = std::min(bytes.size(), around + pointer_reach);
     for (auto at = aligned(around > pointer_reach ? around - pointer_reach : 0, step);
          at < end && bytes.has(at, step) && pointers.size() < max_gathered; at += step) {
         const auto value = bytes.word(at, word_size);
-        if (is_pointer(value, word_size)) pointers.push_back(value);
+        if (value >= range.lowest && value <= range.highest) pointers.push_back(value);
     }
     sort_unique(pointers);
     return sample(std::move(pointers), max_pointers);
@@ -126,7 +133,7 @@ std::optional<std::uint64_t> find_link_base(std::span<const std::uint64_t> point
         }
         begin = end;
     }
-    if (most < fewest_votes || most < 2 * second) return std::nullopt;
+    if (!is_clear(most, second)) return std::nullopt;
     return best;
 }
 

@@ -17,10 +17,18 @@
 
 namespace kmodguard::guest {
 
-/// All words of `bytes` that look like a kernel's addresses, ascending and each once; only those within 64
-/// MiB of `around`, and no more than 8192 of them, evenly chosen.
+struct AddressRange {
+    std::uint64_t lowest;
+    std::uint64_t highest;
+};
+
+/// Where kernels lie: the upper half of all addresses, without the end that small negative numbers are.
+[[nodiscard]] AddressRange kernel_addresses(WordSize word_size);
+
+/// All words of `bytes` that are addresses of `range`, ascending and each once; only those within 64
+/// MiB of `around`, and no more than 32768 of them, evenly chosen.
 [[nodiscard]] std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size,
-                                                         std::size_t around);
+                                                         std::size_t around, AddressRange range);
 
 /// Where texts begin within 16 MiB of `around`, as offsets, ascending: eight printable characters or more,
 /// and NUL. No more than 50,000 of them, evenly chosen.
