@@ -27,8 +27,8 @@ std::unexpected<sys::Error> invalid(std::string why) {
     return sys::failure(sys::ErrorKind::invalid, std::move(why));
 }
 
-std::unexpected<sys::Error> too_large_window() {
-    return invalid(fmt::format("takes more than {} MiB of memory to unpack", max_window_mib));
+std::unexpected<sys::Error> too_large_window(unsigned window_mib) {
+    return invalid(fmt::format("takes more than {} MiB of memory to unpack", window_mib));
 }
 
 std::unexpected<sys::Error> out_of_memory() {
@@ -95,20 +95,16 @@ class GzipDecoder final : public Decoder {
 /// index with the blocks.
 class XzDecoder final : public Decoder {
   public:
-    XzDecoder() = default;
+    explicit XzDecoder(unsigned window_mib) : window_mib_(window_mib) {}
     XzDecoder(const XzDecoder&) = delete;
     XzDecoder& operator=(const XzDecoder&) = delete;
     ~XzDecoder() override { ::lzma_end(&stream_); }
 
     [[nodiscard]] bool begin() {
-        return ::lzma_stream_decoder(&stream_, std::uint64_t{max_window_mib} << 20U,
-                                     LZMA_TELL_UNSUPPORTED_CHECK)
-               == LZMA_OK;
+        return ::lzma_stream_decoder(&stream_, memory(), LZMA_TELL_UNSUPPORTED_CHECK) == LZMA_OK;
     }
 
-    [[nodiscard]] bool begin_lzma() {
-        return ::lzma_alone_decoder(&stream_, std::uint64_t{max_window_mib} << 20U) == LZMA_OK;
-    }
+    [[nodiscard]] bool begin_lzma() { return ::lzma_alone_decoder(&stream_, memory()) == LZMA_OK; }
 
     [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
         stream_.next_in = octets(packed);
@@ -123,7 +119,7 @@ class XzDecoder final : public Decoder {
             return Progress{packed.size() - stream_.avail_in, room.size() - stream_.avail_out,
                             status == LZMA_STREAM_END};
         case LZMA_MEM_ERROR: return out_of_memory();
-        case LZMA_MEMLIMIT_ERROR: return too_large_window();
+        case LZMA_MEMLIMIT_ERROR: return too_large_window(window_mib_);
         case LZMA_UNSUPPORTED_CHECK: return invalid("a checksum of an unknown kind");
         case LZMA_OPTIONS_ERROR: return invalid("a filter or option that is not supported");
         default: return invalid("damaged");
@@ -131,14 +127,19 @@ class XzDecoder final : public Decoder {
     }
 
   private:
+    [[nodiscard]] std::uint64_t memory() const { return std::uint64_t{window_mib_} << 20U; }
+
     lzma_stream stream_ = LZMA_STREAM_INIT;
+    unsigned window_mib_;
 };
 
 /// libzstd, which verifies the checksum where there is one, and ends behind the frame.
 class ZstdDecoder final : public Decoder {
   public:
+    explicit ZstdDecoder(unsigned window_mib) : window_mib_(window_mib) {}
+
     [[nodiscard]] bool begin() {
-        constexpr int window_log = std::bit_width(std::uint64_t{max_window_mib} << 20U) - 1;
+        const auto window_log = static_cast<int>(std::bit_width(std::uint64_t{window_mib_} << 20U)) - 1;
         context_.reset(::ZSTD_createDCtx());
         return context_ != nullptr
                && ::ZSTD_isError(::ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, window_log))
@@ -152,7 +153,7 @@ class ZstdDecoder final : public Decoder {
         if (::ZSTD_isError(status) == 0) return Progress{input.pos, output.pos, status == 0};
         switch (::ZSTD_getErrorCode(status)) {
         case ZSTD_error_memory_allocation: return out_of_memory();
-        case ZSTD_error_frameParameter_windowTooLarge: return too_large_window();
+        case ZSTD_error_frameParameter_windowTooLarge: return too_large_window(window_mib_);
         default: return invalid(::ZSTD_getErrorName(status));
         }
     }
@@ -162,29 +163,30 @@ class ZstdDecoder final : public Decoder {
         void operator()(ZSTD_DCtx* context) const { ::ZSTD_freeDCtx(context); }
     };
     std::unique_ptr<ZSTD_DCtx, Free> context_;
+    unsigned window_mib_;
 };
 
-template <typename OneDecoder>
-sys::Result<std::unique_ptr<Decoder>> begun() {
-    auto decoder = std::make_unique<OneDecoder>();
+template <typename OneDecoder, typename... Arguments>
+sys::Result<std::unique_ptr<Decoder>> begun(Arguments... arguments) {
+    auto decoder = std::make_unique<OneDecoder>(arguments...);
     if (!decoder->begin()) return out_of_memory();
     return decoder;
 }
 
 } // namespace
 
-sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container) {
+sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container, unsigned window_mib) {
     switch (container) {
     case Container::gzip: return begun<GzipDecoder>();
-    case Container::xz: return begun<XzDecoder>();
-    case Container::zstd: return begun<ZstdDecoder>();
+    case Container::xz: return begun<XzDecoder>(window_mib);
+    case Container::zstd: return begun<ZstdDecoder>(window_mib);
     case Container::raw: break;
     }
     std::unreachable();
 }
 
-sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder() {
-    auto decoder = std::make_unique<XzDecoder>();
+sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder(unsigned window_mib) {
+    auto decoder = std::make_unique<XzDecoder>(window_mib);
     if (!decoder->begin_lzma()) return out_of_memory();
     return decoder;
 }

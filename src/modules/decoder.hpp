@@ -35,11 +35,13 @@ class Decoder {
                                                      std::span<std::byte> room) = 0;
 };
 
-/// A decoder for one stream of `container`, which must not be raw.
-[[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container);
+/// A decoder for one stream of `container`, which must not be raw, that takes no more than some `window_mib`
+/// MiB of memory (gzip: 32 KiB in any case).
+[[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container,
+                                                                 unsigned window_mib = max_window_mib);
 
 /// A decoder for one stream of LZMA's older format (.lzma), in which kernels are packed and modules are not.
 /// Its end is where its header says, or a marker; it has no checksum.
-[[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder();
+[[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder(unsigned window_mib = max_window_mib);
 
 } // namespace kmodguard::modules

@@ -65,21 +65,33 @@ AddressTable read_values(const KernelBytes& bytes, const NameTable& names, Addre
     return table;
 }
 
-/// Whether the values ascend, but for one in 500, and are not mostly the same: two hundred thousand symbols
-/// have some hundred thousand addresses.
-bool ascends(const AddressTable& table) {
+/// How often the values do not ascend, and how often they do.
+struct Course {
     std::size_t drops = 0;
     std::size_t rises = 0;
+};
+
+Course course_of(const AddressTable& table) {
+    Course course;
     std::optional<std::uint64_t> last;
     const auto bias = table.form == AddressForm::place_relative ? std::uint64_t{1} << 63U : 0;
     for (std::size_t i = 0; i < table.values.size(); ++i) {
         if (!table.is_fixed.empty() && table.is_fixed[i]) continue;
         const auto value = table.values[i] + bias; // as unsigned, in the order of signed numbers
-        if (last && value < *last) ++drops;
-        if (last && value > *last) ++rises;
+        if (last && value < *last) ++course.drops;
+        if (last && value > *last) ++course.rises;
         last = value;
     }
-    return drops <= table.values.size() / 500 && rises >= table.values.size() / 4;
+    return course;
+}
+
+/// Whether the values ascend, and are not mostly the same: two hundred thousand symbols have some hundred
+/// thousand addresses. Kernels since 5.0 sort them; in older ones one in 500 may be out of order. Absolute
+/// addresses of 32 bits also ascend as place-relative numbers, but those not as absolute ones: where a
+/// function has two names the second number is the smaller one.
+bool ascends(const AddressTable& table, bool is_new) {
+    const auto [drops, rises] = course_of(table);
+    return drops <= (is_new ? 0 : table.values.size() / 500) && rises >= table.values.size() / 4;
 }
 
 /// What tells a form from the others that ascend as well.
@@ -99,16 +111,17 @@ bool is_typical(const KernelBytes& bytes, const NameTable& names, const AddressT
 
 std::optional<AddressTable> find_address_table(const KernelBytes& bytes, const TokenTable& tokens,
                                                const NameTable& names) {
-    constexpr std::array forms{AddressForm::relative, AddressForm::relative_percpu,
-                               AddressForm::place_relative, AddressForm::absolute};
+    constexpr std::array forms{AddressForm::relative, AddressForm::relative_percpu, AddressForm::absolute,
+                               AddressForm::place_relative};
     for (const auto form : forms) {
         const auto entry = form == AddressForm::absolute ? bytes_of(names.word_size) : offset_size;
         const bool has_base = form == AddressForm::relative || form == AddressForm::relative_percpu;
-        for (const auto place :
-             {place_behind(bytes, tokens, names, entry, has_base), place_before(names, entry, has_base)}) {
-            if (!place) continue;
+        for (const bool is_new : {true, false}) {
+            const auto place = is_new ? place_behind(bytes, tokens, names, entry, has_base)
+                                      : place_before(names, entry, has_base);
+            if (!place || (form == AddressForm::place_relative && !is_new)) continue;
             auto table = read_values(bytes, names, form, *place);
-            if (is_typical(bytes, names, table) && ascends(table)) return table;
+            if (is_typical(bytes, names, table) && ascends(table, is_new)) return table;
         }
     }
     return std::nullopt;

@@ -21,18 +21,26 @@ namespace {
 constexpr std::uint64_t search_steps = 400'000'000; ///< some seconds
 constexpr int max_token_tables = 16;                ///< in memory there may be a stale one
 constexpr std::size_t fewest_symbols = 1000;
+constexpr std::uint64_t page = 4096; ///< kernels are linked to, and move by, whole pages at least
 
 std::unexpected<sys::Error> unusable(std::string why) {
     return sys::failure(sys::ErrorKind::invalid, "cannot recover the kernel's symbols: " + std::move(why),
                         "give the kernel's System.map, or a copy of the guest's /proc/kallsyms");
 }
 
-AddressMap map_of(std::span<const std::byte> kernel) {
+/// What the file says of itself, if it is an ELF file.
+struct FileLayout {
+    AddressMap map;
+    std::optional<WordSize> word_size;
+};
+
+FileLayout layout_of(std::span<const std::byte> kernel) {
     modules::MemorySource source(kernel);
     const auto header = modules::read_elf_header(source);
     if (!header) return {};
     const auto segments = read_elf_segments(source, *header);
-    return segments ? AddressMap::of_segments(*segments) : AddressMap{};
+    return {segments ? AddressMap::of_segments(*segments) : AddressMap{},
+            header->format.is_64_bit ? WordSize::bits_64 : WordSize::bits_32};
 }
 
 /// The three tables of one kernel, and its names unpacked.
@@ -59,57 +67,77 @@ sys::Result<Tables> read_tables(const KernelBytes& bytes, const TokenTable& toke
     return tables;
 }
 
-/// The place in the tables of the symbol from which the others' distances are taken, and what its address is
-/// a multiple of: kernels are linked to round addresses, and move by round distances.
-struct Anchor {
-    std::size_t index;
-    std::uint64_t alignment;
-};
-
-std::optional<Anchor> anchor_of(const Tables& tables) {
-    constexpr std::uint64_t page = 4096;
-    std::optional<Anchor> anchor;
+/// The symbol from which the others' distances are taken, by its place in the tables: one whose address is a
+/// multiple of a page.
+std::optional<std::size_t> anchor_of(const Tables& tables) {
+    std::optional<std::size_t> anchor;
     for (std::size_t i = 0; i < tables.texts.size(); ++i) {
         const auto name = std::string_view(tables.texts[i]).substr(1);
-        if (name == "_text") return Anchor{i, 16 * page};
-        if (name == "_stext") anchor = Anchor{i, page};
+        if (name == "_text") return i;
+        if (name == "_stext") anchor = i;
     }
     return anchor;
 }
 
-/// The base by the pointers that the kernel has to itself.
-std::optional<std::uint64_t> base_by_pointers(const KernelBytes& bytes, const Tables& tables) {
-    const auto anchor = anchor_of(tables);
-    if (!anchor) return std::nullopt;
-    const auto& values = tables.addresses.values;
-    constexpr std::uint64_t longest = 1U << 30U;
+bool is_function(std::string_view text) {
+    return text.starts_with('t') || text.starts_with('T');
+}
+
+/// How far all functions are from `anchor`, ascending and each once.
+std::vector<std::uint64_t> function_distances(const Tables& tables, std::size_t anchor) {
     std::vector<std::uint64_t> distances;
+    const auto& values = tables.addresses.values;
     for (std::size_t i = 0; i < values.size(); ++i) {
-        const auto distance = values[i] - values[anchor->index];
-        if (distance < longest && (tables.addresses.is_fixed.empty() || !tables.addresses.is_fixed[i]))
-            distances.push_back(distance);
+        if (is_function(tables.texts[i])) distances.push_back(values[i] - values[anchor]);
     }
     std::ranges::sort(distances);
     const auto doubles = std::ranges::unique(distances);
     distances.erase(doubles.begin(), doubles.end());
-    const auto address =
-        find_link_base(bytes, tables.names.word_size, tables.names.begin, distances, anchor->alignment);
-    if (!address) return std::nullopt;
-    return *address - values[anchor->index];
+    return distances;
 }
 
-std::optional<std::uint64_t> base_of(const KernelBytes& bytes, const Tables& tables, const AddressMap& map) {
-    switch (tables.addresses.form) {
-    case AddressForm::absolute: return 0;
-    case AddressForm::place_relative:
-        if (const auto address = map.address_of(tables.addresses.begin)) return address;
-        break;
-    default:
-        // Zero is what the file of a kernel has that fills it in when it moves itself.
-        if (const auto base = bytes.word(tables.addresses.base_at, tables.names.word_size); base != 0)
-            return base;
+/// What is known of where a kernel lies.
+struct Place {
+    WordSize word_size = WordSize::bits_64;
+    std::uint64_t base = 0; ///< of AddressTable::values
+};
+
+/// The place by the pointers that the kernel has to its own functions.
+std::optional<Place> place_by_pointers(const KernelBytes& bytes, const Tables& tables, WordSize word_size) {
+    const auto anchor = anchor_of(tables);
+    if (!anchor) return std::nullopt;
+    const auto address =
+        find_link_base(gather_pointers(bytes, word_size, tables.names.begin, kernel_addresses(word_size)),
+                       function_distances(tables, *anchor), page);
+    if (!address) return std::nullopt;
+    return Place{word_size, *address - tables.addresses.values[*anchor]};
+}
+
+/// Place-relative tables are the same for both word sizes.
+std::optional<Place> place_of_movable(const KernelBytes& bytes, const Tables& tables,
+                                      const FileLayout& layout) {
+    if (layout.word_size) {
+        if (const auto address = layout.map.address_of(tables.addresses.begin))
+            return Place{*layout.word_size, *address};
+        return place_by_pointers(bytes, tables, *layout.word_size);
     }
-    return base_by_pointers(bytes, tables);
+    for (const auto word_size : {WordSize::bits_64, WordSize::bits_32}) {
+        if (const auto place = place_by_pointers(bytes, tables, word_size)) return place;
+    }
+    return std::nullopt;
+}
+
+std::optional<Place> place_of(const KernelBytes& bytes, const Tables& tables, const FileLayout& layout) {
+    const auto word_size = tables.names.word_size;
+    switch (tables.addresses.form) {
+    case AddressForm::absolute: return Place{word_size, 0};
+    case AddressForm::place_relative: return place_of_movable(bytes, tables, layout);
+    default: break;
+    }
+    // Zero is what the file of a kernel has that fills it in when it moves itself.
+    if (const auto base = bytes.word(tables.addresses.base_at, word_size); base != 0)
+        return Place{word_size, base};
+    return place_by_pointers(bytes, tables, word_size);
 }
 
 /// Whether these are a kernel's symbols, and not something that looks like tables.
@@ -121,14 +149,18 @@ bool is_kernel(const Symbols& symbols) {
            && std::ranges::count_if(usual, [&](auto name) { return !symbols.find(name).empty(); }) >= enough;
 }
 
-sys::Result<Symbols> make_symbols(const Tables& tables, std::uint64_t base) {
+constexpr std::uint64_t mask_of(WordSize word_size) {
+    return word_size == WordSize::bits_64 ? UINT64_MAX : UINT32_MAX;
+}
+
+sys::Result<Symbols> make_symbols(const Tables& tables, const Place& place) {
     SymbolsBuilder builder;
-    builder.set_word_size(tables.names.word_size);
-    const auto mask = tables.names.word_size == WordSize::bits_64 ? UINT64_MAX : UINT32_MAX;
+    builder.set_word_size(place.word_size);
+    const auto mask = mask_of(place.word_size);
     const auto& addresses = tables.addresses;
     for (std::size_t i = 0; i < tables.texts.size(); ++i) {
         const bool is_fixed = !addresses.is_fixed.empty() && addresses.is_fixed[i];
-        const auto address = (addresses.values[i] + (is_fixed ? 0 : base)) & mask;
+        const auto address = (addresses.values[i] + (is_fixed ? 0 : place.base)) & mask;
         if (!builder.add(std::string_view(tables.texts[i]).substr(1), address))
             return unusable("its tables have too many symbols");
     }
@@ -137,55 +169,71 @@ sys::Result<Symbols> make_symbols(const Tables& tables, std::uint64_t base) {
     return symbols;
 }
 
-/// Where the bytes lie in memory, once the symbols are known.
-AddressMap map_with(const Symbols& symbols, const Tables& tables, std::uint64_t base, std::size_t size,
-                    std::span<const std::size_t> banners) {
-    if (tables.addresses.form == AddressForm::place_relative)
-        return AddressMap::of_flat_image(size, tables.addresses.begin, base);
-    const auto addresses = symbols.find("linux_banner");
-    if (addresses.size() == 1 && !banners.empty())
-        return AddressMap::of_flat_image(size, banners.front(), addresses.front());
-    return {};
+/// Where the kernel's functions and what follows them lie.
+AddressRange address_range(const Tables& tables, const Place& place) {
+    constexpr std::uint64_t most_data = 64U << 20U;
+    const auto mask = mask_of(place.word_size);
+    AddressRange range{mask, 0};
+    for (std::size_t i = 0; i < tables.texts.size(); ++i) {
+        if (!is_function(tables.texts[i])) continue;
+        const auto address = (tables.addresses.values[i] + place.base) & mask;
+        range.lowest = std::min(range.lowest, address);
+        range.highest = std::max(range.highest, address);
+    }
+    range.highest += std::min(most_data, mask - range.highest);
+    return range;
 }
 
-std::optional<Banner> banner_of(std::span<const std::byte> kernel, const Symbols& symbols,
-                                const Tables& tables, std::uint64_t base, AddressMap map) {
-    const auto banners = find_banners(kernel);
+/// Where the bytes of a flat image, or of a dump, lie: told by the pointers to the kernel's texts.
+AddressMap flat_map(const KernelBytes& bytes, const Tables& tables, const Place& place) {
+    if (tables.addresses.form == AddressForm::place_relative)
+        return AddressMap::of_flat_image(bytes.size(), tables.addresses.begin, place.base);
+    const auto range = address_range(tables, place);
+    const auto start = find_link_base(gather_pointers(bytes, place.word_size, tables.names.begin, range),
+                                      gather_texts(bytes.all(), tables.names.begin), page);
+    return start ? AddressMap::of_flat_image(bytes.size(), 0, *start) : AddressMap{};
+}
+
+/// The banner at the address that the symbols or `map` say; of several, the first.
+std::optional<Banner> banner_of(const KernelBytes& bytes, const Symbols& symbols, const AddressMap& map) {
+    const auto banners = find_banners(bytes.all());
     if (banners.empty()) return std::nullopt;
-    if (map.empty()) map = map_with(symbols, tables, base, kernel.size(), banners);
     auto offset = banners.front();
-    if (const auto addresses = symbols.find("linux_banner"); addresses.size() == 1) {
-        const auto listed = map.offset_of(addresses.front());
-        if (listed && std::ranges::binary_search(banners, *listed)) offset = *listed;
+    const auto listed = symbols.find("linux_banner");
+    if (listed.size() == 1) {
+        const auto there = map.offset_of(listed.front());
+        if (there && std::ranges::binary_search(banners, *there)) offset = *there;
     }
-    return Banner{*banner_text(kernel.subspan(offset)), map.address_of(offset)};
+    return Banner{*banner_text(bytes.all().subspan(offset)),
+                  listed.size() == 1 ? listed.front() : map.address_of(offset)};
 }
 
 sys::Result<Symbols> recover_with(std::span<const std::byte> kernel, const TokenTable& tokens,
-                                  const AddressMap& map, SearchBudget& budget) {
+                                  const FileLayout& layout, SearchBudget& budget) {
     const KernelBytes bytes(kernel, tokens.order);
     const auto tables = read_tables(bytes, tokens, budget);
     if (!tables) return std::unexpected(tables.error());
-    const auto base = base_of(bytes, *tables, map);
-    if (!base) return unusable("its tables are there, but not where it is linked to");
-    auto symbols = make_symbols(*tables, *base);
+    const auto place = place_of(bytes, *tables, layout);
+    if (!place) return unusable("its tables are there, but not where it is linked to");
+    auto symbols = make_symbols(*tables, *place);
     if (!symbols) return symbols;
-    if (auto banner = banner_of(kernel, *symbols, *tables, *base, map))
-        symbols->set_banner(std::move(*banner));
+    auto banner =
+        banner_of(bytes, *symbols, layout.map.empty() ? flat_map(bytes, *tables, *place) : layout.map);
+    if (banner) symbols->set_banner(std::move(*banner));
     return symbols;
 }
 
 } // namespace
 
 sys::Result<Symbols> recover_symbols(std::span<const std::byte> kernel) {
-    const auto map = map_of(kernel);
+    const auto layout = layout_of(kernel);
     SearchBudget budget(search_steps);
     std::optional<sys::Error> reason;
     std::size_t from = 0;
     for (int tries = 0; tries < max_token_tables; ++tries) {
         const auto tokens = find_token_table(kernel, from);
         if (!tokens) break;
-        auto symbols = recover_with(kernel, *tokens, map, budget);
+        auto symbols = recover_with(kernel, *tokens, layout, budget);
         if (symbols) return symbols;
         if (!reason) reason = std::move(symbols.error());
         from = tokens->digits + 1;

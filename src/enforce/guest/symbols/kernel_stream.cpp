@@ -18,6 +18,10 @@ namespace {
 
 using namespace std::string_view_literals;
 
+/// Kernels since 6.12 are packed with a window of 128 MiB (scripts/xz_wrap.sh), to which the decoder adds a
+/// little.
+constexpr unsigned window_mib = 256;
+
 struct Magic {
     std::string_view bytes;
     Codec codec;
@@ -52,9 +56,9 @@ bool is_lzma_header(std::span<const std::byte> bytes) {
 sys::Result<std::unique_ptr<modules::Decoder>> decoder_of(Codec codec) {
     switch (codec) {
     case Codec::gzip: return modules::make_decoder(modules::Container::gzip);
-    case Codec::xz: return modules::make_decoder(modules::Container::xz);
-    case Codec::zstd: return modules::make_decoder(modules::Container::zstd);
-    case Codec::lzma: return modules::make_lzma_decoder();
+    case Codec::xz: return modules::make_decoder(modules::Container::xz, window_mib);
+    case Codec::zstd: return modules::make_decoder(modules::Container::zstd, window_mib);
+    case Codec::lzma: return modules::make_lzma_decoder(window_mib);
     default:
         return sys::failure(sys::ErrorKind::invalid,
                             fmt::format("compressed with {}, which is not supported", to_string(codec)),

@@ -2,95 +2,138 @@
 #include "enforce/guest/symbols/link_base.hpp"
 
 #include <algorithm>
-#include <vector>
 
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::size_t reach = 64U << 20U;       ///< bytes to either side
-constexpr std::size_t max_pointers = 2U << 20U; ///< gathered
-constexpr std::size_t max_samples = 4096;       ///< compared with symbols
-constexpr std::size_t max_bases = 16384;
-constexpr std::size_t fewest_hits = 64;
+constexpr std::size_t pointer_reach = 64U << 20U; ///< bytes to either side
+constexpr std::size_t text_reach = 16U << 20U;    ///< likewise
+constexpr std::size_t max_gathered = 2U << 20U;   ///< before some are chosen
+constexpr std::size_t max_pointers = 32768;       ///< chosen
+constexpr std::size_t max_texts = 50'000;         ///< chosen
+constexpr std::size_t shortest_text = 8;
+constexpr std::size_t max_votes = 16U << 20U;
+constexpr std::size_t fewest_votes = 48;
 
-/// Kernel addresses have their highest bit set, and small negative numbers are none.
-bool is_pointer(std::uint64_t value, WordSize size) {
-    constexpr std::uint64_t near_end = 1U << 20U;
-    if (size == WordSize::bits_32) return (value >> 31U) != 0 && value < (1ULL << 32U) - near_end;
-    return (value >> 63U) != 0 && value < UINT64_MAX - near_end;
+bool is_printable(std::byte byte) {
+    return byte >= std::byte{' '} && byte <= std::byte{'~'};
 }
 
-/// All words near `around` that look like a kernel's addresses, ascending.
-std::vector<std::uint64_t> gather(const KernelBytes& bytes, WordSize size, std::size_t around) {
-    std::vector<std::uint64_t> pointers;
-    const auto step = bytes_of(size);
-    const auto begin = aligned(around > reach ? around - reach : 0, step);
-    const auto end = std::min(bytes.size(), around + reach);
-    for (auto at = begin; bytes.has(at, step) && at < end && pointers.size() < max_pointers; at += step) {
-        const auto value = bytes.word(at, size);
-        if (is_pointer(value, size)) pointers.push_back(value);
+void sort_unique(std::vector<std::uint64_t>& values) {
+    std::ranges::sort(values);
+    const auto doubles = std::ranges::unique(values);
+    values.erase(doubles.begin(), doubles.end());
+}
+
+/// At most `count` of `values`, evenly chosen.
+std::vector<std::uint64_t> sample(std::vector<std::uint64_t> values, std::size_t count) {
+    if (values.size() <= count) return values;
+    for (std::size_t i = 0; i < count; ++i)
+        values[i] = values[i * values.size() / count];
+    values.resize(count);
+    return values;
+}
+
+/// Distances by their place within `alignment`, which no base changes.
+class Places {
+  public:
+    Places(std::span<const std::uint64_t> distances, std::uint64_t alignment)
+        : alignment_(alignment), sorted_(distances.begin(), distances.end()), begins_(alignment + 1) {
+        std::ranges::sort(sorted_, {}, [this](std::uint64_t value) { return place(value); });
+        for (const auto distance : sorted_)
+            ++begins_[place(distance) + 1];
+        for (std::size_t i = 1; i < begins_.size(); ++i)
+            begins_[i] += begins_[i - 1];
     }
-    std::ranges::sort(pointers);
-    return pointers;
-}
 
-/// Those of the most that lie within `span` of each other: pointers into the kernel itself.
-std::span<const std::uint64_t> densest(std::span<const std::uint64_t> pointers, std::uint64_t span) {
-    std::span<const std::uint64_t> best;
-    std::size_t begin = 0;
-    for (std::size_t end = 0; end < pointers.size(); ++end) {
-        while (pointers[end] - pointers[begin] > span)
-            ++begin;
-        if (end + 1 - begin > best.size()) best = pointers.subspan(begin, end + 1 - begin);
+    [[nodiscard]] std::span<const std::uint64_t> of(std::uint64_t pointer) const {
+        const auto at = place(pointer);
+        return std::span(sorted_).subspan(begins_[at], begins_[at + 1] - begins_[at]);
     }
-    return best;
+
+  private:
+    [[nodiscard]] std::size_t place(std::uint64_t value) const { return value % alignment_; }
+
+    std::uint64_t alignment_;
+    std::vector<std::uint64_t> sorted_;
+    std::vector<std::size_t> begins_; ///< in sorted_, by place
+};
+
+/// Whether that many votes are no coincidence. Wrong bases get votes by chance, some hundreds if things are
+/// dense; so their number varies with its square root, and six times that is not reached by chance.
+bool is_clear(std::size_t most, std::size_t second) {
+    const auto lead = most - second;
+    return most >= fewest_votes && lead * lead >= 36 * second;
 }
 
-std::vector<std::uint64_t> sample(std::span<const std::uint64_t> pointers) {
-    std::vector<std::uint64_t> samples;
-    const auto step = std::max<std::size_t>(1, pointers.size() / max_samples);
-    for (std::size_t i = 0; i < pointers.size() && samples.size() < max_samples; i += step) {
-        if (samples.empty() || samples.back() != pointers[i]) samples.push_back(pointers[i]);
+/// Sorted. A place at which hundreds of things begin tells little and is left out.
+std::vector<std::uint64_t> collect_votes(std::span<const std::uint64_t> pointers, const Places& places) {
+    std::vector<std::uint64_t> votes;
+    for (const auto pointer : pointers) {
+        const auto candidates = places.of(pointer);
+        if (candidates.size() > max_votes / max_pointers) continue;
+        for (const auto distance : candidates)
+            votes.push_back(pointer - distance);
     }
-    return samples;
-}
-
-std::size_t hits(std::span<const std::uint64_t> samples, std::span<const std::uint64_t> distances,
-                 std::uint64_t base) {
-    return static_cast<std::size_t>(std::ranges::count_if(samples, [&](std::uint64_t pointer) {
-        return std::ranges::binary_search(distances, pointer - base);
-    }));
+    std::ranges::sort(votes);
+    return votes;
 }
 
 } // namespace
 
-std::optional<std::uint64_t> find_link_base(const KernelBytes& bytes, WordSize word_size, std::size_t around,
+AddressRange kernel_addresses(WordSize word_size) {
+    constexpr std::uint64_t near_end = 1U << 20U;
+    if (word_size == WordSize::bits_32) return {1ULL << 31U, UINT32_MAX - near_end};
+    return {1ULL << 63U, UINT64_MAX - near_end};
+}
+
+std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size, std::size_t around,
+                                           AddressRange range) {
+    std::vector<std::uint64_t> pointers;
+    const auto step = bytes_of(word_size);
+    const auto end = std::min(bytes.size(), around + pointer_reach);
+    for (auto at = aligned(around > pointer_reach ? around - pointer_reach : 0, step);
+         at < end && bytes.has(at, step) && pointers.size() < max_gathered; at += step) {
+        const auto value = bytes.word(at, word_size);
+        if (value >= range.lowest && value <= range.highest) pointers.push_back(value);
+    }
+    sort_unique(pointers);
+    return sample(std::move(pointers), max_pointers);
+}
+
+std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, std::size_t around) {
+    std::vector<std::uint64_t> texts;
+    const auto end = std::min(bytes.size(), around + text_reach);
+    std::size_t begin = around > text_reach ? around - text_reach : 0;
+    for (auto at = begin; at < end && texts.size() < max_gathered; ++at) {
+        if (is_printable(bytes[at])) continue;
+        if (bytes[at] == std::byte{0} && at - begin >= shortest_text) texts.push_back(begin);
+        begin = at + 1;
+    }
+    return sample(std::move(texts), max_texts);
+}
+
+std::optional<std::uint64_t> find_link_base(std::span<const std::uint64_t> pointers,
                                             std::span<const std::uint64_t> distances,
                                             std::uint64_t alignment) {
-    if (distances.empty()) return std::nullopt;
-    const auto span = distances.back();
-    const auto pointers = gather(bytes, word_size, around);
-    const auto samples = sample(densest(pointers, span));
-    if (samples.size() < fewest_hits) return std::nullopt;
-
-    // The base lies at or below the lowest of them, and all of them within `span` of it.
-    const auto lowest = samples.back() > span ? samples.back() - span : 0;
-    auto base = samples.front() & ~(alignment - 1);
+    const auto votes = collect_votes(pointers, Places(distances, alignment));
     std::optional<std::uint64_t> best;
-    std::size_t best_hits = 0;
-    std::size_t second_hits = 0;
-    for (std::size_t tries = 0; tries < max_bases && base >= lowest; ++tries, base -= alignment) {
-        const auto found = hits(samples, distances, base);
-        if (found > best_hits) {
-            second_hits = best_hits;
-            best_hits = found;
-            best = base;
+    std::size_t most = 0;
+    std::size_t second = 0;
+    for (std::size_t begin = 0; begin < votes.size();) {
+        auto end = begin;
+        while (end < votes.size() && votes[end] == votes[begin])
+            ++end;
+        if (end - begin > most) {
+            second = most;
+            most = end - begin;
+            best = votes[begin];
         } else {
-            second_hits = std::max(second_hits, found);
+            second = std::max(second, end - begin);
         }
-        if (base < alignment) break;
+        begin = end;
     }
-    if (best_hits < fewest_hits || best_hits < 2 * second_hits) return std::nullopt;
+    if (!is_clear(most, second)) return std::nullopt;
     return best;
 }
 

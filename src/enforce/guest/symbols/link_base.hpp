@@ -2,8 +2,9 @@
 //
 // Where a kernel is linked to, if nothing in its tables says so. The file of a kernel that moves itself has
 // zero where kallsyms_relative_base belongs, and newer kernels have no such base at all. But every kernel is
-// full of pointers to its own functions, as they are or as the addends of relocations; and under the right
-// base, and no other, most of them are exactly symbols' addresses.
+// full of pointers to its own functions and texts, as they are or as the addends of relocations. So each
+// pointer votes for every base under which it points at the beginning of something: the votes for wrong ones
+// scatter, those for the right one add up.
 #pragma once
 
 #include "enforce/guest/symbols/kernel_bytes.hpp"
@@ -12,14 +13,30 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace kmodguard::guest {
 
-/// The base that makes the most pointers in `bytes` symbols, if it is clear which does. `distances` are the
-/// symbols' from the base, ascending and each once; the base is a multiple of `alignment`. Looks at some
-/// thousand words within 64 MiB of `around`, whatever the size of `bytes`.
-[[nodiscard]] std::optional<std::uint64_t> find_link_base(const KernelBytes& bytes, WordSize word_size,
-                                                          std::size_t around,
+struct AddressRange {
+    std::uint64_t lowest;
+    std::uint64_t highest;
+};
+
+/// Where kernels lie: the upper half of all addresses, without the end that small negative numbers are.
+[[nodiscard]] AddressRange kernel_addresses(WordSize word_size);
+
+/// All words of `bytes` that are addresses of `range`, ascending and each once; only those within 64
+/// MiB of `around`, and no more than 32768 of them, evenly chosen.
+[[nodiscard]] std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size,
+                                                         std::size_t around, AddressRange range);
+
+/// Where texts begin within 16 MiB of `around`, as offsets, ascending: eight printable characters or more,
+/// and NUL. No more than 50,000 of them, evenly chosen.
+[[nodiscard]] std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, std::size_t around);
+
+/// The base that most pointers vote for, if it is clear which: twice as many as for any other. `distances`
+/// are those of the things from it, and it is a multiple of `alignment`, at most some thousand bytes.
+[[nodiscard]] std::optional<std::uint64_t> find_link_base(std::span<const std::uint64_t> pointers,
                                                           std::span<const std::uint64_t> distances,
                                                           std::uint64_t alignment);
 
