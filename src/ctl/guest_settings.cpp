@@ -125,8 +125,11 @@ sys::Result<GuestSettings> guest_settings(const Context& context) {
         places.error().kind = sys::ErrorKind::failed;
         return std::unexpected(places.error());
     }
-    return GuestSettings{
+    GuestSettings settings{
         .architecture = *architecture, .places = std::move(*places), .banner = symbols->banner()};
+    add_banner(context, *symbols, settings);
+    if (const auto placed = place(context, settings); !placed) return std::unexpected(placed.error());
+    return settings;
 }
 
 sys::Result<core::PolicySource> guest_policy(const Context& context) {

@@ -67,6 +67,13 @@ sys::Result<bool> Machine::halt() {
     return true;
 }
 
+sys::Result<void> Machine::forget() {
+    works_.clear();
+    for (const auto& [place, work] : std::exchange(expected_, {}))
+        if (auto dropped = drop_breakpoint(place.first); !dropped) return dropped;
+    return {};
+}
+
 bool Machine::expects_at(std::uint64_t pc) const {
     const auto first = expected_.lower_bound(Key{pc, 0});
     return first != expected_.end() && first->first.first == pc;

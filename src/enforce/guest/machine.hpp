@@ -63,6 +63,9 @@ class Machine {
     /// Stops the guest, and attends to it if it came to a breakpoint first. False: it has ended.
     [[nodiscard]] sys::Result<bool> halt();
 
+    /// Forgets all work that waits: the tasks that it waits for have ended with the kernel they ran in.
+    [[nodiscard]] sys::Result<void> forget();
+
     /// Whether some task is waited for at `pc`.
     [[nodiscard]] bool expects_at(std::uint64_t pc) const;
     [[nodiscard]] const StopStatistics& statistics() const { return statistics_; }

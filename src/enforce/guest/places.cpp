@@ -83,9 +83,11 @@ Places Places::moved(std::uint64_t distance) const {
          {&moved_functions.landing, &moved_functions.copy, &moved_functions.get_file,
           &moved_functions.put_file, &moved_functions.file_path, &moved_functions.duplicate_text,
           &moved_functions.duplicate_memory, &moved_functions.free, &moved_functions.process_id,
-          &result.text_begin, &result.text_end, &result.banner, &result.modules})
+          &result.text_begin, &result.text_end, &result.banner, &result.modules, &result.start})
         move(*address);
     for (std::uint64_t& address : result.load_module)
+        move(address);
+    for (std::uint64_t& address : result.restarts)
         move(address);
     for (SystemCall& call : result.calls)
         move(call.address);
@@ -120,6 +122,13 @@ sys::Result<Places> find_places(const Symbols& symbols, const Architecture& arch
 
     places.banner = the_one(symbols, "linux_banner");
     if (places.banner == 0 && symbols.banner()) places.banner = symbols.banner()->address.value_or(0);
+    const auto add_entry = [&](std::uint64_t address) {
+        return address == 0 ? 0 : address + architecture.entry;
+    };
+    places.start = add_entry(the_one(symbols, "start_kernel"));
+    for (const std::string_view name : {"machine_restart", "machine_emergency_restart"})
+        if (const auto address = the_one(symbols, name); address != 0)
+            places.restarts.push_back(add_entry(address));
     places.modules = the_one(symbols, "modules");
     places.text_begin = the_one(symbols, "_stext");
     places.text_end = the_one(symbols, "_etext");

@@ -31,9 +31,11 @@ struct Places {
     std::vector<SystemCall> calls;
     std::uint64_t text_begin = 0; ///< of the kernel's code
     std::uint64_t text_end = 0;
-    std::uint64_t banner = 0;  ///< "Linux version ..."; 0: not known
-    std::uint64_t modules = 0; ///< the list of those that are loaded; 0: not known
-    bool fixed = false;        ///< the kernel is here, and was not moved
+    std::uint64_t banner = 0;            ///< "Linux version ..."; 0: not known
+    std::uint64_t modules = 0;           ///< the list of those that are loaded; 0: not known
+    std::uint64_t start = 0;             ///< where every boot comes to at its beginning; 0: not known
+    std::vector<std::uint64_t> restarts; ///< where it comes to at its end
+    bool fixed = false;                  ///< the kernel is here, and was not moved
 
     /// The same in a kernel that was moved by `distance`.
     [[nodiscard]] Places moved(std::uint64_t distance) const;

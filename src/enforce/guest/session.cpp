@@ -30,7 +30,7 @@ Session::Session(Debugger debugger, const Architecture& architecture, Places lin
 
 sys::Result<void> Session::begin() {
     // Where it was linked to is where it will be, unless it is moved.
-    if (auto guarded = watch_.guard(linked_); !guarded) return guarded;
+    if (auto guarded = guard(linked_); !guarded) return guarded;
     if (!settings_.from_its_start) {
         if (auto looked = look(); !looked) return looked;
         if (auto taken = watch_.take_over(); !taken) return taken;
@@ -38,24 +38,58 @@ sys::Result<void> Session::begin() {
     return machine_.resume();
 }
 
+sys::Result<void> Session::guard(const Places& places) {
+    if (auto guarded = watch_.guard(places); !guarded) return guarded;
+    // A kernel that moves itself anew at every boot is found by looking, but one that starts where it was
+    // linked to says so by itself.
+    const auto attend = [this](std::uint64_t address, auto attendant) {
+        return machine_.attend(
+            address, [this, attendant](Processor on, Place at) { return (this->*attendant)(on, at); });
+    };
+    if (linked_.start != 0)
+        if (auto set = attend(linked_.start, &Session::attend_start); !set) return set;
+    for (const std::uint64_t address : places.restarts)
+        if (auto set = attend(address, &Session::attend_restart); !set) return set;
+    return {};
+}
+
+Machine::Work Session::attend_start(Processor processor, Place) {
+    const auto kernel = check_kernel(processor, linked_, banner_);
+    if (!kernel) co_return std::unexpected(kernel.error());
+    restarted_ = restarted_ || found_;
+    co_return accept(*kernel);
+}
+
+/// Whatever comes next may be anywhere again.
+Machine::Work Session::attend_restart(Processor, Place) {
+    restarted_ = true;
+    found_ = false;
+    began_ = Clock::now();
+    foreign_since_.reset();
+    co_return sys::Result<void>{};
+}
+
 /// Looks for the kernel of a machine that stands still.
 sys::Result<void> Session::look() {
     looked_ = Clock::now();
-    const auto search = find_kernel(machine_, linked_, banner_);
+    const bool starts_here = settings_.from_its_start && linked_.start != 0;
+    const auto search = find_kernel(machine_, linked_, banner_, starts_here);
     if (!search) return std::unexpected(search.error());
-    const auto& kernel = search->kernel;
-    if (!kernel) return bear_with(search->some_kernel);
+    if (!search->kernel) return bear_with(search->some_kernel);
+    return accept(*search->kernel);
+}
+
+sys::Result<void> Session::accept(const FoundKernel& kernel) {
     found_ = true;
     const std::string name =
-        kernel->banner.empty() ? "a kernel that cannot be checked against the symbols" : kernel->banner;
-    if (kernel->distance == 0) {
-        settings_.tell(fmt::format("the guest runs {}", name));
-        return {};
-    }
-    settings_.tell(fmt::format("the guest runs {}, moved by {:#x}", name, kernel->distance));
-    const Places places = linked_.moved(kernel->distance);
+        kernel.banner.empty() ? "a kernel that cannot be checked against the symbols" : kernel.banner;
+    const std::uint64_t before = std::exchange(distance_, kernel.distance);
+    const std::string moved = kernel.distance == 0 ? "" : fmt::format(", moved by {:#x}", kernel.distance);
+    settings_.tell(fmt::format("the guest runs {}{}", name, moved));
+    if (kernel.distance == before) return {};
+    const Places places = linked_.moved(kernel.distance);
     if (auto checked = check_modules(places); !checked) return checked;
-    return watch_.guard(places);
+    return guard(places);
 }
 
 /// A kernel that is not found is one whose modules are not decided on.
@@ -95,8 +129,18 @@ sys::Result<void> Session::look_again() {
     return machine_.resume();
 }
 
+sys::Result<void> Session::forget_boot() {
+    restarted_ = false;
+    const auto halted = machine_.halt();
+    if (!halted) return std::unexpected(halted.error());
+    if (!*halted) return {};
+    watch_.finish();
+    if (auto forgotten = machine_.forget(); !forgotten) return forgotten;
+    return machine_.resume();
+}
+
 milliseconds Session::patience() const {
-    if (found_) return housekeeping;
+    if (found_ || linked_.fixed) return housekeeping;
     return Clock::now() - began_ < soon ? often : seldom;
 }
 
@@ -108,6 +152,8 @@ sys::Result<bool> Session::attend() {
         watch_.finish();
         return false;
     }
+    if (restarted_)
+        if (auto forgotten = forget_boot(); !forgotten) return std::unexpected(forgotten.error());
     if (*turn == Machine::Turn::idle && !found_ && Clock::now() - looked_ >= patience())
         if (auto looked = look_again(); !looked) return std::unexpected(looked.error());
     return true;

@@ -54,16 +54,17 @@ sys::Error other_kernel(const std::string& found, const std::string& expected) {
 
 /// The kernel that has `sign` in its code, if it is at any distance at which that can be.
 sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor, std::uint64_t sign,
-                                                      const Places& linked) {
+                                                      const Places& linked, bool moved_only) {
     if (sign < linked.text_begin) return std::nullopt; // kernels are moved up
     const std::uint64_t most = sign - linked.text_begin;
     const std::uint64_t least = sign >= linked.text_end ? sign - linked.text_end + 1 : 0;
     if (linked.banner == 0) // nothing to know it by
-        return least == 0 ? std::optional(FoundKernel{}) : std::nullopt;
+        return least == 0 && !moved_only ? std::optional(FoundKernel{}) : std::nullopt;
     const std::uint64_t step = linked.fixed ? 0 : processor.architecture().slide_step;
-    if (step == 0 && least > 0) return std::nullopt;
-    for (std::uint64_t distance = step == 0 ? 0 : (least + step - 1) / step * step; distance <= most;
-         distance += step) {
+    if (step == 0 && (least > 0 || moved_only)) return std::nullopt;
+    std::uint64_t distance = step == 0 ? 0 : (least + step - 1) / step * step;
+    if (distance == 0 && moved_only) distance = step;
+    for (; distance <= most; distance += step) {
         auto banner = banner_at(processor, linked.banner + distance);
         if (!banner) return std::unexpected(banner.error());
         if (!banner->empty()) return FoundKernel{.distance = distance, .banner = std::move(*banner)};
@@ -72,10 +73,15 @@ sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor
     return std::nullopt;
 }
 
+sys::Result<void> check_banner(const std::string& found, const std::optional<Banner>& expected) {
+    if (found.empty() || !expected || expected->text.empty() || found == expected->text) return {};
+    return std::unexpected(other_kernel(found, expected->text));
+}
+
 } // namespace
 
 sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
-                                      const std::optional<Banner>& expected) {
+                                      const std::optional<Banner>& expected, bool moved_only) {
     KernelSearch search;
     const auto threads = machine.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
@@ -84,17 +90,25 @@ sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
         if (!all) return std::unexpected(all.error());
         for (const std::uint64_t sign : *all) {
             search.some_kernel = true;
-            auto found = kernel_around(machine.processor(thread), sign, linked);
+            auto found = kernel_around(machine.processor(thread), sign, linked, moved_only);
             if (!found) return std::unexpected(found.error());
             if (!*found) continue;
-            const bool other = !(*found)->banner.empty() && expected && !expected->text.empty()
-                               && (*found)->banner != expected->text;
-            if (other) return std::unexpected(other_kernel((*found)->banner, expected->text));
+            if (auto same = check_banner((*found)->banner, expected); !same)
+                return std::unexpected(same.error());
             search.kernel = std::move(*found);
             return search;
         }
     }
     return search;
+}
+
+sys::Result<FoundKernel> check_kernel(const Processor& processor, const Places& linked,
+                                      const std::optional<Banner>& expected) {
+    if (linked.banner == 0) return FoundKernel{};
+    auto banner = banner_at(processor, linked.banner);
+    if (!banner) return std::unexpected(banner.error());
+    if (auto same = check_banner(*banner, expected); !same) return std::unexpected(same.error());
+    return FoundKernel{.distance = 0, .banner = std::move(*banner)};
 }
 
 } // namespace kmodguard::guest

@@ -19,9 +19,20 @@ struct FoundKernel {
     std::string banner;         ///< "Linux version ..."; "" if the symbols do not tell where it is
 };
 
-/// Looks for the kernel of `linked` in a machine that stands still. nullopt: no processor runs it now; it may
-/// not have begun. ErrorKind::invalid: there is a kernel, and it is not the one of `expected`.
-[[nodiscard]] sys::Result<std::optional<FoundKernel>> find_kernel(Machine& machine, const Places& linked,
-                                                                  const std::optional<Banner>& expected);
+struct KernelSearch {
+    std::optional<FoundKernel> kernel; ///< none: no processor runs it now; it may not have begun
+    bool some_kernel = false; ///< a processor is where kernels are: this one, another, or a boot loader
+};
+
+/// Looks for the kernel of `linked` in a machine that stands still. ErrorKind::invalid: there is a kernel,
+/// and it is not the one of `expected`. A kernel that moves itself leaves a copy where it was linked to, so
+/// one that is found there may be none: `moved_only` passes it over.
+[[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
+                                                    const std::optional<Banner>& expected, bool moved_only);
+
+/// The kernel of `linked` at the distance 0, of which a processor is known to run it. ErrorKind::invalid: it
+/// is not the one of `expected`.
+[[nodiscard]] sys::Result<FoundKernel> check_kernel(const Processor& processor, const Places& linked,
+                                                    const std::optional<Banner>& expected);
 
 } // namespace kmodguard::guest
