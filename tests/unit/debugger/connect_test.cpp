@@ -116,9 +116,9 @@ TEST_P(ConnectNonsense, IsInvalid) {
     EXPECT_EQ(debugger.error().kind, ErrorKind::invalid) << debugger.error().what;
 }
 
-const std::string features = "qSupported:multiprocess+;vContSupported+";
-const std::string target = "qXfer:features:read:target.xml:0,800";
-const std::string core = "qXfer:features:read:core.xml:0,800";
+constexpr const char* features = "qSupported:multiprocess+;vContSupported+";
+constexpr const char* target = "qXfer:features:read:target.xml:0,800";
+constexpr const char* core = "qXfer:features:read:core.xml:0,800";
 
 INSTANTIATE_TEST_SUITE_P(
     Answers, ConnectNonsense,

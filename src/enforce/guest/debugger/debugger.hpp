@@ -47,8 +47,9 @@ struct RegisterValue {
 
 class Debugger {
   public:
-    /// Connects to the stub on a unix socket and stops the machine; all of it within `timeout`. The stub
-    /// serves one debugger at a time: the next one gets no answer until the first has gone.
+    /// Connects to the stub on a unix socket and stops the machine; all of it within `timeout`. A stub serves
+    /// one debugger at a time, and the next one waits in its queue. Do not try it out: QEMU stops the machine
+    /// for whoever is in the queue when the first one leaves, even if that one has given up long before.
     [[nodiscard]] static sys::Result<Debugger> connect(const std::filesystem::path& socket,
                                                        std::chrono::milliseconds timeout);
 
