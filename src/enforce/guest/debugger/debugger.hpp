@@ -136,8 +136,8 @@ class Debugger {
     [[nodiscard]] sys::Result<void> interrupt();
 
     /// The stop that ends what resume() began: exactly one for each resume(), Stop::Kind::exited if the
-    /// emulator ends. nullopt: it still runs after `timeout`; 0 takes what is there. ErrorKind::failed: it
-    /// stands still.
+    /// emulator ends (QEMU 7.2 only hangs up then). nullopt: it still runs after `timeout`; 0 takes what is
+    /// there. ErrorKind::failed: it stands still. ErrorKind::not_found: the stub did not let it run.
     [[nodiscard]] sys::Result<std::optional<Stop>> wait_stop(std::chrono::milliseconds timeout);
 
     /// To wait for a stop with poll(2), POLLIN, together with other things; -1 after detach().
