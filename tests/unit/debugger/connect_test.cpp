@@ -140,11 +140,12 @@ TEST(Connect, HugePacketSizeIsCutToWhatIsTaken) {
 TEST(Connect, EndlessDescriptionIsInvalid) {
     FakeStub stub;
     const std::string part = "m" + std::string(max_payload - 1, ' ');
-    for (std::size_t offset = 0; offset <= max_description; offset += max_payload - 1)
+    for (std::size_t offset = 0; offset <= 2 * max_description; offset += max_payload - 1)
         stub.answer(fmt::format("qXfer:features:read:target.xml:{:x},800", offset), part);
     const auto debugger = stub.connect();
     ASSERT_FALSE(debugger);
     EXPECT_EQ(debugger.error().kind, ErrorKind::invalid) << debugger.error().what;
+    EXPECT_LE(stub.commands().size(), 2 + max_description / (max_payload - 1) + 1) << "and given up in time";
 }
 
 } // namespace
