@@ -75,6 +75,11 @@ class FakeStub {
         const std::scoped_lock lock(mutex_);
         answers_[command] = std::move(bytes);
     }
+    /// The same, only the next time.
+    void answer_once_raw(const std::string& command, std::string bytes) {
+        const std::scoped_lock lock(mutex_);
+        single_answers_[command] = std::move(bytes);
+    }
     /// Sends something unasked.
     void send(std::string_view bytes) { static_cast<void>(sys::send_all(server_, bytes)); }
 
@@ -160,6 +165,7 @@ class FakeStub {
 
     std::string handle(const std::string& payload) {
         const std::scoped_lock lock(mutex_);
+        if (const auto once = single_answers_.extract(payload)) return once.mapped();
         const auto replaced = answers_.find(payload);
         if (replaced != answers_.end()) return replaced->second;
         if (payload == "vCont;c") {
@@ -219,6 +225,7 @@ class FakeStub {
     bool second_listed_ = false;
     bool running_ = false;
     std::map<std::string, std::string> answers_;
+    std::map<std::string, std::string> single_answers_;
     std::vector<std::string> commands_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;

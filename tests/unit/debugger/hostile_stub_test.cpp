@@ -60,7 +60,8 @@ TEST(HostileStub, LateAnswerIsNotTakenForTheNextOne) {
 TEST(HostileStub, WhatComesBeforeTheAcknowledgementIsNoAnswer) {
     FakeStub stub;
     const std::string answer = encode_packet("2222222222222222");
-    stub.answer_raw("p3", encode_packet("1111111111111111") + "$damaged#00+" + answer);
+    const std::string stray = encode_packet("1111111111111111");
+    stub.answer_raw("p3", stray + stray + "$damaged#00+" + answer);
     auto debugger = stub.connected();
     EXPECT_EQ(debugger.read_register(first, r3), 0x2222222222222222U);
 }

@@ -47,8 +47,9 @@ struct RegisterValue {
 
 class Debugger {
   public:
-    /// Connects to the stub on a unix socket and stops the machine; all of it within `timeout`. The stub
-    /// serves one debugger at a time: the next one gets no answer until the first has gone.
+    /// Connects to the stub on a unix socket and stops the machine; all of it within `timeout`. A stub serves
+    /// one debugger at a time, and the next one waits in its queue. Do not try it out: QEMU stops the machine
+    /// for whoever is in the queue when the first one leaves, even if that one has given up long before.
     [[nodiscard]] static sys::Result<Debugger> connect(const std::filesystem::path& socket,
                                                        std::chrono::milliseconds timeout);
 
@@ -135,8 +136,8 @@ class Debugger {
     [[nodiscard]] sys::Result<void> interrupt();
 
     /// The stop that ends what resume() began: exactly one for each resume(), Stop::Kind::exited if the
-    /// emulator ends. nullopt: it still runs after `timeout`; 0 takes what is there. ErrorKind::failed: it
-    /// stands still.
+    /// emulator ends (QEMU 7.2 only hangs up then). nullopt: it still runs after `timeout`; 0 takes what is
+    /// there. ErrorKind::failed: it stands still. ErrorKind::not_found: the stub did not let it run.
     [[nodiscard]] sys::Result<std::optional<Stop>> wait_stop(std::chrono::milliseconds timeout);
 
     /// Of a machine that somebody else has stopped, at QEMU's monitor, and will resume: from now on it counts as
