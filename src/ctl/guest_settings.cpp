@@ -55,14 +55,14 @@ sys::Result<std::optional<guest::Symbols>> chosen_symbols(const Context& context
 /// A text of /proc/kallsyms seldom tells where the kernel's banner is; the image that is booted does.
 void add_banner(const Context& context, const guest::Symbols& symbols, GuestSettings& settings) {
     const std::string image = guest::option_of(context.arguments, "kernel");
-    if (settings.places->banner != 0 || image.empty() || !context.has("symbols")) return;
+    if (settings.kernel->places.banner != 0 || image.empty() || !context.has("symbols")) return;
     const auto booted = guest::read_symbols(image);
     if (!booted || !booted->banner() || !booted->banner()->address) return;
     const bool same = std::ranges::equal(booted->find("panic"), symbols.find("panic"))
                       && std::ranges::equal(booted->find("kfree"), symbols.find("kfree"));
     if (!same) return;
-    settings.banner = booted->banner();
-    settings.places->banner = *booted->banner()->address;
+    settings.kernel->banner = booted->banner();
+    settings.kernel->places.banner = *booted->banner()->address;
 }
 
 /// Whether the kernel's command line says that it is not to be moved.
@@ -74,7 +74,7 @@ bool says_nokaslr(const Context& context) {
 /// Where the kernel will be. One that may be anywhere, and that nothing is known to recognise by, cannot be
 /// held.
 sys::Result<void> place(const Context& context, GuestSettings& settings) {
-    guest::Places& places = *settings.places;
+    guest::Places& places = settings.kernel->places;
     if (const auto text = context.option("slide")) {
         std::uint64_t distance = 0;
         const std::string_view digits = text->starts_with("0x") ? std::string_view(*text).substr(2) : *text;
@@ -116,7 +116,7 @@ sys::Result<GuestSettings> guest_settings(const Context& context) {
     if (!architecture) return std::unexpected(architecture.error());
     const auto interception = chosen_interception(context);
     if (!interception) return std::unexpected(interception.error());
-    GuestSettings settings{.architecture = *architecture, .places = std::nullopt, .banner = std::nullopt};
+    GuestSettings settings{.architecture = *architecture, .kernel = std::nullopt};
     const auto symbols = chosen_symbols(context);
     if (!symbols) return std::unexpected(symbols.error());
     if (!*symbols) return settings;
@@ -125,25 +125,23 @@ sys::Result<GuestSettings> guest_settings(const Context& context) {
         places.error().kind = sys::ErrorKind::failed;
         return std::unexpected(places.error());
     }
-    settings.places = std::move(*places);
-    settings.banner = (*symbols)->banner();
+    settings.kernel = guest::KnownKernel{.places = std::move(*places), .banner = (*symbols)->banner()};
     add_banner(context, **symbols, settings);
     if (const auto placed = place(context, settings); !placed) return std::unexpected(placed.error());
     return settings;
 }
 
-sys::Result<void> find_in_memory(const Context& context, guest::Debugger& debugger, GuestSettings& settings) {
+sys::Result<guest::KnownKernel> kernel_in_memory(const Context& context, guest::Debugger& debugger,
+                                                 const guest::Architecture& architecture) {
     const auto interception = chosen_interception(context);
     if (!interception) return std::unexpected(interception.error());
     const auto symbols = guest::symbols_in_memory(debugger);
     if (!symbols) return std::unexpected(symbols.error());
-    auto places = guest::find_places(*symbols, *settings.architecture, *interception);
+    auto places = guest::find_places(*symbols, architecture, *interception);
     if (!places) return std::unexpected(places.error());
-    settings.places = std::move(*places);
-    settings.places->fixed = true;
-    settings.places->of_this_boot = true;
-    settings.banner = symbols->banner();
-    return {};
+    places->fixed = true;
+    places->of_this_boot = true;
+    return guest::KnownKernel{.places = std::move(*places), .banner = symbols->banner()};
 }
 
 sys::Result<core::PolicySource> guest_policy(const Context& context) {

@@ -57,12 +57,16 @@ sys::Result<Point> make_point(const Context& context) {
 
 std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, guest::Debugger debugger,
                                              bool from_its_start) {
-    guest::Session::Settings settings{.watch = {.hash = context.has("hash")},
-                                      .from_its_start = from_its_start};
+    guest::Session::Settings settings;
+    settings.watch.hash = context.has("hash");
+    settings.from_its_start = from_its_start;
+    settings.search = [&context, architecture = point.settings.architecture](guest::Debugger& halted) {
+        return kernel_in_memory(context, halted, *architecture);
+    };
     if (!point.quiet) settings.tell = [&context](const std::string& text) { say(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.settings.architecture,
-                                            *point.settings.places, point.settings.banner, *point.judge,
-                                            *point.recorder, std::move(settings));
+                                            point.settings.kernel, *point.judge, *point.recorder,
+                                            std::move(settings));
 }
 
 /// Attends to the guest until it ends, `child` ends, or a signal comes that is not for the child: the
@@ -73,7 +77,8 @@ sys::Result<int> attend(guest::Session& session, const sys::UniqueFd& signals, c
             {.fd = session.fd(), .events = POLLIN, .revents = 0},
             {.fd = signals.get(), .events = POLLIN, .revents = 0},
             {.fd = child != nullptr ? child->process.get() : -1, .events = POLLIN, .revents = 0}};
-        if (::poll(waits, std::size(waits), static_cast<int>(session.patience().count())) < 0) continue;
+        const auto patience = static_cast<int>(session.patience().count());
+        if (::poll(waits, std::size(waits), patience) < 0) continue; // interrupted
         signalfd_siginfo info{};
         if (waits[1].revents != 0
             && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
@@ -108,38 +113,12 @@ void tell_end(const Context& context, const Point& point, const guest::Session& 
     say(context, "the guest's kernel was never found, and nothing was decided: are these its symbols?");
 }
 
-/// Has a machine run until the symbols of its kernel can be found in its memory.
-sys::Result<void> await_symbols(const Context& context, Point& point, guest::Debugger& debugger,
-                                const sys::Child& child) {
-    constexpr std::chrono::milliseconds pause{500};
-    constexpr std::chrono::minutes longest{5};
-    const auto end = std::chrono::steady_clock::now() + longest;
-    say(context,
-        "there are no symbols: its kernel's memory is searched for them, and what is loaded before they are "
-        "found is not decided on");
-    while (true) {
-        if (auto resumed = debugger.resume(); !resumed) return resumed;
-        pollfd ended{.fd = child.process.get(), .events = POLLIN, .revents = 0};
-        if (::poll(&ended, 1, static_cast<int>(pause.count())) > 0)
-            return sys::failure(sys::ErrorKind::failed, "the guest has ended before its kernel was found");
-        if (auto asked = debugger.interrupt(); !asked) return asked;
-        if (const auto stopped = debugger.wait_stop(connect_patience); !stopped)
-            return std::unexpected(stopped.error());
-        auto found = find_in_memory(context, debugger, point.settings);
-        if (found || found.error().kind != sys::ErrorKind::invalid) return found;
-        if (std::chrono::steady_clock::now() >= end) return found;
-    }
-}
-
 sys::Result<void> watch(const Context& context, Point& point, const std::filesystem::path& socket,
                         const sys::UniqueFd& signals, const sys::Child& child,
                         std::unique_ptr<guest::Session>& session) {
     auto debugger = guest::Debugger::connect(socket, connect_patience);
     if (!debugger) return std::unexpected(debugger.error());
-    const bool from_its_start = point.settings.places.has_value();
-    if (!from_its_start)
-        if (auto found = await_symbols(context, point, *debugger, child); !found) return found;
-    session = make_session(context, point, std::move(*debugger), from_its_start);
+    session = make_session(context, point, std::move(*debugger), true);
     if (auto begun = session->begin(); !begun) return begun;
     const auto attended = attend(*session, signals, &child);
     if (!attended) return std::unexpected(attended.error());
@@ -177,9 +156,6 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
 int attach(const Context& context, Point& point, const std::string& socket, const sys::UniqueFd& signals) {
     auto debugger = guest::Debugger::connect(socket, connect_patience);
     if (!debugger) return context.fail(debugger.error());
-    if (!point.settings.places)
-        if (const auto found = find_in_memory(context, *debugger, point.settings); !found)
-            return context.fail(found.error());
     const auto session = make_session(context, point, std::move(*debugger), false);
     if (const auto begun = session->begin(); !begun) return context.fail(begun.error());
     const auto attended = attend(*session, signals, nullptr);

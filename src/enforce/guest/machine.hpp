@@ -45,6 +45,7 @@ class Machine {
     Machine& operator=(const Machine&) = delete;
 
     [[nodiscard]] Debugger& debugger() { return debugger_; }
+    [[nodiscard]] const Debugger& debugger() const { return debugger_; }
     [[nodiscard]] const Architecture& architecture() const { return architecture_; }
     [[nodiscard]] Processor processor(ThreadId thread) { return {debugger_, architecture_, thread}; }
 

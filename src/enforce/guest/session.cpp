@@ -15,22 +15,27 @@ using std::chrono::milliseconds;
 constexpr milliseconds often{20};
 constexpr milliseconds seldom{200};
 constexpr std::chrono::seconds soon{10};
+constexpr milliseconds between_searches{500}; ///< of a guest's whole memory
 constexpr std::chrono::seconds housekeeping{1};
 constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some machines run where kernels do
 
 } // namespace
 
-Session::Session(Debugger debugger, const Architecture& architecture, Places linked,
-                 std::optional<Banner> banner, core::Judge& judge, events::Recorder& recorder,
-                 Settings settings)
-    : machine_(std::move(debugger), architecture), linked_(std::move(linked)), banner_(std::move(banner)),
-      settings_(std::move(settings)), watch_(machine_, judge, recorder, settings_.watch) {
+Session::Session(Debugger debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
+                 core::Judge& judge, events::Recorder& recorder, Settings settings)
+    : machine_(std::move(debugger), architecture), kernel_(std::move(kernel)), settings_(std::move(settings)),
+      watch_(machine_, judge, recorder, settings_.watch) {
     machine_.debugger().set_byte_order(architecture.order);
 }
 
 sys::Result<void> Session::begin() {
     // Where it was linked to is where it will be, unless it is moved.
-    if (auto guarded = guard(linked_); !guarded) return guarded;
+    if (kernel_)
+        if (auto guarded = guard(kernel_->places); !guarded) return guarded;
+    if (!kernel_)
+        settings_.tell(
+            "there are no symbols: they are searched for in its memory, and what is loaded before they are "
+            "found is not decided on");
     if (!settings_.from_its_start) {
         if (auto looked = look(); !looked) return looked;
         if (auto taken = watch_.take_over(); !taken) return taken;
@@ -46,15 +51,15 @@ sys::Result<void> Session::guard(const Places& places) {
         return machine_.attend(
             address, [this, attendant](Processor on, Place at) { return (this->*attendant)(on, at); });
     };
-    if (linked_.start != 0)
-        if (auto set = attend(linked_.start, &Session::attend_start); !set) return set;
+    if (kernel_->places.start != 0)
+        if (auto set = attend(kernel_->places.start, &Session::attend_start); !set) return set;
     for (const std::uint64_t address : places.restarts)
         if (auto set = attend(address, &Session::attend_restart); !set) return set;
     return {};
 }
 
 Machine::Work Session::attend_start(Processor processor, Place) {
-    const auto kernel = check_kernel(processor, linked_, banner_);
+    const auto kernel = check_kernel(processor, kernel_->places, kernel_->banner);
     if (!kernel) co_return std::unexpected(kernel.error());
     restarted_ = restarted_ || found_;
     co_return accept(*kernel);
@@ -62,10 +67,7 @@ Machine::Work Session::attend_start(Processor processor, Place) {
 
 /// Whatever comes next may be anywhere again.
 Machine::Work Session::attend_restart(Processor, Place) {
-    if (linked_.of_this_boot)
-        co_return sys::failure(sys::ErrorKind::failed,
-                               "the guest restarts, and where its kernel will be then is not known",
-                               "give its symbols with --symbols, or attach to it again when it runs");
+    if (kernel_->places.of_this_boot) kernel_.reset(); // to be searched for again
     restarted_ = true;
     found_ = false;
     began_ = Clock::now();
@@ -76,11 +78,27 @@ Machine::Work Session::attend_restart(Processor, Place) {
 /// Looks for the kernel of a machine that stands still.
 sys::Result<void> Session::look() {
     looked_ = Clock::now();
-    const bool starts_here = settings_.from_its_start && linked_.start != 0;
-    const auto search = find_kernel(machine_, linked_, banner_, starts_here);
+    if (!kernel_) return search();
+    const bool starts_here = settings_.from_its_start && kernel_->places.start != 0;
+    const auto search = find_kernel(machine_, kernel_->places, kernel_->banner, starts_here);
     if (!search) return std::unexpected(search.error());
     if (!search->kernel) return bear_with(search->some_kernel);
     return accept(*search->kernel);
+}
+
+sys::Result<void> Session::search() {
+    auto found = settings_.search(machine_.debugger());
+    if (!found) {
+        const bool may_come = found.error().kind == sys::ErrorKind::invalid;
+        return may_come ? sys::Result<void>{} : std::unexpected(found.error());
+    }
+    kernel_ = std::move(*found);
+    found_ = true;
+    distance_ = 0;
+    settings_.tell(fmt::format("the guest runs {}",
+                               kernel_->banner ? kernel_->banner->text : "a kernel without a banner"));
+    if (auto checked = check_modules(kernel_->places); !checked) return checked;
+    return guard(kernel_->places);
 }
 
 sys::Result<void> Session::accept(const FoundKernel& kernel) {
@@ -91,7 +109,7 @@ sys::Result<void> Session::accept(const FoundKernel& kernel) {
     const std::string moved = kernel.distance == 0 ? "" : fmt::format(", moved by {:#x}", kernel.distance);
     settings_.tell(fmt::format("the guest runs {}{}", name, moved));
     if (kernel.distance == before) return {};
-    const Places places = linked_.moved(kernel.distance);
+    const Places places = kernel_->places.moved(kernel.distance);
     if (auto checked = check_modules(places); !checked) return checked;
     return guard(places);
 }
@@ -144,7 +162,9 @@ sys::Result<void> Session::forget_boot() {
 }
 
 milliseconds Session::patience() const {
-    if (found_ || linked_.fixed) return housekeeping;
+    if (machine_.debugger().has_buffered()) return milliseconds{0};
+    if (!kernel_) return between_searches;
+    if (found_ || kernel_->places.fixed) return housekeeping;
     return Clock::now() - began_ < soon ? often : seldom;
 }
 

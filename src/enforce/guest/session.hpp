@@ -14,19 +14,28 @@
 
 namespace kmodguard::guest {
 
+/// What symbols tell of a kernel.
+struct KnownKernel {
+    Places places;                ///< as it was linked
+    std::optional<Banner> banner; ///< what it calls itself
+};
+
 class Session {
   public:
     struct Settings {
         Watch::Settings watch;
         bool from_its_start =
             true; ///< it has not run yet; else it has, and somebody may have guarded it before
+        /// Finds the places of the kernel that a halted guest runs, where no symbols were given;
+        /// ErrorKind::invalid: it runs none, or not yet.
+        std::function<sys::Result<KnownKernel>(Debugger&)> search;
         std::function<void(const std::string&)> tell = [](const std::string&) {
         }; ///< what people want to know
     };
 
     /// `judge` and `recorder` must outlive it. `linked` are the places as the symbols have them, and `banner`
     /// what the kernel that they are of calls itself.
-    Session(Debugger debugger, const Architecture& architecture, Places linked, std::optional<Banner> banner,
+    Session(Debugger debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
             core::Judge& judge, events::Recorder& recorder, Settings settings);
 
     /// Guards the guest, and has it run.
@@ -50,6 +59,7 @@ class Session {
     Machine::Work attend_start(Processor processor, Place place);
     Machine::Work attend_restart(Processor processor, Place place);
     [[nodiscard]] sys::Result<void> look();
+    [[nodiscard]] sys::Result<void> search();
     [[nodiscard]] sys::Result<void> accept(const FoundKernel& kernel);
     [[nodiscard]] sys::Result<void> look_again();
     [[nodiscard]] sys::Result<void> forget_boot();
@@ -58,8 +68,7 @@ class Session {
     [[nodiscard]] sys::Result<bool> attend_until(Clock::time_point end, const std::function<bool()>& done);
 
     Machine machine_;
-    Places linked_;
-    std::optional<Banner> banner_;
+    std::optional<KnownKernel> kernel_;
     Settings settings_;
     Watch watch_;
     bool found_ = false;
