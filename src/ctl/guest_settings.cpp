@@ -5,6 +5,7 @@
 #include "ctl/local_decision.hpp"
 #include "ctl/supervision.hpp"
 #include "enforce/guest/emulator.hpp"
+#include "enforce/guest/memory_symbols.hpp"
 #include "modules/image_file.hpp"
 
 #include <fmt/format.h>
@@ -39,32 +40,29 @@ sys::Result<guest::Interception> chosen_interception(const Context& context) {
                         "--intercept takes \"load-module\" or \"system-call\"");
 }
 
-sys::Result<guest::Symbols> chosen_symbols(const Context& context) {
+/// Of --symbols, or of the image that the emulator boots; nullopt: neither is there.
+sys::Result<std::optional<guest::Symbols>> chosen_symbols(const Context& context) {
     const std::string file =
         context.option("symbols").value_or(guest::option_of(context.arguments, "kernel"));
-    if (file.empty())
-        return sys::failure(
-            sys::ErrorKind::failed, "there are no symbols of the guest's kernel",
-            "--symbols takes a System.map, a copy of /proc/kallsyms, a vmlinux or the kernel's "
-            "image; without it the image that the emulator is given with -kernel is used");
+    if (file.empty()) return std::nullopt;
     auto symbols = guest::read_symbols(file);
+    if (symbols) return std::move(*symbols);
     // Not the command line is at fault, but what is in the file.
-    if (!symbols && symbols.error().kind == sys::ErrorKind::invalid)
-        symbols.error().kind = sys::ErrorKind::failed;
-    return symbols;
+    if (symbols.error().kind == sys::ErrorKind::invalid) symbols.error().kind = sys::ErrorKind::failed;
+    return std::unexpected(symbols.error());
 }
 
 /// A text of /proc/kallsyms seldom tells where the kernel's banner is; the image that is booted does.
 void add_banner(const Context& context, const guest::Symbols& symbols, GuestSettings& settings) {
     const std::string image = guest::option_of(context.arguments, "kernel");
-    if (settings.places.banner != 0 || image.empty() || !context.has("symbols")) return;
+    if (settings.places->banner != 0 || image.empty() || !context.has("symbols")) return;
     const auto booted = guest::read_symbols(image);
     if (!booted || !booted->banner() || !booted->banner()->address) return;
     const bool same = std::ranges::equal(booted->find("panic"), symbols.find("panic"))
                       && std::ranges::equal(booted->find("kfree"), symbols.find("kfree"));
     if (!same) return;
     settings.banner = booted->banner();
-    settings.places.banner = *booted->banner()->address;
+    settings.places->banner = *booted->banner()->address;
 }
 
 /// Whether the kernel's command line says that it is not to be moved.
@@ -76,7 +74,7 @@ bool says_nokaslr(const Context& context) {
 /// Where the kernel will be. One that may be anywhere, and that nothing is known to recognise by, cannot be
 /// held.
 sys::Result<void> place(const Context& context, GuestSettings& settings) {
-    guest::Places& places = settings.places;
+    guest::Places& places = *settings.places;
     if (const auto text = context.option("slide")) {
         std::uint64_t distance = 0;
         const std::string_view digits = text->starts_with("0x") ? std::string_view(*text).substr(2) : *text;
@@ -118,18 +116,34 @@ sys::Result<GuestSettings> guest_settings(const Context& context) {
     if (!architecture) return std::unexpected(architecture.error());
     const auto interception = chosen_interception(context);
     if (!interception) return std::unexpected(interception.error());
+    GuestSettings settings{.architecture = *architecture, .places = std::nullopt, .banner = std::nullopt};
     const auto symbols = chosen_symbols(context);
     if (!symbols) return std::unexpected(symbols.error());
-    auto places = guest::find_places(*symbols, **architecture, *interception);
+    if (!*symbols) return settings;
+    auto places = guest::find_places(**symbols, **architecture, *interception);
     if (!places) {
         places.error().kind = sys::ErrorKind::failed;
         return std::unexpected(places.error());
     }
-    GuestSettings settings{
-        .architecture = *architecture, .places = std::move(*places), .banner = symbols->banner()};
-    add_banner(context, *symbols, settings);
+    settings.places = std::move(*places);
+    settings.banner = (*symbols)->banner();
+    add_banner(context, **symbols, settings);
     if (const auto placed = place(context, settings); !placed) return std::unexpected(placed.error());
     return settings;
+}
+
+sys::Result<void> find_in_memory(const Context& context, guest::Debugger& debugger, GuestSettings& settings) {
+    const auto interception = chosen_interception(context);
+    if (!interception) return std::unexpected(interception.error());
+    const auto symbols = guest::symbols_in_memory(debugger);
+    if (!symbols) return std::unexpected(symbols.error());
+    auto places = guest::find_places(*symbols, *settings.architecture, *interception);
+    if (!places) return std::unexpected(places.error());
+    settings.places = std::move(*places);
+    settings.places->fixed = true;
+    settings.places->of_this_boot = true;
+    settings.banner = symbols->banner();
+    return {};
 }
 
 sys::Result<core::PolicySource> guest_policy(const Context& context) {

@@ -8,6 +8,7 @@
 #include "core/policy.hpp"
 #include "ctl/context.hpp"
 #include "enforce/guest/architecture.hpp"
+#include "enforce/guest/debugger/debugger.hpp"
 #include "enforce/guest/places.hpp"
 
 #include <memory>
@@ -17,12 +18,17 @@ namespace kmodguard::ctl {
 
 struct GuestSettings {
     const guest::Architecture* architecture = nullptr;
-    guest::Places places;
+    std::optional<guest::Places> places; ///< none: its symbols have to be found in its memory
     std::optional<guest::Banner> banner;
 };
 
-/// By --architecture, --symbols and --intercept; what is not given, by the emulator's command.
+/// By --architecture, --symbols, --slide and --intercept; what is not given, by the emulator's command.
 [[nodiscard]] sys::Result<GuestSettings> guest_settings(const Context& context);
+
+/// Finds the places of a halted guest's kernel by the symbols in its memory. ErrorKind::invalid: it has none,
+/// or not yet.
+[[nodiscard]] sys::Result<void> find_in_memory(const Context& context, guest::Debugger& debugger,
+                                               GuestSettings& settings);
 
 /// The policy of --policy. Without one: only the emulation framework's own module is allowed, and what is
 /// refused seems to be done. With --framework that module must be the very file that is named there.

@@ -61,7 +61,7 @@ std::unique_ptr<guest::Session> make_session(const Context& context, Point& poin
                                       .from_its_start = from_its_start};
     if (!point.quiet) settings.tell = [&context](const std::string& text) { say(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.settings.architecture,
-                                            point.settings.places, point.settings.banner, *point.judge,
+                                            *point.settings.places, point.settings.banner, *point.judge,
                                             *point.recorder, std::move(settings));
 }
 
@@ -108,6 +108,44 @@ void tell_end(const Context& context, const Point& point, const guest::Session& 
     say(context, "the guest's kernel was never found, and nothing was decided: are these its symbols?");
 }
 
+/// Has a machine run until the symbols of its kernel can be found in its memory.
+sys::Result<void> await_symbols(const Context& context, Point& point, guest::Debugger& debugger,
+                                const sys::Child& child) {
+    constexpr std::chrono::milliseconds pause{500};
+    constexpr std::chrono::minutes longest{5};
+    const auto end = std::chrono::steady_clock::now() + longest;
+    say(context,
+        "there are no symbols: its kernel's memory is searched for them, and what is loaded before they are "
+        "found is not decided on");
+    while (true) {
+        if (auto resumed = debugger.resume(); !resumed) return resumed;
+        pollfd ended{.fd = child.process.get(), .events = POLLIN, .revents = 0};
+        if (::poll(&ended, 1, static_cast<int>(pause.count())) > 0)
+            return sys::failure(sys::ErrorKind::failed, "the guest has ended before its kernel was found");
+        if (auto asked = debugger.interrupt(); !asked) return asked;
+        if (const auto stopped = debugger.wait_stop(connect_patience); !stopped)
+            return std::unexpected(stopped.error());
+        auto found = find_in_memory(context, debugger, point.settings);
+        if (found || found.error().kind != sys::ErrorKind::invalid) return found;
+        if (std::chrono::steady_clock::now() >= end) return found;
+    }
+}
+
+sys::Result<void> watch(const Context& context, Point& point, const std::filesystem::path& socket,
+                        const sys::UniqueFd& signals, const sys::Child& child,
+                        std::unique_ptr<guest::Session>& session) {
+    auto debugger = guest::Debugger::connect(socket, connect_patience);
+    if (!debugger) return std::unexpected(debugger.error());
+    const bool from_its_start = point.settings.places.has_value();
+    if (!from_its_start)
+        if (auto found = await_symbols(context, point, *debugger, child); !found) return found;
+    session = make_session(context, point, std::move(*debugger), from_its_start);
+    if (auto begun = session->begin(); !begun) return begun;
+    const auto attended = attend(*session, signals, &child);
+    if (!attended) return std::unexpected(attended.error());
+    return {};
+}
+
 int run_emulator(const Context& context, Point& point, const sys::UniqueFd& signals, const sigset_t& before) {
     auto socket = guest::StubSocket::create(context.option("log-dir").value_or(""));
     if (!socket) return context.fail(socket.error());
@@ -116,17 +154,10 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
     socket->hand_over();
     if (!point.quiet) say(context, fmt::format("debugger socket: {}", socket->path().string()));
 
-    auto debugger = guest::Debugger::connect(socket->path(), connect_patience);
     std::optional<sys::Error> failed;
     std::unique_ptr<guest::Session> session;
-    if (debugger) {
-        session = make_session(context, point, std::move(*debugger), true);
-        auto begun = session->begin();
-        auto attended = begun ? attend(*session, signals, &*child) : std::unexpected(begun.error());
-        if (!attended) failed = attended.error();
-    } else {
-        failed = debugger.error();
-    }
+    if (const auto watched = watch(context, point, socket->path(), signals, *child, session); !watched)
+        failed = watched.error();
     // Its machine stands still now, or has ended: an emulator that nobody watches is not left running.
     pollfd ended{.fd = child->process.get(), .events = POLLIN, .revents = 0};
     constexpr int moment = 1000; // one that has ended by itself has also hung up
@@ -146,6 +177,9 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
 int attach(const Context& context, Point& point, const std::string& socket, const sys::UniqueFd& signals) {
     auto debugger = guest::Debugger::connect(socket, connect_patience);
     if (!debugger) return context.fail(debugger.error());
+    if (!point.settings.places)
+        if (const auto found = find_in_memory(context, *debugger, point.settings); !found)
+            return context.fail(found.error());
     const auto session = make_session(context, point, std::move(*debugger), false);
     if (const auto begun = session->begin(); !begun) return context.fail(begun.error());
     const auto attended = attend(*session, signals, nullptr);

@@ -111,6 +111,11 @@ std::array<Register, 7> Architecture::saved() const {
         arguments[0], arguments[1], arguments[2], link.value_or(result), target.value_or(result), stack, pc};
 }
 
+std::array<Register, 8> Architecture::telling() const {
+    return {pc,           stack,  arguments[0],          arguments[1],
+            arguments[2], result, link.value_or(result), target.value_or(result)};
+}
+
 std::span<const Architecture> architectures() {
     return table;
 }

@@ -49,6 +49,8 @@ struct Architecture {
     /// What a called function may change of all that a function has a right to find, in the order in which a
     /// frame saves them (guest_call.hpp).
     [[nodiscard]] std::array<Register, 7> saved() const;
+    /// What is worth knowing of whoever stops: where, in whose name, with which arguments and which result.
+    [[nodiscard]] std::array<Register, 8> telling() const;
     [[nodiscard]] std::uint64_t address_mask() const {
         return word == 4 ? 0xffff'ffffULL : ~std::uint64_t{0};
     }

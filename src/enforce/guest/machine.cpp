@@ -82,8 +82,7 @@ bool Machine::expects_at(std::uint64_t pc) const {
 sys::Result<void> Machine::attend_to(ThreadId thread) {
     if (!stopped_since_) stopped_since_ = std::chrono::steady_clock::now();
     const Processor stopped = processor(thread);
-    const std::array names = {architecture_.pc, architecture_.stack};
-    const auto values = stopped.get(names);
+    const auto values = stopped.get(architecture_.telling()); // in one go: most of it is needed later
     if (!values) return std::unexpected(values.error());
     const Place place{.pc = (*values)[0], .stack = (*values)[1]};
 
@@ -91,7 +90,7 @@ sys::Result<void> Machine::attend_to(ThreadId thread) {
     if (const auto waiting = expected_.find(Key{place.pc, place.stack}); waiting != expected_.end()) {
         const auto work = waiting->second;
         expected_.erase(waiting);
-        stopped_ = thread;
+        stopped_ = stopped;
         if (done = drop_breakpoint(place.pc); !done) return done;
         work.resume();
         done = settle_works();

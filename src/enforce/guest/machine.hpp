@@ -87,7 +87,7 @@ class Machine {
             }
             [[nodiscard]] sys::Result<Processor> await_resume() {
                 if (!set) return std::unexpected(set.error());
-                return machine.processor(machine.stopped_);
+                return *machine.stopped_;
             }
         };
         return Awaiter{*this, place};
@@ -106,7 +106,7 @@ class Machine {
 
     Debugger debugger_;
     const Architecture& architecture_;
-    ThreadId stopped_{};
+    std::optional<Processor> stopped_; ///< the one that the work which goes on has waited for
     std::optional<std::chrono::steady_clock::time_point>
         stopped_since_; ///< while it stands still for a breakpoint
     StopStatistics statistics_;

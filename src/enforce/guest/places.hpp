@@ -36,6 +36,7 @@ struct Places {
     std::uint64_t start = 0;             ///< where every boot comes to at its beginning; 0: not known
     std::vector<std::uint64_t> restarts; ///< where it comes to at its end
     bool fixed = false;                  ///< the kernel is here, and was not moved
+    bool of_this_boot = false;           ///< where it will be after the next is not known
 
     /// The same in a kernel that was moved by `distance`.
     [[nodiscard]] Places moved(std::uint64_t distance) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/processor.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace kmodguard::guest {
@@ -25,20 +26,51 @@ void put_word(std::uint64_t value, std::span<std::byte> into, ByteOrder order) {
 
 } // namespace
 
+void Processor::remember(Register name, std::uint64_t value) const {
+    const auto found = std::ranges::find(known_, name, &RegisterValue::where);
+    if (found != known_.end())
+        found->value = value;
+    else
+        known_.push_back({.where = name, .value = value});
+}
+
 sys::Result<std::uint64_t> Processor::get(Register name) const {
-    return debugger_->read_register(thread_, name);
+    const auto values = get(std::span(&name, 1));
+    if (!values) return std::unexpected(values.error());
+    return values->front();
 }
 
 sys::Result<std::vector<std::uint64_t>> Processor::get(std::span<const Register> names) const {
-    return debugger_->read_registers(thread_, names);
+    std::vector<Register> unknown;
+    for (const Register name : names)
+        if (std::ranges::find(known_, name, &RegisterValue::where) == known_.end()) unknown.push_back(name);
+    if (!unknown.empty()) {
+        const auto values = debugger_->read_registers(thread_, unknown);
+        if (!values) return values;
+        for (std::size_t i = 0; i < unknown.size(); ++i)
+            remember(unknown[i], (*values)[i]);
+    }
+    std::vector<std::uint64_t> values;
+    for (const Register name : names)
+        values.push_back(std::ranges::find(known_, name, &RegisterValue::where)->value);
+    return values;
 }
 
 sys::Result<void> Processor::set(std::span<const Register> names,
                                  std::span<const std::uint64_t> values) const {
-    std::vector<RegisterValue> assignments;
-    for (std::size_t i = 0; i < names.size(); ++i)
-        assignments.push_back({.where = names[i], .value = values[i]});
-    return debugger_->write_registers(thread_, assignments);
+    std::vector<RegisterValue> changed;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const std::uint64_t value = names[i].size == 4 ? values[i] & 0xffff'ffffU : values[i];
+        const auto known = std::ranges::find(known_, names[i], &RegisterValue::where);
+        if (known == known_.end() || known->value != value)
+            changed.push_back({.where = names[i], .value = value});
+    }
+    if (changed.empty()) return {};
+    auto written = debugger_->write_registers(thread_, changed);
+    if (!written) return written;
+    for (const RegisterValue& one : changed)
+        remember(one.where, one.value);
+    return {};
 }
 
 sys::Result<void> Processor::read(std::uint64_t address, std::span<std::byte> into) const {

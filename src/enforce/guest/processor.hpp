@@ -45,9 +45,12 @@ class Processor {
     [[nodiscard]] sys::Result<void> return_now(std::uint64_t value) const;
 
   private:
+    void remember(Register name, std::uint64_t value) const;
+
     Debugger* debugger_;
     const Architecture* architecture_;
     ThreadId thread_;
+    mutable std::vector<RegisterValue> known_;
 };
 
 } // namespace kmodguard::guest

@@ -62,6 +62,10 @@ Machine::Work Session::attend_start(Processor processor, Place) {
 
 /// Whatever comes next may be anywhere again.
 Machine::Work Session::attend_restart(Processor, Place) {
+    if (linked_.of_this_boot)
+        co_return sys::failure(sys::ErrorKind::failed,
+                               "the guest restarts, and where its kernel will be then is not known",
+                               "give its symbols with --symbols, or attach to it again when it runs");
     restarted_ = true;
     found_ = false;
     began_ = Clock::now();

@@ -31,6 +31,7 @@ struct Section {
     std::optional<std::uint64_t> size = std::nullopt;   ///< instead of its length
     std::optional<std::uint32_t> name_offset = std::nullopt;
     std::uint64_t address = 0;
+    std::uint32_t link = 0;
 };
 
 /// What the ELF header says instead of the truth.
@@ -128,6 +129,7 @@ class ElfWriter {
         set(header.sh_type, section.type);
         set(header.sh_flags, section.flags);
         set(header.sh_addr, section.address);
+        set(header.sh_link, section.link);
         set(header.sh_info, section.info);
         set(header.sh_offset, section.offset.value_or(section.type == SHT_NULL ? 0 : image_.size()));
         set(header.sh_size, section.size.value_or(section.content.size()));

@@ -46,14 +46,35 @@ sys::Result<std::string> Debugger::ask(std::string_view command, Deadline deadli
     if (auto sent = connection_.send(command, deadline); !sent) return std::unexpected(sent.error());
     auto answer = connection_.receive(deadline);
     if (!answer) return answer;
+    return check_answer(command, std::move(*answer));
+}
+
+sys::Result<std::string> Debugger::check_answer(std::string_view command, std::string answer) const {
     const std::string_view name = command.substr(0, std::min(command.find_first_of(":,"), command.size()));
-    if (answer->empty())
+    if (answer.empty())
         return std::unexpected(
             error(ErrorKind::invalid, fmt::format("the command {} is not known there", name)));
-    if (is_refusal(*answer))
-        return std::unexpected(
-            error(ErrorKind::not_found, fmt::format("{} was refused ({})", name, *answer)));
+    if (is_refusal(answer))
+        return std::unexpected(error(ErrorKind::not_found, fmt::format("{} was refused ({})", name, answer)));
     return answer;
+}
+
+sys::Result<std::vector<std::string>> Debugger::ask_all(std::span<const std::string> commands,
+                                                        Deadline deadline) {
+    if (auto stopped = require_stopped(); !stopped) return std::unexpected(stopped.error());
+    std::vector<std::string> answers;
+    while (!commands.empty()) {
+        const auto part = commands.first(std::min(commands.size(), RemoteConnection::max_together));
+        auto some = connection_.exchange(part, deadline);
+        if (!some) return some;
+        for (std::size_t i = 0; i < part.size(); ++i) {
+            auto answer = check_answer(part[i], std::move((*some)[i]));
+            if (!answer) return std::unexpected(answer.error());
+            answers.push_back(std::move(*answer));
+        }
+        commands = commands.subspan(part.size());
+    }
+    return answers;
 }
 
 sys::Result<void> Debugger::ask_for_ok(std::string_view command, Deadline deadline) {

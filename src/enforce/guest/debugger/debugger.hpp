@@ -140,8 +140,8 @@ class Debugger {
     /// there. ErrorKind::failed: it stands still. ErrorKind::not_found: the stub did not let it run.
     [[nodiscard]] sys::Result<std::optional<Stop>> wait_stop(std::chrono::milliseconds timeout);
 
-    /// Of a machine that somebody else has stopped, at QEMU's monitor, and will resume: from now on it counts as
-    /// running again.
+    /// Of a machine that somebody else has stopped, at QEMU's monitor, and will resume: from now on it counts
+    /// as running again.
     void leave_to_others();
 
     /// To wait for a stop with poll(2), POLLIN, together with other things; -1 after detach().
@@ -166,6 +166,11 @@ class Debugger {
     /// One command and its answer. ErrorKind::not_found: the answer is `Exx`; invalid: the stub does not know
     /// it.
     [[nodiscard]] sys::Result<std::string> ask(std::string_view command, Deadline deadline);
+    /// Several commands, sent together; as ask() for each. Of all that come after one that fails, nothing is
+    /// known.
+    [[nodiscard]] sys::Result<std::vector<std::string>> ask_all(std::span<const std::string> commands,
+                                                                Deadline deadline);
+    [[nodiscard]] sys::Result<std::string> check_answer(std::string_view command, std::string answer) const;
     [[nodiscard]] sys::Result<void> ask_for_ok(std::string_view command, Deadline deadline);
     [[nodiscard]] sys::Result<void> select(ThreadId thread, Deadline deadline);
 
@@ -175,7 +180,10 @@ class Debugger {
     [[nodiscard]] sys::Result<std::string> read_document(std::string_view name, Deadline deadline);
 
     [[nodiscard]] sys::Result<std::vector<std::byte>> read_all_registers(Deadline deadline);
-    [[nodiscard]] sys::Result<std::uint64_t> read_numbered(Register where, Deadline deadline);
+    [[nodiscard]] sys::Result<std::vector<std::uint64_t>>
+    read_numbered(ThreadId thread, std::span<const Register> where, Deadline deadline);
+    [[nodiscard]] sys::Result<void> write_numbered(ThreadId thread, std::span<const RegisterValue> values,
+                                                   Deadline deadline);
 
     [[nodiscard]] sys::Result<void> start_running(std::string_view command);
     [[nodiscard]] sys::Result<std::optional<Stop>> next_stop(Deadline deadline);

@@ -55,15 +55,47 @@ sys::Result<std::vector<std::byte>> Debugger::read_all_registers(Deadline deadli
     return all;
 }
 
-sys::Result<std::uint64_t> Debugger::read_numbered(Register where, Deadline deadline) {
-    const auto answer = ask(fmt::format("p{:x}", where.number), deadline);
-    if (!answer) return std::unexpected(answer.error());
-    std::array<std::byte, largest_register> buffer{};
-    const auto bytes = std::span(buffer).first(where.size);
-    if (!from_hex(*answer, bytes))
-        return std::unexpected(error(ErrorKind::invalid, fmt::format("register {} is no number of {} bytes",
-                                                                     where.number, where.size)));
-    return value_of(bytes, order_);
+sys::Result<std::vector<std::uint64_t>>
+Debugger::read_numbered(ThreadId thread, std::span<const Register> where, Deadline deadline) {
+    const bool selected = selected_ == thread;
+    std::vector<std::string> commands;
+    if (!selected) commands.push_back(fmt::format("Hg{}", to_string(thread)));
+    for (const Register one : where)
+        commands.push_back(fmt::format("p{:x}", one.number));
+    selected_.reset();
+    const auto answers = ask_all(commands, deadline);
+    if (!answers) return std::unexpected(answers.error());
+    selected_ = thread;
+    std::vector<std::uint64_t> values;
+    for (std::size_t i = 0; i < where.size(); ++i) {
+        std::array<std::byte, largest_register> buffer{};
+        const auto bytes = std::span(buffer).first(where[i].size);
+        if (!from_hex((*answers)[i + (selected ? 0 : 1)], bytes))
+            return std::unexpected(
+                error(ErrorKind::invalid,
+                      fmt::format("register {} is no number of {} bytes", where[i].number, where[i].size)));
+        values.push_back(value_of(bytes, order_));
+    }
+    return values;
+}
+
+sys::Result<void> Debugger::write_numbered(ThreadId thread, std::span<const RegisterValue> values,
+                                           Deadline deadline) {
+    std::vector<std::string> commands;
+    if (selected_ != thread) commands.push_back(fmt::format("Hg{}", to_string(thread)));
+    for (const auto& [where, value] : values) {
+        std::array<std::byte, largest_register> buffer{};
+        const auto bytes = std::span(buffer).first(where.size);
+        put_value(value, order_, bytes);
+        commands.push_back(fmt::format("P{:x}={}", where.number, to_hex(bytes)));
+    }
+    selected_.reset();
+    const auto answers = ask_all(commands, deadline);
+    if (!answers) return std::unexpected(answers.error());
+    for (const std::string& answer : *answers)
+        if (answer != "OK") return std::unexpected(error(ErrorKind::invalid, "neither yes nor no to P"));
+    selected_ = thread;
+    return {};
 }
 
 sys::Result<std::uint64_t> Debugger::read_register(ThreadId thread, Register where) {
@@ -77,16 +109,9 @@ sys::Result<std::vector<std::uint64_t>> Debugger::read_registers(ThreadId thread
     if (!std::ranges::all_of(where, is_usable))
         return std::unexpected(error(ErrorKind::invalid, "a register of more than 8 bytes was asked for"));
     const Deadline until = deadline();
+    if (described_) return read_numbered(thread, where, until);
     if (auto done = select(thread, until); !done) return std::unexpected(done.error());
     std::vector<std::uint64_t> values;
-    if (described_) {
-        for (const Register one : where) {
-            const auto value = read_numbered(one, until);
-            if (!value) return std::unexpected(value.error());
-            values.push_back(*value);
-        }
-        return values;
-    }
     const auto all = read_all_registers(until);
     if (!all) return std::unexpected(all.error());
     for (const Register one : where) {
@@ -109,17 +134,8 @@ sys::Result<void> Debugger::write_registers(ThreadId thread, std::span<const Reg
         return std::unexpected(
             error(ErrorKind::invalid, "a register of more than 8 bytes was to be written"));
     const Deadline until = deadline();
+    if (described_) return write_numbered(thread, values, until);
     if (auto done = select(thread, until); !done) return done;
-    if (described_) {
-        for (const auto& [where, value] : values) {
-            std::array<std::byte, largest_register> buffer{};
-            const auto bytes = std::span(buffer).first(where.size);
-            put_value(value, order_, bytes);
-            if (auto done = ask_for_ok(fmt::format("P{:x}={}", where.number, to_hex(bytes)), until); !done)
-                return done;
-        }
-        return {};
-    }
     auto all = read_all_registers(until);
     if (!all) return std::unexpected(all.error());
     for (const auto& [where, value] : values) {

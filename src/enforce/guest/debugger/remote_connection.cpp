@@ -154,6 +154,28 @@ sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline d
 sys::Result<void> RemoteConnection::send(std::string_view payload, Deadline deadline) {
     const std::string packet = encode_packet(payload);
     if (auto sent = send_bytes(packet, deadline); !sent) return sent;
+    return wait_acknowledged(packet, deadline);
+}
+
+sys::Result<std::vector<std::string>> RemoteConnection::exchange(std::span<const std::string> payloads,
+                                                                 Deadline deadline) {
+    std::string packets;
+    for (const std::string& payload : payloads)
+        packets += encode_packet(payload);
+    if (auto sent = send_bytes(packets, deadline); !sent) return std::unexpected(sent.error());
+    std::vector<std::string> answers;
+    for (const std::string& payload : payloads) {
+        if (auto taken = wait_acknowledged(encode_packet(payload), deadline); !taken)
+            return std::unexpected(taken.error());
+        auto answer = receive(deadline);
+        if (!answer) return std::unexpected(answer.error());
+        answers.push_back(std::move(*answer));
+    }
+    return answers;
+}
+
+/// Sends `packet` again if the stub asks for it.
+sys::Result<void> RemoteConnection::wait_acknowledged(std::string_view packet, Deadline deadline) {
     int repeats = 0;
     for (int strays = 0; strays <= max_strays; ++strays) {
         auto received = next(deadline);

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,12 @@ class RemoteConnection {
     /// that come before that are dropped. ErrorKind::unreachable: not acknowledged by `deadline`, or the stub
     /// hung up.
     [[nodiscard]] sys::Result<void> send(std::string_view payload, Deadline deadline);
+
+    /// Sends several packets at once and returns their answers, in their order: the stub takes them one by
+    /// one all the same, but nobody waits for it in between. For commands and answers of some bytes, and at
+    /// most max_together of them. Errors as with send() and receive().
+    [[nodiscard]] sys::Result<std::vector<std::string>> exchange(std::span<const std::string> payloads,
+                                                                 Deadline deadline);
 
     /// The next packet, acknowledged. ErrorKind::unreachable: none by `deadline`, or the stub hung up.
     /// ErrorKind::invalid: what came is no packet. Either way the connection is then lost.
@@ -55,7 +62,10 @@ class RemoteConnection {
     [[nodiscard]] const std::string& name() const { return name_; }
     void close();
 
+    static constexpr std::size_t max_together = 16;
+
   private:
+    [[nodiscard]] sys::Result<void> wait_acknowledged(std::string_view packet, Deadline deadline);
     [[nodiscard]] sys::Result<std::optional<Received>> next(Deadline deadline);
     [[nodiscard]] sys::Result<std::optional<std::string>> next_packet(Deadline deadline);
     [[nodiscard]] sys::Result<bool> fill(Deadline deadline);

@@ -98,7 +98,8 @@ bool ascends(const AddressTable& table, bool is_new) {
 bool is_typical(const KernelBytes& bytes, const NameTable& names, const AddressTable& table) {
     switch (table.form) {
     case AddressForm::absolute: return table.values.back() >> (bytes_of(names.word_size) * 8 - 1) != 0;
-    case AddressForm::relative: return table.values.front() < 1U << 20U; // of the lowest symbol
+    case AddressForm::relative: // from the lowest symbol, over less than 2 GiB
+        return table.values.front() < 1U << 20U && table.values.back() < 1U << 31U;
     case AddressForm::relative_percpu:
         return std::ranges::count(table.is_fixed, false) > std::ssize(table.values) / 2;
     case AddressForm::place_relative:

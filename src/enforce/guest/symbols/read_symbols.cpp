@@ -81,7 +81,7 @@ sys::Result<std::optional<Symbols>> read_elf_file(const std::filesystem::path& p
     if (!file) return std::unexpected(file.error());
     struct stat status{};
     if (::fstat(file->get(), &status) != 0) return sys::system_failure("cannot examine", path.native());
-    const auto label = path.native();
+    const auto& label = path.native();
     modules::FileSource source(*file, static_cast<std::uint64_t>(status.st_size), label);
     std::array<std::byte, SELFMAG> magic{};
     if (source.size() < magic.size() || !source.read(0, magic) || !is_elf(magic)) return std::nullopt;

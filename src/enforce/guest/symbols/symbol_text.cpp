@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -35,19 +37,32 @@ std::string_view take_word(std::string_view& line) {
     return word;
 }
 
+bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/// As nm prints it: a letter, "?" for what it does not know, "-" for a debugger's.
 bool is_type(std::string_view word) {
-    return word.size() == 1 && (word[0] == '?' || word[0] == '-' || (word[0] | 0x20) >= 'a')
-           && (word[0] | 0x20) <= 'z';
+    return word.size() == 1 && (is_letter(word[0]) || word[0] == '?' || word[0] == '-');
+}
+
+/// Eight hexadecimal digits of a 32-bit kernel, sixteen of a 64-bit one; some tools leave zeros out.
+std::optional<std::uint64_t> parse_address(std::string_view word) {
+    if (word.size() < 8 || word.size() > 16) return std::nullopt;
+    std::uint64_t value = 0;
+    const auto* const end = std::to_address(word.end());
+    const auto read = std::from_chars(std::to_address(word.begin()), end, value, 16);
+    if (read.ptr != end) return std::nullopt;
+    return value;
 }
 
 std::optional<Line> parse_line(std::string_view text) {
     Line line;
     auto word = take_word(text);
-    if (!is_type(word)) {
-        const auto* const end = word.data() + word.size();
-        if (word.size() < 8 || word.size() > 16) return std::nullopt;
-        if (const auto read = std::from_chars(word.data(), end, line.value, 16); read.ptr != end)
-            return std::nullopt;
+    if (!is_type(word)) { // of an undefined symbol nm prints no address
+        const auto address = parse_address(word);
+        if (!address) return std::nullopt;
+        line.value = *address;
         line.address = word;
         word = take_word(text);
     }
