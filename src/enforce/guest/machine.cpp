@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/machine.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -121,13 +123,21 @@ sys::Result<void> Machine::settle_works() {
     return result;
 }
 
-/// A processor that goes on where a breakpoint is would stop there again.
+/// A processor that goes on where a breakpoint is would stop there again. A step does not always take: QEMU
+/// now and then says that it is done before the instruction was begun.
 sys::Result<void> Machine::step_off(ThreadId thread) {
     const auto pc = processor(thread).get(architecture_.pc);
     if (!pc) return std::unexpected(pc.error());
     if (!breakpoints_.contains(*pc)) return {};
-    if (const auto stepped = debugger_.step(thread); !stepped) return std::unexpected(stepped.error());
-    return {};
+    constexpr int most_tries = 16;
+    for (int tries = 0; tries < most_tries; ++tries) {
+        if (const auto stepped = debugger_.step(thread); !stepped) return std::unexpected(stepped.error());
+        const auto now = processor(thread).get(architecture_.pc);
+        if (!now) return std::unexpected(now.error());
+        if (*now != *pc) return {};
+    }
+    return sys::failure(sys::ErrorKind::failed,
+                        fmt::format("the guest does not get off the breakpoint at {:#x}", *pc));
 }
 
 sys::Result<void> Machine::resume() {
