@@ -197,6 +197,40 @@ std::string error_of(const test::Bytes& kernel) {
     return symbols ? "" : symbols.error().what;
 }
 
+/// The kernel with `value` of `width` bytes instead of what is at `offset`.
+std::string error_with(std::size_t test::KernelPlaces::* place, std::size_t distance, std::uint64_t value,
+                       std::size_t width) {
+    auto kernel = build_kernel(test::spec_of(Generation::v6_4, true, std::endian::little));
+    for (std::size_t i = 0; i < width; ++i)
+        kernel.bytes.at(kernel.at.*place + distance + i) = static_cast<std::byte>(value >> (8 * i));
+    return error_of(kernel.bytes);
+}
+
+TEST(RecoverSymbols, DamagedTablesAreToldApart) {
+    constexpr auto no_tables = "cannot recover the kernel's symbols: it has none (it was built without "
+                               "CONFIG_KALLSYMS), or this is no kernel";
+    constexpr auto no_names =
+        "cannot recover the kernel's symbols: there is a table of tokens, but no names that go with it";
+    constexpr auto no_addresses =
+        "cannot recover the kernel's symbols: there are names, but no addresses that go with them";
+    using Places = test::KernelPlaces;
+    // The index: not from zero on, beyond the texts, not ascending, and not where the digits are.
+    EXPECT_EQ(error_with(&Places::token_index, 0, 1, 2), no_tables);
+    EXPECT_EQ(error_with(&Places::token_index, 20, 0xFFFF, 2), no_tables);
+    EXPECT_EQ(error_with(&Places::token_index, 20, 0, 2), no_tables);
+    EXPECT_EQ(error_with(&Places::token_index, 96, 0x7FFF, 2), no_tables);
+    // The count: of other blocks than the markers have, of more names than there are, and of fewer.
+    for (const std::uint64_t count : {0U, 1U, 0x7FFF'FFFFU, 0xFFFF'FFFFU, 2816U, 2600U})
+        EXPECT_EQ(error_with(&Places::count, 0, count, 4), no_names) << count;
+    // A name: empty, too long for its block, and with a long length.
+    for (const std::uint64_t length : {0U, 0x7FU, 0xFFU})
+        EXPECT_EQ(error_with(&Places::names, 0, length, 1), no_names) << length;
+    // A marker: elsewhere, and at the end of all.
+    EXPECT_EQ(error_with(&Places::markers, 4, 600, 4), no_names);
+    EXPECT_EQ(error_with(&Places::markers, 16, 0xFFFF'FFFF, 4), no_names);
+    EXPECT_EQ(error_with(&Places::addresses, 4000, 0xFFFF'FFFF, 4), no_addresses);
+}
+
 TEST(RecoverSymbols, NothingLikeAKernelHasNoTables) {
     constexpr auto none =
         "cannot recover the kernel's symbols: it has none (it was built without CONFIG_KALLSYMS), or "

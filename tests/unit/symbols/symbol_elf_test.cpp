@@ -83,6 +83,21 @@ TEST(ElfSymbols, AreReadFromEveryClassAndByteOrder) {
     }
 }
 
+TEST(ElfSymbols, OfThumbFunctionsHaveEvenAddresses) {
+    auto spec = vmlinux(false, std::endian::little);
+    spec.sections[1].content +=
+        raw_symbol<Elf32_Sym>({"thumb", 0xC0201235}, 1, std::endian::little)
+        + raw_symbol<Elf32_Sym>({"data", 0xC0301235, STT_OBJECT}, 1, std::endian::little);
+    for (const auto& [machine, expected] :
+         {std::pair{EM_ARM, 0xC0201234U}, std::pair{EM_MIPS, 0xC0201235U}}) {
+        spec.machine = static_cast<std::uint16_t>(machine);
+        const auto symbols = read(spec).value().value();
+        const auto found = symbols.find("load_module"); // the name that all three have
+        EXPECT_EQ((std::vector<std::uint64_t>(found.begin(), found.end())),
+                  (std::vector<std::uint64_t>{0xC0201000U, expected, 0xC0301235U}));
+    }
+}
+
 TEST(ElfSymbols, AreNoneInAStrippedFile) {
     auto spec = vmlinux(true, std::endian::little);
     spec.sections[1].type = SHT_PROGBITS;

@@ -17,7 +17,7 @@
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::uint64_t search_steps = 400'000'000; ///< some seconds
+constexpr std::uint64_t search_steps = 100'000'000; ///< a second or two
 constexpr int max_token_tables = 6;                 ///< in memory there may be stale ones
 constexpr std::size_t fewest_symbols = 1000;
 
