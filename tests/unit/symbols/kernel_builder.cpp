@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kernel_builder.hpp"
+#include "kernel_builder.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -15,6 +15,7 @@ constexpr std::size_t codes = 256;
 constexpr std::size_t first_digit = '0';
 constexpr std::size_t index_size = codes * sizeof(std::uint16_t);
 constexpr std::size_t max_texts = 1U << 16U; ///< what a 16-bit index reaches
+constexpr int max_tries = 65536;             ///< rows of digits looked at; a kernel has two or three
 constexpr std::size_t max_padding = 256;     ///< `.align 8`, which some assemblers take for 2^8
 
 bool is_token_character(char c) {
@@ -58,7 +59,7 @@ bool read_lower(const KernelBytes& bytes, std::size_t at, TokenTable& table) {
     std::size_t begin = 0;
     for (std::size_t code = 0; code < first_digit; ++code) {
         const std::size_t end = bytes.read<std::uint16_t>(at + 2 * (code + 1));
-        if (end <= begin) return false;
+        if (end <= begin || end > table.digits - table.begin) return false;
         const auto text = as_text(bytes.all().subspan(table.begin + begin, end - begin));
         table.tokens[code] = text.substr(0, text.size() - 1);
         if (text.back() != '\0' || !std::ranges::all_of(table.tokens[code], is_token_character)) return false;
@@ -88,7 +89,9 @@ std::optional<TokenTable> read_table(const KernelBytes& bytes, std::size_t digit
 } // namespace
 
 std::optional<TokenTable> find_token_table(std::span<const std::byte> bytes, std::size_t from) {
-    while (const auto at = find_bytes(bytes, digits, from)) {
+    for (int tries = 0; tries < max_tries; ++tries) {
+        const auto at = find_bytes(bytes, digits, from);
+        if (!at) break;
         from = *at + 1;
         const auto upper = read_upper(bytes, *at);
         if (!upper) continue;

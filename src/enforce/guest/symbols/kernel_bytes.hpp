@@ -57,6 +57,10 @@ class KernelBytes {
     return size == WordSize::bits_64 ? 8 : 4;
 }
 
+[[nodiscard]] constexpr std::uint64_t highest_address(WordSize size) {
+    return size == WordSize::bits_64 ? UINT64_MAX : UINT32_MAX;
+}
+
 /// `value` up to the next multiple of `alignment`, which is a power of two.
 [[nodiscard]] constexpr std::size_t aligned(std::size_t value, std::size_t alignment) {
     return (value + alignment - 1) & ~(alignment - 1);

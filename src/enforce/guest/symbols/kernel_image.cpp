@@ -21,6 +21,8 @@ using Unpacked = sys::Result<std::vector<std::byte>>;
 constexpr int max_wrappers = 6;               ///< one in another
 constexpr int max_streams = 12;               ///< tried in one scan
 constexpr std::uint64_t max_work = 1U << 30U; ///< bytes unpacked in all
+/// What an attempt counts that fails, after who knows how many bytes.
+constexpr std::uint64_t failed_work = 64U << 20U;
 
 /// What is inside of a wrapper: a part of its bytes, packed or not.
 struct Payload {
@@ -110,7 +112,7 @@ class Unpacker {
 
     [[nodiscard]] Unpacked unpack(Codec codec, Bytes packed) {
         auto content = unpack_stream(codec, packed, std::min(max_kernel_image, max_work - work_));
-        if (content) work_ += content->size();
+        work_ += content ? content->size() : failed_work;
         return content;
     }
 
@@ -138,9 +140,11 @@ class Unpacker {
         if (reason)
             return sys::failure(sys::ErrorKind::invalid,
                                 "no kernel in it that can be unpacked: " + reason->what, reason->hint);
-        return sys::failure(sys::ErrorKind::invalid,
-                            "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor "
-                            "a packed one");
+        return sys::failure(
+            sys::ErrorKind::invalid,
+            "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one",
+            "give the image that QEMU boots, the kernel's System.map, or a copy of the guest's "
+            "/proc/kallsyms");
     }
 
     [[nodiscard]] sys::Result<KernelImage> failed(const sys::Error& error) const {

@@ -6,11 +6,9 @@
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::size_t pointer_reach = 64U << 20U; ///< bytes to either side
-constexpr std::size_t text_reach = 16U << 20U;    ///< likewise
-constexpr std::size_t max_gathered = 2U << 20U;   ///< before some are chosen
-constexpr std::size_t max_pointers = 32768;       ///< chosen
-constexpr std::size_t max_texts = 50'000;         ///< chosen
+constexpr std::size_t max_gathered = 8U << 20U; ///< before some are chosen
+constexpr std::size_t max_pointers = 32768;     ///< chosen
+constexpr std::size_t max_texts = 50'000;       ///< chosen
 constexpr std::size_t shortest_text = 8;
 constexpr std::size_t max_votes = 16U << 20U;
 constexpr std::size_t fewest_votes = 48;
@@ -87,13 +85,12 @@ AddressRange kernel_addresses(WordSize word_size) {
     return {1ULL << 63U, UINT64_MAX - near_end};
 }
 
-std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size, std::size_t around,
+std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size, ByteRange where,
                                            AddressRange range) {
     std::vector<std::uint64_t> pointers;
     const auto step = bytes_of(word_size);
-    const auto end = std::min(bytes.size(), around + pointer_reach);
-    for (auto at = aligned(around > pointer_reach ? around - pointer_reach : 0, step);
-         at < end && bytes.has(at, step) && pointers.size() < max_gathered; at += step) {
+    for (auto at = aligned(where.begin, step);
+         at < where.end && bytes.has(at, step) && pointers.size() < max_gathered; at += step) {
         const auto value = bytes.word(at, word_size);
         if (value >= range.lowest && value <= range.highest) pointers.push_back(value);
     }
@@ -101,10 +98,10 @@ std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize wo
     return sample(std::move(pointers), max_pointers);
 }
 
-std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, std::size_t around) {
+std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, ByteRange where) {
     std::vector<std::uint64_t> texts;
-    const auto end = std::min(bytes.size(), around + text_reach);
-    std::size_t begin = around > text_reach ? around - text_reach : 0;
+    const auto end = std::min<std::uint64_t>(bytes.size(), where.end);
+    auto begin = where.begin;
     for (auto at = begin; at < end && texts.size() < max_gathered; ++at) {
         if (is_printable(bytes[at])) continue;
         if (bytes[at] == std::byte{0} && at - begin >= shortest_text) texts.push_back(begin);

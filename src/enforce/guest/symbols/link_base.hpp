@@ -17,6 +17,13 @@
 
 namespace kmodguard::guest {
 
+/// Offsets, the end not included.
+struct ByteRange {
+    std::uint64_t begin;
+    std::uint64_t end;
+};
+
+/// Addresses, both included.
 struct AddressRange {
     std::uint64_t lowest;
     std::uint64_t highest;
@@ -25,14 +32,14 @@ struct AddressRange {
 /// Where kernels lie: the upper half of all addresses, without the end that small negative numbers are.
 [[nodiscard]] AddressRange kernel_addresses(WordSize word_size);
 
-/// All words of `bytes` that are addresses of `range`, ascending and each once; only those within 64
-/// MiB of `around`, and no more than 32768 of them, evenly chosen.
+/// The words of `bytes` within `where` that are addresses of `range`, ascending and each once: 32768 of them
+/// at most, evenly chosen.
 [[nodiscard]] std::vector<std::uint64_t> gather_pointers(const KernelBytes& bytes, WordSize word_size,
-                                                         std::size_t around, AddressRange range);
+                                                         ByteRange where, AddressRange range);
 
-/// Where texts begin within 16 MiB of `around`, as offsets, ascending: eight printable characters or more,
-/// and NUL. No more than 50,000 of them, evenly chosen.
-[[nodiscard]] std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, std::size_t around);
+/// Where texts begin within `where`, as offsets, ascending: eight printable characters or more, and NUL.
+/// 50,000 of them at most, evenly chosen.
+[[nodiscard]] std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, ByteRange where);
 
 /// The base that most pointers vote for, if it is clear which: twice as many as for any other. `distances`
 /// are those of the things from it, and it is a multiple of `alignment`, at most some thousand bytes.

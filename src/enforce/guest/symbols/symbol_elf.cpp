@@ -37,15 +37,23 @@ std::string_view name_at(std::string_view names, std::uint32_t offset) {
     return end == std::string_view::npos ? std::string_view{} : longest.substr(0, end);
 }
 
+/// Where a symbol lies. The lowest bit of an ARM function's says that it is Thumb code, and is no part of the
+/// address.
+std::uint64_t address_of(std::uint64_t value, unsigned type, std::uint16_t machine) {
+    return machine == EM_ARM && type == STT_FUNC ? value & ~std::uint64_t{1} : value;
+}
+
 template <typename Sym>
 bool add_symbols(SymbolsBuilder& builder, std::span<const std::byte> table, std::string_view names,
-                 std::endian order) {
+                 const modules::ElfFormat& format) {
+    const auto order = format.order;
     for (; table.size() >= sizeof(Sym); table = table.subspan(sizeof(Sym))) {
         Sym raw;
         std::memcpy(&raw, table.data(), sizeof raw);
         const auto name = name_at(names, in_order(raw.st_name, order));
-        if (is_wanted(ELF64_ST_TYPE(raw.st_info), in_order(raw.st_shndx, order), name)
-            && !builder.add(name, in_order(raw.st_value, order)))
+        const unsigned type = ELF64_ST_TYPE(raw.st_info);
+        if (is_wanted(type, in_order(raw.st_shndx, order), name)
+            && !builder.add(name, address_of(in_order(raw.st_value, order), type, format.machine)))
             return false;
     }
     return true;
@@ -101,8 +109,8 @@ sys::Result<std::optional<Symbols>> read_elf_symbols(modules::ByteSource& source
     SymbolsBuilder builder;
     const auto& format = header->format;
     builder.set_word_size(format.is_64_bit ? WordSize::bits_64 : WordSize::bits_32);
-    if (!(format.is_64_bit ? add_symbols<Elf64_Sym>(builder, entries->all(), text, format.order)
-                           : add_symbols<Elf32_Sym>(builder, entries->all(), text, format.order)))
+    if (!(format.is_64_bit ? add_symbols<Elf64_Sym>(builder, entries->all(), text, format)
+                           : add_symbols<Elf32_Sym>(builder, entries->all(), text, format)))
         return malformed(label, fmt::format("more than {} symbols", SymbolsBuilder::max_symbols));
     return with_banner(source, *header, builder, label);
 }

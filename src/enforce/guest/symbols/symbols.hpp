@@ -38,7 +38,8 @@ struct Banner {
 };
 
 /// The symbols of one kernel, as it was linked: a kernel that randomises its place (KASLR) has moved all by
-/// the same distance. Addresses of 32-bit kernels are not sign-extended.
+/// the same distance. Addresses of 32-bit kernels are not sign-extended. On big-endian 64-bit PowerPC
+/// `load_module` is a function's descriptor and `.load_module` its code.
 class Symbols {
   public:
     /// The addresses that go by this name, ascending and each once; empty if there is none. More than one
