@@ -77,7 +77,7 @@ def crafted(name: str) -> dict[str, bytes]:
         "/t/half.ko": halved(image(name, "brd")),
         "/t/half-igloo.ko": halved(igloo(name)),
         "/t/garbage.ko": bytes(range(256)) * 16,
-        "/t/text.ko": b"insmod brd\n",
+        "/t/text.ko": b"#!/bin/sh\n" + b"insmod brd\n" * 100,
         "/t/packed.ko": lzma.compress(loop, check=lzma.CHECK_CRC32),
         "/t/empty.ko": b"",
     }

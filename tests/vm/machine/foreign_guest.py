@@ -31,7 +31,7 @@ from .initramfs import stage_folder
 from .monitor import Monitor
 from .qemu import TAIL, Console, log_name, test_name
 
-TIMEOUT = 120  # seconds for a boot, a step or an end; far more than any needs
+TIMEOUT = 90  # seconds for a boot, a step or an end; far more than any needs
 Files = Mapping[str, bytes | str | Path]
 
 
@@ -264,12 +264,12 @@ class ForeignGuest:
         return re.search(r"^kmodctl: debugger socket: (.+)$", self.errors, re.MULTILINE)[1]
 
     def attach(self, guard: Guard, stub: str = "") -> subprocess.Popen[bytes]:
-        """Another kmodctl for the running guest, by the socket `stub` or the one that the first one named.
+        """Another kmodctl for a running guest with `nokaslr`, by the socket `stub` or the one that the first one named.
 
         It ends with `close` at the latest.
         """
         with open(self.folder / "errors", "ab") as errors:
-            command = [*self.kmodctl(guard), "--gdb", stub or self.debugger_socket(),
+            command = [*self.kmodctl(guard), "--gdb", stub or self.debugger_socket(), "--slide", "0",
                        "--architecture", foreign.guest(self.name).architecture]
             attached = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         self._attached.append(attached)
