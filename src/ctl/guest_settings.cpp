@@ -52,17 +52,26 @@ sys::Result<std::optional<guest::Symbols>> chosen_symbols(const Context& context
     return std::unexpected(symbols.error());
 }
 
-/// A text of /proc/kallsyms seldom tells where the kernel's banner is; the image that is booted does.
-void add_banner(const Context& context, const guest::Symbols& symbols, GuestSettings& settings) {
+/// A text of /proc/kallsyms seldom tells where the kernel's banner is; the image that is booted does. That
+/// image also tells symbols that are not its own.
+sys::Result<void> compare_with_image(const Context& context, const guest::Symbols& symbols,
+                                     GuestSettings& settings) {
     const std::string image = guest::option_of(context.arguments, "kernel");
-    if (settings.kernel->places.banner != 0 || image.empty() || !context.has("symbols")) return;
+    if (image.empty() || !context.has("symbols")) return {};
     const auto booted = guest::read_symbols(image);
-    if (!booted || !booted->banner() || !booted->banner()->address) return;
-    const bool same = std::ranges::equal(booted->find("panic"), symbols.find("panic"))
-                      && std::ranges::equal(booted->find("kfree"), symbols.find("kfree"));
-    if (!same) return;
+    if (!booted) return {}; // a boot loader, or a kernel without names
+    for (const std::string_view name : {"panic", "kfree"})
+        if (!booted->find(name).empty() && !std::ranges::equal(booted->find(name), symbols.find(name)))
+            return sys::failure(
+                sys::ErrorKind::failed,
+                fmt::format("{} is not of the kernel in {}: {}() is elsewhere", symbols.source(), image,
+                            name),
+                "a text of /proc/kallsyms must be of a boot with \"nokaslr\"; without --symbols "
+                "the image's own are used");
+    if (settings.kernel->places.banner != 0 || !booted->banner() || !booted->banner()->address) return {};
     settings.kernel->banner = booted->banner();
     settings.kernel->places.banner = *booted->banner()->address;
+    return {};
 }
 
 /// Whether the kernel's command line says that it is not to be moved.
@@ -126,7 +135,8 @@ sys::Result<GuestSettings> guest_settings(const Context& context) {
         return std::unexpected(places.error());
     }
     settings.kernel = guest::KnownKernel{.places = std::move(*places), .banner = (*symbols)->banner()};
-    add_banner(context, **symbols, settings);
+    if (auto same = compare_with_image(context, **symbols, settings); !same)
+        return std::unexpected(same.error());
     if (const auto placed = place(context, settings); !placed) return std::unexpected(placed.error());
     return settings;
 }
@@ -139,7 +149,6 @@ sys::Result<guest::KnownKernel> kernel_in_memory(const Context& context, guest::
     if (!symbols) return std::unexpected(symbols.error());
     auto places = guest::find_places(*symbols, architecture, *interception);
     if (!places) return std::unexpected(places.error());
-    places->fixed = true;
     places->of_this_boot = true;
     return guest::KnownKernel{.places = std::move(*places), .banner = symbols->banner()};
 }

@@ -39,8 +39,8 @@ sys::Result<std::unique_ptr<core::Judge>> make_judge(const Context& context, cor
     if (!answer) return std::unexpected(answer.error());
     auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
     if (!index && context.has("kernel")) return std::unexpected(index.error());
-    return std::make_unique<core::Judge>(core::Policy(std::move(policy)),
-                                            index ? std::move(*index) : nullptr, *answer);
+    return std::make_unique<core::Judge>(core::Policy(std::move(policy)), index ? std::move(*index) : nullptr,
+                                         *answer);
 }
 
 sys::Result<Sinks> open_sinks(const Context& context, bool quiet) {

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "config/policy_file.hpp"
-#include "ctl/context.hpp"
 #include "core/judge.hpp"
+#include "ctl/context.hpp"
 #include "events/recorder.hpp"
 
 #include <memory>
@@ -19,7 +19,7 @@ namespace kmodguard::ctl {
 /// Judges by `policy` with the modules of the chosen kernel. Where that has none that could be looked up,
 /// what the policy lists by name is all that it allows.
 [[nodiscard]] sys::Result<std::unique_ptr<core::Judge>> make_judge(const Context& context,
-                                                                      core::PolicySource policy);
+                                                                   core::PolicySource policy);
 
 using Sinks = std::vector<std::unique_ptr<events::Sink>>;
 

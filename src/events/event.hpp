@@ -21,8 +21,8 @@ inline constexpr std::string_view message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1
 /// Who wanted the module. The autoload point alone cannot know: there the kernel's own thread asks, on behalf
 /// of nobody it names; the kernel point sees who made it ask.
 struct Requester {
-    pid_t pid = 0;                    ///< in the initial namespace
-    uid_t uid = 0;                    ///< in the initial user namespace
+    pid_t pid = 0;                    ///< in the initial namespace; of a guest, in the guest
+    std::optional<uid_t> uid;         ///< in the initial user namespace; not known of a guest
     std::uint32_t user_namespace = 0; ///< inode number; 0: not known
     std::string command;
     std::string executable; ///< as its mount namespace has it; ".../" where the beginning is missing

@@ -65,13 +65,14 @@ Json::Object json_of(const Event& event) {
     if (event.repeated != 0) object.emplace_back("repeated", std::int64_t{event.repeated});
     if (!event.note.empty()) object.emplace_back("note", event.note);
     if (const auto& by = event.requester) {
-        object.emplace_back("requester", Json::Object{{"pid", std::int64_t{by->pid}},
-                                                      {"uid", std::int64_t{by->uid}},
-                                                      {"user_namespace", std::int64_t{by->user_namespace}},
-                                                      {"comm", by->command},
-                                                      {"exe", by->executable},
-                                                      {"cgroup", by->cgroup},
-                                                      {"container", by->container}});
+        object.emplace_back("requester",
+                            Json::Object{{"pid", std::int64_t{by->pid}},
+                                         {"uid", by->uid ? Json(std::int64_t{*by->uid}) : Json()},
+                                         {"user_namespace", std::int64_t{by->user_namespace}},
+                                         {"comm", by->command},
+                                         {"exe", by->executable},
+                                         {"cgroup", by->cgroup},
+                                         {"container", by->container}});
     }
     return object;
 }

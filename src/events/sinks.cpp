@@ -89,7 +89,7 @@ class JournalSink final : public Sink {
         add("SHA256", event.sha256 ? core::to_hex(*event.sha256) : "");
         if (const auto& by = event.requester) {
             add("REQUESTER_PID", std::to_string(by->pid));
-            add("REQUESTER_UID", std::to_string(by->uid));
+            if (by->uid) add("REQUESTER_UID", std::to_string(*by->uid));
             add("REQUESTER_COMM", by->command);
             add("REQUESTER_EXE", by->executable);
             add("REQUESTER_CGROUP", by->cgroup);

@@ -118,11 +118,34 @@ sys::Result<void> watch(const Context& context, Point& point, const std::filesys
                         std::unique_ptr<guest::Session>& session) {
     auto debugger = guest::Debugger::connect(socket, connect_patience);
     if (!debugger) return std::unexpected(debugger.error());
-    session = make_session(context, point, std::move(*debugger), true);
+    // A machine that goes on where another has stopped has begun before.
+    const bool from_its_start =
+        !guest::has_option(context.arguments, "loadvm") && !guest::has_option(context.arguments, "incoming");
+    session = make_session(context, point, std::move(*debugger), from_its_start);
     if (auto begun = session->begin(); !begun) return begun;
     const auto attended = attend(*session, signals, &child);
     if (!attended) return std::unexpected(attended.error());
     return {};
+}
+
+/// An emulator whose machine stands still, and that nobody watches, is not left running. False: it had ended.
+bool end_emulator(const sys::Child& child) {
+    constexpr int moment = 1000; // ms, for one that has hung up because it ends
+    constexpr int patience = 10000;
+    const auto has_ended = [&child](int milliseconds) {
+        pollfd wait{.fd = child.process.get(), .events = POLLIN, .revents = 0};
+        return ::poll(&wait, 1, milliseconds) == 1;
+    };
+    if (has_ended(moment)) return false;
+    ::kill(child.pid, SIGTERM); // nobody has waited for it: the number is still its own
+    if (!has_ended(patience)) ::kill(child.pid, SIGKILL);
+    return true;
+}
+
+/// An error of a guest is no error of the command line.
+sys::Error of_guest(sys::Error error) {
+    if (error.kind == sys::ErrorKind::invalid) error.kind = sys::ErrorKind::failed;
+    return error;
 }
 
 int run_emulator(const Context& context, Point& point, const sys::UniqueFd& signals, const sigset_t& before) {
@@ -137,18 +160,12 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
     std::unique_ptr<guest::Session> session;
     if (const auto watched = watch(context, point, socket->path(), signals, *child, session); !watched)
         failed = watched.error();
-    // Its machine stands still now, or has ended: an emulator that nobody watches is not left running.
-    pollfd ended{.fd = child->process.get(), .events = POLLIN, .revents = 0};
-    constexpr int moment = 1000; // one that has ended by itself has also hung up
-    if (failed && ::poll(&ended, 1, moment) == 0)
-        ::kill(child->pid, SIGTERM);
-    else
-        failed.reset();
+    if (failed && !end_emulator(*child)) failed.reset(); // it had ended by itself, and so hung up
     const auto ending = sys::wait_for(child->process);
     if (session) tell_end(context, point, *session);
     session.reset();
     point.recorder.reset();
-    if (failed) return context.fail(*failed);
+    if (failed) return context.fail(of_guest(*failed));
     if (!ending) return context.fail(ending.error());
     return end_as(*ending, before);
 }
@@ -157,9 +174,12 @@ int attach(const Context& context, Point& point, const std::string& socket, cons
     auto debugger = guest::Debugger::connect(socket, connect_patience);
     if (!debugger) return context.fail(debugger.error());
     const auto session = make_session(context, point, std::move(*debugger), false);
-    if (const auto begun = session->begin(); !begun) return context.fail(begun.error());
-    const auto attended = attend(*session, signals, nullptr);
-    if (!attended) return context.fail(attended.error());
+    const auto begun = session->begin();
+    const auto attended = begun ? attend(*session, signals, nullptr) : std::unexpected(begun.error());
+    if (!attended) {
+        say(context, "the guest stands still until kmodctl attaches to it again");
+        return context.fail(of_guest(attended.error()));
+    }
     if (*attended != 0)
         if (const auto left = session->leave(); !left) return context.fail(left.error());
     tell_end(context, point, *session);

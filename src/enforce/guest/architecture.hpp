@@ -47,7 +47,7 @@ struct Architecture {
     std::span<const CallConvention> system_calls;
 
     /// What a called function may change of all that a function has a right to find, in the order in which a
-    /// frame saves them (guest_call.hpp).
+    /// frame saves them (visit.hpp).
     [[nodiscard]] std::array<Register, 7> saved() const;
     /// What is worth knowing of whoever stops: where, in whose name, with which arguments and which result.
     [[nodiscard]] std::array<Register, 8> telling() const;

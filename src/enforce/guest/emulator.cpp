@@ -31,7 +31,9 @@ std::filesystem::path runtime_directory() {
 } // namespace
 
 sys::Result<StubSocket> StubSocket::create(const std::filesystem::path& directory) {
-    const auto parent = directory.empty() ? runtime_directory() : directory;
+    std::error_code failed;
+    const auto parent =
+        directory.empty() ? runtime_directory() : std::filesystem::absolute(directory, failed);
     std::string folder = (parent / "kmodguard-guest-XXXXXX").string();
     if (::mkdtemp(folder.data()) == nullptr)
         return sys::system_failure("cannot make a folder in", parent.string());
@@ -59,6 +61,10 @@ sys::Result<sys::Child> start_emulator(std::vector<std::string> command, const S
             return sys::failure(sys::ErrorKind::invalid,
                                 fmt::format("the emulator's {} is not possible here", word),
                                 "its debugger's stub has room for one, and that is kmodctl");
+    if (has_option(command, "daemonize"))
+        return sys::failure(
+            sys::ErrorKind::invalid, "the emulator's -daemonize is not possible here",
+            "kmodctl attends to it as long as it runs; put kmodctl into the background instead");
     const int fd = socket.listener().get();
     if (::fcntl(fd, F_SETFD, 0) != 0) return sys::system_failure("cannot hand on", "the debugger's socket");
     const auto chardev = fmt::format("socket,id=kmodguard,fd={},server=on,wait=off", fd);
@@ -68,11 +74,15 @@ sys::Result<sys::Child> start_emulator(std::vector<std::string> command, const S
     return child;
 }
 
+bool has_option(const std::vector<std::string>& command, std::string_view option) {
+    return std::ranges::any_of(command,
+                               [option](const std::string& word) { return is_option(word, option); });
+}
+
 std::string option_of(const std::vector<std::string>& command, std::string_view option) {
-    const auto found =
-        std::ranges::find_if(command, [option](const std::string& word) { return is_option(word, option); });
-    if (found == command.end() || found + 1 == command.end()) return "";
-    return *(found + 1);
+    for (std::size_t i = command.size(); i-- > 1;) // the last one counts
+        if (is_option(command[i - 1], option)) return command[i];
+    return "";
 }
 
 } // namespace kmodguard::guest

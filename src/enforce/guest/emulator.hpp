@@ -44,6 +44,9 @@ class StubSocket {
 [[nodiscard]] sys::Result<sys::Child> start_emulator(std::vector<std::string> command,
                                                      const StubSocket& socket, const sigset_t& signals);
 
+/// Whether QEMU's command has `option`, with one dash or two.
+[[nodiscard]] bool has_option(const std::vector<std::string>& command, std::string_view option);
+
 /// What stands behind `option` in QEMU's command, with one dash or two; "" if it is not there.
 [[nodiscard]] std::string option_of(const std::vector<std::string>& command, std::string_view option);
 

@@ -38,7 +38,14 @@ sys::Result<void> Machine::dismiss() {
 sys::Result<void> Machine::expect(Place place, std::coroutine_handle<> work) {
     const std::uint64_t mask = architecture_.address_mask();
     if (auto set = add_breakpoint(place.pc & mask); !set) return set;
-    expected_.insert_or_assign(Key{place.pc & mask, place.stack & mask}, work);
+    const Key key{place.pc & mask, place.stack & mask};
+    if (const auto stale = expected_.find(key); stale != expected_.end()) {
+        // Its task has died, and another has got its stack: there is nothing to wait for any more.
+        works_.remove_if([&](const Work& one) { return &one == stale->second.whole; });
+        expected_.erase(stale);
+        if (auto dropped = drop_breakpoint(key.first); !dropped) return dropped;
+    }
+    expected_.emplace(key, Waiting{.work = work, .whole = running_});
     return {};
 }
 
@@ -48,25 +55,36 @@ sys::Result<Machine::Turn> Machine::turn(std::chrono::milliseconds patience) {
     if (!stop->has_value()) return Turn::idle;
     if ((*stop)->kind == Stop::Kind::exited) return Turn::ended;
     if ((*stop)->signal != signal_trap) {
+        if (std::exchange(asked_, false)) { // it is ours, and late
+            if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
+            return Turn::attended;
+        }
+        theirs_ = true;
         debugger_.leave_to_others();
         return Turn::attended;
     }
+    theirs_ = false;
     if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
     if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
     return Turn::attended;
 }
 
-sys::Result<bool> Machine::halt() {
+sys::Result<Machine::Halt> Machine::halt() {
     if (auto asked = debugger_.interrupt(); !asked) return std::unexpected(asked.error());
-    constexpr std::chrono::seconds patience{5};
-    const auto stop = debugger_.wait_stop(patience);
+    constexpr std::chrono::milliseconds patience{5000};
+    constexpr std::chrono::milliseconds if_theirs{50}; // QEMU has no answer while its machine is stopped
+    const auto stop = debugger_.wait_stop(theirs_ ? if_theirs : patience);
     if (!stop) return std::unexpected(stop.error());
+    asked_ = !stop->has_value();
+    if (!stop->has_value() && theirs_) return Halt::theirs;
     if (!stop->has_value())
-        return sys::failure(sys::ErrorKind::unreachable, "the emulator does not stop its machine");
-    if ((*stop)->kind == Stop::Kind::exited) return false;
-    if ((*stop)->signal != signal_trap) return true;
+        return sys::failure(sys::ErrorKind::unreachable, "the emulator does not stop its machine",
+                            "it may have been stopped itself; the guest is not guarded any more");
+    theirs_ = false;
+    if ((*stop)->kind == Stop::Kind::exited) return Halt::ended;
+    if ((*stop)->signal != signal_trap) return Halt::halted;
     if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
-    return true;
+    return Halt::halted;
 }
 
 sys::Result<void> Machine::forget() {
@@ -90,11 +108,12 @@ sys::Result<void> Machine::attend_to(ThreadId thread) {
 
     sys::Result<void> done{};
     if (const auto waiting = expected_.find(Key{place.pc, place.stack}); waiting != expected_.end()) {
-        const auto work = waiting->second;
+        const Waiting work = waiting->second;
         expected_.erase(waiting);
         stopped_ = stopped;
         if (done = drop_breakpoint(place.pc); !done) return done;
-        work.resume();
+        running_ = work.whole;
+        work.work.resume();
         done = settle_works();
     } else if (const auto found = attended_.find(place.pc); found != attended_.end()) {
         done = begin(found->second, stopped, place);
@@ -105,7 +124,8 @@ sys::Result<void> Machine::attend_to(ThreadId thread) {
 
 sys::Result<void> Machine::begin(const Attendant& attendant, Processor processor, Place place) {
     works_.push_back(attendant(processor, place));
-    works_.back().start();
+    running_ = &works_.back();
+    running_->start();
     return settle_works();
 }
 

@@ -61,8 +61,13 @@ class Machine {
     /// Attends to what stopped on `thread`, without having the guest go on.
     [[nodiscard]] sys::Result<void> attend_to(ThreadId thread);
     [[nodiscard]] sys::Result<void> resume();
-    /// Stops the guest, and attends to it if it came to a breakpoint first. False: it has ended.
-    [[nodiscard]] sys::Result<bool> halt();
+    /// Stops the guest, and attends to it if it came to a breakpoint first.
+    enum class Halt {
+        halted,
+        ended,
+        theirs ///< somebody has stopped it at QEMU's monitor, which keeps us from it too
+    };
+    [[nodiscard]] sys::Result<Halt> halt();
 
     /// Forgets all work that waits: the tasks that it waits for have ended with the kernel they ran in.
     [[nodiscard]] sys::Result<void> forget();
@@ -97,6 +102,12 @@ class Machine {
   private:
     using Key = std::pair<std::uint64_t, std::uint64_t>; ///< pc, stack
 
+    /// Work that waits, and the whole of which it is a part.
+    struct Waiting {
+        std::coroutine_handle<> work;
+        Work* whole;
+    };
+
     [[nodiscard]] sys::Result<void> expect(Place place, std::coroutine_handle<> work);
     [[nodiscard]] sys::Result<void> add_breakpoint(std::uint64_t address);
     [[nodiscard]] sys::Result<void> drop_breakpoint(std::uint64_t address);
@@ -112,9 +123,12 @@ class Machine {
         stopped_since_; ///< while it stands still for a breakpoint
     StopStatistics statistics_;
     std::map<std::uint64_t, Attendant> attended_;
-    std::map<Key, std::coroutine_handle<>> expected_;
+    std::map<Key, Waiting> expected_;
     std::map<std::uint64_t, std::size_t> breakpoints_; ///< how many want each
     std::list<Work> works_;                            ///< begun and not ended
+    Work* running_ = nullptr;                          ///< the one that runs at the moment
+    bool theirs_ = false;                              ///< stopped at QEMU's monitor, as far as is known
+    bool asked_ = false;                               ///< an interrupt may still be answered
 };
 
 } // namespace kmodguard::guest

@@ -18,12 +18,13 @@ std::uint64_t the_one(const Symbols& symbols, std::string_view name) {
     return found.size() == 1 ? found.front() : 0;
 }
 
-/// The entries of a function that may have been compiled under another name.
+/// The entries of a function that may have been compiled under another name. Empty if it was taken apart: its
+/// callers may have its beginning in them, and call the rest.
 std::vector<std::uint64_t> entries(const Symbols& symbols, std::string_view stem) {
     std::vector<std::uint64_t> addresses;
     for (const Symbol& symbol : symbols.with_stem(stem)) {
-        const bool piece = symbol.name.contains(".cold") || symbol.name.contains(".part");
-        if (!piece) addresses.push_back(symbol.address);
+        if (symbol.name.contains(".part")) return {};
+        if (!symbol.name.contains(".cold")) addresses.push_back(symbol.address);
     }
     return addresses;
 }
@@ -50,10 +51,11 @@ Functions functions_of(const Symbols& symbols, const Architecture& architecture)
 void add_calls(const Symbols& symbols, const Architecture& architecture, std::vector<SystemCall>& found) {
     for (const Call call : calls) {
         for (const CallConvention& convention : architecture.system_calls) {
-            const auto address = the_one(symbols, std::string(convention.prefix).append(to_string(call)));
-            const auto at = address + architecture.entry;
-            if (address != 0 && std::ranges::find(found, at, &SystemCall::address) == found.end())
-                found.push_back({.call = call, .address = at, .convention = convention});
+            for (const auto address : symbols.find(std::string(convention.prefix).append(to_string(call)))) {
+                const auto at = address + architecture.entry;
+                if (std::ranges::find(found, at, &SystemCall::address) == found.end())
+                    found.push_back({.call = call, .address = at, .convention = convention});
+            }
         }
     }
 }
@@ -126,7 +128,7 @@ sys::Result<Places> find_places(const Symbols& symbols, const Architecture& arch
         return address == 0 ? 0 : address + architecture.entry;
     };
     places.start = add_entry(the_one(symbols, "start_kernel"));
-    for (const std::string_view name : {"machine_restart", "machine_emergency_restart"})
+    for (const std::string_view name : {"machine_restart", "machine_emergency_restart", "machine_kexec"})
         if (const auto address = the_one(symbols, name); address != 0)
             places.restarts.push_back(add_entry(address));
     places.modules = the_one(symbols, "modules");

@@ -67,7 +67,10 @@ sys::Result<void> Processor::set(std::span<const Register> names,
     }
     if (changed.empty()) return {};
     auto written = debugger_->write_registers(thread_, changed);
-    if (!written) return written;
+    if (!written) { // some of them may be
+        known_.clear();
+        return written;
+    }
     for (const RegisterValue& one : changed)
         remember(one.where, one.value);
     return {};

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <utility>
 
 namespace kmodguard::guest {
@@ -31,48 +32,70 @@ Session::Session(Debugger debugger, const Architecture& architecture, std::optio
 sys::Result<void> Session::begin() {
     // Where it was linked to is where it will be, unless it is moved.
     if (kernel_)
-        if (auto guarded = guard(kernel_->places); !guarded) return guarded;
+        if (auto guarded = guard(0); !guarded) return guarded;
     if (!kernel_)
-        settings_.tell(
-            "there are no symbols: they are searched for in its memory, and what is loaded before they are "
-            "found is not decided on");
-    if (!settings_.from_its_start) {
+        settings_.tell("there are no symbols: they are searched for in its memory, and what is loaded before "
+                       "they are found is not decided on");
+    if (!settings_.from_its_start)
         if (auto looked = look(); !looked) return looked;
-        if (auto taken = watch_.take_over(); !taken) return taken;
-    }
+    if (!settings_.from_its_start && !found_)
+        settings_.tell("its kernel is not to be seen yet: until it is, nothing is decided on");
     return machine_.resume();
 }
 
-sys::Result<void> Session::guard(const Places& places) {
+/// Sets all breakpoints for the kernel at `distance` from where it was linked to.
+sys::Result<void> Session::guard(std::uint64_t distance) {
+    const Places places = kernel_->places.moved(distance);
     if (auto guarded = watch_.guard(places); !guarded) return guarded;
-    // A kernel that moves itself anew at every boot is found by looking, but one that starts where it was
-    // linked to says so by itself.
+    guarded_ = distance;
     const auto attend = [this](std::uint64_t address, auto attendant) {
         return machine_.attend(
             address, [this, attendant](Processor on, Place at) { return (this->*attendant)(on, at); });
     };
-    if (kernel_->places.start != 0)
-        if (auto set = attend(kernel_->places.start, &Session::attend_start); !set) return set;
+    // A kernel that moves itself is found by looking, but one that starts where it was linked to, or where it
+    // was the last time, says so by itself.
+    for (const std::uint64_t start : {kernel_->places.start, places.start})
+        if (start != 0)
+            if (auto set = attend(start, &Session::attend_start); !set) return set;
     for (const std::uint64_t address : places.restarts)
         if (auto set = attend(address, &Session::attend_restart); !set) return set;
     return {};
 }
 
-Machine::Work Session::attend_start(Processor processor, Place) {
-    const auto kernel = check_kernel(processor, kernel_->places, kernel_->banner);
+Machine::Work Session::attend_start(Processor processor, Place place) {
+    if (!kernel_) co_return sys::Result<void>{};
+    const std::uint64_t distance = place.pc == kernel_->places.start ? 0 : *guarded_;
+    const auto kernel = check_kernel(processor, kernel_->places, kernel_->banner, distance);
     if (!kernel) co_return std::unexpected(kernel.error());
-    restarted_ = restarted_ || found_;
-    co_return accept(*kernel);
+    if (!*kernel) co_return sys::Result<void>{}; // some other code that is at the same address
+    ended_boot_ = ended_boot_ || found_ || restarting_;
+    co_return accept(**kernel);
 }
 
-/// Whatever comes next may be anywhere again.
-Machine::Work Session::attend_restart(Processor, Place) {
-    if (kernel_->places.of_this_boot) kernel_.reset(); // to be searched for again
-    restarted_ = true;
+/// Whatever comes next may be anywhere. The kernel that ends here is not to be found again: it loses its
+/// banner.
+Machine::Work Session::attend_restart(Processor processor, Place) {
+    if (!kernel_ || restarting_) co_return sys::Result<void>{};
+    if (kernel_->places.banner != 0) {
+        const std::array<std::byte, 16> nothing{};
+        auto wiped = processor.write(kernel_->places.banner + *guarded_, nothing);
+        if (!wiped && wiped.error().kind == sys::ErrorKind::unreachable) co_return wiped;
+    }
+    lose();
+    co_return sys::Result<void>{};
+}
+
+/// From now on the guest's kernel is to be found anew.
+void Session::lose() {
+    restarting_ = true;
     found_ = false;
+    settings_.from_its_start = true;
     began_ = Clock::now();
     foreign_since_.reset();
-    co_return sys::Result<void>{};
+    if (kernel_->places.of_this_boot)
+        kernel_.reset();
+    else if (kernel_->places.banner != 0)
+        kernel_->places.fixed = false; // a kernel of other parameters may follow
 }
 
 /// Looks for the kernel of a machine that stands still.
@@ -83,43 +106,57 @@ sys::Result<void> Session::look() {
     const auto search = find_kernel(machine_, kernel_->places, kernel_->banner, starts_here);
     if (!search) return std::unexpected(search.error());
     if (!search->kernel) return bear_with(search->some_kernel);
+    ended_boot_ = ended_boot_ || restarting_;
     return accept(*search->kernel);
 }
 
+/// Looks for the symbols of a kernel in the memory of a machine that stands still. What is found there may be
+/// left from before: it counts if a processor runs that kernel.
 sys::Result<void> Session::search() {
     auto found = settings_.search(machine_.debugger());
-    if (!found) {
-        const bool may_come = found.error().kind == sys::ErrorKind::invalid;
-        return may_come ? sys::Result<void>{} : std::unexpected(found.error());
-    }
+    if (!found && found.error().kind != sys::ErrorKind::invalid) return std::unexpected(found.error());
+    if (!found) return {};
+    const auto search = find_kernel(machine_, found->places, found->banner, false);
+    if (!search && search.error().kind != sys::ErrorKind::invalid) return std::unexpected(search.error());
+    if (!search || !search->kernel) return {};
     kernel_ = std::move(*found);
-    found_ = true;
-    distance_ = 0;
-    settings_.tell(fmt::format("the guest runs {}",
-                               kernel_->banner ? kernel_->banner->text : "a kernel without a banner"));
-    if (auto checked = check_modules(kernel_->places); !checked) return checked;
-    return guard(kernel_->places);
+    guarded_.reset();
+    ended_boot_ = ended_boot_ || restarting_;
+    return accept(*search->kernel);
 }
 
 sys::Result<void> Session::accept(const FoundKernel& kernel) {
-    found_ = true;
+    const bool again = std::exchange(found_, true) && !restarting_;
+    restarting_ = false;
+    foreign_since_.reset();
     const std::string name =
         kernel.banner.empty() ? "a kernel that cannot be checked against the symbols" : kernel.banner;
-    const std::uint64_t before = std::exchange(distance_, kernel.distance);
     const std::string moved = kernel.distance == 0 ? "" : fmt::format(", moved by {:#x}", kernel.distance);
-    settings_.tell(fmt::format("the guest runs {}{}", name, moved));
-    if (kernel.distance == before) return {};
-    const Places places = kernel_->places.moved(kernel.distance);
-    if (auto checked = check_modules(places); !checked) return checked;
-    return guard(places);
+    if (!again || guarded_ != kernel.distance)
+        settings_.tell(fmt::format("the guest runs {}{}", name, moved));
+    if (guarded_ != kernel.distance) {
+        if (auto checked = check_modules(kernel_->places.moved(kernel.distance)); !checked) return checked;
+        if (auto guarded = guard(kernel.distance); !guarded) return guarded;
+    }
+    return settings_.from_its_start || std::exchange(taken_over_, true) ? sys::Result<void>{}
+                                                                        : watch_.take_over();
+}
+
+/// Notices a guest that has been reset, or has started another kernel, on a way of which no breakpoint tells.
+sys::Result<void> Session::check_still_there() {
+    looked_ = Clock::now();
+    const auto halted = machine_.halt();
+    if (!halted) return std::unexpected(halted.error());
+    if (*halted != Machine::Halt::halted) return {};
+    const auto there = is_there(machine_, kernel_->places, *guarded_);
+    if (!there) return std::unexpected(there.error());
+    if (!*there) lose();
+    return machine_.resume();
 }
 
 /// A kernel that is not found is one whose modules are not decided on.
 sys::Result<void> Session::bear_with(bool some_kernel) {
-    if (!some_kernel) {
-        foreign_since_.reset();
-        return {};
-    }
+    if (!foreign_since_ && !some_kernel) return {};
     if (!foreign_since_) foreign_since_ = looked_;
     if (looked_ - *foreign_since_ < longest_unknown) return {};
     return sys::failure(
@@ -146,16 +183,19 @@ sys::Result<void> Session::check_modules(const Places& places) {
 sys::Result<void> Session::look_again() {
     const auto halted = machine_.halt();
     if (!halted) return std::unexpected(halted.error());
-    if (!*halted) return {};
+    if (*halted != Machine::Halt::halted) {
+        looked_ = Clock::now();
+        return {};
+    }
     if (auto looked = look(); !looked) return looked;
     return machine_.resume();
 }
 
 sys::Result<void> Session::forget_boot() {
-    restarted_ = false;
     const auto halted = machine_.halt();
     if (!halted) return std::unexpected(halted.error());
-    if (!*halted) return {};
+    if (*halted != Machine::Halt::halted) return {};
+    ended_boot_ = false;
     watch_.finish();
     if (auto forgotten = machine_.forget(); !forgotten) return forgotten;
     return machine_.resume();
@@ -176,10 +216,17 @@ sys::Result<bool> Session::attend() {
         watch_.finish();
         return false;
     }
-    if (restarted_)
+    if (ended_boot_)
         if (auto forgotten = forget_boot(); !forgotten) return std::unexpected(forgotten.error());
-    if (*turn == Machine::Turn::idle && !found_ && Clock::now() - looked_ >= patience())
-        if (auto looked = look_again(); !looked) return std::unexpected(looked.error());
+    if (*turn == Machine::Turn::idle && Clock::now() - looked_ >= patience()) {
+        const bool may_move = machine_.architecture().slide_step != 0;
+        auto looked = sys::Result<void>{};
+        if (!found_)
+            looked = look_again();
+        else if (may_move && kernel_->places.banner != 0)
+            looked = check_still_there();
+        if (!looked) return std::unexpected(looked.error());
+    }
     return true;
 }
 
@@ -193,7 +240,8 @@ sys::Result<bool> Session::attend_until(Clock::time_point end, const std::functi
         if (!turn) return std::unexpected(turn.error());
         if (*turn == Machine::Turn::ended) return true;
         const auto halted = machine_.halt();
-        if (!halted || !*halted) return halted;
+        if (!halted) return std::unexpected(halted.error());
+        if (*halted != Machine::Halt::halted) return true;
     }
     return true;
 }
@@ -201,7 +249,10 @@ sys::Result<bool> Session::attend_until(Clock::time_point end, const std::functi
 sys::Result<void> Session::leave() {
     const auto halted = machine_.halt();
     if (!halted) return std::unexpected(halted.error());
-    if (!*halted) return {};
+    if (*halted == Machine::Halt::theirs)
+        return sys::failure(sys::ErrorKind::failed, "the guest was stopped at the emulator's monitor",
+                            "resume it there; its breakpoints stay until kmodctl attaches again and leaves");
+    if (*halted == Machine::Halt::ended) return {};
     // A task in a call that was made in its name must come back from it. A load that has not returned yet
     // needs nothing of us any more.
     constexpr std::chrono::seconds for_loads{1};

@@ -55,13 +55,15 @@ class Session {
   private:
     using Clock = std::chrono::steady_clock;
 
-    [[nodiscard]] sys::Result<void> guard(const Places& places);
+    [[nodiscard]] sys::Result<void> guard(std::uint64_t distance);
     Machine::Work attend_start(Processor processor, Place place);
     Machine::Work attend_restart(Processor processor, Place place);
     [[nodiscard]] sys::Result<void> look();
     [[nodiscard]] sys::Result<void> search();
     [[nodiscard]] sys::Result<void> accept(const FoundKernel& kernel);
     [[nodiscard]] sys::Result<void> look_again();
+    [[nodiscard]] sys::Result<void> check_still_there();
+    void lose();
     [[nodiscard]] sys::Result<void> forget_boot();
     [[nodiscard]] sys::Result<void> bear_with(bool some_kernel);
     [[nodiscard]] sys::Result<void> check_modules(const Places& places);
@@ -72,8 +74,10 @@ class Session {
     Settings settings_;
     Watch watch_;
     bool found_ = false;
-    std::uint64_t distance_ = 0;                     ///< of the kernel that was found
-    bool restarted_ = false;                         ///< what waits is of an earlier boot
+    std::optional<std::uint64_t> guarded_; ///< how far from where it was linked to the kernel is guarded
+    bool restarting_ = false;              ///< one boot has ended, and the kernel of the next is not found
+    bool ended_boot_ = false;              ///< what waits is of an earlier boot
+    bool taken_over_ = false;
     std::optional<Clock::time_point> foreign_since_; ///< a kernel runs, and is not found
     Clock::time_point began_ = Clock::now();
     Clock::time_point looked_ = Clock::now();

@@ -102,13 +102,31 @@ sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
     return search;
 }
 
-sys::Result<FoundKernel> check_kernel(const Processor& processor, const Places& linked,
-                                      const std::optional<Banner>& expected) {
-    if (linked.banner == 0) return FoundKernel{};
-    auto banner = banner_at(processor, linked.banner);
+sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor, const Places& linked,
+                                                     const std::optional<Banner>& expected,
+                                                     std::uint64_t distance) {
+    if (linked.banner == 0) return FoundKernel{.distance = distance, .banner = {}};
+    auto banner = banner_at(processor, linked.banner + distance);
     if (!banner) return std::unexpected(banner.error());
+    if (banner->empty()) return std::nullopt;
     if (auto same = check_banner(*banner, expected); !same) return std::unexpected(same.error());
-    return FoundKernel{.distance = 0, .banner = std::move(*banner)};
+    return FoundKernel{.distance = distance, .banner = std::move(*banner)};
+}
+
+sys::Result<bool> is_there(Machine& machine, const Places& linked, std::uint64_t distance) {
+    const auto threads = machine.debugger().threads();
+    if (!threads) return std::unexpected(threads.error());
+    bool some_kernel = false;
+    for (const ThreadId thread : *threads) {
+        const auto all = signs(machine, thread);
+        if (!all) return std::unexpected(all.error());
+        if (all->empty()) continue;
+        some_kernel = true;
+        const auto banner = banner_at(machine.processor(thread), linked.banner + distance);
+        if (!banner) return std::unexpected(banner.error());
+        if (!banner->empty()) return true;
+    }
+    return !some_kernel;
 }
 
 } // namespace kmodguard::guest

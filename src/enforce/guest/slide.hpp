@@ -30,9 +30,15 @@ struct KernelSearch {
 [[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
                                                     const std::optional<Banner>& expected, bool moved_only);
 
-/// The kernel of `linked` at the distance 0, of which a processor is known to run it. ErrorKind::invalid: it
-/// is not the one of `expected`.
-[[nodiscard]] sys::Result<FoundKernel> check_kernel(const Processor& processor, const Places& linked,
-                                                    const std::optional<Banner>& expected);
+/// The kernel of `linked` at `distance`, where a processor has come to its start; nullopt: that is other
+/// code. ErrorKind::invalid: it is not the one of `expected`.
+[[nodiscard]] sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor,
+                                                                   const Places& linked,
+                                                                   const std::optional<Banner>& expected,
+                                                                   std::uint64_t distance);
+
+/// Whether a halted machine may still run the kernel that was found at `distance`: false if a processor runs
+/// a kernel and has no banner there.
+[[nodiscard]] sys::Result<bool> is_there(Machine& machine, const Places& linked, std::uint64_t distance);
 
 } // namespace kmodguard::guest

@@ -29,6 +29,7 @@ sys::Result<void> SparseImage::read(std::uint64_t offset, std::span<std::byte> i
 
 void SparseImage::add(std::uint64_t offset, std::vector<std::byte> bytes) {
     fetched_ += bytes.size();
+    if (bytes.size() == size_) pieces_.clear(); // it is whole
     pieces_.insert_or_assign(offset, std::move(bytes));
 }
 

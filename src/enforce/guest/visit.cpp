@@ -115,21 +115,28 @@ sys::Result<void> Visit::leave() {
     return wipe(processor_, frame_below(place_.stack));
 }
 
-sys::Result<bool> Visit::recover(const Processor& processor, const Functions& functions) {
+sys::Result<bool> Visit::recover(const Processor& processor, std::span<const std::uint64_t> guarded) {
     const Architecture& row = processor.architecture();
-    const std::array names = {row.pc, row.stack};
-    const auto values = processor.get(names);
-    if (!values) return std::unexpected(values.error());
-    const bool landed = (*values)[0] == functions.landing;
-    const std::uint64_t frame = landed ? (*values)[1] + callee_area : frame_below((*values)[1]);
-    std::array<std::uint64_t, magic_words + saved_registers> found{};
-    if (const auto read = processor.read(frame, std::as_writable_bytes(std::span(found))); !read)
-        return false;
-    if (!std::ranges::equal(std::span(found).first(magic_words), magic)) return false;
-    const auto saved = std::span(found).last(saved_registers);
-    if (auto set = processor.set(row.saved(), saved); !set) return std::unexpected(set.error());
-    if (auto wiped = wipe(processor, frame); !wiped) return std::unexpected(wiped.error());
-    return true;
+    const auto stack = processor.get(row.stack);
+    if (!stack) return std::unexpected(stack.error());
+    // Back from the call, at the beginning of the called function, or still or again before it.
+    for (const std::uint64_t frame :
+         {*stack + callee_area, *stack + row.word + callee_area, frame_below(*stack)}) {
+        std::array<std::uint64_t, magic_words + saved_registers> found{};
+        const auto read = processor.read(frame, std::as_writable_bytes(std::span(found)));
+        if (!read && read.error().kind == sys::ErrorKind::unreachable) return std::unexpected(read.error());
+        if (!read || !std::ranges::equal(std::span(found).first(magic_words), magic)) continue;
+        const auto saved = std::span(found).last(saved_registers);
+        const std::uint64_t stack_then = saved[saved_registers - 2];
+        const std::uint64_t pc_then = saved[saved_registers - 1];
+        const bool ours =
+            frame_below(stack_then) == frame && std::ranges::find(guarded, pc_then) != guarded.end();
+        if (!ours) continue;
+        if (auto set = processor.set(row.saved(), saved); !set) return std::unexpected(set.error());
+        if (auto wiped = wipe(processor, frame); !wiped) return std::unexpected(wiped.error());
+        return true;
+    }
+    return false;
 }
 
 Task<sys::Result<void>> Visit::read(std::uint64_t address, std::span<std::byte> into) {
@@ -167,9 +174,12 @@ sys::Result<std::string> Visit::text_at(std::uint64_t address, std::size_t limit
 }
 
 Task<sys::Result<std::string>> Visit::user_text(std::uint64_t address, std::size_t limit) {
-    // Some processors see their process's memory while they run the kernel, if it is there at the moment.
-    auto seen = text_at(address, limit);
-    if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
+    // Some processors see their process's memory while they run the kernel, if it is there at the moment. An
+    // address of the kernel is for the kernel's own function to refuse.
+    if (address < processor_.architecture().kernel_base) {
+        auto seen = text_at(address, limit);
+        if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
+    }
     auto copy = co_await call(functions_.duplicate_text, address, limit);
     if (!copy) co_return std::unexpected(copy.error());
     if (is_error_pointer(*copy, processor_.architecture()))

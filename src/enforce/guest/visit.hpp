@@ -41,7 +41,7 @@ class Visit {
   public:
     static constexpr std::size_t scratch_bytes = 1024;
 
-    /// `machine` and `functions` must outlive it.
+    /// `machine` must outlive it.
     Visit(Machine& machine, const Functions& functions, Processor processor, Place place)
         : machine_(machine), functions_(functions), processor_(processor), place_(place) {}
 
@@ -69,9 +69,11 @@ class Visit {
     /// The path of one of its open files, as the process itself would see it, and "" if it has none open.
     [[nodiscard]] Task<sys::Result<std::string>> path_of(std::uint64_t file_descriptor);
 
-    /// Puts a task back that a kmodctl that died has left behind on `processor`: at the landing, or about to
-    /// call or to return. False: there is none.
-    [[nodiscard]] static sys::Result<bool> recover(const Processor& processor, const Functions& functions);
+    /// Puts a task back that a kmodctl that died has left behind on `processor`, wherever it was in a call:
+    /// about to make it, back from it, or between the two. It was stopped at one of the addresses `guarded`,
+    /// and a frame that says anything else is none of ours. False: there is none.
+    [[nodiscard]] static sys::Result<bool> recover(const Processor& processor,
+                                                   std::span<const std::uint64_t> guarded);
 
   private:
     static constexpr std::size_t saved_registers = 7;
@@ -81,7 +83,7 @@ class Visit {
     [[nodiscard]] sys::Result<std::string> text_at(std::uint64_t address, std::size_t limit) const;
 
     Machine& machine_;
-    const Functions& functions_;
+    Functions functions_; ///< a copy: where calls land must not change while one is made
     Processor processor_;
     Place place_;
     std::array<std::uint64_t, saved_registers> before_{}; ///< the registers as they were

@@ -19,6 +19,7 @@ constexpr std::size_t max_parameters =
     4096;                            ///< as the kernel's strndup_user() is asked for, its end included
 constexpr std::size_t max_name = 64; ///< MODULE_NAME_LEN is 56 or 60
 constexpr std::uint64_t most_image = 1ULL << 30U;
+constexpr std::uint64_t most_hashed = 256ULL << 20U; ///< it is held whole
 constexpr std::chrono::seconds unanswered_after{5};
 
 core::ImageFacts unreadable(std::string why) {
@@ -59,22 +60,42 @@ sys::Result<void> Watch::guard(Places places) {
                            [this](Processor on, Place at) { return attend_landing(on, at); });
 }
 
+std::vector<std::uint64_t> Watch::guarded() const {
+    std::vector<std::uint64_t> addresses = places_.load_module;
+    for (const SystemCall& call : places_.calls)
+        addresses.push_back(call.address);
+    return addresses;
+}
+
 sys::Result<void> Watch::take_over() {
     const auto threads = machine_.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
     for (const ThreadId thread : *threads) {
-        const auto recovered = Visit::recover(machine_.processor(thread), places_.functions);
+        const auto recovered = Visit::recover(machine_.processor(thread), guarded());
         if (!recovered) return std::unexpected(recovered.error());
         if (auto attended = machine_.attend_to(thread); !attended) return attended;
     }
     return {};
 }
 
-/// The place where injected calls return to: only a dead predecessor's do that unexpected.
+/// Where injected calls return to: unexpected they do so only for somebody who is not there any more. The
+/// task is put back to where it was, and attended to there. Else the guest's kernel panics.
 Machine::Work Watch::attend_landing(Processor processor, Place) {
-    const auto recovered = Visit::recover(processor, places_.functions);
+    const auto recovered = Visit::recover(processor, guarded());
     if (!recovered) co_return std::unexpected(recovered.error());
-    co_return sys::Result<void>{}; // put back to where it will stop again; or the guest's kernel panics
+    if (!*recovered) co_return sys::Result<void>{};
+    const Processor put_back = machine_.processor(processor.thread());
+    const std::array names = {put_back.architecture().pc, put_back.architecture().stack};
+    const auto values = put_back.get(names);
+    if (!values) co_return std::unexpected(values.error());
+    auto attended = co_await attend_again(put_back, {.pc = (*values)[0], .stack = (*values)[1]});
+    co_return attended;
+}
+
+Machine::Work Watch::attend_again(Processor processor, Place place) {
+    for (const SystemCall& call : places_.calls)
+        if (call.address == place.pc) return attend_call(processor, place, call);
+    return attend_load(processor, place);
 }
 
 // --- system calls
@@ -112,31 +133,40 @@ events::Event Watch::event_of(Call call) const {
 
 Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall call) {
     Visit visit(machine_, places_.functions, processor, place);
-    const auto arguments = arguments_of(visit, call.convention);
-    if (!arguments) co_return std::unexpected(arguments.error());
+    const auto read = arguments_of(visit, call.convention);
+    if (!read && is_lost(read.error())) co_return std::unexpected(read.error());
+    std::optional<Arguments> arguments; // none: the process has made up where they are
+    if (read) arguments = *read;
     if (call.call == Call::delete_module) {
-        auto unloaded = co_await unload(visit, *arguments);
+        auto unloaded = co_await unload(visit, arguments.value_or(Arguments{}));
         co_return unloaded;
     }
-    auto attempted = co_await attempt(visit, call, *arguments);
+    auto attempted = co_await attempt(visit, call, arguments);
     if (!attempted || !places_.load_module.empty()) co_return attempted;
-    if (call.call == Call::finit_module) // whoever is told so tries init_module, which can be decided on
+    if (call.call == Call::finit_module) { // whoever is told so tries init_module, which can be decided on
+        Attempt told = take_attempt(place.stack);
+        told.event.answer = "ENOSYS";
+        told.event.note = "this kernel's finit_module is not decided on: init_module is";
+        told.event.decision = judge_.decide(unreadable("no image"));
+        recorder_.record(std::move(told.event));
         co_return visit.processor().return_now(static_cast<std::uint64_t>(std::int64_t{-ENOSYS}));
-    auto decided = co_await decide_at_call(visit, *arguments);
+    }
+    auto decided = co_await decide_at_call(visit, arguments.value_or(Arguments{}));
     co_return decided;
 }
 
-Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, Arguments arguments) {
+Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optional<Arguments> arguments) {
     ++attempts_seen_;
     Attempt seen{.stack = visit.place().stack, .since = Clock::now(), .event = event_of(call.call)};
-    if (call.call == Call::finit_module) {
+    if (!arguments) seen.event.note = "its arguments cannot be read";
+    if (call.call == Call::finit_module && arguments) {
         constexpr std::uint64_t descriptor = 0xffff'ffff;
-        auto path = co_await visit.path_of(arguments[0] & descriptor);
+        auto path = co_await visit.path_of((*arguments)[0] & descriptor);
         if (!path && is_lost(path.error())) co_return std::unexpected(path.error());
         if (path && !path->empty())
             seen.event.file = *path;
         else
-            seen.event.note = path ? fmt::format("file descriptor {} is not open", int_from(arguments[0]))
+            seen.event.note = path ? fmt::format("file descriptor {} is not open", int_from((*arguments)[0]))
                                    : "no path: " + path.error().what;
     }
     auto process = co_await visit.call(places_.functions.process_id);
@@ -149,7 +179,7 @@ Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, Arguments 
     if (!seen.event.file.empty()) log(seen, "");
     // The task's last attempt, if it is still open, was answered by the kernel.
     auto earlier = take_attempt(seen.stack);
-    if (!earlier.event.call.empty()) record_unanswered(earlier, "");
+    if (!earlier.event.call.empty()) record_unanswered(earlier);
     open_.push_back(std::move(seen));
     co_return visit.leave();
 }
@@ -172,12 +202,27 @@ Watch::Attempt Watch::take_attempt(std::uint64_t stack) {
     return attempt;
 }
 
-void Watch::record_unanswered(Attempt& attempt, const std::string& why) {
+/// No image came for it: since Linux 6.5 calls that load one file at the same time share one load, and the
+/// kernel refuses some by itself.
+void Watch::record_unanswered(Attempt& attempt) {
     log(attempt, "");
-    attempt.event.decision = judge_.decide(unreadable("no image: the guest's kernel answered by itself, or "
-                                                      "with the load of the same file by another call"));
-    if (attempt.event.note.empty()) attempt.event.note = why;
+    const auto shared = decided_.find(attempt.event.file);
+    if (shared != decided_.end() && shared->second.when >= attempt.since) {
+        attempt.event.decision = shared->second.decision;
+        attempt.event.note = "answered like another call that loads the same file";
+    } else {
+        attempt.event.decision = judge_.decide(unreadable("no image: the guest's kernel answered by itself"));
+    }
     recorder_.record(std::move(attempt.event));
+}
+
+void Watch::remember(const events::Event& event) {
+    constexpr std::size_t most_files = 256;
+    if (event.file.empty()) return;
+    if (decided_.size() >= most_files)
+        decided_.erase(
+            std::ranges::min_element(decided_, {}, [](const auto& one) { return one.second.when; }));
+    decided_.insert_or_assign(event.file, Decided{.when = Clock::now(), .decision = event.decision});
 }
 
 void Watch::record_unanswered(Clock::time_point now) {
@@ -186,14 +231,14 @@ void Watch::record_unanswered(Clock::time_point now) {
             ++attempt;
             continue;
         }
-        record_unanswered(*attempt, "");
+        record_unanswered(*attempt);
         attempt = open_.erase(attempt);
     }
 }
 
 void Watch::finish() {
     for (Attempt& attempt : open_)
-        record_unanswered(attempt, "");
+        record_unanswered(attempt);
     open_.clear();
     for (events::Event& event : loading_) {
         if (event.note.empty()) event.note = "the guest's kernel had not answered when the watch ended";
@@ -208,6 +253,7 @@ void Watch::judge(Attempt& attempt, const core::ImageFacts& facts) {
     attempt.event.decision = judge_.decide(facts);
     attempt.event.sha256 = facts.sha256;
     log(attempt, facts.name);
+    remember(attempt.event);
 }
 
 bool Watch::enforced(const events::Event& event) const {
@@ -232,10 +278,11 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
         attempt.event.call = "load_module";
     }
     const std::uint64_t load_info = arguments->front();
+    const bool of_kernel = load_info >= processor.architecture().kernel_base;
     const auto words = processor.read_words(load_info, load_info_words);
     if (!words && is_lost(words.error())) co_return std::unexpected(words.error());
     std::optional<LoadInfo> info;
-    if (words)
+    if (words && of_kernel)
         info = load_info_from(std::span(*words).first<load_info_words>(), processor.architecture().word,
                               processor.architecture().kernel_base);
     sys::Result<core::ImageFacts> facts =
@@ -307,27 +354,46 @@ Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
 Task<sys::Result<core::ImageFacts>> Watch::identify(Visit& visit, LoadInfo info, bool of_process) {
     if (info.size > most_image) co_return unreadable("the image is too large");
     SparseImage image(info.size);
-    modules::ImageOptions options{.with_hash = settings_.hash};
+    modules::ImageOptions options;
     while (true) {
         auto identity = modules::identify_source(image, options);
-        if (identity && !options.with_hash && !judge_.policy().pins(identity->facts.name).empty()) {
-            options.with_hash = true; // its content decides
+        const bool wants_hash =
+            settings_.hash || (identity && !judge_.policy().pins(identity->facts.name).empty());
+        if (identity && wants_hash && !options.with_hash) { // its content decides, or is to be recorded
+            if (info.size > most_hashed) co_return unreadable("the image is too large to be hashed");
+            auto whole = co_await fetch_all(visit, info, of_process, image);
+            if (!whole && is_lost(whole.error())) co_return std::unexpected(whole.error());
+            if (!whole) co_return unreadable("the image cannot be read: " + whole.error().what);
+            options.with_hash = true;
             continue;
         }
         if (identity) co_return std::move(identity->facts);
         const auto missing = image.missing();
         if (!missing) co_return unreadable(identity.error().what);
-        std::vector<std::byte> piece(missing->size);
-        const std::uint64_t from = info.image + missing->offset;
-        auto fetched = sys::Result<void>{};
-        if (of_process)
-            fetched = co_await visit.user_memory(from, piece);
-        else
-            fetched = co_await visit.read(from, piece);
+        auto fetched = co_await fetch(visit, info, of_process, *missing, image);
         if (!fetched && is_lost(fetched.error())) co_return std::unexpected(fetched.error());
         if (!fetched) co_return unreadable("the image cannot be read: " + fetched.error().what);
-        image.add(missing->offset, std::move(piece));
     }
+}
+
+Task<sys::Result<void>> Watch::fetch(Visit& visit, LoadInfo info, bool of_process, SparseImage::Piece piece,
+                                     SparseImage& image) {
+    std::vector<std::byte> bytes(piece.size);
+    const std::uint64_t from = info.image + piece.offset;
+    auto fetched = sys::Result<void>{};
+    if (of_process)
+        fetched = co_await visit.user_memory(from, bytes);
+    else
+        fetched = co_await visit.read(from, bytes);
+    if (fetched) image.add(piece.offset, std::move(bytes));
+    co_return fetched;
+}
+
+/// As one piece: hashing a piece after another would begin anew for each.
+Task<sys::Result<void>> Watch::fetch_all(Visit& visit, LoadInfo info, bool of_process, SparseImage& image) {
+    auto fetched = co_await fetch(visit, info, of_process,
+                                  {.offset = 0, .size = static_cast<std::size_t>(info.size)}, image);
+    co_return fetched;
 }
 
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.

@@ -3,11 +3,12 @@
 // The guest point itself: every attempt of the guest to load a module, or to take one out, is seen, decided
 // on and recorded.
 //
-//   system call    the attempt: which file, by whom. Nothing is decided here, for two calls may share one
-//   load. load_module()  the decision, on the kernel's own copy of the image. What is refused gets a length
-//   of 0, so
-//                  that the kernel throws its copy away as it always does with what is no module
-//   its return     the answer: the kernel's own error is replaced by the policy's
+//  - At the system call: the attempt. Which file, by whom. Nothing is decided here, for two calls may share
+//  one
+//    load.
+//  - At load_module(): the decision, on the kernel's own copy of the image. What is refused gets a length of
+//    0, so that the kernel throws its copy away as it always does with what is no module.
+//  - At its return: the answer. The kernel's own error is replaced by the policy's.
 //
 // What cannot be looked at is refused like anything else that cannot be judged.
 #pragma once
@@ -15,13 +16,16 @@
 #include "core/judge.hpp"
 #include "enforce/guest/load_info.hpp"
 #include "enforce/guest/places.hpp"
+#include "enforce/guest/sparse_image.hpp"
 #include "events/recorder.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <list>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace kmodguard::guest {
 
@@ -63,12 +67,18 @@ class Watch {
     Machine::Work attend_call(Processor processor, Place place, SystemCall call);
     Machine::Work attend_load(Processor processor, Place place);
     Machine::Work attend_landing(Processor processor, Place place);
-    Task<sys::Result<void>> attempt(Visit& visit, SystemCall call, Arguments arguments);
+    Task<sys::Result<void>> attempt(Visit& visit, SystemCall call, std::optional<Arguments> arguments);
+    [[nodiscard]] Machine::Work attend_again(Processor processor, Place place);
+    [[nodiscard]] std::vector<std::uint64_t> guarded() const;
     Task<sys::Result<void>> decide_at_call(Visit& visit, Arguments arguments);
     Task<sys::Result<void>> unload(Visit& visit, Arguments arguments);
     Task<sys::Result<void>> refuse(Visit& visit, LoadInfo info, std::uint64_t load_info, events::Event event);
     Task<sys::Result<void>> let_pass(Visit& visit, events::Event event);
     Task<sys::Result<core::ImageFacts>> identify(Visit& visit, LoadInfo info, bool of_process);
+
+    Task<sys::Result<void>> fetch(Visit& visit, LoadInfo info, bool of_process, SparseImage::Piece piece,
+                                  SparseImage& image);
+    Task<sys::Result<void>> fetch_all(Visit& visit, LoadInfo info, bool of_process, SparseImage& image);
 
     [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
                                                              const CallConvention& convention);
@@ -78,7 +88,8 @@ class Watch {
     [[nodiscard]] bool enforced(const events::Event& event) const;
     [[nodiscard]] std::int64_t told(events::Event& event) const;
     void log(Attempt& attempt, const std::string& name);
-    void record_unanswered(Attempt& attempt, const std::string& why);
+    void record_unanswered(Attempt& attempt);
+    void remember(const events::Event& event);
 
     Machine& machine_;
     core::Judge& judge_;
@@ -88,6 +99,13 @@ class Watch {
     std::list<Attempt> open_;
     std::list<events::Event> loading_; ///< decided, and load_module() has not returned
     std::uint64_t attempts_seen_ = 0;
+
+    /// The last decision on a file, for calls that were answered by another's load of it.
+    struct Decided {
+        Clock::time_point when;
+        core::Decision decision;
+    };
+    std::map<std::string, Decided> decided_; ///< by path
 };
 
 } // namespace kmodguard::guest
