@@ -137,14 +137,15 @@ class Unpacker {
             if (!content) reason = std::move(content.error());
             from = start->offset + 1;
         }
-        if (reason)
-            return sys::failure(sys::ErrorKind::invalid,
-                                "no kernel in it that can be unpacked: " + reason->what, reason->hint);
-        return sys::failure(
-            sys::ErrorKind::invalid,
-            "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one",
+        constexpr auto hint =
             "give the image that QEMU boots, the kernel's System.map, or a copy of the guest's "
-            "/proc/kallsyms");
+            "/proc/kallsyms";
+        if (!reason)
+            return sys::failure(sys::ErrorKind::invalid,
+                                "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one",
+                                hint);
+        return sys::failure(sys::ErrorKind::invalid, "no kernel in it that can be unpacked: " + reason->what,
+                            reason->hint.empty() ? hint : reason->hint);
     }
 
     [[nodiscard]] sys::Result<KernelImage> failed(const sys::Error& error) const {
