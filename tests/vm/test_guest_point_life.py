@@ -13,7 +13,9 @@ import pytest
 
 from guard import policy
 from guest_scenarios import BUSYBOX, KMOD, LOADED, Ran, igloo, image, judged, play
-from machine.foreign_guest import Guard, Outcome, start
+from machine import foreign
+from machine.foreign_guest import Guard, Outcome, run, start
+from patched import renamed
 
 AMD64 = "amd64-6.1"
 REFUSE = Guard(policy(allow=["brd"]))
@@ -81,6 +83,31 @@ def test_a_pinned_module_loads_with_that_content_alone() -> None:
         ran = load_three(AMD64, Guard(REFUSE.policy + pin.format(sha256)))
         assert ran.judgement("/m/brd.ko")[:2] == ("brd", verdict)
         assert ("brd" in ran.loaded()) == (verdict == "allow")
+
+
+def test_row_29_the_framework_can_be_one_file_and_no_other_of_its_name(tmp_path: Path) -> None:
+    framework = tmp_path / "igloo.ko"
+    framework.write_bytes(igloo(AMD64))
+    imitation = renamed(image(AMD64, "nlmon"), "nlmon", "igloo")
+    loads = {"imitation": f"{KMOD} /t/igloo.ko", "before": LOADED, "framework": f"{KMOD} /t/framework.ko", "loaded": LOADED}
+    ran = play(AMD64, loads, Guard(options=["--framework", str(framework)]),
+               {"/t/igloo.ko": imitation, "/t/framework.ko": framework})
+    assert (ran.steps["imitation"].status, ran.loaded("before")) == (0, set())
+    assert ran.judgement("/t/igloo.ko") == ("igloo", "refuse", "0")
+    assert (ran.steps["framework"].status, ran.loaded()) == (0, {"igloo"})
+
+
+# --- kernels
+
+
+@pytest.mark.parametrize(("name", "cmdline"), [("amd64-6.1", ""), ("amd64-7.2", ""), ("arm64", ""), ("ppc64el", "nokaslr")])
+def test_symbols_may_be_the_kernels_image_and_the_kernel_may_move(name: str, cmdline: str) -> None:
+    """What QEMU is given as -kernel: for ppc64el that is a vmlinux with its symbols, the others have them packed."""
+    outcome = run(name, [*LOADS.values(), LOADED], guard=Guard(REFUSE.policy, symbols=foreign.kernel(name).image), cmdline=cmdline)
+    assert [step.status for step in outcome.steps] == [0, 1, 1, 0], outcome.errors
+    assert outcome.steps[-1].output == "brd"
+    assert [judged(event)[:2] for event in outcome.events if event["call"] == "finit_module"] == [
+        ("brd", "allow"), ("nlmon", "refuse"), ("loop", "refuse")]
 
 
 # --- as a program
