@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Measures what docs/benchmarks.md is about, and prints one table: `make bench`, or run.py PROGRAM [PART...].
 
-PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "process-point", "daemon" and "native", all of them if none is named. The table
+PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "process-point", "guest-point", "daemon" and "native", all of them if none is named. The table
 is also written beside the build, as results.md and results.json. Nothing here fails because something is slow.
 """
 
@@ -14,6 +14,7 @@ sys.path[:0] = [str(PROJECT / "tests/vm"), str(PROJECT / "tests/fixtures/images"
 
 import autoload  # noqa: E402
 import daemon  # noqa: E402
+import guest_point  # noqa: E402
 import kernel_point  # noqa: E402
 import native  # noqa: E402
 import process_point  # noqa: E402
@@ -38,6 +39,13 @@ def process_point_rows(_: Path) -> Iterator[table.Row]:
         yield from process_point.measure(kernel)
 
 
+def guest_point_rows(_: Path) -> Iterator[table.Row]:
+    for guest in guest_point.NAMES:
+        yield from guest_point.measure(guest)
+    for guest in ("amd64-6.1", "arm64"):
+        yield from guest_point.idle(guest)
+
+
 def daemon_rows(_: Path) -> Iterator[table.Row]:
     yield from daemon.in_machine()
     yield from daemon.on_host(packages.kernel(daemon.FULL))
@@ -48,7 +56,8 @@ def native_rows(program: Path) -> Iterator[table.Row]:
 
 
 PARTS: dict[str, Callable[[Path], Iterator[table.Row]]] = {
-    "autoload": autoload_rows, "kernel-point": kernel_point_rows, "process-point": process_point_rows, "daemon": daemon_rows, "native": native_rows}
+    "autoload": autoload_rows, "kernel-point": kernel_point_rows, "process-point": process_point_rows,
+    "guest-point": guest_point_rows, "daemon": daemon_rows, "native": native_rows}
 
 
 def main(program: Path, parts: list[str]) -> None:

@@ -111,7 +111,7 @@ sys::Result<void> pin_framework(const std::string& file, core::PolicySource& pol
     const core::ImageFacts& facts = image->identity.facts;
     if (!facts.problem.empty() || !facts.sha256)
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} is no module: {}", file, facts.problem));
-    policy.files.push_back("--framework");
+    policy.files.emplace_back("--framework");
     const core::Origin origin{.file = static_cast<std::uint32_t>(policy.files.size() - 1), .line = 0};
     policy.allow_modules.push_back({facts.name, origin});
     policy.pins.push_back({facts.name, *facts.sha256, origin});

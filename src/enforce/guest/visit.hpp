@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace kmodguard::guest {
 
@@ -42,8 +43,8 @@ class Visit {
     static constexpr std::size_t scratch_bytes = 1024;
 
     /// `machine` must outlive it.
-    Visit(Machine& machine, const Functions& functions, Processor processor, Place place)
-        : machine_(machine), functions_(functions), processor_(processor), place_(place) {}
+    Visit(Machine& machine, Functions functions, Processor processor, Place place)
+        : machine_(machine), functions_(functions), processor_(std::move(processor)), place_(place) {}
 
     [[nodiscard]] Machine& machine() const { return machine_; }
     [[nodiscard]] const Functions& functions() const { return functions_; }

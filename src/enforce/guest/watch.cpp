@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/watch.hpp"
 
-#include "enforce/guest/sparse_image.hpp"
-#include "modules/image.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,18 +15,7 @@ namespace {
 constexpr std::size_t max_parameters =
     4096;                            ///< as the kernel's strndup_user() is asked for, its end included
 constexpr std::size_t max_name = 64; ///< MODULE_NAME_LEN is 56 or 60
-constexpr std::uint64_t most_image = 1ULL << 30U;
-constexpr std::uint64_t most_hashed = 256ULL << 20U; ///< it is held whole
 constexpr std::chrono::seconds unanswered_after{5};
-
-core::ImageFacts unreadable(std::string why) {
-    return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
-}
-
-/// That a task cannot be looked at is one thing; that nothing can be, any more, another.
-bool is_lost(const sys::Error& error) {
-    return error.kind == sys::ErrorKind::unreachable;
-}
 
 std::string name_of_answer(std::int64_t answer) {
     if (answer >= 0) return std::to_string(answer);
@@ -249,6 +235,10 @@ void Watch::finish() {
 
 // --- decisions
 
+GuestImageOptions Watch::image_options(bool of_process) const {
+    return {.policy = judge_.policy(), .hash = settings_.hash, .of_process = of_process};
+}
+
 void Watch::judge(Attempt& attempt, const core::ImageFacts& facts) {
     attempt.event.decision = judge_.decide(facts);
     attempt.event.sha256 = facts.sha256;
@@ -287,7 +277,7 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
                               processor.architecture().kernel_base);
     sys::Result<core::ImageFacts> facts =
         unreadable("the guest's kernel keeps the image in a way that is not known");
-    if (info) facts = co_await identify(visit, *info, false);
+    if (info) facts = co_await identify_in_guest(visit, *info, image_options(false));
     if (!facts) co_return std::unexpected(facts.error());
     auto parameters = co_await visit.user_text((*arguments)[1], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
@@ -350,57 +340,11 @@ Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
     co_return sys::Result<void>{};
 }
 
-/// What an image is; an error only if nothing can be looked at any more.
-Task<sys::Result<core::ImageFacts>> Watch::identify(Visit& visit, LoadInfo info, bool of_process) {
-    if (info.size > most_image) co_return unreadable("the image is too large");
-    SparseImage image(info.size);
-    modules::ImageOptions options;
-    while (true) {
-        auto identity = modules::identify_source(image, options);
-        const bool wants_hash =
-            settings_.hash || (identity && !judge_.policy().pins(identity->facts.name).empty());
-        if (identity && wants_hash && !options.with_hash) { // its content decides, or is to be recorded
-            if (info.size > most_hashed) co_return unreadable("the image is too large to be hashed");
-            auto whole = co_await fetch_all(visit, info, of_process, image);
-            if (!whole && is_lost(whole.error())) co_return std::unexpected(whole.error());
-            if (!whole) co_return unreadable("the image cannot be read: " + whole.error().what);
-            options.with_hash = true;
-            continue;
-        }
-        if (identity) co_return std::move(identity->facts);
-        const auto missing = image.missing();
-        if (!missing) co_return unreadable(identity.error().what);
-        auto fetched = co_await fetch(visit, info, of_process, *missing, image);
-        if (!fetched && is_lost(fetched.error())) co_return std::unexpected(fetched.error());
-        if (!fetched) co_return unreadable("the image cannot be read: " + fetched.error().what);
-    }
-}
-
-Task<sys::Result<void>> Watch::fetch(Visit& visit, LoadInfo info, bool of_process, SparseImage::Piece piece,
-                                     SparseImage& image) {
-    std::vector<std::byte> bytes(piece.size);
-    const std::uint64_t from = info.image + piece.offset;
-    auto fetched = sys::Result<void>{};
-    if (of_process)
-        fetched = co_await visit.user_memory(from, bytes);
-    else
-        fetched = co_await visit.read(from, bytes);
-    if (fetched) image.add(piece.offset, std::move(bytes));
-    co_return fetched;
-}
-
-/// As one piece: hashing a piece after another would begin anew for each.
-Task<sys::Result<void>> Watch::fetch_all(Visit& visit, LoadInfo info, bool of_process, SparseImage& image) {
-    auto fetched = co_await fetch(visit, info, of_process,
-                                  {.offset = 0, .size = static_cast<std::size_t>(info.size)}, image);
-    co_return fetched;
-}
-
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
 Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments) {
     Attempt attempt = take_attempt(visit.place().stack);
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
-    auto facts = co_await identify(visit, image, true);
+    auto facts = co_await identify_in_guest(visit, image, image_options(true));
     if (!facts) co_return std::unexpected(facts.error());
     auto parameters = co_await visit.user_text(arguments[2], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());

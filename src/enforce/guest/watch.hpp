@@ -14,9 +14,8 @@
 #pragma once
 
 #include "core/judge.hpp"
-#include "enforce/guest/load_info.hpp"
+#include "enforce/guest/guest_image.hpp"
 #include "enforce/guest/places.hpp"
-#include "enforce/guest/sparse_image.hpp"
 #include "events/recorder.hpp"
 
 #include <chrono>
@@ -74,11 +73,7 @@ class Watch {
     Task<sys::Result<void>> unload(Visit& visit, Arguments arguments);
     Task<sys::Result<void>> refuse(Visit& visit, LoadInfo info, std::uint64_t load_info, events::Event event);
     Task<sys::Result<void>> let_pass(Visit& visit, events::Event event);
-    Task<sys::Result<core::ImageFacts>> identify(Visit& visit, LoadInfo info, bool of_process);
-
-    Task<sys::Result<void>> fetch(Visit& visit, LoadInfo info, bool of_process, SparseImage::Piece piece,
-                                  SparseImage& image);
-    Task<sys::Result<void>> fetch_all(Visit& visit, LoadInfo info, bool of_process, SparseImage& image);
+    [[nodiscard]] GuestImageOptions image_options(bool of_process) const;
 
     [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
                                                              const CallConvention& convention);
