@@ -81,13 +81,18 @@ void KernelBuilder::add_tokens() {
     for (auto& token : tokens_) {
         if (token.empty()) token = pairs.at(next++ % pairs.size());
     }
+    for (std::size_t code = 0; code < tokens_.size(); ++code) {
+        const bool is_new = std::ranges::none_of(
+            long_tokens_, [&](auto other) { return tokens_.at(other) == tokens_.at(code); });
+        if (tokens_.at(code).size() > 1 && is_new) long_tokens_.push_back(code);
+    }
 }
 
 std::string KernelBuilder::packed(std::string_view text) const {
     std::string codes;
     while (!text.empty()) {
         std::size_t best = static_cast<unsigned char>(text[0]);
-        for (std::size_t code = 0; code < tokens_.size(); ++code) {
+        for (const auto code : long_tokens_) {
             if (text.starts_with(tokens_.at(code)) && tokens_.at(code).size() > tokens_.at(best).size())
                 best = code;
         }

@@ -115,6 +115,7 @@ class KernelBuilder {
 
     TestKernel kernel_;
     Tokens tokens_;
+    std::vector<std::size_t> long_tokens_; ///< codes, one for each text
     std::vector<std::uint64_t> text_addresses_;
 };
 

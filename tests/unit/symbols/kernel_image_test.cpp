@@ -22,8 +22,10 @@ using test::pack_xz;
 using test::pack_zstd;
 using test::to_bytes;
 
-Bytes kernel() {
-    return test::build_kernel(test::spec_of(test::Generation::v6_4, true, std::endian::little)).bytes;
+const Bytes& kernel() {
+    static const auto made =
+        test::build_kernel(test::spec_of(test::Generation::v6_4, true, std::endian::little));
+    return made.bytes;
 }
 
 template <typename T>
@@ -175,20 +177,21 @@ TEST(KernelImage, ThatIsDamagedSaysWhereAndHow) {
 }
 
 TEST(KernelImage, HeadersMayBeCutOffAnywhere) {
-    for (const auto& whole :
-         {bzimage(pack_zstd(kernel())), zboot(pack_zstd(kernel())), uimage(pack_zstd(kernel()))}) {
+    const auto packed = pack_zstd(kernel());
+    for (const auto& whole : {bzimage(packed), zboot(packed), uimage(packed)}) {
         for (std::size_t size = 0; size < 1200; size += 7)
             EXPECT_NE(error_of(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size))), "");
     }
 }
 
 TEST(KernelImage, HeadersMayPointAnywhere) {
+    const auto packed = pack_gzip(kernel());
     for (const std::uint32_t value : {0U, 1U, 0x7FFF'FFFFU, 0xFFFF'FFFFU}) {
-        auto linux_image = bzimage(pack_gzip(kernel()));
+        auto linux_image = bzimage(packed);
         set(linux_image, 0x248, value);
         set(linux_image, 0x24C, value);
         static_cast<void>(unpack_kernel(linux_image));
-        auto efi_image = zboot(pack_gzip(kernel()));
+        auto efi_image = zboot(packed);
         set(efi_image, 8, value);
         set(efi_image, 12, value);
         static_cast<void>(unpack_kernel(efi_image));
