@@ -107,6 +107,9 @@ class TinyKernel {
         return user;
     }
 
+    /// What a task in a call to load does next.
+    void continue_load(std::size_t on) { load(on); }
+
     std::map<std::uint64_t, File> files;
     std::map<std::uint64_t, Task> tasks;
     std::map<std::uint64_t, std::int64_t> answers; ///< by task's stack pointer in the call
