@@ -12,7 +12,7 @@ from machine import KMODCTL, NOBODY, SOURCES, clean_environment, run
 
 VERBS = ["init", "start", "stop", "status", "check", "explain", "allow", "deny", "remove", "apply", "list", "mode",
          "reload", "lint", "convert", "arm", "disarm", "hook", "seal", "doctor",
-         "exec", "oci-agent"]
+         "exec", "oci-agent", "guest"]
 
 
 def plain(*arguments, **environment):

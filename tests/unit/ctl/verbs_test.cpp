@@ -32,9 +32,9 @@ TEST(VerbTable, NamesAreUniqueAndEachIsFound) {
 }
 
 TEST(VerbTable, HasTheVerbsOfTheContract) {
-    for (const char* name : {"init",    "start",  "stop",   "status", "hook",  "allow",    "remove", "apply",
-                             "arm",     "disarm", "deny",   "mode",   "check", "explain",  "reload", "lint",
-                             "convert", "list",   "doctor", "seal",   "exec",  "oci-agent"})
+    for (const char* name : {"init",    "start",  "stop",   "status", "hook",  "allow",     "remove", "apply",
+                             "arm",     "disarm", "deny",   "mode",   "check", "explain",   "reload", "lint",
+                             "convert", "list",   "doctor", "seal",   "exec",  "oci-agent", "guest"})
         EXPECT_NE(find_verb(name), nullptr) << name;
 }
 

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows how a kernel that moved itself is found by where processors are, and known by its banner.
+#include "enforce/guest/slide.hpp"
+#include "guest/tiny_kernel.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kmodguard::guest {
+namespace {
+
+using test::TinyKernel;
+using test::TinyMachine;
+
+constexpr std::string_view names[] = {"amd64", "arm64", "riscv64", "mipsel", "mips64"};
+
+class FindKernelTest : public testing::TestWithParam<std::string_view> {
+  protected:
+    /// A kernel that was moved by so much runs, or is to run.
+    void boot(std::uint64_t distance) { kernel_.emplace(tiny_, distance); }
+    /// Processor `on` is so far into the code of the kernel that was linked to where it was.
+    void run_at(std::size_t on, std::uint64_t address) { tiny_.reg(on, row_.pc) = address; }
+
+    sys::Result<KernelSearch> find(bool moved_only = false) {
+        return find_kernel(machine_, linked_, Banner{.text = std::string(TinyKernel::banner), .address = {}},
+                           moved_only);
+    }
+    void expect_found(std::uint64_t distance, bool moved_only = false) {
+        const auto search = find(moved_only);
+        ASSERT_TRUE(search) << search.error().what;
+        EXPECT_TRUE(search->some_kernel);
+        ASSERT_TRUE(search->kernel);
+        EXPECT_EQ(search->kernel->distance, distance);
+        EXPECT_EQ(search->kernel->banner, TinyKernel::banner);
+    }
+    void expect_nothing(bool some_kernel, bool moved_only = false) {
+        const auto search = find(moved_only);
+        ASSERT_TRUE(search) << search.error().what;
+        EXPECT_FALSE(search->kernel);
+        EXPECT_EQ(search->some_kernel, some_kernel);
+    }
+
+    const Architecture& row_ = *find_architecture(GetParam());
+    std::uint64_t step_ = row_.slide_step;
+    TinyMachine tiny_{row_, 2};
+    /// Where the symbols say that it is.
+    std::uint64_t text_ = row_.kernel_base + 0x100'0000;
+    Places linked_{.functions = {},
+                   .load_module = {},
+                   .calls = {},
+                   .text_begin = text_,
+                   .text_end = text_ + 0x8000,
+                   .banner = text_ + 0x8000,
+                   .restarts = {}};
+    std::optional<TinyKernel> kernel_;
+    Machine machine_{tiny_.debugger(), row_};
+};
+INSTANTIATE_TEST_SUITE_P(Every, FindKernelTest, testing::ValuesIn(names),
+                         [](const auto& one) { return std::string(one.param); });
+
+TEST_P(FindKernelTest, ThatWasNotMovedIsWhereItWasLinkedTo) {
+    boot(0);
+    run_at(0, text_ + 0x1234);
+    expect_found(0);
+}
+
+TEST_P(FindKernelTest, ThatWasMovedIsFoundAtItsDistanceWhereverTheProcessorIsInIt) {
+    for (const std::uint64_t distance : {step_, 5 * step_, 77 * step_}) {
+        TinyMachine other(row_);
+        TinyKernel kernel(other, distance);
+        Machine machine(other.debugger(), row_);
+        for (const std::uint64_t into : {0U, 0x1234U, 0x7fffU}) {
+            other.reg(0, row_.pc) = text_ + distance + into;
+            const auto search = find_kernel(machine, linked_, std::nullopt, false);
+            ASSERT_TRUE(search);
+            ASSERT_TRUE(search->kernel) << distance << " " << into;
+            EXPECT_EQ(search->kernel->distance, distance);
+        }
+    }
+}
+
+TEST_P(FindKernelTest, AnyProcessorWillDo) {
+    boot(3 * step_);
+    run_at(0, TinyKernel::user);
+    run_at(1, text_ + 3 * step_ + 0x40);
+    expect_found(3 * step_);
+}
+
+TEST_P(FindKernelTest, IsFoundByItsVectorsWhileAProcessRuns) {
+    if (row_.name.starts_with("mips")) GTEST_SKIP() << "its stub describes no registers";
+    boot(3 * step_);
+    run_at(0, TinyKernel::user);
+    tiny_.processors[0].registers[TinyMachine::vectors] = text_ + 3 * step_ + 0x800;
+    expect_found(3 * step_);
+}
+
+TEST_P(FindKernelTest, ThatNobodyRunsIsNotFound) {
+    boot(0);
+    run_at(0, TinyKernel::user);
+    run_at(1, 0);
+    expect_nothing(false);
+}
+
+TEST_P(FindKernelTest, BelowWhereItWasLinkedToIsNoKernelOfOurs) {
+    boot(0);
+    run_at(0, text_ - 0x10);
+    expect_nothing(true);
+}
+
+TEST_P(FindKernelTest, WithoutABannerInPlaceIsNotTakenForIt) {
+    boot(3 * step_);
+    tiny_.put_text(linked_.banner + 3 * step_, "Linux versions are many");
+    run_at(0, text_ + 3 * step_ + 0x40);
+    expect_nothing(true);
+}
+
+TEST_P(FindKernelTest, OfAnotherBannerIsAnErrorThatNamesBoth) {
+    boot(3 * step_);
+    tiny_.put_text(linked_.banner + 3 * step_, "Linux version 5.10.0-other (gcc) #1 SMP\n");
+    run_at(0, text_ + 3 * step_ + 0x40);
+    const auto search = find();
+    ASSERT_FALSE(search);
+    EXPECT_EQ(search.error().kind, sys::ErrorKind::invalid);
+    EXPECT_TRUE(search.error().what.contains("5.10.0-other")) << search.error().what;
+    EXPECT_TRUE(search.error().what.contains(TinyKernel::banner)) << search.error().what;
+    EXPECT_TRUE(search.error().hint.contains("--symbols"));
+}
+
+TEST_P(FindKernelTest, CopyThatItLeavesWhereItWasLinkedToIsPassedOverIfItIsToMove) {
+    boot(0);
+    run_at(0, text_ + 0x40);
+    expect_nothing(true, true);
+    kernel_.emplace(tiny_, 2 * step_);
+    run_at(0, text_ + 2 * step_ + 0x40);
+    expect_found(2 * step_, true);
+}
+
+TEST_P(FindKernelTest, ThatIsKnownToStayIsNotLookedForElsewhere) {
+    linked_.fixed = true;
+    boot(3 * step_);
+    run_at(0, text_ + 3 * step_ + 0x40);
+    expect_nothing(true);
+}
+
+TEST_P(FindKernelTest, WithoutABannerToKnowItByIsOnlyWhereItWasLinkedTo) {
+    linked_.banner = 0;
+    boot(0);
+    run_at(0, text_ + 0x40);
+    const auto search = find();
+    ASSERT_TRUE(search && search->kernel);
+    EXPECT_EQ(search->kernel->distance, 0U);
+    EXPECT_EQ(search->kernel->banner, "");
+    expect_nothing(true, true);
+    run_at(0, text_ + step_ + 0x40);
+    expect_nothing(true);
+}
+
+TEST_P(FindKernelTest, IsCheckedAtItsStart) {
+    boot(0);
+    const Banner right{.text = std::string(TinyKernel::banner), .address = {}};
+    const auto same = check_kernel(machine_.processor({1, 1}), linked_, right);
+    ASSERT_TRUE(same);
+    EXPECT_EQ(same->banner, TinyKernel::banner);
+    EXPECT_TRUE(check_kernel(machine_.processor({1, 1}), linked_, std::nullopt));
+    const auto other =
+        check_kernel(machine_.processor({1, 1}), linked_, Banner{.text = "Linux version 1", .address = {}});
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().kind, sys::ErrorKind::invalid);
+    linked_.banner = 0;
+    EXPECT_EQ(check_kernel(machine_.processor({1, 1}), linked_, right)->banner, "");
+}
+
+} // namespace
+} // namespace kmodguard::guest

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows what is seen and decided at a guest's system calls: attempts for which no image comes, kernels whose
+// copy of the image cannot be got at, modules that are taken out, and guests that end, restart, or were
+// watched by somebody else before.
+#include "guest/watch_fixture.hpp"
+
+namespace kmodguard::guest {
+namespace {
+
+using core::Answer;
+using core::Verdict;
+using test::TinyKernel;
+using Answers = std::vector<std::int64_t>;
+using Lines = std::vector<std::string>;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class WatchCallTest : public test::WatchFixture {
+  protected:
+    /// As with --intercept system-call, and with kernels before 3.8.
+    void watch_calls(Options options) {
+        places_.load_module.clear();
+        watch(options);
+    }
+    /// One task in fget(), called in its name, that does not come back by itself.
+    void begin_load_that_sleeps() {
+        kernel_.in_fget = [this](std::size_t on) { tiny_.processors[on].busy = false; };
+        load_file("good");
+        run();
+        ASSERT_TRUE(watch_->calling());
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Every, WatchCallTest, test::every_architecture(), test::name_of_architecture);
+
+TEST_P(WatchCallTest, AttemptWithoutALoadIsRecordedAfterFiveSeconds) {
+    watch({});
+    kernel_.answers_itself = true;
+    const auto before = Watch::Clock::now();
+    load_file("good");
+    run();
+    const auto after = Watch::Clock::now();
+    EXPECT_EQ(answers(), Answers{-EBUSY});
+    EXPECT_EQ(records_.events.size(), 0U);
+    EXPECT_EQ(records_.attempts, Lines{"/lib/modules/good.ko"}) << "that somebody tried is known at once";
+    watch_->record_unanswered(before + milliseconds(4999));
+    recorder_.flush();
+    EXPECT_EQ(records_.events.size(), 0U);
+    watch_->record_unanswered(after + seconds(5));
+    watch_->record_unanswered(after + seconds(60));
+    recorder_.flush();
+    EXPECT_EQ(event().file, "/lib/modules/good.ko");
+    EXPECT_EQ(event().answer, "") << "it is not known";
+    EXPECT_EQ(event().decision.judged, Verdict::refuse);
+    EXPECT_TRUE(event().decision.modules.front().detail.contains("no image")) << "and why";
+    EXPECT_EQ(records_.attempts.size(), 1U);
+}
+
+TEST_P(WatchCallTest, AttemptWithoutALoadIsRecordedWhenItsTaskTriesAgain) {
+    watch({});
+    kernel_.answers_itself = true;
+    load_file("good");
+    run();
+    kernel_.answers_itself = false;
+    load_file("good", 4);
+    run();
+    ASSERT_EQ(records_.events.size(), 2U);
+    EXPECT_EQ(records_.events[0].answer, "");
+    EXPECT_EQ(records_.events[1].answer, "0");
+    EXPECT_EQ(watch_->attempts(), 2U);
+}
+
+TEST_P(WatchCallTest, FileThatIsNotOpenIsSaidSo) {
+    watch({});
+    kernel_.answers_itself = true;
+    kernel_.make_call(0, 0, Call::finit_module, {0xffff'ffff, 0, 0});
+    run();
+    watch_->finish();
+    recorder_.flush();
+    EXPECT_EQ(event().note, "file descriptor -1 is not open");
+    EXPECT_EQ(records_.attempts, Lines{"?"});
+}
+
+TEST_P(WatchCallTest, KernelWithoutTheHelpersIsWatchedAllTheSame) {
+    Functions& functions = places_.functions;
+    functions.get_file = functions.file_path = functions.process_id = functions.duplicate_text = 0;
+    watch({});
+    load_file("bad");
+    run();
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(event().file, "");
+    EXPECT_FALSE(event().requester);
+    EXPECT_TRUE(event().note.contains("no path")) << event().note;
+    EXPECT_EQ(records_.attempts, Lines{"bad"});
+}
+
+TEST_P(WatchCallTest, ImageIsJudgedAtTheCallWhereTheCopyCannotBe) {
+    watch_calls({});
+    load_image("bad", "x=1");
+    run();
+    EXPECT_EQ(kernel_.loaded.size(), 0U);
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(event().answer, "EPERM");
+    EXPECT_EQ(event().parameters, "x=1");
+    records_ = {};
+    load_image("good");
+    run();
+    EXPECT_EQ(kernel_.loaded.size(), 1U);
+    EXPECT_EQ(answers(), Answers{0});
+    EXPECT_EQ(event().decision.effective(), Verdict::allow);
+    EXPECT_EQ(event().answer, "") << "it is not waited for";
+    EXPECT_EQ(records_.attempts, Lines{"good"});
+    EXPECT_FALSE(machine_.busy());
+}
+
+TEST_P(WatchCallTest, FileIsNotTakenWhereOnlyTheCallCanBeDecidedOn) {
+    watch_calls({.answer = Answer::pretend});
+    load_file("good");
+    run();
+    EXPECT_EQ(kernel_.loaded.size(), 0U);
+    EXPECT_EQ(answers(), Answers{-ENOSYS}) << "whoever is told so uses init_module";
+}
+
+TEST_P(WatchCallTest, ImageThatIsNotThereIsRefused) {
+    watch_calls({});
+    kernel_.make_call(0, 0, Call::init_module, {0x10, 1000, 0x20});
+    run();
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(event().decision.reason, core::Reason::unreadable_image);
+}
+
+TEST_P(WatchCallTest, ImageOfAnyLengthThatAProcessNamesIsRefusedWithoutBeingFetched) {
+    watch_calls({});
+    const std::uint64_t huge = GetParam()->word == 4 ? 0x7fff'ffff : 1ULL << 60U;
+    kernel_.make_call(0, 0, Call::init_module, {TinyKernel::user, huge, 0});
+    run();
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(std::ranges::count(kernel_.called, "memdup_user"), 0);
+}
+
+TEST_P(WatchCallTest, UnloadsAreRecordedAndLeftAloneUnlessTheyAreForbidden) {
+    watch({});
+    kernel_.make_call(0, 0, Call::delete_module, {kernel_.text_of_process("good"), 0, 0});
+    run();
+    EXPECT_EQ(kernel_.removed, Lines{"good"});
+    EXPECT_EQ(event().call, "delete_module");
+    ASSERT_EQ(event().decision.modules.size(), 1U);
+    EXPECT_EQ(event().decision.modules.front().module, "good");
+    EXPECT_EQ(event().decision.effective(), Verdict::allow);
+    records_ = {};
+    watch({.no_unload = true});
+    kernel_.make_call(0, 0, Call::delete_module, {kernel_.text_of_process("good"), 0, 0});
+    run();
+    EXPECT_EQ(kernel_.removed.size(), 1U);
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(event().decision.reason, core::Reason::denied_unload);
+    EXPECT_EQ(event().answer, "EPERM");
+}
+
+TEST_P(WatchCallTest, AfterARebootNothingWaitsAndTheSameTaskIsSeenAnew) {
+    watch({});
+    begin_load_that_sleeps();
+    watch_->finish();
+    ASSERT_TRUE(machine_.forget());
+    EXPECT_FALSE(machine_.busy());
+    EXPECT_FALSE(watch_->calling());
+    EXPECT_TRUE(is_quiet());
+    kernel_.in_fget = nullptr;
+    load_file("good");
+    run();
+    EXPECT_EQ(answers(), Answers{0});
+    EXPECT_EQ(event().answer, "0");
+}
+
+TEST_P(WatchCallTest, LoadThatHasNotEndedIsRecordedAtTheEnd) {
+    watch({});
+    tiny_.define(places_.load_module.front() - GetParam()->entry,
+                 [this](std::size_t on) { tiny_.processors[on].busy = false; });
+    load_file("good");
+    run();
+    watch_->finish();
+    recorder_.flush();
+    EXPECT_EQ(event().decision.effective(), Verdict::allow);
+    EXPECT_TRUE(event().note.contains("had not answered")) << event().note;
+    ASSERT_TRUE(machine_.forget());
+}
+
+TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
+    watch({});
+    begin_load_that_sleeps();
+    // It dies here: of the work nothing is left but what is in the guest.
+    ASSERT_TRUE(machine_.forget());
+    watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{});
+    ASSERT_TRUE(watch_->guard(places_));
+    ASSERT_TRUE(watch_->take_over());
+    kernel_.in_fget = nullptr;
+    tiny_.processors[0].busy = true; // the task wakes up, and fget() returns to the landing
+    run();
+    EXPECT_EQ(kernel_.loaded.size(), 1U);
+    EXPECT_EQ(answers(), Answers{0});
+    EXPECT_EQ(event().file, "/lib/modules/good.ko");
+    EXPECT_EQ(event().answer, "0");
+}
+
+TEST_P(WatchCallTest, WhoeverStandsAtABreakpointIsAttendedToWhenAWatchTakesOver) {
+    load_file("bad"); // as if its predecessor had died while it stood there
+    tiny_.reg(0, GetParam()->pc) += GetParam()->entry;
+    watch({});
+    ASSERT_TRUE(watch_->take_over());
+    run();
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(event().answer, "EPERM");
+}
+
+TEST_P(WatchCallTest, LoadThatWasUnderWayIsDecidedOnWhenAWatchBegins) {
+    // The task is between its system call and load_module() while nobody watches.
+    tiny_.define(kernel_.address_of(Call::init_module),
+                 [this](std::size_t on) { tiny_.processors[on].busy = false; });
+    load_image("bad");
+    ASSERT_TRUE(machine_.resume());
+    ASSERT_EQ(machine_.halt(), true);
+    watch({});
+    tiny_.processors[0].busy = true;
+    kernel_.continue_load(0);
+    run();
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(event().call, "load_module");
+    EXPECT_EQ(event().decision.effective(), Verdict::refuse);
+    EXPECT_EQ(records_.attempts, Lines{"bad"});
+    EXPECT_EQ(watch_->attempts(), 1U);
+}
+
+TEST_P(WatchCallTest, GuestThatEndsIsNoError) {
+    watch({});
+    ASSERT_TRUE(machine_.resume());
+    tiny_.hang_up();
+    EXPECT_EQ(machine_.turn(seconds(60)), Machine::Turn::ended);
+}
+
+} // namespace
+} // namespace kmodguard::guest
