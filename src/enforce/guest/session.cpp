@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds often{20};
 constexpr milliseconds seldom{200};
 constexpr std::chrono::seconds soon{10};
+constexpr std::chrono::minutes longest_search{5};
 constexpr milliseconds between_searches{500}; ///< of a guest's whole memory
 constexpr std::chrono::seconds housekeeping{1};
 constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some machines run where kernels do
@@ -113,6 +114,10 @@ sys::Result<void> Session::look() {
 /// Looks for the symbols of a kernel in the memory of a machine that stands still. What is found there may be
 /// left from before: it counts if a processor runs that kernel.
 sys::Result<void> Session::search() {
+    if (looked_ - began_ >= longest_search)
+        return sys::failure(sys::ErrorKind::failed,
+                            "no kernel's symbols were found in the guest's memory for 5 minutes",
+                            "give them with --symbols");
     auto found = settings_.search(machine_.debugger());
     if (!found && found.error().kind != sys::ErrorKind::invalid) return std::unexpected(found.error());
     if (!found) return {};
