@@ -16,6 +16,7 @@ constexpr std::size_t max_parameters =
     4096;                            ///< as the kernel's strndup_user() is asked for, its end included
 constexpr std::size_t max_name = 64; ///< MODULE_NAME_LEN is 56 or 60
 constexpr std::chrono::seconds unanswered_after{5};
+constexpr std::uint64_t most_between = 4096; ///< bytes; the stacks of two tasks are further apart
 
 std::string name_of_answer(std::int64_t answer) {
     if (answer >= 0) return std::to_string(answer);
@@ -130,7 +131,7 @@ Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall ca
     auto attempted = co_await attempt(visit, call, arguments);
     if (!attempted || !places_.load_module.empty()) co_return attempted;
     if (call.call == Call::finit_module) { // whoever is told so tries init_module, which can be decided on
-        Attempt told = take_attempt(place.stack);
+        Attempt told = take_attempt(place.stack, most_between);
         told.event.answer = "ENOSYS";
         told.event.note = "this kernel's finit_module is not decided on: init_module is";
         told.event.decision = judge_.decide(unreadable("no image"));
@@ -164,7 +165,8 @@ Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optio
     }
     if (!seen.event.file.empty()) log(seen, "");
     // The task's last attempt, if it is still open, was answered by the kernel.
-    auto earlier = take_attempt(seen.stack);
+    // Kernels that randomise their stacks begin each call at a slightly different place.
+    auto earlier = take_attempt(seen.stack - most_between, 2 * most_between);
     if (!earlier.event.call.empty()) record_unanswered(earlier);
     open_.push_back(std::move(seen));
     co_return visit.leave();
@@ -176,13 +178,12 @@ void Watch::log(Attempt& attempt, const std::string& name) {
     recorder_.record_attempt(!attempt.event.file.empty() ? attempt.event.file : !name.empty() ? name : "?");
 }
 
-/// The open attempt of the task whose stack pointer is `stack`, or is a little below what it was then; one of
-/// no call if there is none.
-Watch::Attempt Watch::take_attempt(std::uint64_t stack) {
-    constexpr std::uint64_t most_between = 4096; // the stacks of two tasks are further apart
+/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above;
+/// one of no call if there is none.
+Watch::Attempt Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
     const auto distance = [stack](const Attempt& attempt) { return attempt.stack - stack; };
     const auto found = std::ranges::min_element(open_, {}, distance);
-    if (found == open_.end() || distance(*found) >= most_between) return {};
+    if (found == open_.end() || distance(*found) >= range) return {};
     Attempt attempt = std::move(*found);
     open_.erase(found);
     return attempt;
@@ -261,7 +262,7 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
     Visit visit(machine_, places_.functions, processor, place);
     const auto arguments = processor.get(processor.architecture().arguments);
     if (!arguments) co_return std::unexpected(arguments.error());
-    Attempt attempt = take_attempt(place.stack);
+    Attempt attempt = take_attempt(place.stack, most_between);
     if (attempt.event.call.empty()) { // it was under way before the watch began
         ++attempts_seen_;
         attempt.event = event_of(Call::init_module);
@@ -342,7 +343,7 @@ Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
 
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
 Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments) {
-    Attempt attempt = take_attempt(visit.place().stack);
+    Attempt attempt = take_attempt(visit.place().stack, most_between);
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
     auto facts = co_await identify_in_guest(visit, image, image_options(true));
     if (!facts) co_return std::unexpected(facts.error());

@@ -78,7 +78,7 @@ class Watch {
     [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
                                                              const CallConvention& convention);
     [[nodiscard]] events::Event event_of(Call call) const;
-    [[nodiscard]] Attempt take_attempt(std::uint64_t stack);
+    [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
     [[nodiscard]] bool enforced(const events::Event& event) const;
     [[nodiscard]] std::int64_t told(events::Event& event) const;
