@@ -150,7 +150,7 @@ class TinyKernel {
         });
     }
     void define_functions() {
-        machine_.define(at(0), [this](std::size_t on) {
+        machine_.define_here(at(0), [this](std::size_t on) {
             machine_.troubles.emplace_back("the kernel panics");
             machine_.processors[on].busy = false;
         });

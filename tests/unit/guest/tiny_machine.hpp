@@ -122,6 +122,11 @@ class TinyMachine {
     void define(std::uint64_t address, Code code) {
         for (std::uint64_t at = address; at <= address + row.entry; at += instruction)
             code_[at] = [this](std::size_t on) { reg(on, row.pc) += instruction; };
+        code_[address] = [this, address](std::size_t on) {
+            if (row.target && reg(on, *row.target) != address)
+                troubles.push_back(fmt::format("{:#x} is called without its address", address));
+            reg(on, row.pc) += instruction;
+        };
         code_[address + row.entry + instruction] = std::move(code);
     }
     /// The same without the step.
