@@ -56,8 +56,6 @@ class Feed {
 
     void take(std::size_t size) { piece_ = piece_.subspan(size); }
 
-    [[nodiscard]] std::uint64_t taken() const { return offset_ - piece_.size(); }
-
     [[nodiscard]] bool at_end() const { return piece_.empty() && offset_ == source_.size(); }
 
   private:
@@ -157,8 +155,8 @@ sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed
     return decompress(source, limit);
 }
 
-sys::Result<Unpacked> decompress_stream(Decoder& decoder, std::span<const std::byte> packed,
-                                        std::string_view what, std::uint64_t limit) {
+sys::Result<std::vector<std::byte>> decompress_stream(Decoder& decoder, std::span<const std::byte> packed,
+                                                      std::string_view what, std::uint64_t limit) {
     limit = possible(limit);
     try {
         MemorySource source(packed);
@@ -167,7 +165,7 @@ sys::Result<Unpacked> decompress_stream(Decoder& decoder, std::span<const std::b
         if (auto done = decode(decoder, feed, content, what, limit); !done)
             return std::unexpected(std::move(done.error()));
         if (content.size() == 0) return malformed(what, "empty");
-        return Unpacked{content.finish(), static_cast<std::size_t>(feed.taken())};
+        return content.finish();
     } catch (const std::bad_alloc&) {
         return out_of_memory();
     }

@@ -36,15 +36,10 @@ inline constexpr std::uint64_t default_image_limit = 512ULL << 20U;
 [[nodiscard]] sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed,
                                                              std::uint64_t limit = default_image_limit);
 
-struct Unpacked {
-    std::vector<std::byte> content;
-    std::size_t taken = 0; ///< bytes of the packed ones that the stream had
-};
-
 /// The stream that `packed` begins with, whatever follows it, as in a kernel that carries itself packed.
 /// `decoder` is a new one, and `what` it decodes is named in errors. Otherwise as above.
-[[nodiscard]] sys::Result<Unpacked> decompress_stream(Decoder& decoder, std::span<const std::byte> packed,
-                                                      std::string_view what,
-                                                      std::uint64_t limit = default_image_limit);
+[[nodiscard]] sys::Result<std::vector<std::byte>>
+decompress_stream(Decoder& decoder, std::span<const std::byte> packed, std::string_view what,
+                  std::uint64_t limit = default_image_limit);
 
 } // namespace kmodguard::modules

@@ -109,9 +109,7 @@ sys::Result<std::vector<std::byte>> unpack_stream(Codec codec, std::span<const s
     if (codec == Codec::lz4) return unpack_lz4_legacy(packed, limit);
     const auto decoder = decoder_of(codec);
     if (!decoder) return std::unexpected(decoder.error());
-    auto unpacked = modules::decompress_stream(**decoder, packed, to_string(codec), limit);
-    if (!unpacked) return std::unexpected(std::move(unpacked.error()));
-    return std::move(unpacked->content);
+    return modules::decompress_stream(**decoder, packed, to_string(codec), limit);
 }
 
 } // namespace kmodguard::guest
