@@ -42,22 +42,25 @@ constexpr Architecture mips(std::string_view name, std::string_view emulator, By
             .result = at(2, word),
             .link = at(31, word),
             .target = at(25, word),
+            .privilege = {.where = at(32, word), .mask = 0x1e, .user = 0x10}, // Status: KSU, ERL, EXL
             .kernel_base = word == 4 ? 0x8000'0000ULL : 0x8000'0000'0000'0000ULL,
             .slide_step = small_step,
             .system_calls = plain_calls};
 }
 
 constexpr std::array table = {
-    Architecture{.name = "amd64",
-                 .emulator = "x86_64",
-                 .pc = at(16, 8),
-                 .stack = at(7, 8),
-                 .arguments = {at(5, 8), at(4, 8), at(3, 8)},
-                 .result = at(0, 8),
-                 .breakpoint_kind = 1,
-                 .kernel_base = 0xff00'0000'0000'0000ULL,
-                 .slide_step = large_page,
-                 .system_calls = x86_calls},
+    Architecture{
+        .name = "amd64",
+        .emulator = "x86_64",
+        .pc = at(16, 8),
+        .stack = at(7, 8),
+        .arguments = {at(5, 8), at(4, 8), at(3, 8)},
+        .result = at(0, 8),
+        .privilege = {.where = Register{.number = 18, .offset = 140, .size = 4}, .mask = 3, .user = 3}, // cs
+        .breakpoint_kind = 1,
+        .kernel_base = 0xff00'0000'0000'0000ULL,
+        .slide_step = large_page,
+        .system_calls = x86_calls},
     Architecture{.name = "arm64",
                  .emulator = "aarch64",
                  .pc = at(32, 8),
@@ -65,6 +68,9 @@ constexpr std::array table = {
                  .arguments = {at(0, 8), at(1, 8), at(2, 8)},
                  .result = at(0, 8),
                  .link = at(30, 8),
+                 .privilege = {.where = Register{.number = 33, .offset = 264, .size = 4},
+                               .mask = 0xf,
+                               .user = 0}, // EL0
                  .kernel_base = 0xfff0'0000'0000'0000ULL,
                  .slide_step = small_step,
                  .system_calls = arm64_calls},
@@ -76,6 +82,9 @@ constexpr std::array table = {
                  .arguments = {at(0, 4), at(1, 4), at(2, 4)},
                  .result = at(0, 4),
                  .link = at(14, 4),
+                 .privilege = {.where = Register{.number = 25, .offset = 64, .size = 4},
+                               .mask = 0xf,
+                               .user = 0}, // usr
                  .state = Register{.number = 25, .offset = 64, .size = 4},
                  .kernel_base = 0x4000'0000ULL, // of all the splits of the address space the lowest
                  .system_calls = plain_calls},
@@ -90,6 +99,9 @@ constexpr std::array table = {
                  .result = at(3, 8),
                  .link = Register{.number = 67, .offset = 276, .size = 8},
                  .target = at(12, 8),
+                 .privilege = {.where = Register{.number = 65, .offset = 264, .size = 8},
+                               .mask = 0x4000, // MSR: PR
+                               .user = 0x4000},
                  .entry = 8,
                  .kernel_base = 0xc000'0000'0000'0000ULL,
                  .system_calls = powerpc_calls},
@@ -100,6 +112,7 @@ constexpr std::array table = {
                  .arguments = {at(10, 8), at(11, 8), at(12, 8)},
                  .result = at(10, 8),
                  .link = at(1, 8),
+                 .privilege = {.where = std::nullopt, .name = "priv", .mask = 3, .user = 0},
                  .kernel_base = 0xff00'0000'0000'0000ULL,
                  .slide_step = large_page,
                  .system_calls = riscv_calls}};

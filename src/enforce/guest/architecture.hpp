@@ -27,6 +27,16 @@ struct CallConvention {
     std::array<std::uint16_t, 3> offsets{}; ///< in struct pt_regs (arch/*/include/asm/ptrace.h), bytes
 };
 
+/// How a processor says that it runs a process, not the kernel. A process may jump to any address and set any
+/// register but this: QEMU stops at a breakpoint before it finds out that the address is not the process's to
+/// go to.
+struct Privilege {
+    std::optional<Register> where = std::nullopt;
+    std::string_view name = {}; ///< what the stub calls it, where its number differs between machines
+    std::uint64_t mask = 0;
+    std::uint64_t user = 0; ///< the value under the mask that means a process
+};
+
 struct Architecture {
     std::string_view name;     ///< as Debian calls the ports, for people and --architecture
     std::string_view emulator; ///< qemu-system-...
@@ -39,7 +49,8 @@ struct Architecture {
     Register result;
     std::optional<Register> link = std::nullopt;   ///< the return address; none: on the stack (x86)
     std::optional<Register> target = std::nullopt; ///< must hold the called function's address
-    std::optional<Register> state = std::nullopt;  ///< bit 5: functions return to odd addresses (Thumb)
+    Privilege privilege;
+    std::optional<Register> state = std::nullopt; ///< bit 5: functions return to odd addresses (Thumb)
     std::uint8_t entry = 0;           ///< a function's body, behind what sets up its table of contents
     std::uint8_t breakpoint_kind = 4; ///< of the packet Z
     std::uint64_t kernel_base = 0;    ///< addresses from here on are the kernel's

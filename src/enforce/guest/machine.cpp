@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <vector>
 
 namespace kmodguard::guest {
 
@@ -23,7 +25,8 @@ sys::Result<void> Machine::drop_breakpoint(std::uint64_t address) {
 }
 
 sys::Result<void> Machine::attend(std::uint64_t address, Attendant attendant) {
-    if (auto set = add_breakpoint(address); !set) return set;
+    if (!attended_.contains(address))
+        if (auto set = add_breakpoint(address); !set) return set;
     attended_.insert_or_assign(address, std::move(attendant));
     return {};
 }
@@ -99,11 +102,29 @@ bool Machine::expects_at(std::uint64_t pc) const {
     return first != expected_.end() && first->first.first == pc;
 }
 
+sys::Result<bool> Machine::runs_process(const Processor& stopped) const {
+    const Privilege& privilege = architecture_.privilege;
+    const auto where = privilege.where ? privilege.where : debugger_.find_register(privilege.name);
+    if (!where)
+        return sys::failure(sys::ErrorKind::failed,
+                            "the emulator does not tell whether a processor runs the kernel or a process",
+                            "another version of QEMU may");
+    const auto value = stopped.get(*where);
+    if (!value) return std::unexpected(value.error());
+    return (*value & privilege.mask) == privilege.user;
+}
+
 sys::Result<void> Machine::attend_to(ThreadId thread) {
     if (!stopped_since_) stopped_since_ = std::chrono::steady_clock::now();
     const Processor stopped = processor(thread);
-    const auto values = stopped.get(architecture_.telling()); // in one go: most of it is needed later
+    std::vector<Register> wanted; // in one go: most of it is needed later
+    std::ranges::copy(architecture_.telling(), std::back_inserter(wanted));
+    if (architecture_.privilege.where) wanted.push_back(*architecture_.privilege.where);
+    const auto values = stopped.get(wanted);
     if (!values) return std::unexpected(values.error());
+    const auto process = runs_process(stopped);
+    if (!process) return std::unexpected(process.error());
+    if (*process) return step_off(thread); // into the fault that the kernel has for it
     const Place place{.pc = (*values)[0], .stack = (*values)[1]};
 
     sys::Result<void> done{};

@@ -76,6 +76,9 @@ class Machine {
     [[nodiscard]] bool expects_at(std::uint64_t pc) const;
     [[nodiscard]] const StopStatistics& statistics() const { return statistics_; }
 
+    /// Whether `stopped` runs a process. Whatever its registers say then, the process has made up.
+    [[nodiscard]] sys::Result<bool> runs_process(const Processor& stopped) const;
+
     /// Whether some work waits for the guest.
     [[nodiscard]] bool busy() const { return !works_.empty(); }
 

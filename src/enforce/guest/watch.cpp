@@ -58,7 +58,11 @@ sys::Result<void> Watch::take_over() {
     const auto threads = machine_.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
     for (const ThreadId thread : *threads) {
-        const auto recovered = Visit::recover(machine_.processor(thread), guarded());
+        const Processor stopped = machine_.processor(thread);
+        const auto process = machine_.runs_process(stopped);
+        if (!process) return std::unexpected(process.error());
+        if (*process) continue;
+        const auto recovered = Visit::recover(stopped, guarded());
         if (!recovered) return std::unexpected(recovered.error());
         if (auto attended = machine_.attend_to(thread); !attended) return attended;
     }
