@@ -13,10 +13,12 @@ import pytest
 from guard import policy
 from guest_scenarios import BUSYBOX, KMOD, LOADED, Ran, crafted, image, judged, numbers, play
 from machine import foreign
+from machine.cache import VM_FOLDER
 from machine.foreign_guest import Guard
-from machine.guest import tools
+from machine.guest import compiled, tools
 
 # Before 6.5 two calls on one file are two loads, and from then on one.
+JUMPER = VM_FOLDER / "guest/jumper.cpp"
 AMD64 = ["amd64-6.1", "amd64-7.2"]
 LISTED, UNLISTED = foreign.NLS[::2], foreign.NLS[1::2]
 TIMEOUT = 300
@@ -140,3 +142,16 @@ def test_flags_and_pretending_change_nothing(name: str) -> None:
     assert ran.steps["init"].output == "init ok"
     assert ran.loaded() == set()
     assert len(ran.outcome.attempts) == len(commands)
+
+
+@pytest.mark.parametrize("function", ["__x64_sys_init_module", "load_module", "panic"])
+def test_a_process_that_jumps_to_a_watched_function_is_left_to_the_kernel(function: str) -> None:
+    """The stub stops it there before the kernel does, with a stack pointer that is the process's own idea."""
+    commands = {"before": "cat /proc/sys/kernel/modprobe", "jump": f"jumper {function} modprobe_path",
+                "after": "cat /proc/sys/kernel/modprobe", "load": f"{KMOD} /m/loop.ko", "loaded": LOADED}
+    ran = play("amd64-6.1", commands, Guard(policy(), options=["--quiet"]), {"/usr/bin/jumper": compiled(JUMPER)})
+    assert ran.steps["jump"].output == "killed"
+    assert ran.steps["after"].output == ran.steps["before"].output != ""
+    assert ran.attempts() == ["/m/loop.ko"] and len(ran.outcome.events) == 1
+    assert ran.judgement("/m/loop.ko") == ("loop", "refuse", "EPERM")
+    assert ran.loaded() == set()
