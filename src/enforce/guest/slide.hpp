@@ -17,6 +17,8 @@ namespace kmodguard::guest {
 struct FoundKernel {
     std::uint64_t distance = 0; ///< from where it was linked to
     std::string banner;         ///< "Linux version ..."; "" if the symbols do not tell where it is
+
+    bool operator==(const FoundKernel&) const = default;
 };
 
 struct KernelSearch {

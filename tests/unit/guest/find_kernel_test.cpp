@@ -158,16 +158,17 @@ TEST_P(FindKernelTest, WithoutABannerToKnowItByIsOnlyWhereItWasLinkedTo) {
 TEST_P(FindKernelTest, IsCheckedAtItsStart) {
     boot(0);
     const Banner right{.text = std::string(TinyKernel::banner), .address = {}};
-    const auto same = check_kernel(machine_.processor({1, 1}), linked_, right);
-    ASSERT_TRUE(same);
-    EXPECT_EQ(same->banner, TinyKernel::banner);
-    EXPECT_TRUE(check_kernel(machine_.processor({1, 1}), linked_, std::nullopt));
-    const auto other =
-        check_kernel(machine_.processor({1, 1}), linked_, Banner{.text = "Linux version 1", .address = {}});
+    const auto same = check_kernel(machine_.processor({1, 1}), linked_, right, 0);
+    ASSERT_TRUE(same && *same);
+    EXPECT_EQ((*same)->banner, TinyKernel::banner);
+    EXPECT_TRUE(check_kernel(machine_.processor({1, 1}), linked_, std::nullopt, 0));
+    const auto other = check_kernel(machine_.processor({1, 1}), linked_,
+                                    Banner{.text = "Linux version 1", .address = {}}, 0);
     ASSERT_FALSE(other);
     EXPECT_EQ(other.error().kind, sys::ErrorKind::invalid);
+    EXPECT_EQ(check_kernel(machine_.processor({1, 1}), linked_, right, step_), std::nullopt) << "other code";
     linked_.banner = 0;
-    EXPECT_EQ(check_kernel(machine_.processor({1, 1}), linked_, right)->banner, "");
+    EXPECT_EQ((*check_kernel(machine_.processor({1, 1}), linked_, right, 0))->banner, "");
 }
 
 } // namespace

@@ -152,6 +152,7 @@ class TinyKernel {
     void define_functions() {
         machine_.define_here(at(0), [this](std::size_t on) {
             machine_.troubles.emplace_back("the kernel panics");
+            machine_.reg(on, machine_.row.pc) += TinyMachine::instruction;
             machine_.processors[on].busy = false;
         });
         helper(1, "memcpy", [this](Three given) {

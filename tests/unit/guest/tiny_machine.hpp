@@ -40,7 +40,8 @@ class TinyMachine {
 
     static constexpr std::uint64_t page_size = 4096;
     static constexpr std::uint64_t instruction = 4;
-    static constexpr std::uint16_t vectors = 100; ///< the number of a register that is called "VBAR"
+    static constexpr std::uint16_t vectors = 100;   ///< the number of a register that is called "VBAR"
+    static constexpr std::uint16_t privilege = 101; ///< of one that is called "priv"
 
     explicit TinyMachine(const Architecture& architecture, std::size_t count = 1)
         : processors(count), row(architecture), described_(!architecture.name.starts_with("mips")) {
@@ -50,8 +51,10 @@ class TinyMachine {
         server_ = sys::UniqueFd(ends[0]);
         client_ = sys::UniqueFd(ends[1]);
         for (Processor& one : processors)
-            for (std::uint16_t number = 0; number <= vectors; ++number)
+            for (std::uint16_t number = 0; number <= privilege; ++number)
                 one.registers[number] = 0;
+        for (std::size_t on = 0; on < count; ++on)
+            run_process(on, false);
         thread_ = std::thread([this] { serve(); });
     }
     TinyMachine(const TinyMachine&) = delete;
@@ -116,6 +119,14 @@ class TinyMachine {
 
     std::uint64_t& reg(std::size_t processor, Register name) {
         return processors.at(processor).registers[name.number];
+    }
+
+    /// Whether a processor runs a process or the kernel; the kernel, at first.
+    void run_process(std::size_t on, bool process) {
+        const std::uint16_t number = row.privilege.where ? row.privilege.where->number : privilege;
+        std::uint64_t& value = processors.at(on).registers[number];
+        const std::uint64_t kernel = row.privilege.user == 0 ? row.privilege.mask & 0x3U : 0;
+        value = (value & ~row.privilege.mask) | (process ? row.privilege.user : kernel);
     }
 
     /// From now on a processor that comes to `address` takes a step or more of nothing, and then does this.
@@ -265,8 +276,9 @@ class TinyMachine {
         }
         if (command.starts_with("qXfer:features:read:target.xml:0,"))
             return fmt::format(R"(l<target><feature><reg name="pc" bitsize="{0}"/>)"
-                               R"(<reg name="VBAR" bitsize="{0}" regnum="{1}"/></feature></target>)",
-                               8 * row.word, vectors);
+                               R"(<reg name="VBAR" bitsize="{0}" regnum="{1}"/>)"
+                               R"(<reg name="priv" bitsize="{0}" regnum="{2}"/></feature></target>)",
+                               8 * row.word, vectors, privilege);
         if (command == "qfThreadInfo") {
             std::string list = "m";
             for (std::size_t on = 0; on < processors.size(); ++on)
@@ -317,10 +329,15 @@ class TinyMachine {
         return "";
     }
     std::string hex_of(std::uint16_t number) {
+        const bool half =
+            row.privilege.where && row.privilege.where->number == number; // it may be half a word
+        const std::size_t size = half ? row.privilege.where->size : row.word;
         std::array<std::byte, 8> bytes{};
-        for (std::uint64_t i = 0; i < row.word; ++i)
-            bytes.at(i) = static_cast<std::byte>(processors.at(selected_).registers[number] >> shift(i));
-        return to_hex(std::span(bytes).first(row.word));
+        for (std::uint64_t i = 0; i < size; ++i) {
+            const std::uint64_t by = row.order == ByteOrder::big ? 8 * (size - 1 - i) : 8 * i;
+            bytes.at(i) = static_cast<std::byte>(processors.at(selected_).registers[number] >> by);
+        }
+        return to_hex(std::span(bytes).first(size));
     }
     void set_from_hex(std::uint16_t number, std::string_view digits) {
         std::array<std::byte, 8> bytes{};

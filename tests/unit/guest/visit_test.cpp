@@ -59,6 +59,12 @@ class VisitTest : public testing::TestWithParam<const Architecture*> {
         const auto stack = tiny_.bytes_at(kernel_.stack_of(task) - 0x2000, 0x2000);
         EXPECT_TRUE(std::ranges::search(stack, magic).empty());
     }
+    std::vector<std::uint64_t> guarded() const {
+        std::vector<std::uint64_t> addresses;
+        for (const SystemCall& call : places_.calls)
+            addresses.push_back(call.address);
+        return addresses;
+    }
     std::uint64_t mask(std::uint64_t value) const { return value & GetParam()->address_mask(); }
 
     TinyMachine tiny_{*GetParam(), 2};
@@ -289,7 +295,7 @@ TEST_P(VisitTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
     run();
     ASSERT_TRUE(machine_.busy());
     EXPECT_TRUE(machine_.expects_at(places_.functions.landing));
-    ASSERT_EQ(machine_.halt(), true);
+    ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     ASSERT_TRUE(machine_.forget());
     EXPECT_FALSE(machine_.busy());
     EXPECT_FALSE(machine_.expects_at(places_.functions.landing));
@@ -311,14 +317,14 @@ TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheLanding) {
     tiny_.define(places_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
     begin_call(0, 0, TinyKernel::user);
     run();
-    ASSERT_EQ(machine_.halt(), true);
+    ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     tiny_.give_back(0, 1); // it comes back to the landing, and whoever waited for it is gone
     ASSERT_EQ(tiny_.reg(0, GetParam()->pc), places_.functions.landing);
-    ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), places_.functions), true);
+    ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), true);
     for (const Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
-    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), places_.functions), false) << "and that is that";
+    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false) << "and that is that";
 }
 
 TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
@@ -331,22 +337,32 @@ TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
     tiny_.define(places_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
     begin_call(0, 0, TinyKernel::user);
     run();
-    ASSERT_EQ(machine_.halt(), true);
+    ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     tiny_.processors[0].registers = before; // the frame was made, or not yet wiped, when it died
     tiny_.reg(0, GetParam()->arguments[0]) = mask(0x4711);
-    ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), places_.functions), true);
+    ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), true);
     for (const Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
 }
 
+TEST_P(VisitTest, ProcessThatJumpsToAWatchedFunctionIsNotVisited) {
+    begin_call(0, 0, TinyKernel::user);
+    tiny_.run_process(0, true); // with a stack pointer that it has made up
+    const auto memory = tiny_.bytes_at(kernel_.stack_of(0) - 0x2000, 0x2000);
+    run();
+    EXPECT_EQ(visits_, 0);
+    EXPECT_EQ(tiny_.bytes_at(kernel_.stack_of(0) - 0x2000, 0x2000), memory);
+    std::exchange(tiny_.troubles, {}); // its jump ends in a fault of the real machine
+}
+
 TEST_P(VisitTest, NothingIsPutBackWhereNothingWasLeft) {
     begin_call(0, 0, TinyKernel::user);
     const auto before = tiny_.processors[0].registers;
-    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), places_.functions), false);
+    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false);
     EXPECT_EQ(tiny_.processors[0].registers, before);
     tiny_.reg(0, GetParam()->stack) = 0x10; // no memory there
-    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), places_.functions), false);
+    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false);
 }
 
 class ThumbVisitTest : public VisitTest {};

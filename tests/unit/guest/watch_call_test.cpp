@@ -218,7 +218,7 @@ TEST_P(WatchCallTest, LoadThatWasUnderWayIsDecidedOnWhenAWatchBegins) {
                  [this](std::size_t on) { tiny_.processors[on].busy = false; });
     load_image("bad");
     ASSERT_TRUE(machine_.resume());
-    ASSERT_EQ(machine_.halt(), true);
+    ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     watch({});
     tiny_.processors[0].busy = true;
     kernel_.continue_load(0);

@@ -71,7 +71,7 @@ class WatchFixture : public testing::TestWithParam<const Architecture*> {
             const auto turn = machine_.turn(std::chrono::milliseconds(0));
             ASSERT_TRUE(turn) << turn.error().what;
             if (*turn != Machine::Turn::idle) continue;
-            ASSERT_EQ(machine_.halt(), true);
+            ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
             return recorder_.flush();
         }
         FAIL() << "it never ends";
