@@ -144,7 +144,7 @@ sys::Result<void> Machine::attend_to(ThreadId thread) {
 }
 
 sys::Result<void> Machine::begin(const Attendant& attendant, Processor processor, Place place) {
-    works_.push_back(attendant(processor, place));
+    works_.push_back(attendant(std::move(processor), place));
     running_ = &works_.back();
     running_->start();
     return settle_works();

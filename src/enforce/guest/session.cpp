@@ -50,8 +50,9 @@ sys::Result<void> Session::guard(std::uint64_t distance) {
     if (auto guarded = watch_.guard(places); !guarded) return guarded;
     guarded_ = distance;
     const auto attend = [this](std::uint64_t address, auto attendant) {
-        return machine_.attend(
-            address, [this, attendant](Processor on, Place at) { return (this->*attendant)(on, at); });
+        return machine_.attend(address, [this, attendant](Processor on, Place at) {
+            return (this->*attendant)(std::move(on), at);
+        });
     };
     // A kernel that moves itself is found by looking, but one that starts where it was linked to, or where it
     // was the last time, says so by itself.

@@ -35,16 +35,18 @@ sys::Result<void> Watch::guard(Places places) {
     if (auto done = machine_.dismiss(); !done) return done;
     places_ = std::move(places);
     for (const SystemCall& call : places_.calls) {
-        auto set = machine_.attend(
-            call.address, [this, call](Processor on, Place at) { return attend_call(on, at, call); });
+        auto set = machine_.attend(call.address, [this, call](Processor on, Place at) {
+            return attend_call(std::move(on), at, call);
+        });
         if (!set) return set;
     }
     for (const std::uint64_t address : places_.load_module) {
-        auto set = machine_.attend(address, [this](Processor on, Place at) { return attend_load(on, at); });
+        auto set = machine_.attend(address,
+                                   [this](Processor on, Place at) { return attend_load(std::move(on), at); });
         if (!set) return set;
     }
     return machine_.attend(places_.functions.landing,
-                           [this](Processor on, Place at) { return attend_landing(on, at); });
+                           [this](Processor on, Place at) { return attend_landing(std::move(on), at); });
 }
 
 std::vector<std::uint64_t> Watch::guarded() const {
@@ -85,8 +87,8 @@ Machine::Work Watch::attend_landing(Processor processor, Place) {
 
 Machine::Work Watch::attend_again(Processor processor, Place place) {
     for (const SystemCall& call : places_.calls)
-        if (call.address == place.pc) return attend_call(processor, place, call);
-    return attend_load(processor, place);
+        if (call.address == place.pc) return attend_call(std::move(processor), place, call);
+    return attend_load(std::move(processor), place);
 }
 
 // --- system calls
