@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A process that jumps to functions of the kernel: jumper FUNCTION TARGET. It may not, and gets a SIGSEGV; but a
-// debugger's breakpoint there is come to first, with registers that the process has made up. Its stack pointer is
-// such that whoever believes it writes over TARGET, a variable of the kernel. Both are found in /proc/kallsyms.
-// Prints what became of it.
+// A process that jumps to functions of the kernel: jumper FUNCTION TARGET. It may not, and gets a SIGSEGV;
+// but a debugger's breakpoint there is come to first, with registers that the process has made up. Its stack
+// pointer is such that whoever believes it writes over TARGET, a variable of the kernel. Both are found in
+// /proc/kallsyms. Prints what became of it.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,8 +30,8 @@ std::uint64_t address_of(const std::string& wanted) {
 [[noreturn]] void jump(std::uint64_t function, std::uint64_t target) {
     constexpr std::uint64_t frame_below_stack = 288 + 1024 + 256; // as src/enforce/guest/visit.cpp has it
     static std::uint64_t registers[32];
-    asm volatile("mov %0, %%rsp; jmp *%1" ::"r"(target + frame_below_stack), "r"(function), "D"(registers), "S"(0),
-                 "d"(target)
+    asm volatile("mov %0, %%rsp; jmp *%1" ::"r"(target + frame_below_stack), "r"(function), "D"(registers),
+                 "S"(0), "d"(target)
                  : "memory");
     __builtin_unreachable();
 }
