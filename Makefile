@@ -12,6 +12,8 @@ JOBS ?= $(shell nproc)
 
 main := $(BUILD)/main
 stage := $(abspath $(BUILD))/stage
+results := $(abspath $(BUILD))/results
+pytest := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -n $(JOBS)
 configure := cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_INSTALL_LIBEXECDIR=$(LIBEXECDIR) \
 	-DCMAKE_INSTALL_SYSCONFDIR=$(SYSCONFDIR) -DKMODGUARD_UNIT_DIRECTORY=$(UNITDIR)
 vm_environment := KMODGUARD_VM_CACHE=$(abspath $(BUILD))/vm KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1
@@ -26,22 +28,23 @@ build:
 	cmake --build $(main) -j $(JOBS)
 
 # Everything: pure tests, real kernels, whole programs. The last use modules of the kernels that the test machine fetches.
-test: unit-test vm-test cli-test
+test:
+	@MAKE='$(MAKE)' scripts/test $(BUILD)
 
 unit-test:
 	@scripts/bootstrap test
-	$(configure) -B $(BUILD)/test -DKMODGUARD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug >/dev/null
+	$(configure) -B $(BUILD)/test -DKMODGUARD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug -DKMODGUARD_RESULTS=$(results) >/dev/null
 	cmake --build $(BUILD)/test -j $(JOBS)
 	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS)
 
 cli-test: build
 	@scripts/bootstrap test
-	KMODGUARD_PROGRAMS=$(abspath $(main)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider tests/cli
+	KMODGUARD_PROGRAMS=$(abspath $(main)) $(pytest) --junitxml=$(results)/cli-test.xml tests/cli
 
 vm-test: stage
 	@scripts/bootstrap vm
 	cmake --build $(main) --target powerless verdicts
-	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) PYTHON=$(PYTHON) scripts/vm-test $(BUILD)
+	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(pytest) --dist loadgroup --junitxml=$(results)/vm-test.xml tests/vm
 
 lint:
 	@scripts/bootstrap lint
@@ -53,9 +56,9 @@ fuzz:
 
 bench: stage
 	@scripts/bootstrap vm
-	cmake -G Ninja -S . -B $(BUILD)/bench -DKMODGUARD_BENCH=ON -DKMODGUARD_TESTS=OFF >/dev/null
-	cmake --build $(BUILD)/bench -j $(JOBS) --target kmodguard_bench
-	$(vm_environment) $(PYTHON) bench/run.py $(BUILD)/bench/bench/kmodguard_bench
+	$(configure) -B $(main) -DKMODGUARD_BENCH=ON >/dev/null
+	cmake --build $(main) -j $(JOBS) --target kmodguard_bench
+	$(vm_environment) $(PYTHON) bench/run.py $(main)/bench/kmodguard_bench
 
 # In a virtual machine; where QEMU is not installed and cannot be, what works without one.
 demo: stage

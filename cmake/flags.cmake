@@ -12,6 +12,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # g++ 12 sees null dereferences and uninitialised members inside std::expected and std::optional that are not there.
     add_compile_options(-Wno-null-dereference -Wno-maybe-uninitialized)
 endif()
+# Lines, for backtraces: what is installed is stripped, and the sanitizers' reports need no more. -g for a debugger.
+set(KMODGUARD_DEBUG_INFO "-g1" CACHE STRING "the compiler's option for debug information")
+add_compile_options(${KMODGUARD_DEBUG_INFO})
 if(KMODGUARD_SANITIZE)
     add_compile_options(-fsanitize=${KMODGUARD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     add_link_options(-fsanitize=${KMODGUARD_SANITIZE})

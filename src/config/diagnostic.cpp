@@ -32,7 +32,7 @@ auto identity_of(const Diagnostic& diagnostic) {
 
 } // namespace
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
     return "\"" + core::printable(text, longest_quote) + "\"";
 }
 

@@ -28,7 +28,7 @@ struct Diagnostic {
 using Diagnostics = std::vector<Diagnostic>;
 
 /// `text` in double quotes, made safe to show, and cut after 64 bytes.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string in_quotes(std::string_view text);
 
 /// "file:line:column: error: message", and where there is a hint "\n  hint: ...". Without a final newline,
 /// and without a control character whatever the file and its name hold.

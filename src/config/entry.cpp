@@ -24,9 +24,9 @@ sys::Result<std::string> check_alias(std::string_view text) {
             "cut it short with '*'");
     if (text.front() == '-')
         return sys::failure(sys::ErrorKind::invalid,
-                            quoted(text) + " begins with '-': no alias does, it would be taken for an option",
+                            in_quotes(text) + " begins with '-': no alias does, it would be taken for an option",
                             "remove the '-'");
-    return sys::failure(sys::ErrorKind::invalid, quoted(text) + " holds control characters",
+    return sys::failure(sys::ErrorKind::invalid, in_quotes(text) + " holds control characters",
                         "write the alias as `modinfo -F alias` shows it");
 }
 
@@ -73,21 +73,21 @@ sys::Result<std::string> check_module(std::string_view text, std::string_view pa
     if (text.empty()) return sys::failure(ErrorKind::invalid, "an empty module name", "remove the entry");
     const auto name = core::module_name_of(text);
     if (text.find('/') != std::string_view::npos)
-        return sys::failure(ErrorKind::invalid, quoted(text) + " is a path, not a module name",
+        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is a path, not a module name",
                             name ? fmt::format("write \"{}\"", *name) : "write the module's name alone");
     if (text.find_first_of("*?[]") != std::string_view::npos)
-        return sys::failure(ErrorKind::invalid, quoted(text) + " is a pattern, not a module name",
+        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is a pattern, not a module name",
                             std::string(pattern_hint));
     if (text.find(':') != std::string_view::npos)
-        return sys::failure(ErrorKind::invalid, quoted(text) + " is an alias, not a module name",
+        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is an alias, not a module name",
                             std::string(pattern_hint));
     if (!name && text.size() > core::max_module_name)
         return sys::failure(ErrorKind::invalid,
-                            fmt::format("{} is longer than a module name can be ({} bytes)", quoted(text),
+                            fmt::format("{} is longer than a module name can be ({} bytes)", in_quotes(text),
                                         core::max_module_name),
                             "write the name as lsmod shows it");
     if (!name)
-        return sys::failure(ErrorKind::invalid, quoted(text) + " is not a module name",
+        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is not a module name",
                             "letters, digits, '_', '-', '+' and '.' only, as lsmod shows it");
     return *name;
 }

@@ -81,7 +81,7 @@ class SchemaReader : private SchemaReport {
         else
             hint = fmt::format("known here: {}", fmt::join(names, ", "));
         error(member.at,
-              fmt::format("unknown key {}{}", quoted(member.key),
+              fmt::format("unknown key {}{}", in_quotes(member.key),
                           path.empty() ? "" : fmt::format(" in [{}]", path)),
               std::move(hint));
     }
@@ -122,7 +122,7 @@ class SchemaReader : private SchemaReport {
         if (const auto mode = core::mode_from(value.text))
             source_.mode = *mode;
         else
-            error(value.at, "unknown mode " + quoted(value.text), "use \"enforce\" or \"audit\"");
+            error(value.at, "unknown mode " + in_quotes(value.text), "use \"enforce\" or \"audit\"");
     }
 
     void read_answer(const Node& value) {
@@ -130,7 +130,7 @@ class SchemaReader : private SchemaReport {
         if (const auto answer = core::answer_from(value.text))
             source_.answer = *answer;
         else
-            error(value.at, "unknown answer " + quoted(value.text), "use \"refuse\" or \"pretend\"");
+            error(value.at, "unknown answer " + in_quotes(value.text), "use \"refuse\" or \"pretend\"");
     }
 
     void read_dependencies(const Node& value) {
@@ -157,11 +157,11 @@ class SchemaReader : private SchemaReport {
             if (!expect(item, Node::Kind::string, "a string", "points")) continue;
             const auto point = core::point_from(item.text);
             if (!point) {
-                error(item.at, "unknown point " + quoted(item.text), "use \"autoload\" and \"kernel\"");
+                error(item.at, "unknown point " + in_quotes(item.text), "use \"autoload\" and \"kernel\"");
                 continue;
             }
             if (*point == core::Point::process || *point == core::Point::guest)
-                warning(item.at, quoted(item.text) + " is not armed by a policy",
+                warning(item.at, in_quotes(item.text) + " is not armed by a policy",
                         "`kmodctl exec` and `kmodctl guest` hold these points for what they start");
             if (std::ranges::find(points, *point) == points.end()) points.push_back(*point);
         }
@@ -200,7 +200,7 @@ class SchemaReader : private SchemaReport {
             read_table(item, "[pin]", pin_keys);
             for (const Key& key : pin_keys)
                 if (item.find(key.name) == nullptr)
-                    error(item.at, fmt::format("a pin without {}", quoted(key.name)),
+                    error(item.at, fmt::format("a pin without {}", in_quotes(key.name)),
                           "a pin takes module and sha256");
             if (errors() == errors_before && take_room(item.at)) source_.pins.push_back(std::move(pin_));
         }

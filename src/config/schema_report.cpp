@@ -21,7 +21,7 @@ std::string describe(const Node& node, Form form) {
     switch (node.kind) {
     case Node::Kind::table: return form == Form::yaml ? "a mapping" : "a table";
     case Node::Kind::array: return form == Form::yaml ? "a list" : "an array";
-    case Node::Kind::string: return "the string " + quoted(node.text);
+    case Node::Kind::string: return "the string " + in_quotes(node.text);
     case Node::Kind::integer:
         if (form == Form::yaml) return "the integer " + core::printable(node.text, longest_number);
         return fmt::format("the integer {}", node.integer);

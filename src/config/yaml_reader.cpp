@@ -150,7 +150,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
     void check_tag(Position at, const std::string& tag) {
         if (tag == "?" || tag == "!" || tag.starts_with(standard_tags)) return;
-        refuse(at, "a tag that is not known here: " + quoted(tag), "remove it");
+        refuse(at, "a tag that is not known here: " + in_quotes(tag), "remove it");
     }
 
     /// The parser says of a missing value only where the next token stands.
@@ -213,7 +213,7 @@ class TreeBuilder final : public YAML::EventHandler {
     void put_key(Node node) {
         Open& top = open_.back();
         if (!top.keys.insert(node.text).second)
-            refuse(node.at, fmt::format("the key {} is given twice", quoted(node.text)),
+            refuse(node.at, fmt::format("the key {} is given twice", in_quotes(node.text)),
                    "remove one of them");
         top.member = Member{std::move(node.text), node.at, {}};
     }

@@ -82,7 +82,7 @@ class KmodsReader : private SchemaReport {
             near.empty() ? (plugins != nullptr ? plugins->at : Position{1, 1}) : where.find(near)->at;
         error(at, "there is no plugins.kmods, which is all that a YAML policy consists of",
               near.empty() ? "write plugins: { kmods: { allowlist: [...] } }, or the policy as TOML"
-                           : fmt::format("did you mean \"{}\" instead of {}?", wanted, quoted(near)));
+                           : fmt::format("did you mean \"{}\" instead of {}?", wanted, in_quotes(near)));
     }
 
     void read_key(const Member& member) {
@@ -92,7 +92,7 @@ class KmodsReader : private SchemaReport {
         for (const Key& key : keys)
             names.push_back(key.name);
         const std::string_view near = nearest(member.key, names);
-        error(member.at, fmt::format("unknown key {} in plugins.kmods", quoted(member.key)),
+        error(member.at, fmt::format("unknown key {} in plugins.kmods", in_quotes(member.key)),
               near.empty() ? "known here: allowlist, denylist, quiet, pins"
                            : fmt::format("did you mean \"{}\"?", near));
     }

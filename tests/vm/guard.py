@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""kmodguard in the test machine: fixtures that start it with a policy, and undo all that a test did.
+"""kmodguard in the test machine: fixtures that start it with a policy, each test on a machine of its own.
 
-A kernel is booted once for each file of tests; `guard` gives every test the machine with nothing loaded that was not
-loaded at boot, no daemon, and the handler that Debian sets.
+For each file of tests and kernel one machine is prepared and saved twice, before kmodguard was started and after. Every
+test goes on from one of the two, so that it finds nothing of what the others did, and nothing has to be undone.
 """
 
+import contextlib
+import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from machine import Command, Machine, Result
 from machine.guest import compiled
+from machine.states import State
 
 KERNELS = ["6.1", "6.12"]
 POLICY = "/etc/kmodguard/policy.toml"
@@ -90,24 +94,59 @@ class Guard:
         return self.vm.start(f"requester --parallel {processes} --repeat {repeat} {request}", user="nobody")
 
 
-def restore(vm: Machine, loaded: set[str]) -> None:
-    """Brings the machine back to what it was."""
-    vm.run("pid=$(pidof kmodguard) && kill -CONT $pid; kmodctl stop || kmodctl disarm --force")
-    vm.run(f"echo /sbin/modprobe > {HANDLER}; rm -rf /run/kmodguard /etc/kmodguard /etc/modprobe.d /sys/fs/bpf/kmodguard*; : > {LOG}")
-    while extra := vm.loaded() - loaded:
-        gone = [name for name in sorted(extra) if vm.run(f"requester delete {name}").status == 0]
-        assert gone, f"cannot unload {extra}"
+@dataclass(frozen=True)
+class Prepared:
+    """A kernel's machine in the states from which tests go on."""
+
+    kernel: str
+    ready: State  # kmodguard is installed, and was never started
+    started: State  # it runs; by a policy that allows nothing, unless it was prepared otherwise
+
+    def machine(self, state: State) -> Machine:
+        return Machine(self.kernel, state=state)
+
+
+@contextlib.contextmanager
+def prepared(kernel: str, lists: Mapping[str, object] = {}, **parameters: object) -> Iterator[Prepared]:
+    """Prepares a kernel's machine: syslog, kmg_ask, and kmodguard with the policy of these lists."""
+    with Machine(kernel, template=True, **parameters) as vm:  # type: ignore[arg-type]
+        vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
+        ready = vm.save("ready")
+        Guard(vm).start(**lists)
+        started = vm.save("started")
+        vm.stop()
+        yield Prepared(kernel, ready, started)
+
+
+class GuardToCome(Guard):
+    """A guard whose machine is chosen at its first use: one where kmodguard runs already if the test starts it at once,
+    which is then a reload of the test's policy, and else one where it was never started."""
+
+    def __init__(self, prepared: Prepared, opened: contextlib.ExitStack) -> None:
+        self._prepared = prepared
+        self._opened = opened
+
+    @functools.cached_property
+    def vm(self) -> Machine:  # type: ignore[override]
+        return self._opened.enter_context(self._prepared.machine(self._prepared.ready))
+
+    def start(self, **lists: object) -> None:
+        if "vm" in self.__dict__:
+            super().start(**lists)
+            return
+        self.__dict__["vm"] = self._opened.enter_context(self._prepared.machine(self._prepared.started))
+        self.vm.put(POLICY, policy(**lists).encode())  # type: ignore[arg-type]
+        self.ctl("reload", check=True)
 
 
 @pytest.fixture(scope="module", params=KERNELS)
-def guarded_machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    with Machine(request.param, files={"/usr/bin/powerless": POWERLESS, "/usr/bin/client": compiled(CLIENT)}, name=f"{request.module.__name__}-{request.param}") as vm:
-        vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
-        vm.loaded_at_start = vm.loaded()  # type: ignore[attr-defined]
-        yield vm
+def prepared_machine(request: pytest.FixtureRequest) -> Iterator[Prepared]:
+    files = {"/usr/bin/powerless": POWERLESS, "/usr/bin/client": compiled(CLIENT)}
+    with prepared(request.param, files=files, name=f"{request.module.__name__}-{request.param}") as machine:
+        yield machine
 
 
 @pytest.fixture
-def guard(guarded_machine: Machine) -> Iterator[Guard]:
-    yield Guard(guarded_machine)
-    restore(guarded_machine, guarded_machine.loaded_at_start)  # type: ignore[attr-defined]
+def guard(prepared_machine: Prepared) -> Iterator[Guard]:
+    with contextlib.ExitStack() as opened:
+        yield GuardToCome(prepared_machine, opened)

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from guard import HANDLER, LOG, POLICY, Guard, policy, restore
+from guard import HANDLER, POLICY, Guard, Prepared, policy, prepared
 from images import module_image
-from machine import Machine
 
 WITHOUT_BPF = "lsm=lockdown,yama,apparmor"
 MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", WITHOUT_BPF), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
@@ -23,20 +22,17 @@ ALLOWED = ["kmg_param", "kmg_needs_base", "kmg_crafted"]
 
 
 @pytest.fixture(scope="module", params=MACHINES)
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest) -> Iterator[Prepared]:
     kernel, cmdline = MACHINES[request.param]
-    with Machine(kernel, cmdline=cmdline, packages=["bpftool"], name=f"test_kernel_point-{request.param}") as vm:
-        vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
-        vm.loaded_at_start = vm.loaded()  # type: ignore[attr-defined]
-        yield vm
+    with prepared(kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"],
+                  name=f"test_kernel_point-{request.param}") as one:
+        yield one
 
 
 @pytest.fixture
-def guard(machine: Machine) -> Iterator[Guard]:
-    guard = Guard(machine)
-    guard.start(allow=ALLOWED)
-    yield guard
-    restore(machine, machine.loaded_at_start)  # type: ignore[attr-defined]
+def guard(machine: Prepared) -> Iterator[Guard]:
+    with machine.machine(machine.started) as vm:
+        yield Guard(vm)
 
 
 def file_of(guard: Guard, module: str) -> str:

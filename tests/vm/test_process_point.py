@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from guard import KERNELS, Guard, policy, restore
+from guard import KERNELS, Guard, policy
 from images import module_image
 from machine import Machine, Result
 from machine.guest import compiled
+from machine.states import State
 
 GUEST = Path(__file__).parent / "guest"
 EXEC_POLICY = "/tmp/exec.toml"
@@ -27,12 +28,14 @@ ALLOWED = ["kmg_param", "kmg_needs_base", "kmg_slow", "kmg_outer", "kmg_crafted"
 
 
 @pytest.fixture(scope="module", params=KERNELS)
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest) -> Iterator[tuple[str, State]]:
     programs = {f"/usr/bin/{name}": compiled(GUEST / f"{name}.cpp") for name in ("caller", "racer")}
-    with Machine(request.param, files=programs, name=f"test_process_point-{request.param}") as vm:
-        vm.run("dmesg -n 1 && mkdir -p /var/log", check=True)  # the kernel complains of every image that it refuses
-        vm.loaded_at_start = vm.loaded()  # type: ignore[attr-defined]
-        yield vm
+    with Machine(request.param, template=True, files=programs, name=f"test_process_point-{request.param}") as vm:
+        # The kernel complains of every image that it refuses.
+        vm.run(f"dmesg -n 1 && mkdir -p /var/log && mkdir -m 777 {LOGS}", check=True)
+        state = vm.save("ready")
+        vm.stop()
+        yield request.param, state
 
 
 class Supervised:
@@ -77,10 +80,10 @@ class Supervised:
 
 
 @pytest.fixture
-def supervised(machine: Machine) -> Iterator[Supervised]:
-    machine.run(f"rm -rf {LOGS} && mkdir -m 777 {LOGS}", check=True)
-    yield Supervised(machine)
-    restore(machine, machine.loaded_at_start)  # type: ignore[attr-defined]
+def supervised(machine: tuple[str, State]) -> Iterator[Supervised]:
+    kernel, state = machine
+    with Machine(kernel, state=state) as vm:
+        yield Supervised(vm)
 
 
 def is_loaded(supervised: Supervised, module: str) -> bool:

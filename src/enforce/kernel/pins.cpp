@@ -4,6 +4,7 @@
 #include "enforce/kernel/programs.hpp"
 
 #include <bpf/bpf.h>
+#include <fmt/format.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -108,8 +109,8 @@ std::filesystem::path new_pin_directory() { // bpffs takes no dots in names
 
 sys::Result<void> require_bpffs() {
     if (is_bpffs()) return {};
-    return sys::failure(sys::ErrorKind::failed, std::string("bpffs is not mounted at ") + bpffs,
-                        std::string("mount -t bpf bpf ") + bpffs);
+    return sys::failure(sys::ErrorKind::failed, fmt::format("bpffs is not mounted at {}", bpffs),
+                        fmt::format("mount -t bpf bpf {}", bpffs));
 }
 
 sys::Result<void> mount_bpffs() {

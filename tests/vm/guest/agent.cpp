@@ -4,20 +4,29 @@
 // it is also process 1, so it reaps whatever a test leaves behind.
 //
 // A frame, either way: "KMGv", kind, 3 zero bytes, command id, payload length (little endian), payload.
-// To the guest:   R run (user NUL command NUL NAME=VALUE NUL ...), I input (empty: end), K signal a group.
+// To the guest:   R run (user NUL command NUL NAME=VALUE NUL ...), I input (empty: end), K signal a group, T the host's
+//                 time (seconds, little endian) and random bytes, for a machine that goes on from a saved state.
 // From the guest: H ready, A frame received, O output, E errors, X ended (exit status, or -signal).
 // The host sends one frame and waits for its A, so a burst can never overrun the serial port's buffers.
 // What a command's children print after it has ended still arrives, as O or E behind its X.
+//
+// `agent window DEVICE OFFSET LENGTH` writes a part of the memory that the host lays into the machine (a PCI device's, by its
+// file in /sys) to its standard output: that is how files come into a machine that has booted, at the speed of memory.
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/random.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -211,6 +220,38 @@ void drain(Command& command) {
     }
 }
 
+// What a saved state has in common with every machine that starts from it, and must not have.
+void go_on(const std::string& payload) {
+    std::int64_t seconds = 0;
+    if (payload.size() < sizeof seconds) return;
+    std::memcpy(&seconds, payload.data(), sizeof seconds);
+    const timeval now{static_cast<time_t>(seconds), 0};
+    if (settimeofday(&now, nullptr) != 0) die("settimeofday");
+    const int random = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    const std::size_t size = payload.size() - sizeof seconds;
+    if (random < 0 || write(random, payload.data() + sizeof seconds, size) != static_cast<ssize_t>(size) ||
+        ioctl(random, RNDRESEEDCRNG) != 0)
+        die("/dev/urandom");
+    close(random);
+}
+
+// The device's memory cannot be read, only mapped.
+int show_window(const char* device, const char* offset, const char* length) {
+    const int file = open(device, O_RDWR | O_CLOEXEC | O_SYNC);
+    if (file < 0) die(device);
+    const std::size_t size = std::strtoull(length, nullptr, 10);
+    const auto at = static_cast<off_t>(std::strtoull(offset, nullptr, 10));
+    void* mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, file, at);
+    if (mapped == MAP_FAILED) die("mmap");
+    const char* data = static_cast<const char*>(mapped);
+    for (std::size_t done = 0; done < size;) {
+        const ssize_t written = write(1, data + done, std::min<std::size_t>(size - done, 65536));
+        if (written < 0) die("write");
+        done += static_cast<std::size_t>(written);
+    }
+    return 0;
+}
+
 void receive() {
     Header header{};
     read_all(reinterpret_cast<char*>(&header), sizeof header);
@@ -222,6 +263,7 @@ void receive() {
     read_all(payload.data(), payload.size());
     send('A', header.id);
     if (header.kind == 'R') return start(header.id, payload);
+    if (header.kind == 'T') return go_on(payload);
     Command* command = find(header.id);
     if (command == nullptr) return;
     if (header.kind == 'I') {
@@ -275,6 +317,7 @@ void serve(int signals) {
 } // namespace
 
 int main(int argc, char** argv) {
+    if (argc == 5 && std::strcmp(argv[1], "window") == 0) return show_window(argv[2], argv[3], argv[4]);
     open_port(argc > 1 ? argv[1] : "/dev/ttyS1");
     signal(SIGPIPE, SIG_IGN);
     sigset_t child;

@@ -6,6 +6,7 @@ number of commands run at once; each is a Command that can be waited for, fed an
 """
 
 import itertools
+import os
 import socket
 import struct
 import threading
@@ -113,12 +114,13 @@ class Command:
 class Channel:
     """Frames over a socket to the agent. `explain` turns the machine's death into an error."""
 
-    def __init__(self, connection: socket.socket, explain: Callable[[str], Exception], log: Callable[[bytes], None]) -> None:
+    def __init__(self, connection: socket.socket, explain: Callable[[str], Exception], log: Callable[[bytes], None],
+                 first: int = 1) -> None:
         self.changed = threading.Condition()
         self._connection = connection
         self._explain = explain
         self._log = log
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._commands: dict[int, Command] = {}
         self._sending = threading.Lock()
         self._ready = False
@@ -129,6 +131,15 @@ class Channel:
 
     def wait_ready(self, timeout: float) -> None:
         self.wait_for(lambda: self._ready, timeout, "the guest's agent to start")
+
+    def go_on(self) -> None:
+        """Tells the agent of a machine that goes on from a saved state what time it is, and gives it chance of its own."""
+        self._ready = True
+        self.send(b"T", 0, struct.pack("<q", int(time.time())) + os.urandom(32))
+
+    def next_number(self) -> int:
+        """A number that no command has had so far, nor will have."""
+        return next(self._numbers)
 
     def start(self, command: str, user: str, environment: dict[str, str], input: bytes, end: bool) -> Command:
         with self.changed:

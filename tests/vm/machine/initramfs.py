@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import apt, guest, packages, systemd
@@ -25,28 +26,39 @@ KMOD_NAMES = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
 HOST_FILES = ("/usr/lib/modprobe.d/aliases.conf", "/etc/ssl/certs/ca-certificates.crt")
 
 
-def image(target: Path, kernel: packages.Kernel, init: str, stage: bool, extra: list[str],
-          files: dict[str, bytes | str | Path]) -> None:
-    """Writes the whole initramfs for one machine to `target`."""
-    if init not in ROOTS:
-        raise MachineError(f"no root {init!r}; there are {', '.join(ROOTS)}")
-    present = ROOTS[init]()
-    archives = [present.archive, modules_archive(kernel)]
+def base_archives(kernel: packages.Kernel, init: str) -> list[Path]:
+    """What a kernel boots with: a root, and its modules."""
+    return [root(init).archive, modules_archive(kernel)]
+
+
+def own_archives(folder: Path, init: str, stage: bool, extra: list[str], files: dict[str, bytes | str | Path]) -> list[Path]:
+    """What one machine has beyond that. The scenario's own is written to `folder`."""
+    present = root(init)
+    archives = []
     if extra:
         archives.append(packages_archive(extra, present))
     if stage:
         archives.append(stage_archive(present))
+    if files:
+        archives.append(folder / "scenario")
+        with Archive(archives[-1]) as archive:
+            for path, content in files.items():
+                add_file(archive, path, content, present.files)
+    return archives
+
+
+def join(archives: Sequence[Path], target: Path) -> None:
+    """One initramfs of many archives."""
     with open(target, "wb") as whole:
         for archive in archives:
             with open(archive, "rb") as part:
                 shutil.copyfileobj(part, whole, 1 << 20)
-    scenario = target.with_suffix(".scenario")
-    with Archive(scenario) as archive:
-        for path, content in files.items():
-            add_file(archive, path, content, present.files)
-    with open(target, "ab") as whole, open(scenario, "rb") as part:
-        shutil.copyfileobj(part, whole)
-    scenario.unlink()
+
+
+def root(init: str) -> "Root":
+    if init not in ROOTS:
+        raise MachineError(f"no root {init!r}; there are {', '.join(ROOTS)}")
+    return ROOTS[init]()
 
 
 def add_file(archive: Archive, path: str, content: bytes | str | Path, present: set[str]) -> None:

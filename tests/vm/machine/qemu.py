@@ -4,12 +4,16 @@
     with Machine(kernel="6.1", stage=False) as vm:
         assert vm.run("uname -r").stdout.startswith("6.1.")
 
-Two serial ports: the console, and the command channel. Both are socket pairs that QEMU inherits, so there
-is nothing to look for in the file system and a dead QEMU shows as the end of file at once.
+Two serial ports, the console and the command channel, and QEMU's monitor. All are socket pairs that QEMU inherits, so
+there is nothing to look for in the file system and a dead QEMU shows as the end of file at once.
+
+A plain machine does not boot: its kernel was booted once, and it goes on from that saved state (states.py), into which its
+own files are laid. One that a test saves in the middle of its work is the beginning of any number of others.
 """
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,9 +21,11 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from . import initramfs, modules, packages
-from .cache import MachineError, cache_folder
+from . import initramfs, modules, packages, states
+from .cache import MachineError, cache_folder, cached, content_key
 from .channel import Channel, Command, MachineTimeout, Result
+from .monitor import Monitor, MonitorError
+from .states import State
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 TAIL = 4000  # characters of the console that an error shows
@@ -85,7 +91,8 @@ class Machine:
     def __init__(self, kernel: str = "6.1", *, files: dict[str, bytes | str | Path] | None = None,
                  packages: list[str] | None = None, cmdline: str = "", memory: int | None = None, cpus: int = 2,
                  counting: bool = False, stage: bool = True, init: str = "shell",
-                 qemu: list[str] | None = None, boot_timeout: float = 180, name: str = "") -> None:
+                 qemu: list[str] | None = None, boot: bool = False, template: bool = False, state: State | None = None,
+                 boot_timeout: float = 180, name: str = "", saved_to: Path | None = None) -> None:
         self.kernel_name = kernel
         self._files = files or {}
         self._packages = packages or []
@@ -96,11 +103,16 @@ class Machine:
         self._stage = stage
         self._init = init
         self._qemu_arguments = qemu or []
+        self._boots = boot or counting or init != "shell" or bool(self._qemu_arguments)
+        self._template = template
+        self._state = state
+        self._saved_to = saved_to
         self._boot_timeout = boot_timeout
         self._name = log_name(name or test_name())
         self._process: subprocess.Popen[bytes] | None = None
         self._console: Console | None = None
         self._channel: Channel | None = None
+        self._monitor: Monitor | None = None
 
     # --- life
 
@@ -111,57 +123,127 @@ class Machine:
         self.log = logs / f"{self._name}.log"
         self._folder = tempfile.TemporaryDirectory(prefix="run-", dir=cache_folder())
         try:
-            initrd = Path(self._folder.name) / "initrd"
-            initramfs.image(initrd, self.kernel, self._init, self._stage, self._packages, self._files)
-            self._start(initrd)
-            self._channel.wait_ready(self._boot_timeout)
-            initrd.unlink()  # the guest has it; a test that is killed leaves little behind
-        except MachineTimeout as error:
+            self._begin(Path(self._folder.name))
+        except (MachineTimeout, MonitorError) as error:
+            said = type(error)(f"{error}{self._circumstances()}")
             self.__exit__()
-            raise MachineTimeout(f"{error}{self._circumstances()}") from None
+            raise said from None
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+    def stop(self) -> None:
+        """Ends the machine; the states that were saved of it stay until the end of the `with` block."""
         if self._process:
             self._process.kill()
             self._process.wait()
-        if self._console:
-            self._console.close()
-        if self._channel:
-            self._channel.close()
-        self._folder.cleanup()
+        for end in (self._console, self._channel, self._monitor):
+            if end:
+                end.close()
+        (Path(self._folder.name) / "memory").unlink(missing_ok=True)
 
-    def _start(self, initrd: Path) -> None:
-        console, console_end = socket.socketpair()
-        commands, commands_end = socket.socketpair()
-        ends = (console_end, commands_end)
+    def _begin(self, folder: Path) -> None:
+        """Boots, or goes on from a state; returns when commands can be run."""
+        if self._state:
+            self._go_on(folder, self._state)
+            return
+        if self._saved_to:
+            self._boot(folder, initramfs.base_archives(self.kernel, self._init),
+                       states.arguments(self._saved_to / "booting", self._mebibytes, folder / "window", boots=True, saved=True))
+            return
+        own = initramfs.own_archives(folder, self._init, self._stage, self._packages, self._files)
+        window = folder / "window"
+        places = None if self._boots else states.fill_window(window, own)
+        if places is None:
+            self._boot(folder, [*initramfs.base_archives(self.kernel, self._init), *own])
+            return
+        self._go_on(folder, self._booted_state())
+        device = states.WINDOW_DEVICE
+        for at, length in places:
+            self.run(f"cd / && /machine/agent window {device} {at} {length} | cpio -idmu", check=True)
+        states.empty_window(window)
+
+    def _boot(self, folder: Path, archives: list[Path], arguments: list[str] = []) -> None:
+        initrd = folder / "initrd"
+        initramfs.join(archives, initrd)
+        self._start(["-initrd", str(initrd), *arguments])
+        self._channel.wait_ready(self._boot_timeout)
+        initrd.unlink()  # the guest has it; a test that is killed leaves little behind
+
+    def _go_on(self, folder: Path, state: State) -> None:
+        memory, window = state.memory, folder / "window"
+        if self._template:
+            memory = folder / "memory"
+            states.copy_memory(state.memory, memory)
+        self._start([*states.arguments(memory, self._mebibytes, window, boots=False, saved=self._template), "-incoming", "defer"],
+                    state.next_number)
+        states.restore(self._monitor, state)
+        self._channel.go_on()
+
+    def _booted_state(self) -> State:
+        """This kernel with its root and modules and this command line, booted once and kept."""
+        archives = initramfs.base_archives(self.kernel, self._init)
+        version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
+        sources = [Path(__file__), Path(states.__file__)]
+        key = content_key(*map(str, archives), self.kernel.version, version, *sources)
+        kind = f"{self.kernel.release}-{content_key(self._cmdline, str(self._mebibytes), str(self._cpus))}"
+
+        def build(folder: Path) -> None:
+            folder.mkdir()
+            with Machine(self.kernel_name, stage=False, cmdline=self._cmdline, memory=self._memory, cpus=self._cpus,
+                         saved_to=folder, name=f"boot-{kind}", boot_timeout=self._boot_timeout) as booted:
+                states.save(booted._monitor, folder, folder / "booting", booted._channel.next_number(), goes_on=False)
+
+        kept = cache_folder() / "states"
+        state = cached(kept / f"{kind}-{key}", build)
+        for old in set(kept.glob(f"{kind}-*")) - {state}:
+            shutil.rmtree(old, ignore_errors=True)
+        return State(state)
+
+    def save(self, name: str) -> State:
+        """The state of this machine, a `template`, as it is now; kept as long as the machine is. It goes on."""
+        folder = Path(self._folder.name)
+        return states.save(self._monitor, folder / name, folder / "memory", self._channel.next_number(), goes_on=True)
+
+    def _start(self, arguments: list[str], first_number: int = 1) -> None:
+        pairs = [socket.socketpair() for _ in range(3)]
+        console, commands, monitor = (pair[0] for pair in pairs)
+        ends = [pair[1] for pair in pairs]
         with open(Path(self._folder.name) / "qemu", "wb") as errors:
             self._process = subprocess.Popen(
-                self._command_line(initrd, *(end.fileno() for end in ends)), stdin=subprocess.DEVNULL,
+                [*self._command_line(*(end.fileno() for end in ends)), *arguments], stdin=subprocess.DEVNULL,
                 stdout=errors, stderr=errors, pass_fds=[end.fileno() for end in ends])
         for end in ends:
             end.close()
         self._console = Console(console, self.log)
-        self._channel = Channel(commands, self._death, self._console.note)
+        self._channel = Channel(commands, self._death, self._console.note, first_number)
+        self._monitor = Monitor(monitor)
 
-    def _command_line(self, initrd: Path, console: int, commands: int) -> list[str]:
+    def _command_line(self, console: int, commands: int, monitor: int) -> list[str]:
         clock = ["-icount", "shift=0,sleep=off", "-accel", "tcg", "-smp", "1"]
         plain = ["-accel", "tcg,thread=multi", "-smp", str(self._cpus)]
         # Without this the crypto code's tests, which run for seconds after a boot, are counted with what is measured.
         quiet = "cryptomgr.notests" if self._counting else ""
-        memory = self._memory or max(packages.source(self.kernel_name).memory, initramfs.MEMORY[self._init])
         return [
-            QEMU, "-M", "q35", "-cpu", "max", "-m", str(memory), *(clock if self._counting else plain),
+            QEMU, "-M", "q35", "-cpu", "max", "-m", str(self._mebibytes), *(clock if self._counting else plain),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console",
             "-chardev", f"socket,id=commands,fd={commands}", "-serial", "chardev:commands",
-            "-kernel", str(self.kernel.vmlinuz), "-initrd", str(initrd),
+            "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
+            # One that goes on from a state has these as well: the firmware's tables are made of them.
+            "-kernel", str(self.kernel.vmlinuz),
             "-append", f"console=ttyS0 quiet panic=-1 oops=panic {initramfs.CMDLINE[self._init]} {quiet} {self._cmdline}",
             *self._qemu_arguments,
         ]
+
+    @property
+    def _mebibytes(self) -> int:
+        return self._memory or max(packages.source(self.kernel_name).memory, initramfs.MEMORY[self._init])
 
     # --- commands
 

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: AGPL-3.0-only
+"""clang-tidy over src/: scripts/tidy.py BUILD, a build folder that CMake has configured for clang without precompiled headers.
+
+clang-tidy spends 95 % of its time on the system's headers, which it reads and matches again for each file. So the files
+of a folder are looked at together, as one translation unit that includes them all. Files that cannot be compiled
+together (two helpers of one name) are looked at apart. Before that each file is compiled alone, so that one that does not
+include what it uses is found.
+
+What was clean is remembered by the content of all that clang-tidy sees of the project, so that a repeated run looks at
+what has changed alone.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+TIDY, CLANG = "clang-tidy-19", "clang++-19"
+MOST_TOGETHER = 16  # files: more would leave processors idle at the end
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Linter:
+    def __init__(self, build: Path) -> None:
+        self.build = build
+        self.batches = build / "batches"
+        self.memory = build / "clean"
+        for folder in (self.batches, self.memory):
+            folder.mkdir(parents=True, exist_ok=True)
+        commands = json.loads((build / "compile_commands.json").read_text())
+        self.flags = {Path(entry["file"]): flags_of(entry["command"]) for entry in commands}
+        version = subprocess.run([TIDY, "--version"], capture_output=True, text=True, check=True).stdout
+        self.circumstances = [version, (ROOT / ".clang-tidy").read_text(), Path(__file__).read_text()]
+
+    def key(self, source: Path) -> str:
+        """Names all that clang-tidy sees of the project when it looks at this file."""
+        seen = [*self.circumstances, *self.flags[source]]
+        for path in sorted(included(source)):
+            seen += [str(path), digest(path)]
+        return hashlib.sha256("\0".join(seen).encode()).hexdigest()
+
+    def compiles(self, source: Path, flags: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([CLANG, *flags, "-fsyntax-only", str(source)], capture_output=True, text=True)
+
+    def alone(self, source: Path) -> str:
+        """What is wrong with the file compiled by itself; nothing if nothing is."""
+        done = self.compiles(source, self.flags[source])
+        return done.stderr if done.returncode != 0 else ""
+
+    def together(self, sources: list[Path]) -> str:
+        """What clang-tidy finds in the files, all of the same flags and each of which compiles alone."""
+        flags = self.flags[sources[0]]
+        batch = sources[0]
+        if len(sources) > 1:
+            name = hashlib.sha256("\0".join(map(str, sources)).encode()).hexdigest()[:16]
+            batch = self.batches / f"{name}.cpp"
+            batch.write_text("".join(f'#include "{source}" // NOLINT(bugprone-suspicious-include)\n' for source in sources))
+            if self.compiles(batch, flags).returncode != 0:
+                half = len(sources) // 2
+                return self.together(sources[:half]) + self.together(sources[half:])
+        done = subprocess.run([TIDY, "--quiet", "--warnings-as-errors=*", str(batch), "--", *flags], capture_output=True, text=True)
+        if done.returncode == 0:
+            for source in sources:
+                (self.memory / self.key(source)).touch()
+        return done.stdout + done.stderr if done.returncode != 0 else ""
+
+    def run(self, sources: list[Path]) -> list[str]:
+        """The findings in those of the files that are not known to be clean."""
+        keys = {source: self.key(source) for source in sources}
+        waiting = [source for source in sources if not (self.memory / keys[source]).exists()]
+        print(f"clang-tidy: {len(waiting)} of {len(sources)} files are to be looked at", flush=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            findings = [found for found in pool.map(self.alone, waiting) if found]
+            if not findings:
+                findings = [found for found in pool.map(self.together, batches_of(waiting, self.flags)) if found]
+        if not findings:
+            for known in self.memory.iterdir():
+                if known.name not in keys.values():
+                    known.unlink()
+        return findings
+
+
+def flags_of(command: str) -> list[str]:
+    """The options of a compiler's command line, without the compiler, the source and the output."""
+    words = shlex.split(command)
+    return words[1:words.index("-o")]
+
+
+@functools.cache
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@functools.cache
+def direct_includes(path: Path) -> frozenset[Path]:
+    """The project's own headers that a file names. Generated ones are not the linter's business."""
+    names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(), re.MULTILINE)
+    candidates = (folder / name for name in names for folder in (path.parent, ROOT / "src"))
+    return frozenset(candidate.resolve() for candidate in candidates if candidate.exists())
+
+
+def included(source: Path) -> set[Path]:
+    """The file and all of the project's headers behind it."""
+    found: set[Path] = set()
+    waiting = {source}
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        waiting |= direct_includes(path) - found
+    return found
+
+
+def batches_of(sources: list[Path], flags: dict[Path, list[str]]) -> list[list[Path]]:
+    """The files by folder and flags, in groups of about one size, the longest first."""
+    groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for source in sources:
+        groups[(str(source.parent), *flags[source])].append(source)
+    batches = []
+    for group in groups.values():
+        parts = -(-len(group) // MOST_TOGETHER)
+        batches += [group[part::parts] for part in range(parts)]
+    return sorted(batches, key=len, reverse=True)
+
+
+def main() -> int:
+    listed = subprocess.run(["git", "ls-files", "src/*.cpp"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    findings = Linter(Path(sys.argv[1]).resolve()).run([ROOT / name for name in listed.split()])
+    for found in findings:
+        print(found, file=sys.stderr)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
