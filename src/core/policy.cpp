@@ -2,8 +2,10 @@
 #include "core/policy.hpp"
 
 #include "core/names.hpp"
+#include "core/pattern_set.hpp"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 namespace kmodguard::core {
@@ -96,14 +98,27 @@ PatternSet patterns_of(const Entries& entries) {
 
 } // namespace
 
+/// Where what is in which list: texts and patterns to numbers in the source's lists.
+struct Policy::Indexes {
+    explicit Indexes(const PolicySource& source)
+        : allow_modules(index_of(source.allow_modules)), deny_modules(index_of(source.deny_modules)),
+          allow_patterns(patterns_of(source.allow_aliases)), deny_patterns(patterns_of(source.deny_aliases)) {
+        for (std::uint32_t i = 0; i < source.pins.size(); ++i)
+            pins.emplace(source.pins[i].module, i);
+    }
+
+    std::unordered_map<std::string_view, std::uint32_t> allow_modules;
+    std::unordered_map<std::string_view, std::uint32_t> deny_modules;
+    PatternSet allow_patterns;
+    PatternSet deny_patterns;
+    std::unordered_multimap<std::string_view, std::uint32_t> pins;
+};
+
+Policy::Policy() : Policy(PolicySource{}) {}
+
 Policy::Policy(PolicySource source)
     : source_(std::make_shared<const PolicySource>(std::move(source))),
-      allow_modules_(index_of(source_->allow_modules)), deny_modules_(index_of(source_->deny_modules)),
-      allow_patterns_(patterns_of(source_->allow_aliases)),
-      deny_patterns_(patterns_of(source_->deny_aliases)) {
-    for (std::uint32_t i = 0; i < source_->pins.size(); ++i)
-        pins_.emplace(source_->pins[i].module, i);
-}
+      indexes_(std::make_shared<const Indexes>(*source_)) {}
 
 Rule Policy::rule(RuleKind kind, std::string_view text, Origin origin) const {
     const bool written = origin.line != 0 && origin.file < source_->files.size();
@@ -134,32 +149,41 @@ std::optional<std::uint32_t> find_cover(const PatternSet& patterns, const std::v
 } // namespace
 
 std::optional<Rule> Policy::allows_module(std::string_view module) const {
-    return entry(RuleKind::allow_module, source_->allow_modules, find(allow_modules_, module));
+    return entry(RuleKind::allow_module, source_->allow_modules, find(indexes_->allow_modules, module));
 }
 
 std::optional<Rule> Policy::denies_module(std::string_view module) const {
-    return entry(RuleKind::deny_module, source_->deny_modules, find(deny_modules_, module));
+    return entry(RuleKind::deny_module, source_->deny_modules, find(indexes_->deny_modules, module));
 }
 
 std::optional<Rule> Policy::allows_token(std::string_view token) const {
-    return entry(RuleKind::allow_alias, source_->allow_aliases, allow_patterns_.match(token));
+    return entry(RuleKind::allow_alias, source_->allow_aliases, indexes_->allow_patterns.match(token));
 }
 
 std::optional<Rule> Policy::denies_token(std::string_view token) const {
-    return entry(RuleKind::deny_alias, source_->deny_aliases, deny_patterns_.match(token));
+    return entry(RuleKind::deny_alias, source_->deny_aliases, indexes_->deny_patterns.match(token));
 }
 
 std::optional<Rule> Policy::allows_aliases(const std::vector<std::string>& aliases) const {
-    return entry(RuleKind::allow_alias, source_->allow_aliases, find_cover(allow_patterns_, aliases));
+    return entry(RuleKind::allow_alias, source_->allow_aliases,
+                 find_cover(indexes_->allow_patterns, aliases));
 }
 
 std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& aliases) const {
-    return entry(RuleKind::deny_alias, source_->deny_aliases, find_cover(deny_patterns_, aliases));
+    return entry(RuleKind::deny_alias, source_->deny_aliases, find_cover(indexes_->deny_patterns, aliases));
+}
+
+std::optional<std::uint32_t> Policy::pattern_allowing(std::string_view alias) const {
+    return indexes_->allow_patterns.covers(alias);
+}
+
+std::optional<std::uint32_t> Policy::pattern_denying(std::string_view alias) const {
+    return indexes_->deny_patterns.covers(alias);
 }
 
 std::vector<PolicySource::PinEntry> Policy::pins(std::string_view module) const {
     std::vector<std::uint32_t> numbers;
-    const auto [first, last] = pins_.equal_range(module);
+    const auto [first, last] = indexes_->pins.equal_range(module);
     for (auto it = first; it != last; ++it)
         numbers.push_back(it->second);
     std::ranges::sort(numbers);

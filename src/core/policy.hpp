@@ -4,15 +4,12 @@
 // written on, because "refused, by which rule?" is the first thing a user asks.
 #pragma once
 
-#include "core/pattern_set.hpp"
-
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace kmodguard::core {
@@ -83,7 +80,7 @@ struct PolicySource {
 
 class Policy {
   public:
-    Policy() : Policy(PolicySource{}) {} ///< allows nothing
+    Policy(); ///< allows nothing
     explicit Policy(PolicySource source);
 
     /// The lists and settings as written; for listing, linting and saving.
@@ -103,32 +100,24 @@ class Policy {
     [[nodiscard]] std::optional<Rule> allows_aliases(const std::vector<std::string>& aliases) const;
     [[nodiscard]] std::optional<Rule> denies_aliases(const std::vector<std::string>& aliases) const;
     /// The number in allow_aliases of the first such pattern, of one alias: cheap enough to ask of all.
-    [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const {
-        return allow_patterns_.covers(alias);
-    }
+    [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const;
     /// The same of deny_aliases.
-    [[nodiscard]] std::optional<std::uint32_t> pattern_denying(std::string_view alias) const {
-        return deny_patterns_.covers(alias);
-    }
-    [[nodiscard]] bool has_deny_aliases() const { return !deny_patterns_.empty(); }
-    [[nodiscard]] bool has_allow_aliases() const { return !allow_patterns_.empty(); }
+    [[nodiscard]] std::optional<std::uint32_t> pattern_denying(std::string_view alias) const;
+    [[nodiscard]] bool has_deny_aliases() const { return !source_->deny_aliases.empty(); }
+    [[nodiscard]] bool has_allow_aliases() const { return !source_->allow_aliases.empty(); }
 
     /// The pins of `module`, in the order written; empty when any content will do.
     [[nodiscard]] std::vector<PolicySource::PinEntry> pins(std::string_view module) const;
     [[nodiscard]] Rule rule(RuleKind kind, std::string_view text, Origin origin) const;
 
   private:
-    using Index = std::unordered_map<std::string_view, std::uint32_t>; ///< text to number in its list
+    struct Indexes;
 
     [[nodiscard]] std::optional<Rule> entry(RuleKind kind, const std::vector<PolicySource::Entry>& entries,
                                             std::optional<std::uint32_t> number) const;
 
-    std::shared_ptr<const PolicySource> source_; ///< shared, so that the indexes' keys survive a copy
-    Index allow_modules_;
-    Index deny_modules_;
-    PatternSet allow_patterns_;
-    PatternSet deny_patterns_;
-    std::unordered_multimap<std::string_view, std::uint32_t> pins_;
+    std::shared_ptr<const PolicySource> source_;
+    std::shared_ptr<const Indexes> indexes_; ///< into source_; both are shared by copies
 };
 
 } // namespace kmodguard::core

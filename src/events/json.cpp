@@ -117,6 +117,38 @@ class Builder final : public nlohmann::json_sax<Tree> {
 
 } // namespace
 
+Json::Json() = default;
+Json::Json(bool value) : value_(value) {}
+Json::Json(std::int64_t value) : value_(value) {}
+Json::Json(std::uint64_t value) : value_(static_cast<std::int64_t>(value)) {}
+Json::Json(std::uint32_t value) : value_(std::int64_t{value}) {}
+Json::Json(std::string value) : value_(std::move(value)) {}
+Json::Json(std::string_view value) : value_(std::string(value)) {}
+Json::Json(const char* value) : value_(std::string(value)) {}
+Json::Json(List value) : value_(std::move(value)) {}
+Json::Json(Object value) : value_(std::move(value)) {}
+Json::Json(const Json& other) = default;
+Json::Json(Json&& other) noexcept = default;
+Json& Json::operator=(const Json& other) = default;
+Json& Json::operator=(Json&& other) noexcept = default;
+Json::~Json() = default;
+
+const std::string* Json::text() const {
+    return std::get_if<std::string>(&value_);
+}
+
+const std::int64_t* Json::number() const {
+    return std::get_if<std::int64_t>(&value_);
+}
+
+const Json::List* Json::list() const {
+    return std::get_if<List>(&value_);
+}
+
+const Json::Object* Json::object() const {
+    return std::get_if<Object>(&value_);
+}
+
 sys::Result<Json> Json::parse(std::string_view text, const JsonLimits& limits) {
     const auto refuse = [](std::string_view why) {
         return sys::failure(sys::ErrorKind::invalid, fmt::format("the JSON text cannot be used: {}", why));

@@ -27,17 +27,25 @@ class Json {
     using List = std::vector<Json>;
     using Object = std::vector<std::pair<std::string, Json>>; ///< members keep their order
 
-    Json() = default;                           ///< null
-    Json(bool value) : value_(value) {}         // NOLINT(google-explicit-constructor)
-    Json(std::int64_t value) : value_(value) {} // NOLINT(google-explicit-constructor)
-    Json(std::uint64_t value)
-        : value_(static_cast<std::int64_t>(value)) {}            // NOLINT(google-explicit-constructor)
-    Json(std::uint32_t value) : value_(std::int64_t{value}) {}   // NOLINT(google-explicit-constructor)
-    Json(std::string value) : value_(std::move(value)) {}        // NOLINT(google-explicit-constructor)
-    Json(std::string_view value) : value_(std::string(value)) {} // NOLINT(google-explicit-constructor)
-    Json(const char* value) : value_(std::string(value)) {}      // NOLINT(google-explicit-constructor)
-    Json(List value) : value_(std::move(value)) {}               // NOLINT(google-explicit-constructor)
-    Json(Object value) : value_(std::move(value)) {}             // NOLINT(google-explicit-constructor)
+    // NOLINTBEGIN(google-explicit-constructor): a value is written where a Json is wanted
+    Json(); ///< null
+    Json(bool value);
+    Json(std::int64_t value);
+    Json(std::uint64_t value);
+    Json(std::uint32_t value);
+    Json(std::string value);
+    Json(std::string_view value);
+    Json(const char* value);
+    Json(List value);
+    Json(Object value);
+    // NOLINTEND(google-explicit-constructor)
+
+    // Not in the header, where each of the many files that hand a Json on would compile them again.
+    Json(const Json& other);
+    Json(Json&& other) noexcept;
+    Json& operator=(const Json& other);
+    Json& operator=(Json&& other) noexcept;
+    ~Json();
 
     /// The value of `text`, which is one JSON value and white space (RFC 8259). More is refused than there:
     /// an object with two members of one name, a number that is no integer of 64 bits, a NUL, and whatever is
@@ -47,10 +55,10 @@ class Json {
     /// The member `name`; nullptr if there is none, or this is no object.
     [[nodiscard]] const Json* find(std::string_view name) const;
     /// nullptr if it is something else.
-    [[nodiscard]] const std::string* text() const { return std::get_if<std::string>(&value_); }
-    [[nodiscard]] const std::int64_t* number() const { return std::get_if<std::int64_t>(&value_); }
-    [[nodiscard]] const List* list() const { return std::get_if<List>(&value_); }
-    [[nodiscard]] const Object* object() const { return std::get_if<Object>(&value_); }
+    [[nodiscard]] const std::string* text() const;
+    [[nodiscard]] const std::int64_t* number() const;
+    [[nodiscard]] const List* list() const;
+    [[nodiscard]] const Object* object() const;
 
     /// As one line. Bytes that are no UTF-8 become the replacement character.
     [[nodiscard]] std::string line() const;
