@@ -98,8 +98,9 @@ std::expected<std::vector<fs::path>, Diagnostic>
 policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
     std::vector<fs::path> drop_ins;
     std::error_code code;
-    fs::directory_iterator entries;
-    if (!drop_in_directory.empty()) entries = fs::directory_iterator(drop_in_directory, code);
+    fs::directory_iterator entries = drop_in_directory.empty()
+                                         ? fs::directory_iterator()
+                                         : fs::directory_iterator(drop_in_directory, code);
     const auto problem = [&](std::string message, std::string hint) {
         return std::unexpected(file_diagnostic(Severity::error, drop_in_directory.string(),
                                                std::move(message), std::move(hint)));
