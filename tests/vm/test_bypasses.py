@@ -8,6 +8,8 @@ import pytest
 
 from guard import HANDLER, HOOK, ORIGINAL, POLICY, Guard, policy
 
+pytestmark = pytest.mark.restored
+
 
 def test_row_4_alias_of_an_allowed_and_an_unlisted_module_loads_only_the_allowed_one(guard: Guard) -> None:
     guard.start(allow=["kmg_twin_b"])

@@ -15,6 +15,8 @@ import pytest
 from guard import HANDLER, POLICY, Guard, Prepared, policy, prepared
 from images import module_image
 
+pytestmark = pytest.mark.restored
+
 WITHOUT_BPF = "lsm=lockdown,yama,apparmor"
 MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", WITHOUT_BPF), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
 # Allowed: kmg_param, and kmg_needs_base with what it needs. Everything else is on no list.

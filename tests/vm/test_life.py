@@ -5,6 +5,8 @@ import pytest
 
 from guard import HANDLER, HOOK, ORIGINAL, POLICY, Guard
 
+pytestmark = pytest.mark.restored
+
 REQUEST = "socket 15 3 2"
 
 

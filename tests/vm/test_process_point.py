@@ -21,6 +21,8 @@ from machine import Machine, Result
 from machine.guest import compiled
 from machine.states import State
 
+pytestmark = pytest.mark.restored
+
 GUEST = Path(__file__).parent / "guest"
 EXEC_POLICY = "/tmp/exec.toml"
 LOGS = "/tmp/log"

@@ -8,6 +8,8 @@ import pytest
 
 from guard import Guard
 
+pytestmark = pytest.mark.restored
+
 REQUESTS = {
     "socket family": ("socket 15 3 2", "af_key"),
     "socket protocol": ("socket 2 2 115", "l2tp_ip"),
