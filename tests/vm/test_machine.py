@@ -4,14 +4,16 @@
 import os
 import shutil
 import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from machine import CommandFailed, Machine, MachineDied, MachineError, MachineTimeout, packages
+from machine import CommandFailed, Machine, MachineDied, MachineError, MachineTimeout, packages, states
 from machine.cache import cached
 from machine.cpio import guest_path
+from machine.monitor import MonitorError
 
 KERNELS = ["6.1", "6.12", "7.2"]
 
@@ -19,7 +21,7 @@ KERNELS = ["6.1", "6.12", "7.2"]
 @pytest.fixture(scope="module", params=KERNELS)
 def vm(request: pytest.FixtureRequest) -> Iterator[Machine]:
     files = {"/etc/given": b"\x00given\xff", "/usr/bin/host-openssl": Path("/usr/bin/openssl"), "/etc/hosts": b""}
-    with Machine(request.param, stage=False, files=files, name=f"test_machine-{request.param}") as machine:
+    with Machine(request.param, stage=False, files=files, boot=True, name=f"test_machine-{request.param}") as machine:
         yield machine
 
 
@@ -303,6 +305,61 @@ def test_kernel_command_line_and_devices() -> None:
         assert "nproc=1" in vm.run("echo nproc=$(nproc)").stdout
         vm.run("modprobe $(cat /sys/bus/pci/devices/*/modalias | grep ^pci:v00001B36)", check=True)
         assert "pvpanic_pci" in vm.loaded()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_plain_machine_goes_on_from_a_boot_that_was_kept(kernel: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_bytes(bytes(range(256)) * 1000)
+    (tmp_path / "folder/link").symlink_to("file")
+    files = {"/etc/given": b"\x00given\xff", "/usr/bin/host-openssl": Path("/usr/bin/openssl"), "/srv": tmp_path / "folder"}
+    with Machine(kernel, stage=False, files=files, packages=["iproute2"]) as vm:
+        assert vm.console == ""  # what it said while it booted went to another machine's
+        assert vm.run("uname -r", check=True).stdout.strip() == vm.kernel.release
+        assert vm.get("/etc/given") == b"\x00given\xff"
+        assert vm.get("/srv/link") == bytes(range(256)) * 1000
+        assert vm.run("stat -c %a:%u:%g /etc/given", check=True).stdout == "644:0:0\n"
+        assert vm.run("host-openssl version", check=True).stdout.startswith("OpenSSL")
+        assert "iproute2" in vm.run("ip -V", check=True).stdout
+        assert abs(int(vm.run("date +%s", check=True).stdout) - time.time()) < 3600  # the host's day, not that of the boot
+        assert vm.run("requester socket 15 3 2", user="nobody").stdout == "socket EPERM\n"
+        assert "af_key" in vm.loaded()
+
+
+def test_saved_machine_is_the_beginning_of_others_that_know_nothing_of_each_other() -> None:
+    with Machine("6.1", stage=False, template=True) as vm:
+        vm.run("modprobe kmg_ask && echo saved > /tmp/file", check=True)
+        waiting = vm.start("read line; echo got $line", end=False)
+        state = vm.save("state")
+        vm.run("echo later > /tmp/file && requester delete kmg_ask", check=True)
+        with Machine("6.1", state=state) as one, Machine("6.1", state=state) as other:
+            one.run("echo one > /tmp/file; requester delete kmg_ask", check=True)
+            assert other.get("/tmp/file") == b"saved\n" and "kmg_ask" in other.loaded()
+            assert one.get("/tmp/file") == b"one\n" and "kmg_ask" not in one.loaded()
+            number = "od -An -tx8 -N16 /dev/urandom"
+            assert one.run(number, check=True).stdout != other.run(number, check=True).stdout
+        assert vm.get("/tmp/file") == b"later\n" and "kmg_ask" not in vm.loaded()
+        waiting.send(b"it\n")
+        assert waiting.wait().stdout == "got it\n"
+        with Machine("6.1", state=state) as late:
+            assert late.get("/tmp/file") == b"saved\n"
+
+
+def test_state_that_cannot_be_gone_on_from_is_told(tmp_path: Path) -> None:
+    with Machine("6.1", stage=False, template=True) as vm:
+        state = vm.save("state")
+        state.devices.write_bytes(b"nonsense")
+        with pytest.raises(MonitorError, match="(?s)could not save or restore.*QEMU said"), Machine("6.1", state=state):
+            pass
+
+
+def test_files_that_do_not_fit_the_window_come_by_a_boot(tmp_path: Path) -> None:
+    small, big = tmp_path / "small", tmp_path / "big"
+    small.write_bytes(b"x" * 4096)
+    with open(big, "wb") as file:
+        file.truncate(states.WINDOW_MEBIBYTES << 20)
+    assert states.fill_window(tmp_path / "window", [small, small]) == [(0, 4096), (4096, 4096)]
+    assert states.fill_window(tmp_path / "window", [small, big]) is None
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
