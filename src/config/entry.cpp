@@ -24,7 +24,8 @@ sys::Result<std::string> check_alias(std::string_view text) {
             "cut it short with '*'");
     if (text.front() == '-')
         return sys::failure(sys::ErrorKind::invalid,
-                            in_quotes(text) + " begins with '-': no alias does, it would be taken for an option",
+                            in_quotes(text)
+                                + " begins with '-': no alias does, it would be taken for an option",
                             "remove the '-'");
     return sys::failure(sys::ErrorKind::invalid, in_quotes(text) + " holds control characters",
                         "write the alias as `modinfo -F alias` shows it");

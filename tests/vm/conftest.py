@@ -39,6 +39,7 @@ def machine_of(item: pytest.Item) -> str:
     return "-".join([file, *values])
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seconds = json.loads(DURATIONS.read_text()) if DURATIONS.exists() else {}
     machines: dict[str, list[pytest.Item]] = defaultdict(list)

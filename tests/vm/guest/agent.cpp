@@ -4,14 +4,17 @@
 // it is also process 1, so it reaps whatever a test leaves behind.
 //
 // A frame, either way: "KMGv", kind, 3 zero bytes, command id, payload length (little endian), payload.
-// To the guest:   R run (user NUL command NUL NAME=VALUE NUL ...), I input (empty: end), K signal a group, T the host's
-//                 time (seconds, little endian) and random bytes, for a machine that goes on from a saved state.
+// To the guest:   R run (user NUL command NUL NAME=VALUE NUL ...), I input (empty: end), K signal a group, T
+// the host's
+//                 time (seconds, little endian) and random bytes, for a machine that goes on from a saved
+//                 state.
 // From the guest: H ready, A frame received, O output, E errors, X ended (exit status, or -signal).
 // The host sends one frame and waits for its A, so a burst can never overrun the serial port's buffers.
 // What a command's children print after it has ended still arrives, as O or E behind its X.
 //
-// `agent window DEVICE OFFSET LENGTH` writes a part of the memory that the host lays into the machine (a PCI device's, by its
-// file in /sys) to its standard output: that is how files come into a machine that has booted, at the speed of memory.
+// `agent window DEVICE OFFSET LENGTH` writes a part of the memory that the host lays into the machine (a PCI
+// device's, by its file in /sys) to its standard output: that is how files come into a machine that has
+// booted, at the speed of memory.
 
 #include <fcntl.h>
 #include <grp.h>
@@ -229,8 +232,8 @@ void go_on(const std::string& payload) {
     if (settimeofday(&now, nullptr) != 0) die("settimeofday");
     const int random = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
     const std::size_t size = payload.size() - sizeof seconds;
-    if (random < 0 || write(random, payload.data() + sizeof seconds, size) != static_cast<ssize_t>(size) ||
-        ioctl(random, RNDRESEEDCRNG) != 0)
+    if (random < 0 || write(random, payload.data() + sizeof seconds, size) != static_cast<ssize_t>(size)
+        || ioctl(random, RNDRESEEDCRNG) != 0)
         die("/dev/urandom");
     close(random);
 }
