@@ -148,14 +148,16 @@ def test_ctrl_c_ends_a_command_that_does_not_handle_it_and_kmodctl_with_it(termi
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
 
 
-def test_ctrl_z_stops_both_and_they_go_on_together(terminal):
-    session = terminal("sh", "-c", "echo ready; read line; echo $line; exit 5", shell=True)
+def test_ctrl_z_stops_both_and_they_go_on_together(terminal, gate):
+    """The shell sees kmodctl stop, and not the command: that may not be reading then, or it could take what is typed next."""
+    session = terminal("sh", "-c", f"echo ready; read go <{gate}; read line; echo $line; exit 5", shell=True)
     session.wait("$ ready\r\n")
     session.type("\x1a")
     session.wait("Stopped")
     session.wait("$ ")
     session.type("fg\n")
     session.wait("exit 5'\r\n")
+    gate.write_text("go\n")
     session.type("going on\n")
     session.wait("going on\r\ngoing on")
     session.type("echo status $?; exit\n")
