@@ -32,7 +32,7 @@ from .initramfs import stage_folder
 from .monitor import Monitor
 from .qemu import TAIL, Console, log_name, test_name
 
-TIMEOUT = 90  # seconds for a boot, a step or an end; far more than any needs
+TIMEOUT = 300  # seconds for a boot, a step or an end; far more than any needs, on however busy a machine
 Files = Mapping[str, bytes | str | Path]
 
 
