@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT / "tests/vm"), str(PROJECT / "tests/fixtures/images")]
+sys.path[:0] = [str(PROJECT / "tests" / folder) for folder in ("vm", "fixtures/images", "support")]
 
 import autoload  # noqa: E402
 import daemon  # noqa: E402

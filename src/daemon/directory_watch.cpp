@@ -6,7 +6,7 @@
 namespace kmodguard::daemon {
 namespace {
 
-constexpr std::uint64_t quiet_microseconds = 200'000; ///< depmod writes its dozen files one after the other
+constexpr std::uint64_t quiet_microseconds = DirectoryWatch::quiet.count();
 constexpr std::uint32_t content_events = IN_CLOSE_WRITE | IN_CREATE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM
                                          | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 constexpr std::uint32_t parent_events = IN_CREATE | IN_MOVED_TO | IN_ONLYDIR;

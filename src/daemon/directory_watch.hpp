@@ -6,6 +6,7 @@
 
 #include "daemon/event_loop.hpp"
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <vector>
@@ -14,6 +15,9 @@ namespace kmodguard::daemon {
 
 class DirectoryWatch {
   public:
+    /// How long things have to be quiet: depmod writes its dozen files one after the other.
+    static constexpr std::chrono::microseconds quiet{200'000};
+
     /// Calls `changed` on `loop` once things have been quiet for a moment after a change in one of
     /// `directories`. If the system's inotify limits are reached some are not watched: then a reload is what
     /// it takes.

@@ -14,6 +14,7 @@
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <malloc.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -199,8 +200,12 @@ class Service {
             return 0;
         };
         const auto on_mode_end = [](sd_event_source*, std::uint64_t, void* self) {
-            auto& service = *static_cast<Service*>(self);
-            if (const auto ended = service.engine_.end_limited_mode(); !ended) say(ended.error().what);
+            Engine& engine = static_cast<Service*>(self)->engine_;
+            if (const auto ended = engine.end_limited_mode(); !ended)
+                say(ended.error().what);
+            else
+                say(fmt::format("the time of the limited mode is over: {} is in force",
+                                core::to_string(engine.policy().mode())));
             return 0;
         };
         const auto on_look_after = [](sd_event_source*, std::uint64_t, void* self) {

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "fixtures/images"))
+TESTS = Path(__file__).resolve().parent.parent
+sys.path += [str(TESTS / "fixtures/images"), str(TESTS / "support")]
 
 from machine import DAEMON, KMODCTL, Daemon, Machine
 
@@ -38,8 +39,8 @@ def start(machine):
     """Starts daemons on the machine; whichever still runs at the end of the test is ended."""
     started = []
 
-    def start_one(*options):
-        started.append(Daemon(machine, *options))
+    def start_one(*options, **environment):
+        started.append(Daemon(machine, *options, **environment))
         return started[-1]
 
     yield start_one

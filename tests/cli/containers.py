@@ -11,6 +11,7 @@ import socket
 import subprocess
 
 import pytest
+from happenings import exit_status
 from images import module_image
 from machine import KMODCTL, PATIENCE, SOURCES, clean_environment, run, wait_until
 
@@ -81,20 +82,21 @@ class Agent:
         return self.err_file.read_text()
 
     def says(self, text):
-        wait_until(lambda: text in self.err(), f"{text!r} on standard error, where there is: {self.err()}")
+        wait_until(lambda: text in self.err(), f"{text!r} on standard error, where there is: {self.err()}",
+                   self.err_file.parent)
         return True
 
     def events(self, count):
         """All events in the order of the calls, once there are `count`, and never more than that."""
         file = self.logs / "events.jsonl"
-        lines = wait_until(lambda: len(found := file.read_text().splitlines()) >= count and found, f"{count} events")
+        lines = wait_until(lambda: len(found := file.read_text().splitlines()) >= count and found, f"{count} events", self.logs)
         assert len(lines) == count
         return sorted(map(json.loads, lines), key=lambda event: event["time"])
 
     def stop(self, number=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return exit_status(self.process, PATIENCE)
 
 
 class Container:

@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from happenings import WRITTEN, exit_status, wait_for
 from images import module_image
 
 SOURCES = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ KMODCTL = Path(shutil.copy(PROGRAMS / "src" / "ctl" / "kmodctl", COPIES))
 DAEMON = Path(shutil.copy(PROGRAMS / "src" / "daemon" / "kmodguard", COPIES))
 RELEASE = os.uname().release
 NOBODY = 65534
-PATIENCE = 10  # seconds until a wait counts as failed; nothing here takes one
+PATIENCE = 60  # seconds until a wait counts as failed, on however busy a machine; nothing here takes one
 
 # For each module: what stands in its image.
 MODULES = {
@@ -80,7 +80,7 @@ def has_user(number):
     return any(first <= number < first + count for first, _, count in ranges)
 
 
-def run(command, timeout=PATIENCE * 3, **options):
+def run(command, timeout=PATIENCE * 2, **options):
     if "user" in options and not has_user(options["user"]):
         pytest.skip("needs a second user, and this user namespace has none")
     words = [word if isinstance(word, bytes) else str(word) for word in command]
@@ -88,14 +88,11 @@ def run(command, timeout=PATIENCE * 3, **options):
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def wait_until(condition, what):
-    """Asks again until `condition` holds, and returns what it returned."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if result := condition():
-            return result
-        time.sleep(0.01)
-    raise AssertionError(f"waited {PATIENCE} s in vain: {what}")
+def wait_until(condition, what, *folders, mask=WRITTEN):
+    """Asks whenever something happens to the files in `folders` until `condition` holds, and returns what it returned."""
+    result = wait_for(condition, *folders, timeout=PATIENCE, mask=mask)
+    assert result, f"waited {PATIENCE} s in vain: {what}"
+    return result
 
 
 def clean_environment(**more):
@@ -168,7 +165,7 @@ class Machine:
 class Daemon:
     """The daemon in the foreground, with its standard error and its events in files."""
 
-    def __init__(self, machine, *options):
+    def __init__(self, machine, *options, **environment):
         self.machine = machine
         self.events_file = machine.root / "events.jsonl"
         self.log_file = machine.root / "daemon.log"
@@ -176,7 +173,7 @@ class Daemon:
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [DAEMON, "--root", machine.root, "--events", self.events_file, "--ready-fd", str(told), *options],
-                pass_fds=[told], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment())
+                pass_fds=[told], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment(**environment))
         os.close(told)
         with open(ready, "rb") as pipe:
             answered, _, _ = select.select([pipe], [], [], PATIENCE)
@@ -188,9 +185,13 @@ class Daemon:
     def events(self, count):
         """The first `count` events, once so many are written, and never more than them."""
         lines = wait_until(lambda: len(found := self.events_file.read_text().splitlines()) >= count and found,
-                           f"{count} events")
+                           f"{count} events", self.events_file.parent)
         assert len(lines) == count
         return [json.loads(line) for line in lines]
+
+    def says(self, text):
+        """Waits until it has said `text` on standard error; all that it has said."""
+        return wait_until(lambda: text in (said := self.log()) and said, repr(text), self.log_file.parent)
 
     def send(self, number):
         self.process.send_signal(number)
@@ -199,4 +200,4 @@ class Daemon:
         """Ends it, and returns its exit status (negative: the signal it died of)."""
         if self.process.poll() is None:
             self.send(number)
-        return self.process.wait(PATIENCE)
+        return exit_status(self.process, PATIENCE)

@@ -7,6 +7,7 @@ Debian's own modules, from the test machine's cache if it is there, are taken of
 What the kernel says of them differs from machine to machine: it is compared with what the same call gets without kmodctl.
 """
 
+import ctypes
 import functools
 import json
 import os
@@ -20,6 +21,8 @@ import pytest
 from images import module_image
 from machine import COPIES, KMODCTL, PATIENCE, RELEASE, SOURCES, clean_environment, run
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+PIDFD_GETFD = 438  # the number of the system call, on every architecture
 GUEST_PROGRAMS = SOURCES / "tests/vm/guest"
 VM_CACHE = Path(os.environ.get("KMODGUARD_VM_CACHE") or SOURCES / "build/vm")
 ENVIRONMENT = clean_environment(PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -161,9 +164,16 @@ def answer_of(process):
     return process.returncode, out, err
 
 
-def in_call(pid, number):
-    """Whether a process waits in the system call of this number."""
-    try:
-        return Path(f"/proc/{pid}/syscall").read_text().split()[0] == str(number)
-    except (FileNotFoundError, IndexError):
-        return False
+def wait_call(process):
+    """Returns when a call waits for the answer of this kmodctl: the kernel says so at the listener, and of a copy of it too."""
+    number = next(int(file.name) for file in Path(f"/proc/{process.pid}/fd").iterdir()
+                  if os.readlink(file) == "anon_inode:seccomp notify")
+    kmodctl = os.pidfd_open(process.pid)
+    listener = LIBC.syscall(PIDFD_GETFD, kmodctl, number, 0)
+    os.close(kmodctl)
+    assert listener >= 0, os.strerror(ctypes.get_errno())
+    watched = select.poll()
+    watched.register(listener, select.POLLIN | select.POLLOUT)  # POLLOUT: it has been received, and not answered
+    waits = watched.poll(PATIENCE * 1000)
+    os.close(listener)
+    assert waits, "nothing waits for an answer"

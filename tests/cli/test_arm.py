@@ -5,6 +5,8 @@ before."""
 import signal
 
 import pytest
+from happenings import exit_status
+from machine import PATIENCE
 
 HOOK = "/usr/libexec/kmodguard/kmodguard-hook\n"
 
@@ -109,7 +111,7 @@ def test_stop_disarms_and_ends_the_daemon(machine, daemon):
     machine.ask("start")
     machine.ask("stop")
     assert machine.handler.read_text() == "/sbin/modprobe\n"
-    assert daemon.process.wait(10) == 0
+    assert exit_status(daemon.process, PATIENCE) == 0
     assert not machine.socket.exists()
     assert machine.kmodctl("status").code == 5
 

@@ -8,7 +8,8 @@ import re
 import subprocess
 
 import pytest
-from machine import KMODCTL, NOBODY, SOURCES, clean_environment, run
+from happenings import exit_status
+from machine import KMODCTL, NOBODY, PATIENCE, SOURCES, clean_environment, run
 
 VERBS = ["init", "start", "stop", "status", "check", "explain", "allow", "deny", "remove", "apply", "list", "mode",
          "reload", "lint", "convert", "arm", "disarm", "hook", "seal", "doctor",
@@ -166,4 +167,4 @@ def test_output_that_nobody_reads_is_no_hang(machine, daemon):
     with subprocess.Popen([KMODCTL, "--root", machine.root, "list"], stdout=write, stderr=subprocess.DEVNULL,
                           env=clean_environment()) as process:
         os.close(write)
-        assert process.wait(10) is not None
+        assert exit_status(process, PATIENCE) is not None

@@ -9,8 +9,9 @@ import os
 import signal
 
 import pytest
+from happenings import exit_status, wait_end
 from machine import KMODCTL, PATIENCE, run, wait_until
-from supervised import ENVIRONMENT, POLICY, Supervised, answer_of, direct, line_of
+from supervised import ENVIRONMENT, POLICY, Supervised, answer_of, line_of
 
 
 @pytest.fixture
@@ -152,20 +153,20 @@ def test_without_wait_what_the_command_leaves_behind_is_not_waited_for(supervise
     assert answer_of(process)[0] == 4
     gate.write_text("still here\n")
     said = machine.root / "said"
-    wait_until(lambda: said.exists() and said.read_text() == "still here\n", "the process that was left behind")
+    wait_until(lambda: said.exists() and said.read_text() == "still here\n", "the process that was left behind", machine.root)
 
 
 def test_with_wait_it_ends_with_the_last_process_and_the_commands_status(supervised, machine):
     gate = machine.root / "gate"
     os.mkfifo(gate)
     left = f"setsid sh -c '(read word <{gate}; echo $word >{machine.root}/said) & echo started' & "
-    process = supervised.start("sh", "-c", f"{left} wait; exit 4", options=["--wait"])
+    process = supervised.start("sh", "-c", f"echo $$; {left} wait; exit 4", options=["--wait"])
+    command = int(line_of(process))
     assert line_of(process) == "started\n"
-    children = f"/proc/{process.pid}/task/{process.pid}/children"
-    wait_until(lambda: not direct("cat", children).out.split(), "the command's end")
+    assert wait_end(command, PATIENCE)
     assert process.poll() is None
     gate.write_text("now\n")
-    assert process.wait(PATIENCE) == 4
+    assert exit_status(process, PATIENCE) == 4
     assert (machine.root / "said").read_text() == "now\n"
     process.communicate()
 

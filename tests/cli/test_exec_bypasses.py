@@ -251,7 +251,7 @@ def test_a_caller_whose_name_is_no_text_is_recorded(supervised, tree):
 
 
 @pytest.mark.parametrize("script", ["sh -c '({load})'", "setsid -w {load}", "sh -c '(setsid -w {load}) & wait'",
-                                    "env -i sh -c 'exec {load}'", "unshare --mount --pid --fork {load}", "nice timeout 20 {load}"])
+                                    "env -i sh -c 'exec {load}'", "unshare --mount --pid --fork {load}", "nice timeout 600 {load}"])
 def test_descendants_are_supervised_however_far_off(supervised, tree, script):
     if "unshare" in script and not has_user(NOBODY):
         pytest.skip("needs the right to make a pid namespace")

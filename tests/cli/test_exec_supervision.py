@@ -4,15 +4,13 @@
 Each of these once ended the supervision, left the command running without it, or let the command at its supervisor.
 """
 
-import contextlib
 import json
 import os
-import select
 import signal
 import sys
 
 import pytest
-
+from happenings import exit_status, wait_end
 from machine import NOBODY, PATIENCE, has_user, run
 from supervised import ENVIRONMENT, Supervised, answer_of, compiled, line_of, make_tree
 
@@ -58,20 +56,12 @@ def test_knows_the_exit_status_even_if_its_parent_ignores_such_things(supervised
                 "os.execvp('sh', ['sh', '-c', sys.argv[1]])", command], env=ENVIRONMENT).code == 7
 
 
-def wait_end(pid):
-    """Waits until another's child has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        watched = os.pidfd_open(pid)
-        select.select([watched], [], [], PATIENCE)
-        os.close(watched)
-
-
 def test_waiting_for_what_is_left_behind_can_be_ended(supervised):
     process = supervised.start("sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $$ $!", options=["--wait"])
     shell, left = map(int, line_of(process).split())
-    wait_end(shell)  # or the signal would be passed on to it
+    assert wait_end(shell, PATIENCE)  # or the signal would be passed on to it
     process.terminate()
-    assert process.wait(PATIENCE) == 0
+    assert exit_status(process, PATIENCE) == 0
     process.communicate()
     os.kill(left, signal.SIGKILL)
 

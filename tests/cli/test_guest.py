@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from machine import KMODCTL, clean_environment, run
+from machine import KMODCTL, PATIENCE, clean_environment, run
 
 BANNER = 0xFFFFFFFF81A00000
 SYMBOLS = {
@@ -222,6 +222,6 @@ def test_a_socket_of_something_else_is_no_stub(guest):
             connection, _ = listener.accept()
             connection.recv(100)
             connection.close()
-            _, complaint = process.communicate(timeout=30)
+            _, complaint = process.communicate(timeout=PATIENCE)
             assert process.returncode == NOBODY_LISTENS, complaint
             assert str(path) in complaint

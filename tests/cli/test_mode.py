@@ -5,7 +5,6 @@ import time
 import tomllib
 
 import pytest
-from machine import wait_until
 
 
 def test_audit_lets_pass_and_says_what_it_would_have_refused(machine, daemon):
@@ -38,15 +37,16 @@ def test_apply_saves_the_mode(machine, daemon):
 
 
 def test_a_limited_mode_ends_by_itself(machine, daemon):
-    began = time.monotonic()
-    machine.ask("mode", "audit", "--for", "2s")
-    status = machine.status()
-    assert status["mode"] == "audit"
-    assert status["mode_seconds_left"] in (1, 2)
+    """In its time, and then it says so: one for a day is still in force when it is looked at, one for a second ends."""
+    machine.ask("mode", "audit", "--for", "1d")
+    assert machine.status()["mode"] == "audit"
     assert " s more)" in machine.kmodctl("status").out
     assert machine.kmodctl("check", "af_key").code == 0
-    wait_until(lambda: machine.status()["mode"] == "enforce", "the mode to end")
-    assert time.monotonic() - began >= 1.9
+    assert daemon.log() == ""
+    machine.ask("mode", "audit", "--for", "1s")
+    assert daemon.says("\n") == "the time of the limited mode is over: enforce is in force\n"
+    status = machine.status()
+    assert status["mode"] == "enforce" and "mode_seconds_left" not in status
     assert machine.kmodctl("check", "af_key").code == 3
 
 
@@ -61,8 +61,10 @@ def test_a_limited_mode_is_not_saved(machine, daemon):
 @pytest.mark.parametrize("time_text, seconds", [("90s", 90), ("90", 90), ("30m", 1800), ("8h", 28800), ("1d", 86400),
                                                 ("7d", 604800)])
 def test_lengths_of_time(machine, daemon, time_text, seconds):
+    before = time.monotonic()
     machine.ask("mode", "audit", "--for", time_text)
-    assert seconds - 2 <= machine.status()["mode_seconds_left"] <= seconds
+    left = machine.status()["mode_seconds_left"]
+    assert seconds - (time.monotonic() - before) <= left <= seconds
 
 
 @pytest.mark.parametrize("time_text", ["0", "-1s", "5x", "", "1h30", "8d", "99999999999999999999s", "1.5h"])

@@ -214,7 +214,7 @@ def test_a_container_may_start_long_after_it_was_created(agent, container, no_ne
                               stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)
     assert done.returncode == 0
     assert run(box.command("start", "box")).code == 0
-    assert wait_until(out.read_text, "the container's word") == f"{errno.EPERM}\n"
+    assert wait_until(out.read_text, "the container's word", out.parent) == f"{errno.EPERM}\n"
     agent.events(1)
 
 
@@ -287,7 +287,7 @@ def test_json_has_all_that_is_said(start_agent, container):
     agent = start_agent("--json")
     container().calls("finit loop", "finit shy")
     agent.events(2)
-    lines = wait_until(lambda: len(found := agent.err().splitlines()) >= 3 and found, "three lines")
+    lines = wait_until(lambda: len(found := agent.err().splitlines()) >= 3 and found, "three lines", agent.err_file.parent)
     notice, *events = [json.loads(line) for line in lines]
     assert (notice["container"], notice["refused"]) == ("box", False) and "under the policy" in notice["notice"]
     assert sorted(event["verdict"] for event in events) == ["allow", "refuse"]

@@ -6,8 +6,9 @@ import signal
 import socket
 
 import pytest
+from happenings import OPENED
 from images import module_image
-from machine import POLICY, wait_until
+from machine import PATIENCE, POLICY, wait_until
 
 ALLOWS_AF_KEY = 'version = 1\n[allow]\nmodules = ["af_key"]\n'
 
@@ -71,18 +72,25 @@ def test_reload_makes_a_new_policy_effective(machine, daemon):
     assert machine.kmodctl("check", "loop").code == 3
 
 
-def test_sighup_does_what_reload_does(machine, daemon):
-    machine.policy.write_text(ALLOWS_AF_KEY)
-    daemon.send(signal.SIGHUP)
-    wait_until(lambda: machine.status()["generation"] == 2, "the new generation")
+def test_sighup_does_what_reload_does(machine, start):
+    """And systemd is told when it has been done."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(machine.root / "notify"))
+        systemd.settimeout(PATIENCE)
+        daemon = start(NOTIFY_SOCKET=str(machine.root / "notify"))
+        assert systemd.recv(100) == b"READY=1"
+        machine.policy.write_text(ALLOWS_AF_KEY)
+        daemon.send(signal.SIGHUP)
+        assert systemd.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert systemd.recv(100) == b"READY=1"
+    assert machine.status()["generation"] == 2
     assert machine.kmodctl("check", "af_key").code == 0
 
 
 def test_sighup_with_a_broken_policy_keeps_the_old_one_and_logs_it(machine, daemon):
     machine.policy.write_text("mode = 1\n")
     daemon.send(signal.SIGHUP)
-    wait_until(lambda: "the policy in force stays" in daemon.log(), "the message")
-    assert str(machine.policy) in daemon.log()
+    assert str(machine.policy) in daemon.says("the policy in force stays")
     assert machine.kmodctl("check", "loop").code == 0
     assert machine.status()["generation"] == 1
 
@@ -158,13 +166,13 @@ def test_new_modules_are_noticed_when_depmod_has_run(machine, daemon):
     assert machine.kmodctl("check", "brand-new").code == 3
     machine.add_module("newcomer", module_image("newcomer", aliases=["brand-new"]))
     machine.depmod()
-    wait_until(lambda: machine.kmodctl("check", "brand-new").code == 0, "the new index")
+    wait_until(lambda: machine.kmodctl("check", "brand-new").code == 0, "the new index", machine.modules, mask=OPENED)
 
 
 def test_a_change_in_modprobe_d_is_noticed(machine, daemon):
     assert machine.kmodctl("check", "other-loop").code == 3
     machine.write("etc/modprobe.d/more.conf", "alias other-loop loop\n")
-    wait_until(lambda: machine.kmodctl("check", "other-loop").code == 0, "the new alias")
+    wait_until(lambda: machine.kmodctl("check", "other-loop").code == 0, "the new alias", machine.root / "etc/modprobe.d", mask=OPENED)
 
 
 def test_a_daemon_without_a_module_index_refuses_until_there_is_one(machine, start):
@@ -174,5 +182,5 @@ def test_a_daemon_without_a_module_index_refuses_until_there_is_one(machine, sta
     assert machine.kmodctl("check", "loop").code == 3
     assert "NO MODULE INDEX" in machine.kmodctl("status").out
     machine.depmod()
-    wait_until(lambda: machine.kmodctl("check", "loop").code == 0, "the index")
+    wait_until(lambda: machine.kmodctl("check", "loop").code == 0, "the index", machine.modules, mask=OPENED)
     assert "index-error" not in machine.status()

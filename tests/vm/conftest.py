@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Makes the package `machine` and the crafted images importable for every test below this folder, and puts the tests in order.
+"""Makes the package `machine`, the crafted images and tests/support importable for the tests, and puts these in order.
 
 With pytest-xdist (`make vm-test` asks for it) all processors take from one queue: the tests that share a machine are one
 entry of it, and the entries that took longest (durations.json) come first, so that no processor is left with a long one
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "fixtures/images")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "fixtures/images"), str(HERE.parent / "support")]
 
 pytest_plugins = ["guard"]
 

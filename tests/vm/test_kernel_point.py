@@ -142,7 +142,7 @@ def test_10_compressed_images_are_judged_by_their_content(guard: Guard) -> None:
         return
     allowed, unlisted = file_of(guard, "kmg_param"), file_of(guard, "kmg_inner")
     refusals = {"compressed EPERM\n", "compressed ENOSYS\n"}  # ENOSYS: hand it over unpacked
-    guard.vm.run(f"until loader --unload kmg_param compressed {allowed} | grep -q ok; do :; done", check=True, timeout=20)
+    guard.vm.run(f"until loader --unload kmg_param compressed {allowed} | grep -q ok; do :; done", check=True, timeout=60)
     assert guard.vm.run(f"loader compressed {unlisted}").stdout in refusals
     # Under an allowed name, hard-linked, bind-mounted, and in place of an allowed file that was checked.
     guard.vm.run(f"cp {unlisted} /tmp/kmg_param.ko.xz; cp {allowed} /tmp/checked.ko.xz; ln -f {unlisted} {unlisted}.link", check=True)
@@ -261,7 +261,7 @@ def test_18_pins_of_another_build_give_way_without_a_moment_without(guard: Guard
     guard.ctl("start", check=True)
     assert link(guard) != before
     guard.vm.run("touch /run/enough", check=True)
-    assert set(attempts.wait(timeout=30).stdout.splitlines()) == {"init EPERM"}
+    assert set(attempts.wait(timeout=60).stdout.splitlines()) == {"init EPERM"}
     guard.vm.run("rm /run/enough", check=True)
     assert guard.vm.run("ls /sys/fs/bpf", check=True).stdout == "kmodguard\n"
 
@@ -297,7 +297,7 @@ def test_23_programs_kept_from_running_are_reported(guard: Guard) -> None:
     assert guard.ctl("doctor").status == 1
     guard.wait_log("ftrace_enabled is 0")
     assert "NOTHING IS JUDGED" in guard.ctl("status").stdout
-    guard.vm.run("echo 1 > /proc/sys/kernel/ftrace_enabled; until kmodctl doctor >/dev/null; do :; done", check=True, timeout=30)
+    guard.vm.run("echo 1 > /proc/sys/kernel/ftrace_enabled; until kmodctl doctor >/dev/null; do :; done", check=True, timeout=60)
 
 
 def test_23_everything_taken_away_without_a_daemon_is_made_anew(guard: Guard) -> None:

@@ -186,8 +186,9 @@ def test_row_17_a_module_whose_init_asks_for_another_does_not_wait_for_ever(supe
 
 
 def test_a_module_that_takes_long_keeps_nobody_else_waiting(supervised: Supervised) -> None:
-    slow = "(insmod $SLOW milliseconds=3000; echo slow) & until grep -q '^kmg_slow ' /proc/modules; do :; done"
-    command = slow.replace("$SLOW", supervised.raw_file("kmg_slow")) + f"; caller init {supervised.raw_file('kmg_inner')}; wait"
+    slow = "(insmod $SLOW hold=1; echo slow) & until grep -q '^kmg_slow ' /proc/modules; do :; done; caller init $INNER"
+    command = slow.replace("$SLOW", supervised.raw_file("kmg_slow")).replace("$INNER", supervised.raw_file("kmg_inner"))
+    command += "; echo 0 > /sys/module/kmg_slow/parameters/hold; wait"
     assert supervised.run(command).stdout == "init EPERM 1\nslow\n"
 
 
@@ -219,7 +220,7 @@ def leave_behind(supervised: Supervised) -> str:
 
 
 def open_gate(supervised: Supervised) -> str:
-    supervised.vm.run("echo go >/tmp/gate; until grep -q over /tmp/said; do :; done", check=True, timeout=20)
+    supervised.vm.run("echo go >/tmp/gate; until grep -q over /tmp/said; do :; done", check=True, timeout=60)
     return supervised.vm.get("/tmp/said").decode()
 
 

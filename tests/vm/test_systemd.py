@@ -63,7 +63,7 @@ def test_the_kernel_point_stays_through_crash_and_restart_and_goes_with_a_stop(g
     before = links(guard)
     guard.kill()
     assert "Operation not permitted" in guard.vm.run("modprobe kmg_inner").stderr
-    guard.vm.run("until kmodctl status >/dev/null; do :; done", check=True, timeout=30)
+    guard.vm.run("until kmodctl status >/dev/null; do :; done", check=True, timeout=60)
     guard.vm.run(f"systemctl restart {UNIT}", check=True)
     assert links(guard) == before
     guard.vm.run(f"systemctl stop {UNIT}", check=True)
@@ -83,16 +83,16 @@ def test_a_killed_daemon_stays_armed_and_comes_back(guard: Guard) -> None:
     before = guard.pid()
     trace = guard.vm.start(f"while [ ! -e /run/enough ]; do cat {HANDLER}; done")
     guard.kill()
-    guard.vm.run("until kmodctl status >/dev/null; do :; done; touch /run/enough", check=True, timeout=30)
+    guard.vm.run("until kmodctl status >/dev/null; do :; done; touch /run/enough", check=True, timeout=60)
     assert guard.pid() != before
-    assert set(trace.wait(timeout=30).stdout.split()) == {HOOK}
+    assert set(trace.wait(timeout=60).stdout.split()) == {HOOK}
     assert guard.ask("kmg_param") == "ok"
 
 
 def test_a_daemon_that_somebody_ends_comes_back(guard: Guard) -> None:
     before = guard.pid()
     guard.vm.run(f"kill -TERM {before}; while [ -d /proc/{before} ]; do :; done; until kmodctl status >/dev/null; do :; done",
-                 check=True, timeout=30)
+                 check=True, timeout=60)
     assert guard.handler() == HOOK
     assert guard.ask("kmg_param") == "ok"
 
@@ -100,7 +100,7 @@ def test_a_daemon_that_somebody_ends_comes_back(guard: Guard) -> None:
 def test_a_restart_never_disarms(guard: Guard) -> None:
     trace = guard.vm.start(f"while [ ! -e /run/enough ]; do cat {HANDLER}; done")
     guard.vm.run(f"systemctl restart {UNIT} && touch /run/enough", check=True)
-    assert set(trace.wait(timeout=30).stdout.split()) == {HOOK}
+    assert set(trace.wait(timeout=60).stdout.split()) == {HOOK}
 
 
 def test_stop_disarms_and_start_arms(guard: Guard) -> None:

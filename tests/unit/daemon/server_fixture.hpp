@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <stdexcept>
 #include <string>
@@ -42,15 +43,24 @@ class ServerFixture : public ::testing::Test {
         server = std::move(*created);
     }
 
-    /// Runs the loop until `condition` holds. A minute without that is a failure.
+    /// Runs the loop until `condition` holds, which is asked after whatever happens there.
     template <typename Condition>
     void run_until(Condition condition) {
-        const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-        while (!condition()) {
-            if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error("nothing happens");
-            constexpr std::uint64_t microseconds = 10'000;
-            sd_event_run(loop_.get(), microseconds);
-        }
+        while (!condition())
+            run_once();
+    }
+    /// Runs the loop until one more thing has happened. A minute without that is a failure.
+    void run_once() {
+        constexpr std::uint64_t a_minute = 60'000'000;
+        if (sd_event_run(loop_.get(), a_minute) <= 0) throw std::runtime_error("nothing happens");
+    }
+    /// From now on something happens when there is something to read from `fd`.
+    EventSource wake_by(const sys::UniqueFd& fd) {
+        sd_event_source* source = nullptr;
+        const auto nothing = [](sd_event_source*, int, std::uint32_t, void*) { return 0; };
+        if (sd_event_add_io(loop_.get(), &source, fd.get(), EPOLLIN, nothing, nullptr) < 0)
+            throw std::runtime_error("cannot watch");
+        return EventSource(source);
     }
     /// Runs the loop until it has nothing to do.
     void run_until_idle() {
@@ -74,10 +84,12 @@ class ServerFixture : public ::testing::Test {
 
     /// What is there to be read now; sets `ended` at the end of the stream.
     static std::string receive_now(const sys::UniqueFd& client, bool& ended) {
-        std::string text(1U << 16U, '\0');
-        const ssize_t count = ::recv(client.get(), text.data(), text.size(), MSG_DONTWAIT);
-        ended = count == 0 || (count < 0 && errno != EAGAIN);
-        text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+        std::string text;
+        std::array<char, 1U << 16U> part{};
+        ssize_t count = 0;
+        while ((count = ::recv(client.get(), part.data(), part.size(), MSG_DONTWAIT)) > 0)
+            text.append(part.data(), static_cast<std::size_t>(count));
+        ended = count == 0 || errno != EAGAIN;
         return text;
     }
     /// The next `lines` lines.

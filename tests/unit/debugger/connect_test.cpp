@@ -5,9 +5,11 @@
 #include "fake_stub.hpp"
 #include "temporary_directory.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <future>
 
 namespace kmodguard::guest {
 namespace {
@@ -75,16 +77,26 @@ TEST(Connect, NobodyThereIsUnreachableAndSaysHowToStart) {
     EXPECT_TRUE(debugger.error().hint.find("-gdb unix:") != std::string::npos) << debugger.error().hint;
 }
 
+/// Two wait for their turn. The one with little time gives up while the other still waits.
 TEST(Connect, TakenStubIsUnreachableAfterTheTimeout) {
     const kmodguard::test::TemporaryDirectory directory;
-    const auto listening = sys::listen_unix(directory / "gdb.sock", 0600, 1); // and never accepts
+    auto listening = sys::listen_unix(directory / "gdb.sock", 0600, 2); // accepts one, and answers none
     ASSERT_TRUE(listening);
-    const auto before = std::chrono::steady_clock::now();
+    ::fcntl(listening->get(), F_SETFL, 0); // accept() shall wait
+    auto patient =
+        std::async(std::launch::async, [&] { return Debugger::connect(directory / "gdb.sock", 60s); });
+    sys::UniqueFd taken(::accept4(listening->get(), nullptr, nullptr, SOCK_CLOEXEC));
+    char byte = 0;
+    ASSERT_EQ(::recv(taken.get(), &byte, 1, MSG_PEEK), 1);
     const auto debugger = Debugger::connect(directory / "gdb.sock", 50ms);
     ASSERT_FALSE(debugger);
     EXPECT_EQ(debugger.error().kind, ErrorKind::unreachable);
     EXPECT_EQ(debugger.error().hint, "another debugger may be connected: a stub serves one at a time");
-    EXPECT_GE(std::chrono::steady_clock::now() - before, 50ms);
+    EXPECT_EQ(patient.wait_for(0s), std::future_status::timeout) << "its time is not up";
+    ::shutdown(taken.get(), SHUT_RDWR);
+    const auto hung_up = patient.get();
+    ASSERT_FALSE(hung_up);
+    EXPECT_TRUE(hung_up.error().what.ends_with("the emulator has hung up")) << hung_up.error().what;
 }
 
 TEST(Connect, StubThatHangsUpIsUnreachable) {

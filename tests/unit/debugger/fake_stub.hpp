@@ -109,6 +109,12 @@ class FakeStub {
         changed_.wait_for(lock, std::chrono::seconds(60), [&] { return commands_.size() >= count; });
     }
 
+    /// Returns when all that there is for `command` has been sent.
+    void wait_for_answer_to(const std::string& command) {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, std::chrono::seconds(60), [&] { return last_answered_ == command; });
+    }
+
     // The machine. Touch it while the client waits for nothing.
     std::array<std::byte, memory_size> memory{};
     /// Register n is the bytes from 8 n on, or from 4 n on where registers are not described.
@@ -142,6 +148,9 @@ class FakeStub {
             const std::string bytes = handle(payload);
             record(payload);
             send(bytes);
+            const std::scoped_lock lock(mutex_);
+            last_answered_ = payload;
+            changed_.notify_all();
         }
     }
 
@@ -227,6 +236,7 @@ class FakeStub {
     std::map<std::string, std::string> answers_;
     std::map<std::string, std::string> single_answers_;
     std::vector<std::string> commands_;
+    std::string last_answered_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     sys::UniqueFd server_;

@@ -83,7 +83,7 @@ TEST_F(StubSocketTest, IsForNobodyElseAndGoesWithItsObject) {
         EXPECT_EQ(mode_of(path.parent_path()), 0700U);
         EXPECT_EQ(mode_of(path), 0600U);
         EXPECT_TRUE(std::filesystem::is_socket(path));
-        EXPECT_TRUE(sys::connect_unix(path, std::chrono::seconds(10)));
+        EXPECT_TRUE(sys::connect_unix(path, std::chrono::seconds(60)));
     }
     EXPECT_FALSE(std::filesystem::exists(path));
     EXPECT_EQ(directory_.names(), Words{});
@@ -109,7 +109,7 @@ TEST_F(StubSocketTest, StaysWhileSomebodyHasIt) {
 TEST_F(StubSocketTest, AnswersNobodyWhenItIsHandedOverAndTheOtherEnded) {
     auto one = socket();
     one.hand_over();
-    const auto connected = sys::connect_unix(one.path(), std::chrono::seconds(10));
+    const auto connected = sys::connect_unix(one.path(), std::chrono::seconds(60));
     ASSERT_FALSE(connected);
     EXPECT_EQ(connected.error().kind, ErrorKind::unreachable);
 }

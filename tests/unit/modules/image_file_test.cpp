@@ -250,7 +250,7 @@ TEST_F(ImageFile, ThatIsBeingWrittenIsNotIdentified) {
         while (!enough)
             EXPECT_EQ(::pwrite(file.get(), "x", 1, 1 << 20), 1);
     });
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(2);
     auto found = identify_open_file(file, "loop.ko", {.key = key});
     while (found && std::chrono::steady_clock::now() < deadline)
         found = identify_open_file(file, "loop.ko", {.key = key});

@@ -69,7 +69,7 @@ class Command:
     def running(self) -> bool:
         return self.status is None
 
-    def wait(self, timeout: float = 30, check: bool = False) -> Result:
+    def wait(self, timeout: float = 120, check: bool = False) -> Result:
         """Waits for its end. After `timeout` seconds it is killed and MachineTimeout raised."""
         try:
             self._channel.wait_for(lambda: not self.running, timeout, f"`{self.command}` to end")
@@ -81,7 +81,7 @@ class Command:
             raise CommandFailed(f"a command in the guest failed:\n{result}")
         return result
 
-    def wait_output(self, text: str, timeout: float = 30) -> str:
+    def wait_output(self, text: str, timeout: float = 120) -> str:
         """Waits until it or a background child of it has printed `text`; returns all of stdout so far."""
         wanted = text.encode()
         try:

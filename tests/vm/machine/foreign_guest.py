@@ -19,10 +19,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from happenings import exit_status, wait_for
 
 from . import foreign, foreign_root, symbols
 from .cache import MachineError, cache_folder
@@ -31,7 +32,7 @@ from .initramfs import stage_folder
 from .monitor import Monitor
 from .qemu import TAIL, Console, log_name, test_name
 
-TIMEOUT = 90  # seconds for a boot, a step or an end; far more than any needs
+TIMEOUT = 300  # seconds for a boot, a step or an end; far more than any needs, on however busy a machine
 Files = Mapping[str, bytes | str | Path]
 
 
@@ -182,13 +183,13 @@ class ForeignGuest:
     def wait_end(self, timeout: float = TIMEOUT) -> int:
         """Waits until the guest, and kmodctl with it, has ended; the status."""
         try:
-            return self._process.wait(timeout)
+            return exit_status(self._process, timeout)
         except subprocess.TimeoutExpired:
             raise MachineTimeout(f"{self.name} did not end in {timeout} s{self.circumstances()}") from None
 
     def wait_console_end(self) -> None:
         """Waits for what is still on its way when QEMU has ended."""
-        self._console.wait_end(10)
+        self._console.wait_end(TIMEOUT)
 
     # --- commands
 
@@ -230,18 +231,16 @@ class ForeignGuest:
 
     def wait_attempts(self, count: int, timeout: float = TIMEOUT) -> None:
         """Waits until so many attempts have been logged."""
-        self._wait_until(lambda: len(self.attempts()) >= count, f"{count} attempts", timeout)
+        self._wait_for(lambda: len(self.attempts()) >= count, self.logs, f"{count} attempts", timeout)
 
     def wait_errors(self, text: str, times: int = 1, timeout: float = TIMEOUT) -> None:
         """Waits until kmodctl has said `text` on standard error, so many times."""
-        self._wait_until(lambda: self.errors.count(text) >= times, f"{text!r} on standard error", timeout)
+        self._wait_for(lambda: self.errors.count(text) >= times, self.folder, f"{text!r} on standard error", timeout)
 
-    def _wait_until(self, condition: Callable[[], bool], what: str, timeout: float) -> None:
-        end = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > end:
-                raise MachineTimeout(f"{self.name}: no {what} in {timeout} s{self.circumstances()}")
-            time.sleep(0.01)
+    def _wait_for(self, condition: Callable[[], bool], folder: Path, what: str, timeout: float) -> None:
+        """Waits until `condition` holds, which files in `folder` are looked at for."""
+        if not wait_for(condition, folder, timeout=timeout):
+            raise MachineTimeout(f"{self.name}: no {what} in {timeout} s{self.circumstances()}")
 
     # --- kmodctl
 

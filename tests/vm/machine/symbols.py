@@ -15,7 +15,7 @@ from . import foreign, foreign_root
 from .cache import MachineError, cache_folder, cached
 
 DUMP = "gzip -1 </proc/kallsyms | base64"
-TIMEOUT = 180  # seconds: a boot and some MB over a serial line
+TIMEOUT = 900  # seconds: a boot and some MB over a serial line, on however busy a machine
 
 
 def kallsyms(name: str) -> Path:
