@@ -11,7 +11,7 @@ import socket
 import subprocess
 
 import pytest
-from happenings import exit_status
+from waiting import exit_status
 from images import module_image
 from machine import KMODCTL, PATIENCE, SOURCES, clean_environment, run, wait_until
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from happenings import WRITTEN, exit_status, wait_for
+from waiting import WRITTEN, exit_status, wait_for
 from images import module_image
 
 SOURCES = Path(__file__).resolve().parents[2]

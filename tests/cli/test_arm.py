@@ -5,7 +5,7 @@ before."""
 import signal
 
 import pytest
-from happenings import exit_status
+from waiting import exit_status
 from machine import PATIENCE
 
 HOOK = "/usr/libexec/kmodguard/kmodguard-hook\n"

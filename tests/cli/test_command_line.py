@@ -8,7 +8,7 @@ import re
 import subprocess
 
 import pytest
-from happenings import exit_status
+from waiting import exit_status
 from machine import KMODCTL, NOBODY, PATIENCE, SOURCES, clean_environment, run
 
 VERBS = ["init", "start", "stop", "status", "check", "explain", "allow", "deny", "remove", "apply", "list", "mode",

@@ -9,7 +9,7 @@ import os
 import signal
 
 import pytest
-from happenings import exit_status, wait_end
+from waiting import exit_status, wait_end
 from machine import KMODCTL, PATIENCE, run, wait_until
 from supervised import ENVIRONMENT, POLICY, Supervised, answer_of, line_of
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 import pytest
-from happenings import exit_status, wait_end
+from waiting import exit_status, wait_end
 from machine import PATIENCE, Ran, wait_until
 from supervised import ENVIRONMENT, Supervised, answer_of, compiled, counts, judged, line_of, make_tree, wait_call
 

@@ -10,7 +10,7 @@ import signal
 import sys
 
 import pytest
-from happenings import exit_status, wait_end
+from waiting import exit_status, wait_end
 from machine import NOBODY, PATIENCE, has_user, run
 from supervised import ENVIRONMENT, Supervised, answer_of, compiled, line_of, make_tree
 

@@ -6,7 +6,7 @@ import signal
 import socket
 
 import pytest
-from happenings import OPENED
+from waiting import OPENED
 from images import module_image
 from machine import PATIENCE, POLICY, wait_until
 

@@ -58,20 +58,20 @@ class Happenings {
 
 class TellingSink final : public events::Sink {
   public:
-    explicit TellingSink(Happenings& happenings) : happenings_(happenings) {}
+    explicit TellingSink(Happenings& waiting) : waiting_(waiting) {}
     void write(const events::Event& event) override {
         const std::string container = event.requester ? event.requester->container : "nobody";
-        happenings_.add("event " + container + " " + event.call + " " + event.answer);
+        waiting_.add("event " + container + " " + event.call + " " + event.answer);
     }
     void write_loss(std::size_t) override {}
 
   private:
-    Happenings& happenings_;
+    Happenings& waiting_;
 };
 
-std::vector<std::unique_ptr<events::Sink>> telling(Happenings& happenings) {
+std::vector<std::unique_ptr<events::Sink>> telling(Happenings& waiting) {
     std::vector<std::unique_ptr<events::Sink>> sinks;
-    sinks.push_back(std::make_unique<TellingSink>(happenings));
+    sinks.push_back(std::make_unique<TellingSink>(waiting));
     return sinks;
 }
 

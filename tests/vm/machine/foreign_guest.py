@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from happenings import exit_status, wait_for
+from waiting import exit_status, wait_for
 
 from . import foreign, foreign_root, symbols
 from .cache import MachineError, cache_folder
