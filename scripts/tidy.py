@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """clang-tidy over src/: scripts/tidy.py BUILD, a build folder that CMake has configured for clang without precompiled headers.
 
-clang-tidy spends 95 % of its time on the system's headers, which it reads and matches again for each file. So the files
-of a folder are looked at together, as one translation unit that includes them all. Files that cannot be compiled
-together (two helpers of one name) are looked at apart. Before that each file is compiled alone, so that one that does not
-include what it uses is found.
+clang-tidy spends 95 % of its time on the system's headers, which it reads and matches again for each file. So many files
+are looked at together, as one translation unit that includes them all. Files that cannot be compiled together (two
+helpers of one name) are looked at apart. Before that each file is compiled alone, so that one that does not include what
+it uses is found.
 
 What was clean is remembered by the content of all that clang-tidy sees of the project, so that a repeated run looks at
 what has changed alone.
@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TIDY, CLANG = "clang-tidy-19", "clang++-19"
-MOST_TOGETHER = 16  # files: more would leave processors idle at the end
+MOST_TOGETHER = 48  # files: more would leave processors idle at the end
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -56,16 +56,15 @@ class Linter:
         return done.stderr if done.returncode != 0 else ""
 
     def together(self, sources: list[Path]) -> str:
-        """What clang-tidy finds in the files, all of the same flags and each of which compiles alone."""
-        flags = self.flags[sources[0]]
+        """What clang-tidy finds in the files, each of which compiles alone."""
+        flags = list(dict.fromkeys(flag for source in sources for flag in self.flags[source]))
         batch = sources[0]
         if len(sources) > 1:
             name = hashlib.sha256("\0".join(map(str, sources)).encode()).hexdigest()[:16]
             batch = self.batches / f"{name}.cpp"
             batch.write_text("".join(f'#include "{source}" // NOLINT(bugprone-suspicious-include)\n' for source in sources))
             if self.compiles(batch, flags).returncode != 0:
-                half = len(sources) // 2
-                return self.together(sources[:half]) + self.together(sources[half:])
+                return "".join(map(self.together, parts_of(sources)))
         done = subprocess.run([TIDY, "--quiet", "--warnings-as-errors=*", str(batch), "--", *flags], capture_output=True, text=True)
         if done.returncode == 0:
             for source in sources:
@@ -80,7 +79,7 @@ class Linter:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             findings = [found for found in pool.map(self.alone, waiting) if found]
             if not findings:
-                findings = [found for found in pool.map(self.together, batches_of(waiting, self.flags)) if found]
+                findings = [found for found in pool.map(self.together, batches_of(waiting)) if found]
         if not findings:
             for known in self.memory.iterdir():
                 if known.name not in keys.values():
@@ -89,8 +88,8 @@ class Linter:
 
 
 def flags_of(command: str) -> list[str]:
-    """The options of a compiler's command line, without the compiler, the source and the output."""
-    words = shlex.split(command)
+    """The options of a compiler's command line, a word each, without the compiler, the source and the output."""
+    words = shlex.split(command.replace("-isystem ", "-isystem"))
     return words[1:words.index("-o")]
 
 
@@ -118,15 +117,27 @@ def included(source: Path) -> set[Path]:
     return found
 
 
-def batches_of(sources: list[Path], flags: dict[Path, list[str]]) -> list[list[Path]]:
-    """The files by folder and flags, in groups of about one size, the longest first."""
-    groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+def by_folder(sources: list[Path]) -> list[list[Path]]:
+    groups: dict[Path, list[Path]] = defaultdict(list)
     for source in sources:
-        groups[(str(source.parent), *flags[source])].append(source)
-    batches = []
-    for group in groups.values():
-        parts = -(-len(group) // MOST_TOGETHER)
-        batches += [group[part::parts] for part in range(parts)]
+        groups[source.parent].append(source)
+    return list(groups.values())
+
+
+def parts_of(sources: list[Path]) -> list[list[Path]]:
+    """Smaller batches of files that cannot be compiled together: their folders, or the halves of one."""
+    folders, half = by_folder(sources), len(sources) // 2
+    return folders if len(folders) > 1 else [sources[:half], sources[half:]]
+
+
+def batches_of(sources: list[Path]) -> list[list[Path]]:
+    """The files in batches of whole folders, the longest first."""
+    batches: list[list[Path]] = []
+    for folder in by_folder(sources):
+        if batches and len(batches[-1]) + len(folder) <= MOST_TOGETHER:
+            batches[-1] += folder
+        else:
+            batches.append(list(folder))
     return sorted(batches, key=len, reverse=True)
 
 

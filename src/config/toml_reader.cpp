@@ -15,7 +15,7 @@ namespace {
 
 static_assert(TOML_MAX_NESTED_VALUES == max_document_depth);
 
-constexpr std::size_t longest_message = 400;
+constexpr std::size_t longest_toml_message = 400;
 
 Position position_of(const toml::source_region& region) {
     return {region.begin.line, region.begin.column};
@@ -118,12 +118,13 @@ std::optional<Diagnostic> check_shape(std::string_view text, const std::string& 
 std::string message_of(const toml::parse_error& error) {
     static constexpr std::string_view prefix = "Error while parsing ";
     std::string_view description = error.description();
-    if (!description.starts_with(prefix)) return "not TOML: " + core::printable(description, longest_message);
+    if (!description.starts_with(prefix))
+        return "not TOML: " + core::printable(description, longest_toml_message);
     description.remove_prefix(prefix.size());
     const std::size_t colon = description.find(": ");
-    if (colon == nowhere) return "not TOML: " + core::printable(description, longest_message);
+    if (colon == nowhere) return "not TOML: " + core::printable(description, longest_toml_message);
     return fmt::format("not TOML: {} (in a {})",
-                       core::printable(description.substr(colon + 2), longest_message),
+                       core::printable(description.substr(colon + 2), longest_toml_message),
                        description.substr(0, colon));
 }
 

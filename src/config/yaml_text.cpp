@@ -10,7 +10,7 @@
 namespace kmodguard::config {
 namespace {
 
-constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+constexpr std::string_view yaml_byte_order_mark = "\xEF\xBB\xBF";
 constexpr std::string_view indicators = "[]{},:!?&*\"'";
 
 struct Character {
@@ -57,7 +57,7 @@ std::string name_of(Character character, std::string_view text) {
 } // namespace
 
 std::optional<Diagnostic> check_yaml_text(std::string_view text, const std::string& shown_name) {
-    std::size_t i = text.starts_with(byte_order_mark) ? byte_order_mark.size() : 0;
+    std::size_t i = text.starts_with(yaml_byte_order_mark) ? yaml_byte_order_mark.size() : 0;
     unsigned line = 1;
     unsigned column = 1;
     while (i < text.size()) {
@@ -90,7 +90,7 @@ std::optional<Diagnostic> check_yaml_text(std::string_view text, const std::stri
 }
 
 YamlPlaces::YamlPlaces(std::string_view text)
-    : text_(text.starts_with(byte_order_mark) ? text.substr(byte_order_mark.size()) : text) {}
+    : text_(text.starts_with(yaml_byte_order_mark) ? text.substr(yaml_byte_order_mark.size()) : text) {}
 
 void YamlPlaces::go_to(std::size_t line, std::size_t column) {
     if (line < line_) line_ = line_begin_ = 0;

@@ -19,9 +19,9 @@ std::optional<Rule> pin_rule(const Policy& policy, const std::string& module) {
 }
 
 /// Judges one module at a time for one request.
-class Judge {
+class Decider {
   public:
-    Judge(const Policy& policy, ModuleIndex& index, std::string_view token)
+    Decider(const Policy& policy, ModuleIndex& index, std::string_view token)
         : policy_(policy), index_(index), token_(fold(token)), token_allowed_(policy.allows_token(token)),
           token_denied_(policy.denies_token(token)) {}
 
@@ -193,7 +193,7 @@ Reason judge_facts(const Policy& policy, std::string_view module, const ImageFac
     return Reason::listed;
 }
 
-Reason Judge::judge_image(const ModuleRecord& record, Step& step, std::string& detail) {
+Reason Decider::judge_image(const ModuleRecord& record, Step& step, std::string& detail) {
     const bool pinned = !policy_.pins(record.name).empty();
     ImageFacts facts = index_.image(record, pinned);
     const Reason reason = judge_facts(policy_, record.name, facts, detail);
@@ -275,14 +275,14 @@ Decision decide(const Policy& policy, ModuleIndex& index, const Request& request
         decision.reason = Reason::not_a_name;
         return decision;
     }
-    Judge judge(policy, index, request.token);
+    Decider decider(policy, index, request.token);
     for (const std::string& module : index.resolve(request.token))
-        decision.modules.push_back(judge.judge(module));
+        decision.modules.push_back(decider.judge(module));
     if (!decision.modules.empty()) {
         conclude(decision);
-    } else if (judge.token_denied()) {
+    } else if (decider.token_denied()) {
         decision.reason = Reason::denied_token;
-        decision.rule = judge.token_denied();
+        decision.rule = decider.token_denied();
     }
     return decision;
 }

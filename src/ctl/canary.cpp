@@ -28,7 +28,7 @@ constexpr std::size_t names_size = 64; // so that there is no padding in:
 static_assert(sizeof section_names <= names_size);
 
 /// The whole file.
-struct Image {
+struct CanaryImage {
     Elf64_Ehdr header{};
     Elf64_Shdr sections[3]{}; ///< none, .gnu.linkonce.this_module, .shstrtab
     char module[module_size]{};
@@ -83,7 +83,7 @@ sys::Result<Bytes> pack_gzip(std::span<const std::byte> image) {
 } // namespace
 
 Bytes canary_image() {
-    Image image;
+    CanaryImage image;
     std::memcpy(image.header.e_ident, ELFMAG, SELFMAG);
     image.header.e_ident[EI_CLASS] = ELFCLASS64;
     image.header.e_ident[EI_DATA] = std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
@@ -91,7 +91,7 @@ Bytes canary_image() {
     image.header.e_type = ET_REL;
     image.header.e_machine = EM_NONE; // that of no kernel, which looks at this before anything else
     image.header.e_version = EV_CURRENT;
-    image.header.e_shoff = offsetof(Image, sections);
+    image.header.e_shoff = offsetof(CanaryImage, sections);
     image.header.e_ehsize = sizeof(Elf64_Ehdr);
     image.header.e_shentsize = sizeof(Elf64_Shdr);
     image.header.e_shnum = std::size(image.sections);
@@ -101,7 +101,7 @@ Bytes canary_image() {
     module.sh_name = this_module_name;
     module.sh_type = SHT_PROGBITS;
     module.sh_flags = SHF_ALLOC | SHF_WRITE;
-    module.sh_offset = offsetof(Image, module);
+    module.sh_offset = offsetof(CanaryImage, module);
     module.sh_size = sizeof image.module;
     module.sh_addralign = 1;
     std::ranges::copy(canary_name, image.module + name_offset);
@@ -109,7 +109,7 @@ Bytes canary_image() {
     Elf64_Shdr& names = image.sections[2];
     names.sh_name = name_table_name;
     names.sh_type = SHT_STRTAB;
-    names.sh_offset = offsetof(Image, names);
+    names.sh_offset = offsetof(CanaryImage, names);
     names.sh_size = sizeof section_names;
     names.sh_addralign = 1;
     std::memcpy(image.names, section_names, sizeof section_names);

@@ -21,7 +21,7 @@
 namespace kmodguard::modules {
 namespace {
 
-using Context = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
+using KmodContext = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
 
 constexpr std::uint64_t smallest_room = 64U << 10U;
 constexpr std::uint64_t largest_room = 1U << 30U;
@@ -40,9 +40,9 @@ sys::UniqueFd file_in_memory() {
 
 /// A context of its own, since every page of the index that is looked at stays mapped for as long as it
 /// lives.
-sys::Result<Context> open_context(const std::filesystem::path& directory) {
+sys::Result<KmodContext> open_context(const std::filesystem::path& directory) {
     const char* no_configuration[] = {nullptr};
-    Context context(kmod_new(directory.c_str(), no_configuration), kmod_unref);
+    KmodContext context(kmod_new(directory.c_str(), no_configuration), kmod_unref);
     if (context == nullptr)
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("libkmod cannot read {}", directory.native()));

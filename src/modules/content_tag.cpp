@@ -16,13 +16,13 @@ struct Free {
     void operator()(EVP_MAC_CTX* context) const { EVP_MAC_CTX_free(context); }
 };
 
-using Context = std::unique_ptr<EVP_MAC_CTX, Free>;
+using MacContext = std::unique_ptr<EVP_MAC_CTX, Free>;
 
 /// Ready for the content, or nullptr. Two rounds a word and four at the end are OpenSSL's default.
-Context begin(const ContentKey& key, std::size_t digest_size) {
+MacContext begin(const ContentKey& key, std::size_t digest_size) {
     const std::unique_ptr<EVP_MAC, Free> algorithm(EVP_MAC_fetch(nullptr, "SIPHASH", nullptr));
     if (algorithm == nullptr) return nullptr;
-    Context context(EVP_MAC_CTX_new(algorithm.get()));
+    MacContext context(EVP_MAC_CTX_new(algorithm.get()));
     const std::array<OSSL_PARAM, 2> parameters = {
         OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &digest_size), OSSL_PARAM_construct_end()};
     if (context == nullptr
@@ -47,7 +47,7 @@ sys::Result<ContentKey> ContentKey::random() {
 
 sys::Result<ContentTag> tag_of(std::span<const std::byte> bytes, const ContentKey& key) {
     ContentTag tag{.size = bytes.size()};
-    const Context context = begin(key, tag.digest.size());
+    const MacContext context = begin(key, tag.digest.size());
     std::size_t length = 0;
     const bool done =
         context != nullptr

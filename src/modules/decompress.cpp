@@ -124,7 +124,7 @@ sys::Result<std::vector<std::byte>> unpack(ByteSource& source, Container contain
     return content.finish();
 }
 
-std::unexpected<sys::Error> out_of_memory() {
+std::unexpected<sys::Error> no_memory_to_decompress() {
     return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress an image");
 }
 
@@ -146,7 +146,7 @@ sys::Result<std::vector<std::byte>> decompress(ByteSource& source, std::uint64_t
         if (auto done = source.read(0, content); !done) return std::unexpected(std::move(done.error()));
         return content;
     } catch (const std::bad_alloc&) {
-        return out_of_memory();
+        return no_memory_to_decompress();
     }
 }
 
@@ -167,7 +167,7 @@ sys::Result<std::vector<std::byte>> decompress_stream(Decoder& decoder, std::spa
         if (content.size() == 0) return malformed(what, "empty");
         return content.finish();
     } catch (const std::bad_alloc&) {
-        return out_of_memory();
+        return no_memory_to_decompress();
     }
 }
 

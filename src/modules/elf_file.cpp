@@ -11,7 +11,7 @@
 namespace kmodguard::modules {
 namespace {
 
-std::unexpected<sys::Error> malformed(std::string what) {
+std::unexpected<sys::Error> malformed_elf(std::string what) {
     return sys::failure(sys::ErrorKind::invalid, std::move(what));
 }
 
@@ -19,7 +19,7 @@ template <typename Ehdr>
 sys::Result<ElfHeader> decode_header(ByteSource& source, ElfFormat format) {
     Ehdr raw{};
     if (!source.read(0, std::as_writable_bytes(std::span(&raw, 1))))
-        return malformed("ends in the ELF header");
+        return malformed_elf("ends in the ELF header");
     const auto value = [&format](auto field) { return in_order(field, format.order); };
     format.machine = value(raw.e_machine);
     return ElfHeader{.format = format,
@@ -80,28 +80,28 @@ std::size_t elf_section_header_size(const ElfFormat& format) {
 
 sys::Result<ElfHeader> read_elf_header(ByteSource& source) {
     std::array<unsigned char, EI_NIDENT> ident{};
-    if (source.size() < ident.size()) return malformed("not an ELF file: too short");
+    if (source.size() < ident.size()) return malformed_elf("not an ELF file: too short");
     if (auto done = source.read(0, std::as_writable_bytes(std::span(ident))); !done)
         return std::unexpected(std::move(done.error()));
-    if (std::memcmp(ident.data(), ELFMAG, SELFMAG) != 0) return malformed("not an ELF file");
+    if (std::memcmp(ident.data(), ELFMAG, SELFMAG) != 0) return malformed_elf("not an ELF file");
 
     ElfFormat format;
     if (ident[EI_DATA] != ELFDATA2LSB && ident[EI_DATA] != ELFDATA2MSB)
-        return malformed("unknown ELF byte order");
+        return malformed_elf("unknown ELF byte order");
     format.order = ident[EI_DATA] == ELFDATA2LSB ? std::endian::little : std::endian::big;
     format.is_64_bit = ident[EI_CLASS] == ELFCLASS64;
     if (format.is_64_bit) return decode_header<Elf64_Ehdr>(source, format);
     if (ident[EI_CLASS] == ELFCLASS32) return decode_header<Elf32_Ehdr>(source, format);
-    return malformed("unknown ELF class");
+    return malformed_elf("unknown ELF class");
 }
 
 sys::Result<std::vector<ElfSection>> read_elf_sections(ByteSource& source, const ElfHeader& header) {
     if (header.section_header_size != elf_section_header_size(header.format))
-        return malformed("section headers of the wrong size");
-    if (header.section_count == 0) return malformed("no section headers");
+        return malformed_elf("section headers of the wrong size");
+    if (header.section_count == 0) return malformed_elf("no section headers");
     const std::uint64_t size = header.section_count * header.section_header_size;
     if (header.section_headers >= source.size() || size > source.size() - header.section_headers)
-        return malformed("section headers outside the image");
+        return malformed_elf("section headers outside the image");
     const auto table = read_range(source, header.section_headers, size);
     if (!table) return std::unexpected(table.error());
     const auto order = header.format.order;
@@ -114,10 +114,10 @@ sys::Result<std::vector<ElfSegment>> read_elf_segments(ByteSource& source, const
     if (header.program_header_count == 0) return std::vector<ElfSegment>{};
     const auto order = header.format.order;
     if (header.program_header_size != (header.format.is_64_bit ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)))
-        return malformed("program headers of the wrong size");
+        return malformed_elf("program headers of the wrong size");
     const std::uint64_t size = header.program_header_count * header.program_header_size;
     if (header.program_headers >= source.size() || size > source.size() - header.program_headers)
-        return malformed("program headers outside the image");
+        return malformed_elf("program headers outside the image");
     const auto table = read_range(source, header.program_headers, size);
     if (!table) return std::unexpected(table.error());
     return header.format.is_64_bit

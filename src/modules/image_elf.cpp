@@ -45,19 +45,19 @@ constexpr std::uint64_t max_name_table = 8U << 20U;
 /// .rela.gnu.linkonce.this_module has two entries, for init and exit.
 constexpr std::uint64_t max_relocations = 64U << 10U;
 
-std::unexpected<sys::Error> malformed(std::string what) {
+std::unexpected<sys::Error> malformed_image(std::string what) {
     return sys::failure(sys::ErrorKind::invalid, std::move(what));
 }
 
 sys::Result<ElfHeader> read_header(ByteSource& source) {
     auto header = read_elf_header(source);
     if (!header) return header;
-    if (header->type != ET_REL) return malformed("not a relocatable ELF file in its own byte order");
+    if (header->type != ET_REL) return malformed_image("not a relocatable ELF file in its own byte order");
     if (header->section_header_size != elf_section_header_size(header->format))
-        return malformed("section headers of the wrong size");
+        return malformed_image("section headers of the wrong size");
     if (header->header_size != elf_header_size(header->format))
-        return malformed("ELF header of the wrong size");
-    if (header->program_headers != 0) return malformed("has program headers");
+        return malformed_image("ELF header of the wrong size");
+    if (header->program_headers != 0) return malformed_image("has program headers");
     return header;
 }
 
@@ -71,12 +71,12 @@ sys::Result<std::vector<ElfSection>> read_sections(ByteSource& source, const Elf
     if (!read) return read;
     const auto& sections = *read;
     if (const auto& first = sections.front(); first.type != SHT_NULL || first.size != 0 || first.address != 0)
-        return malformed("section 0 is not empty");
+        return malformed_image("section 0 is not empty");
     for (std::size_t i = 1; i < sections.size(); ++i) {
         const auto& section = sections[i];
         if (has_content(section)
             && (section.offset > source.size() || section.size > source.size() - section.offset))
-            return malformed(fmt::format("section {} outside the image", i));
+            return malformed_image(fmt::format("section {} outside the image", i));
     }
     return read;
 }
@@ -85,15 +85,16 @@ sys::Result<std::vector<ElfSection>> read_sections(ByteSource& source, const Elf
 sys::Result<Buffer> read_names(ByteSource& source, const ElfHeader& header,
                                std::span<const ElfSection> sections) {
     if (header.name_table == SHN_UNDEF || header.name_table >= sections.size())
-        return malformed("no section name table");
+        return malformed_image("no section name table");
     const auto& table = sections[header.name_table];
-    if (table.type != SHT_STRTAB || table.size == 0) return malformed("section name table is none");
-    if (table.size > max_name_table) return malformed("section name table too large");
+    if (table.type != SHT_STRTAB || table.size == 0) return malformed_image("section name table is none");
+    if (table.size > max_name_table) return malformed_image("section name table too large");
     auto names = read_range(source, table.offset, table.size);
     if (!names) return names;
-    if (names->all().back() != std::byte{0}) return malformed("section name table not terminated");
+    if (names->all().back() != std::byte{0}) return malformed_image("section name table not terminated");
     for (std::size_t i = 1; i < sections.size(); ++i) {
-        if (sections[i].name >= names->size()) return malformed(fmt::format("section {} has no name", i));
+        if (sections[i].name >= names->size())
+            return malformed_image(fmt::format("section {} has no name", i));
     }
     return names;
 }
@@ -108,11 +109,11 @@ sys::Result<std::optional<std::size_t>> find_section(std::span<const ElfSection>
         if (names.size() - begin <= wanted.size() || names[begin + wanted.size()] != std::byte{0}
             || std::memcmp(names.data() + begin, wanted.data(), wanted.size()) != 0)
             continue;
-        if (found) return malformed(fmt::format("more than one {} section", wanted));
+        if (found) return malformed_image(fmt::format("more than one {} section", wanted));
         if (sections[i].type != SHT_PROGBITS || (sections[i].flags & SHF_ALLOC) == 0
             || (sections[i].flags & SHF_COMPRESSED) != 0)
-            return malformed(fmt::format("the {} section is not plain loaded data", wanted));
-        if (sections[i].size == 0) return malformed(fmt::format("the {} section is empty", wanted));
+            return malformed_image(fmt::format("the {} section is not plain loaded data", wanted));
+        if (sections[i].size == 0) return malformed_image(fmt::format("the {} section is empty", wanted));
         found = i;
     }
     return found;
@@ -150,7 +151,7 @@ sys::Result<bool> relocates(ByteSource& source, const ElfFormat& format, const E
                             Range target) {
     const std::size_t word = format.is_64_bit ? 8 : 4;
     const std::size_t entry = word * (section.type == SHT_RELA ? 3 : 2);
-    if (section.size > max_relocations) return malformed("too many relocations of struct module");
+    if (section.size > max_relocations) return malformed_image("too many relocations of struct module");
     const auto table = read_range(source, section.offset, section.size);
     if (!table) return std::unexpected(table.error());
     for (std::size_t at = 0; at + entry <= table->size(); at += entry) {
@@ -180,13 +181,13 @@ sys::Result<ElfModule> read_elf_module(ByteSource& source) {
 
     const auto this_module = find_section(*sections, names->all(), this_module_section);
     if (!this_module) return std::unexpected(this_module.error());
-    if (!*this_module) return malformed("not a kernel module: no .gnu.linkonce.this_module section");
+    if (!*this_module) return malformed_image("not a kernel module: no .gnu.linkonce.this_module section");
     const auto modinfo = find_section(*sections, names->all(), modinfo_section);
     if (!modinfo) return std::unexpected(modinfo.error());
 
     if (!is_alone(*header, *sections, **this_module)
         || (*modinfo && !is_alone(*header, *sections, **modinfo)))
-        return malformed("sections overlap");
+        return malformed_image("sections overlap");
     return ElfModule{header->format, std::move(*sections), **this_module, *modinfo};
 }
 
@@ -194,7 +195,7 @@ sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfMo
                                                  std::optional<std::uint32_t> name_offset) {
     const auto& section = module.sections[module.this_module];
     const Range array = name_array(module.format, name_offset);
-    if (array.begin + array.size > section.size) return malformed("struct module too short for a name");
+    if (array.begin + array.size > section.size) return malformed_image("struct module too short for a name");
     std::array<char, 60> buffer{};
     const std::span bytes(buffer.data(), static_cast<std::size_t>(array.size));
     if (auto done = source.read(section.offset + array.begin, std::as_writable_bytes(bytes)); !done)
@@ -202,19 +203,19 @@ sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfMo
 
     const std::string_view all(bytes.data(), bytes.size());
     const auto end = all.find('\0');
-    if (end == std::string_view::npos) return malformed("the name in struct module is not terminated");
+    if (end == std::string_view::npos) return malformed_image("the name in struct module is not terminated");
     if (all.find_first_not_of('\0', end) != std::string_view::npos
         || !core::is_module_name(all.substr(0, end)))
-        return malformed("no module name where struct module has one");
+        return malformed_image("no module name where struct module has one");
 
     bool seen = false;
     for (const auto& other : module.sections) {
         if ((other.type != SHT_REL && other.type != SHT_RELA) || other.info != module.this_module) continue;
-        if (seen) return malformed("struct module is relocated twice"); // linkers make one such section
+        if (seen) return malformed_image("struct module is relocated twice"); // linkers make one such section
         seen = true;
         const auto rewritten = relocates(source, module.format, other, array);
         if (!rewritten) return std::unexpected(rewritten.error());
-        if (*rewritten) return malformed("a relocation rewrites the name in struct module");
+        if (*rewritten) return malformed_image("a relocation rewrites the name in struct module");
     }
     return std::string(all.substr(0, end));
 }

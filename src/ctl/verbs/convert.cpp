@@ -16,14 +16,14 @@
 namespace kmodguard::ctl {
 namespace {
 
-constexpr mode_t policy_mode = 0600;
+constexpr mode_t converted_policy_mode = 0600;
 
 sys::Result<void> write(const Context& context, const std::filesystem::path& file, const std::string& text) {
     std::error_code error;
     if (std::filesystem::exists(file, error) && !context.has("force"))
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} exists", file.native()),
                             "kmodctl convert --force replaces it");
-    return sys::write_file_atomically(std::filesystem::absolute(file), text, policy_mode);
+    return sys::write_file_atomically(std::filesystem::absolute(file), text, converted_policy_mode);
 }
 
 } // namespace

@@ -24,7 +24,7 @@
 namespace kmodguard::ctl {
 namespace {
 
-constexpr std::chrono::seconds patience{5}; ///< with calls of processes that the command has left behind
+constexpr std::chrono::seconds calls_timeout{5}; ///< with calls of processes that the command has left behind
 
 /// Waits until the command has ended, or, if `all`, every process under the filter. Who has asked the command
 /// to end, before or after it did, does not mean to wait for what it leaves behind.
@@ -74,7 +74,7 @@ int supervise(const Context& context, core::Judge& judge, Sinks sinks) {
     if (const auto went = command->go(); !went) return report_launch_failure(context, went.error());
     const auto ending = attend(*command, signals, supervisor->fd(), context.has("wait"));
     if (!ending) return context.fail(ending.error());
-    if (!supervisor->stop(patience)) {
+    if (!supervisor->stop(calls_timeout)) {
         // A process that was left behind has it wait, for a file of its own perhaps.
         recorder->flush();
         std::_Exit(end_as(*ending, before));

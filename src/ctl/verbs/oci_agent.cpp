@@ -28,7 +28,7 @@ namespace {
 
 constexpr mode_t socket_mode = 0600;
 constexpr int backlog = 128;
-constexpr std::chrono::seconds patience{5}; ///< at the end, with calls that are being answered
+constexpr std::chrono::seconds agent_timeout{5}; ///< at the end, with calls that are being answered
 
 /// On standard error, in one piece: many threads speak.
 void say(const Context& context, const process::Notice& notice) {
@@ -190,7 +190,7 @@ int serve(const Context& context, const std::string& path, const sys::UniqueFd& 
     sd_notify(0, "STOPPING=1");
     ::unlink(path.c_str());
     const int code = ended ? exit_done : context.fail(ended.error());
-    if (!agent->stop(patience)) { // a load that does not end, or a container that has it wait for a file
+    if (!agent->stop(agent_timeout)) { // a load that does not end, or a container that has it wait for a file
         rulebook->flush();
         std::_Exit(code);
     }

@@ -10,7 +10,7 @@
 namespace kmodguard::process {
 namespace {
 
-std::unexpected<sys::Error> refuse(std::string what) {
+std::unexpected<sys::Error> refuse_handover(std::string what) {
     return sys::failure(sys::ErrorKind::invalid, std::move(what));
 }
 
@@ -24,20 +24,21 @@ sys::Result<std::optional<HandOver>> RuntimeConnection::receive() {
         if (!*received) return std::nullopt;
         sys::Received& now = **received;
         if (now.lost_descriptors)
-            return refuse(fmt::format("more than {} descriptors came, or more than may be open here",
-                                      sys::max_descriptors));
-        if (!now.descriptors.empty() && !silent()) return refuse("descriptors came behind the first bytes");
+            return refuse_handover(fmt::format("more than {} descriptors came, or more than may be open here",
+                                               sys::max_descriptors));
+        if (!now.descriptors.empty() && !silent())
+            return refuse_handover("descriptors came behind the first bytes");
         if (now.bytes == 0 && silent())
             return sys::failure(sys::ErrorKind::unreachable, "the connection ended with nothing sent");
-        if (now.bytes == 0) return refuse("the connection ended in the middle of the state");
+        if (now.bytes == 0) return refuse_handover("the connection ended in the middle of the state");
         if (silent()) descriptors_ = std::move(now.descriptors);
         const std::string_view bytes(buffer.data(), now.bytes);
         if (text_.size() + bytes.size() > max_oci_state)
-            return refuse(fmt::format("the state is larger than {} bytes", max_oci_state));
+            return refuse_handover(fmt::format("the state is larger than {} bytes", max_oci_state));
         text_ += bytes;
         switch (end_.feed(bytes)) {
         case ObjectEnd::Found::nothing: continue;
-        case ObjectEnd::Found::no_object: return refuse("what was sent is no JSON object");
+        case ObjectEnd::Found::no_object: return refuse_handover("what was sent is no JSON object");
         case ObjectEnd::Found::end: return complete();
         }
     }
@@ -49,7 +50,7 @@ sys::Result<std::optional<HandOver>> RuntimeConnection::complete() {
         parse_oci_state(text_); // with what may stand behind the object, which is no white space then
     if (!state) return std::unexpected(state.error());
     if (state->fds != descriptors_.size())
-        return refuse(
+        return refuse_handover(
             fmt::format("the state names {} descriptors, and {} came", state->fds, descriptors_.size()));
     sys::UniqueFd listener = std::move(descriptors_[state->listener]);
     return HandOver{.state = std::move(*state), .listener = std::move(listener)};

@@ -21,7 +21,7 @@ constexpr std::string_view listener_name = "seccompFd";
 /// Deeper than any that a runtime sends.
 constexpr std::size_t max_depth = 8;
 
-std::unexpected<sys::Error> refuse(std::string what) {
+std::unexpected<sys::Error> refuse_state(std::string what) {
     return sys::failure(sys::ErrorKind::invalid, "the container process state " + std::move(what));
 }
 
@@ -33,16 +33,16 @@ bool is_container_id(std::string_view id) {
 sys::Result<void> read_descriptors(const Json& message, OciState& state) {
     const Json* member = message.find("fds");
     const Json::List* names = member != nullptr ? member->list() : nullptr;
-    if (names == nullptr) return refuse("has no list \"fds\"");
+    if (names == nullptr) return refuse_state("has no list \"fds\"");
     std::set<std::string_view> seen;
     for (const Json& item : *names) {
         const std::string* name = item.text();
-        if (name == nullptr) return refuse("has something in \"fds\" that is no name");
+        if (name == nullptr) return refuse_state("has something in \"fds\" that is no name");
         if (!seen.insert(*name).second)
-            return refuse(fmt::format("names two descriptors \"{}\"", core::printable(*name, 32)));
+            return refuse_state(fmt::format("names two descriptors \"{}\"", core::printable(*name, 32)));
         if (*name == listener_name) state.listener = seen.size() - 1;
     }
-    if (!seen.contains(listener_name)) return refuse("names no descriptor \"seccompFd\"");
+    if (!seen.contains(listener_name)) return refuse_state("names no descriptor \"seccompFd\"");
     state.fds = seen.size();
     return {};
 }
@@ -52,18 +52,18 @@ sys::Result<pid_t> pid_of(const Json& message) {
     if (member == nullptr) return 0;
     const std::int64_t* pid = member->number();
     if (pid == nullptr || *pid < 0 || *pid > std::numeric_limits<pid_t>::max())
-        return refuse("has a \"pid\" that is none");
+        return refuse_state("has a \"pid\" that is none");
     return static_cast<pid_t>(*pid);
 }
 
 sys::Result<std::optional<std::string>> policy_of(const Json& container) {
     const Json* annotations = container.find("annotations");
     if (annotations == nullptr) return std::nullopt;
-    if (annotations->object() == nullptr) return refuse("has \"annotations\" that are no object");
+    if (annotations->object() == nullptr) return refuse_state("has \"annotations\" that are no object");
     const Json* policy = annotations->find(policy_annotation);
     if (policy == nullptr) return std::nullopt;
     if (policy->text() == nullptr)
-        return refuse(fmt::format("has an annotation {} that is no text", policy_annotation));
+        return refuse_state(fmt::format("has an annotation {} that is no text", policy_annotation));
     return *policy->text();
 }
 
@@ -71,17 +71,18 @@ sys::Result<std::optional<std::string>> policy_of(const Json& container) {
 
 sys::Result<OciState> parse_oci_state(std::string_view text) {
     const auto message = Json::parse(text, {.bytes = max_oci_state, .depth = max_depth});
-    if (!message) return refuse("cannot be read: " + message.error().what);
+    if (!message) return refuse_state("cannot be read: " + message.error().what);
     OciState state;
     if (auto read = read_descriptors(*message, state); !read) return std::unexpected(read.error());
     const auto pid = pid_of(*message);
     if (!pid) return std::unexpected(pid.error());
     state.pid = *pid;
     const Json* container = message->find("state");
-    if (container == nullptr || container->object() == nullptr) return refuse("has no object \"state\"");
+    if (container == nullptr || container->object() == nullptr)
+        return refuse_state("has no object \"state\"");
     const Json* id = container->find("id");
     if (id == nullptr || id->text() == nullptr || !is_container_id(*id->text()))
-        return refuse("has no \"id\" that can be a container's");
+        return refuse_state("has no \"id\" that can be a container's");
     state.id = *id->text();
     auto policy = policy_of(*container);
     if (!policy) return std::unexpected(policy.error());

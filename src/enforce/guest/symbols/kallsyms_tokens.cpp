@@ -14,9 +14,9 @@ constexpr auto digits = "0\0001\0002\0003\0004\0005\0006\0007\0008\0009\0"sv;
 constexpr std::size_t codes = 256;
 constexpr std::size_t first_digit = '0';
 constexpr std::size_t index_size = codes * sizeof(std::uint16_t);
-constexpr std::size_t max_texts = 1U << 16U; ///< what a 16-bit index reaches
-constexpr int max_tries = 65536;             ///< rows of digits looked at; a kernel has two or three
-constexpr std::size_t max_padding = 256;     ///< `.align 8`, which some assemblers take for 2^8
+constexpr std::size_t max_texts = 1U << 16U;   ///< what a 16-bit index reaches
+constexpr int max_tries = 65536;               ///< rows of digits looked at; a kernel has two or three
+constexpr std::size_t max_token_padding = 256; ///< `.align 8`, which some assemblers take for 2^8
 
 bool is_token_character(char c) {
     return c > ' ' && c <= '~';
@@ -69,7 +69,7 @@ bool read_lower(const KernelBytes& bytes, std::size_t at, TokenTable& table) {
 }
 
 std::optional<TokenTable> read_table(const KernelBytes& bytes, std::size_t digits_at, const Upper& upper) {
-    const auto last = upper.end + max_padding;
+    const auto last = upper.end + max_token_padding;
     for (auto at = aligned(upper.end, 4); at <= last && bytes.has(at, index_size); at += 4) {
         if (!bytes.is_padding(at < upper.end + 4 ? upper.end : at - 4, at)) return std::nullopt;
         if (!is_index(bytes, at, upper)) continue;

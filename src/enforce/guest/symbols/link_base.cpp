@@ -6,9 +6,9 @@
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::size_t max_gathered = 8U << 20U; ///< before some are chosen
-constexpr std::size_t max_pointers = 32768;     ///< chosen
-constexpr std::size_t max_texts = 50'000;       ///< chosen
+constexpr std::size_t max_gathered = 8U << 20U;   ///< before some are chosen
+constexpr std::size_t max_pointers = 32768;       ///< chosen
+constexpr std::size_t max_sampled_texts = 50'000; ///< chosen
 constexpr std::size_t shortest_text = 8;
 constexpr std::size_t max_votes = 16U << 20U;
 constexpr std::size_t fewest_votes = 48;
@@ -107,7 +107,7 @@ std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, ByteRa
         if (bytes[at] == std::byte{0} && at - begin >= shortest_text) texts.push_back(begin);
         begin = at + 1;
     }
-    return sample(std::move(texts), max_texts);
+    return sample(std::move(texts), max_sampled_texts);
 }
 
 std::optional<std::uint64_t> find_link_base(std::span<const std::uint64_t> pointers,
