@@ -13,7 +13,8 @@ JOBS ?= $(shell nproc)
 main := $(BUILD)/main
 stage := $(abspath $(BUILD))/stage
 results := $(abspath $(BUILD))/results
-pytest := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -n $(JOBS)
+# One more than there are processors: some tests wait for a time of kmodguard's to be up.
+pytest := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -n $(shell expr $(JOBS) + 1)
 configure := cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_INSTALL_LIBEXECDIR=$(LIBEXECDIR) \
 	-DCMAKE_INSTALL_SYSCONFDIR=$(SYSCONFDIR) -DKMODGUARD_UNIT_DIRECTORY=$(UNITDIR)
 vm_environment := KMODGUARD_VM_CACHE=$(abspath $(BUILD))/vm KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1
