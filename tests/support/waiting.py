@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import os
 import select
-import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,7 +19,6 @@ Found = TypeVar("Found")
 # linux/inotify.h
 WRITTEN = 0x00000002 | 0x00000008 | 0x00000080 | 0x00000100  # IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO, IN_CREATE
 OPENED = 0x00000020  # IN_OPEN
-EVENT = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
