@@ -17,9 +17,16 @@ results := $(abspath $(BUILD))/results
 pytest := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -n $(shell expr $(JOBS) + 1)
 configure := cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_INSTALL_LIBEXECDIR=$(LIBEXECDIR) \
 	-DCMAKE_INSTALL_SYSCONFDIR=$(SYSCONFDIR) -DKMODGUARD_UNIT_DIRECTORY=$(UNITDIR)
+# What of the tests to run: files or folders, and pytest's expression.
+CLI_TESTS ?= tests/cli tests/scripts
+VM_TESTS ?= tests/vm
+VM_ONLY ?=
+# What `make check` compares with: HEAD for what is not committed, origin/main for a branch.
+BASE ?= HEAD
 vm_environment := KMODGUARD_VM_CACHE=$(abspath $(BUILD))/vm KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: all build test unit-test cli-test vm-test lint fuzz bench demo process-demo stage install uninstall clean bootstrap
+.PHONY: all build test unit-build unit-test cli-test vm-test check lint fuzz bench demo process-demo stage install uninstall clean \
+	bootstrap
 
 all: build
 
@@ -32,20 +39,27 @@ build:
 test:
 	@MAKE='$(MAKE)' scripts/test $(BUILD)
 
-unit-test:
+unit-test: unit-build
+	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS)
+
+unit-build:
 	@scripts/bootstrap test
 	$(configure) -B $(BUILD)/test -DKMODGUARD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug -DKMODGUARD_RESULTS=$(results) >/dev/null
 	cmake --build $(BUILD)/test -j $(JOBS)
-	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS)
 
 cli-test: build
 	@scripts/bootstrap test
-	KMODGUARD_PROGRAMS=$(abspath $(main)) $(pytest) --junitxml=$(results)/cli-test.xml tests/cli
+	KMODGUARD_PROGRAMS=$(abspath $(main)) $(pytest) --junitxml=$(results)/cli-test.xml $(CLI_TESTS)
 
 vm-test: stage
 	@scripts/bootstrap vm
 	cmake --build $(main) --target powerless verdicts
-	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(pytest) --dist loadgroup --junitxml=$(results)/vm-test.xml tests/vm
+	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(pytest) --dist loadgroup --junitxml=$(results)/vm-test.xml -k '$(VM_ONLY)' $(VM_TESTS)
+
+# For the inner loop: what a change touches, and a list of what was left out.
+check:
+	@scripts/bootstrap test lint
+	@MAKE='$(MAKE)' scripts/check.py $(BUILD) $(BASE)
 
 lint:
 	@scripts/bootstrap lint
@@ -62,13 +76,8 @@ bench: stage
 	$(vm_environment) $(PYTHON) bench/run.py $(main)/bench/kmodguard_bench
 
 # In a virtual machine; where QEMU is not installed and cannot be, what works without one.
-demo: stage
-	@if scripts/bootstrap vm && command -v qemu-system-x86_64 >/dev/null; then \
-	    $(vm_environment) $(PYTHON) tests/vm/demo.py; \
-	else \
-	    echo "There is no QEMU here, so no virtual machine: this shows the process point alone, without one."; \
-	    $(MAKE) --no-print-directory process-demo; \
-	fi
+demo:
+	@MAKE='$(MAKE)' PYTHON='$(PYTHON)' $(vm_environment) scripts/demo
 
 process-demo: stage
 	KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/cli/demo.py

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: AGPL-3.0-only
-"""clang-tidy over src/: scripts/tidy.py BUILD, a build folder that CMake has configured for clang without precompiled headers.
+"""clang-tidy over src/: scripts/tidy.py BUILD [FILE...], a build folder that CMake has configured for clang without precompiled
+headers. With files only these are looked at, and of a header that is one of them a source that includes it.
 
 clang-tidy spends 95 % of its time on the system's headers, which it reads and matches again for each file. So many files
 are looked at together, as one translation unit that includes them all. Files that cannot be compiled together (two
@@ -80,11 +81,14 @@ class Linter:
             findings = [found for found in pool.map(self.alone, waiting) if found]
             if not findings:
                 findings = [found for found in pool.map(self.together, batches_of(waiting)) if found]
-        if not findings:
-            for known in self.memory.iterdir():
-                if known.name not in keys.values():
-                    known.unlink()
         return findings
+
+    def forget_all_but(self, sources: list[Path]) -> None:
+        """Drops what is remembered of files as they no longer are."""
+        keys = {self.key(source) for source in sources}
+        for known in self.memory.iterdir():
+            if known.name not in keys:
+                known.unlink()
 
 
 def flags_of(command: str) -> list[str]:
@@ -141,9 +145,24 @@ def batches_of(sources: list[Path]) -> list[list[Path]]:
     return sorted(batches, key=len, reverse=True)
 
 
+def concerned(changed: list[Path], sources: list[Path]) -> list[Path]:
+    """The sources to look at if these files have changed: they themselves, and for each header the source of its name, or one
+    of those that include it."""
+    found = {path for path in changed if path in sources}
+    for header in (path for path in changed if path.suffix == ".hpp"):
+        users = [source for source in sources if header in included(source)]
+        found |= set(sorted(users, key=lambda source: source.with_suffix("") != header.with_suffix(""))[:1])
+    return sorted(found)
+
+
 def main() -> int:
-    listed = subprocess.run(["git", "ls-files", "src/*.cpp"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    findings = Linter(Path(sys.argv[1]).resolve()).run([ROOT / name for name in listed.split()])
+    build, *changed = sys.argv[1:]
+    linter = Linter(Path(build).resolve())
+    sources = sorted(source for source in linter.flags if source.is_relative_to(ROOT / "src"))
+    chosen = concerned([ROOT / name for name in changed], sources) if changed else sources
+    findings = linter.run(chosen)
+    if not changed and not findings:
+        linter.forget_all_but(sources)
     for found in findings:
         print(found, file=sys.stderr)
     return 1 if findings else 0

@@ -2,14 +2,15 @@
 """make demo: the same requests and loads on a stock Debian kernel, without the guard and with it, side by side.
 
 Nothing is staged: the table shows which modules the kernel had in /proc/modules after each request. A request that did not
-end as the policy says makes the demo fail.
+end as the policy says makes the demo fail. scripts/demo has done the first two of five steps, since the given time.
 """
 
 import sys
 import textwrap
+import time
 from dataclasses import dataclass
 
-from machine import Machine, MachineError
+from machine import Machine, MachineError, modules
 
 POLICY = """\
 version = 1
@@ -99,8 +100,19 @@ def print_table(rows: list[list[str]], widths: list[int]) -> None:
 
 
 def main() -> int:
-    with Machine("6.1", files={"/etc/kmodguard/policy.toml": POLICY}, name="demo") as vm:
-        print(f"A stock Debian kernel, {vm.kernel.release}, in a virtual machine, and this policy:\n")
+    sys.stdout.reconfigure(line_buffering=True)
+    started = float(sys.argv[1]) if len(sys.argv) > 1 else time.time()
+
+    def step(number: int, what: str) -> None:
+        seconds = int(time.time() - started)
+        print(f"{number}/5  {seconds // 60}:{seconds % 60:02}  {what}", flush=True)
+
+    step(3, "fetching a Debian kernel, and building the modules that make it ask for others")
+    modules.ready_kernel("6.1")
+    step(4, "booting it")
+    with Machine("6.1", files={"/etc/kmodguard/policy.toml": POLICY}, boot=True, name="demo") as vm:
+        step(5, f"making {len(REQUESTS)} requests, without the guard and with it")
+        print(f"\nA stock Debian kernel, {vm.kernel.release}, in a virtual machine, and this policy:\n")
         print(textwrap.indent(POLICY, "    "))
         vm.run("modprobe kmg_ask && mknod /dev/demo-tun c 10 200 && chmod 666 /dev/demo-tun", check=True)
         without = [modules_loaded_by(vm, request) for request in REQUESTS]

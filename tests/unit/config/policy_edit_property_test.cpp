@@ -4,13 +4,13 @@
 // edits, from a fixed seed. What must hold of each: the result says what was asked for, and every line that
 // has no part in the change is still there, in its order.
 #include "config/policy_edit.hpp"
+#include "random.hpp"
 #include "support.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <map>
-#include <random>
 #include <set>
 #include <sstream>
 
@@ -18,39 +18,26 @@ namespace kmodguard::config {
 namespace {
 
 using namespace test;
+using kmodguard::test::Random;
 
 constexpr unsigned rounds = 1000;
-
-class Dice {
-  public:
-    explicit Dice(unsigned seed) : engine_(seed) {}
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(engine_()) % limit; }
-    bool chance(std::size_t percent) { return below(100) < percent; }
-    template <typename T>
-    const T& one_of(const std::vector<T>& choices) {
-        return choices[below(choices.size())];
-    }
-
-  private:
-    std::mt19937 engine_; // its sequence is fixed by the standard; a distribution's is not
-};
 
 /// Writes one policy in a random style, and notes the lines that no edit may touch.
 class Author {
   public:
-    explicit Author(Dice& dice) : dice_(dice), newline_(dice.chance(25) ? "\r\n" : "\n") {}
+    explicit Author(Random& random) : random_(random), newline_(random.chance(25) ? "\r\n" : "\n") {}
 
     std::string write() {
         for (const List list : all_lists)
-            if (dice_.chance(75)) lists_[list] = entries(list);
-        line(dice_.chance(50) ? "version = 1" : "version=1 # v");
+            if (random_.chance(75)) lists_[list] = entries(list);
+        line(random_.chance(50) ? "version = 1" : "version=1 # v");
         filler();
-        if (dice_.chance(50)) line("kernel_release = '6.1 # [allow]'");
-        write_tables(dice_.below(3));
-        if (dice_.chance(30))
+        if (random_.chance(50)) line("kernel_release = '6.1 # [allow]'");
+        write_tables(random_.below(3));
+        if (random_.chance(30))
             line("[[pin]]"), line("module = 'x'"), line("sha256 = '" + std::string(64, '1') + "'");
         filler();
-        if (dice_.chance(20)) text_.erase(text_.size() - newline_.size());
+        if (random_.chance(20)) text_.erase(text_.size() - newline_.size());
         return text_;
     }
 
@@ -78,11 +65,11 @@ class Author {
 
     std::vector<std::string> entries(List list) {
         std::set<std::string> chosen;
-        for (std::size_t count = dice_.below(6); count > 0; --count)
+        for (std::size_t count = random_.below(6); count > 0; --count)
             chosen.insert(std::string(list == List::allow_modules ? "mod_" : "x_")
-                          + static_cast<char>('a' + dice_.below(9)));
+                          + static_cast<char>('a' + random_.below(9)));
         std::vector<std::string> result(chosen.begin(), chosen.end());
-        if (dice_.chance(50)) std::ranges::reverse(result);
+        if (random_.chance(50)) std::ranges::reverse(result);
         return result;
     }
 
@@ -97,18 +84,18 @@ class Author {
         static const std::vector<std::string> comments = {"# plain", "   # [deny]", "#modules = ['x_a']",
                                                           "# ] ' \" \"\"\"",
                                                           "\t# allow.modules = [ \xC3\xA4"};
-        while (dice_.chance(40)) {
-            if (dice_.chance(40)) {
+        while (random_.chance(40)) {
+            if (random_.chance(40)) {
                 line("");
             } else {
-                comment(dice_.one_of(comments) + " " + std::to_string(fixed_.size()));
+                comment(random_.one_of(comments) + " " + std::to_string(fixed_.size()));
             }
         }
     }
 
     void write_tables(std::size_t style) {
         std::vector<std::string> order = {"allow", "deny"};
-        if (dice_.chance(50)) std::ranges::reverse(order);
+        if (random_.chance(50)) std::ranges::reverse(order);
         if (style != 0) // inline and dotted ones belong to the root
             for (const std::string& table : order)
                 style == 1 ? write_inline(table) : write_dotted(table);
@@ -121,27 +108,27 @@ class Author {
         std::vector<List> found;
         for (const auto& [list, entries] : lists_)
             if (table_of(list) == table) found.push_back(list);
-        if (dice_.chance(50)) std::ranges::reverse(found);
+        if (random_.chance(50)) std::ranges::reverse(found);
         return found;
     }
 
     void write_headed(const std::string& table) {
         const auto lists = lists_of(table);
-        if (lists.empty() && dice_.chance(50)) return;
-        line(dice_.one_of<std::string>(
+        if (lists.empty() && random_.chance(50)) return;
+        line(random_.one_of<std::string>(
             {"[" + table + "]", "[ \"" + table + "\" ] # [x]", "  ['" + table + "']"}));
         filler();
         for (const List list : lists) {
-            text_ += dice_.one_of<std::string>({"", "  ", "\t"}) + std::string(key_of(list)) + " = ";
+            text_ += random_.one_of<std::string>({"", "  ", "\t"}) + std::string(key_of(list)) + " = ";
             write_array(list, true);
-            text_ += dice_.one_of<std::string>({"", "  # ] behind"}) + newline_;
+            text_ += random_.one_of<std::string>({"", "  # ] behind"}) + newline_;
             filler();
         }
     }
 
     void write_dotted(const std::string& table) {
         for (const List list : lists_of(table)) {
-            text_ += table + dice_.one_of<std::string>({".", " . "}) + std::string(key_of(list)) + "=";
+            text_ += table + random_.one_of<std::string>({".", " . "}) + std::string(key_of(list)) + "=";
             write_array(list, true);
             text_ += newline_;
             filler();
@@ -153,7 +140,7 @@ class Author {
         const auto lists = lists_of(table);
         for (std::size_t i = 0; i < lists.size(); ++i) {
             text_ += (i > 0 ? ", " : " ") + std::string(key_of(lists[i])) + " = ";
-            write_array(lists[i], dice_.chance(30));
+            write_array(lists[i], random_.chance(30));
         }
         text_ += " } # end" + newline_;
         filler();
@@ -161,51 +148,51 @@ class Author {
 
     std::string spelled(List list, const std::string& entry) {
         std::string text = entry;
-        if (holds_modules(list) && dice_.chance(30)) std::ranges::replace(text, '_', '-');
-        if (holds_modules(list) && dice_.chance(10)) text += ".ko";
-        if (dice_.chance(5)) text.replace(0, 1, entry[0] == 'm' ? "\\u006D" : "\\u0078");
+        if (holds_modules(list) && random_.chance(30)) std::ranges::replace(text, '_', '-');
+        if (holds_modules(list) && random_.chance(10)) text += ".ko";
+        if (random_.chance(5)) text.replace(0, 1, entry[0] == 'm' ? "\\u006D" : "\\u0078");
         if (text[0] == '\\') return '"' + text + '"';
-        return dice_.one_of<std::string>({"\"" + text + "\"", "'" + text + "'", "'''" + text + "'''",
-                                          "\"\"\"" + text + "\"\"\"", "'''" + newline_ + text + "'''"});
+        return random_.one_of<std::string>({"\"" + text + "\"", "'" + text + "'", "'''" + text + "'''",
+                                            "\"\"\"" + text + "\"\"\"", "'''" + newline_ + text + "'''"});
     }
 
     void write_array(List list, bool may_break) {
         const auto& entries = lists_.at(list);
-        const std::size_t style = may_break ? dice_.below(4) : 3;
+        const std::size_t style = may_break ? random_.below(4) : 3;
         if (style == 3) return write_array_on_one_line(list);
-        const std::string indentation = dice_.one_of<std::string>({"  ", "    ", "\t", ""});
-        text_ += "[" + (dice_.chance(20) ? " # open [" : std::string{}) + newline_;
+        const std::string indentation = random_.one_of<std::string>({"  ", "    ", "\t", ""});
+        text_ += "[" + (random_.chance(20) ? " # open [" : std::string{}) + newline_;
         const bool comma_first = style == 0;
         bool shares_line = false;
         for (std::size_t i = 0; i < entries.size(); ++i) {
-            if (!shares_line && dice_.chance(20)) comment(indentation + "# about '" + entries[i] + "', ]");
+            if (!shares_line && random_.chance(20)) comment(indentation + "# about '" + entries[i] + "', ]");
             const bool comma = !comma_first && (i + 1 < entries.size() || style == 1);
             std::string content =
                 indentation + (comma_first && i > 0 ? ", " : "") + spelled(list, entries[i]);
-            if (comma) content += dice_.one_of<std::string>({",", " ,"});
+            if (comma) content += random_.one_of<std::string>({",", " ,"});
             const bool alone = !shares_line;
-            shares_line = comma && i + 1 < entries.size() && dice_.chance(15);
-            if (!shares_line) content += dice_.one_of<std::string>({"", " # why, ] '"});
+            shares_line = comma && i + 1 < entries.size() && random_.chance(15);
+            if (!shares_line) content += random_.one_of<std::string>({"", " # why, ] '"});
             text_ += content + (shares_line ? "" : newline_);
             if (alone && comma && !shares_line && content.find('\n') == std::string::npos)
                 fixed_.push_back({content, list, entries[i]});
         }
-        if (dice_.chance(20)) comment(indentation + "# last");
-        text_ += dice_.one_of<std::string>({"]", "  ]"});
+        if (random_.chance(20)) comment(indentation + "# last");
+        text_ += random_.one_of<std::string>({"]", "  ]"});
     }
 
     void write_array_on_one_line(List list) {
-        const std::string padding = dice_.one_of<std::string>({"", " "});
-        const std::string comma = dice_.one_of<std::string>({", ", ",", " , "});
+        const std::string padding = random_.one_of<std::string>({"", " "});
+        const std::string comma = random_.one_of<std::string>({", ", ",", " , "});
         const auto& entries = lists_.at(list);
         text_ += "[" + padding;
         for (std::size_t i = 0; i < entries.size(); ++i)
             text_ += (i > 0 ? comma : "") + spelled(list, entries[i]);
-        if (!entries.empty() && dice_.chance(20)) text_ += ",";
+        if (!entries.empty() && random_.chance(20)) text_ += ",";
         text_ += padding + "]";
     }
 
-    Dice& dice_;
+    Random& random_;
     std::string newline_;
     std::string text_;
     std::map<List, std::vector<std::string>> lists_;
@@ -233,13 +220,13 @@ bool holds_in_order(const std::vector<std::string>& lines, const std::vector<std
     return true;
 }
 
-std::vector<Edit> random_edits(Dice& dice) {
+std::vector<Edit> random_edits(Random& random) {
     std::vector<Edit> edits;
-    for (std::size_t count = 1 + dice.below(4); count > 0; --count) {
-        const List list = all_lists[dice.below(all_lists.size())];
+    for (std::size_t count = 1 + random.below(4); count > 0; --count) {
+        const List list = all_lists[random.below(all_lists.size())];
         const std::string entry = std::string(list == List::allow_modules ? "mod_" : "x_")
-                                  + static_cast<char>('a' + dice.below(12));
-        if (dice.chance(50))
+                                  + static_cast<char>('a' + random.below(12));
+        if (random.chance(50))
             edits.emplace_back(AddEntry{list, entry});
         else
             edits.emplace_back(RemoveEntry{list, entry});
@@ -261,52 +248,50 @@ std::map<List, std::set<std::string>> expected_lists(const Author& author, const
 }
 
 TEST(PolicyEditProperty, EveryStyleComesOutAsAskedWithAllElseAlive) {
-    for (unsigned seed = 0; seed < rounds; ++seed) {
-        Dice dice(seed);
-        Author author(dice);
+    Random random(0, rounds);
+    while (random.next_seed()) {
+        Author author(random);
         const std::string before = author.write();
-        const std::vector<Edit> edits = random_edits(dice);
+        const std::vector<Edit> edits = random_edits(random);
         const auto after = edit_policy(before, edits);
-        ASSERT_TRUE(after) << "seed " << seed << ": " << after.error().what << "\n" << before;
+        ASSERT_TRUE(after) << after.error().what << "\n" << before;
         const auto policy = parse_policy(*after, "p.toml");
-        ASSERT_TRUE(policy) << "seed " << seed << "\n" << *after;
+        ASSERT_TRUE(policy) << *after;
         auto expected = expected_lists(author, edits);
         for (const List list : all_lists) {
             const auto found = texts(entries_of(policy->source, list));
-            EXPECT_EQ(std::set<std::string>(found.begin(), found.end()), expected[list]) << "seed " << seed;
-            EXPECT_EQ(found.size(), expected[list].size()) << "seed " << seed;
+            EXPECT_EQ(std::set<std::string>(found.begin(), found.end()), expected[list]);
+            EXPECT_EQ(found.size(), expected[list].size());
         }
         const auto lines = lines_of(*after);
-        EXPECT_TRUE(holds_in_order(lines, author.lines_surviving(edits))) << "seed " << seed << "\n"
-                                                                          << before << "\n->\n"
-                                                                          << *after;
+        EXPECT_TRUE(holds_in_order(lines, author.lines_surviving(edits))) << before << "\n->\n" << *after;
         if (before.find("\r\n") != std::string::npos) {
-            EXPECT_EQ(std::ranges::count(*after, '\r'), std::ranges::count(*after, '\n')) << "seed " << seed;
+            EXPECT_EQ(std::ranges::count(*after, '\r'), std::ranges::count(*after, '\n'));
         }
     }
 }
 
 TEST(PolicyEditProperty, TakingBackAnAdditionGivesTheFileBack) {
-    for (unsigned seed = 0; seed < rounds; ++seed) {
-        Dice dice(seed);
-        Author author(dice);
+    Random random(0, rounds);
+    while (random.next_seed()) {
+        Author author(random);
         const std::string before = author.write();
         for (const auto& [list, entries] : author.lists()) {
             if (entries.empty()) continue;
             const std::string entry = list == List::allow_modules ? "mod_z" : "x_z";
             const auto added = edit_policy(before, std::vector<Edit>{AddEntry{list, entry}});
-            ASSERT_TRUE(added) << "seed " << seed;
+            ASSERT_TRUE(added);
             EXPECT_NE(*added, before);
             const auto taken_back = edit_policy(*added, std::vector<Edit>{RemoveEntry{list, entry}});
-            ASSERT_TRUE(taken_back) << "seed " << seed;
+            ASSERT_TRUE(taken_back);
             // A comma that the addition needed behind the last entry may stay.
             const auto commas = [](const std::string& text) { return std::ranges::count(text, ','); };
-            EXPECT_GE(commas(before) + 1, commas(*taken_back)) << "seed " << seed;
+            EXPECT_GE(commas(before) + 1, commas(*taken_back));
             std::string without = *taken_back;
             std::string original = before;
             std::erase(without, ',');
             std::erase(original, ',');
-            EXPECT_EQ(without, original) << "seed " << seed << "\n" << *added;
+            EXPECT_EQ(without, original) << *added;
         }
     }
 }

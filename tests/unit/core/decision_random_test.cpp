@@ -8,11 +8,11 @@
 #include "fake_index.hpp"
 #include "oracle.hpp"
 #include "policy_builder.hpp"
+#include "random.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -21,6 +21,7 @@ namespace {
 
 using test::content;
 using test::FakeIndex;
+using test::Random;
 
 constexpr int module_count = 8;
 const std::vector<std::string> tokens = {"fs-a", "net-pf-1", "net-pf-2", "pci:v1d1", "m0",
@@ -30,48 +31,38 @@ const std::vector<std::string> own_aliases = {"fs-a",     "net-pf-1", "net_pf_2"
 const std::vector<std::string> patterns = {"fs-*",     "net-pf-1", "net_pf_?",    "pci:*",
                                            "pci:v1d*", "m-6",      "net-pf-[12]", "m[57]"};
 
-class Dice {
-  public:
-    explicit Dice(unsigned seed) : random_(seed) {}
-    bool once_in(int n) { return below(n) == 0; }
-    int below(int n) { return std::uniform_int_distribution<int>(0, n - 1)(random_); }
-    const std::string& one_of(const std::vector<std::string>& texts) {
-        return texts[static_cast<std::size_t>(below(static_cast<int>(texts.size())))];
-    }
-    std::string module() { return "m" + std::to_string(below(module_count)); }
-
-  private:
-    std::mt19937 random_;
-};
+std::string a_module(Random& random) {
+    return "m" + std::to_string(random.below(module_count));
+}
 
 /// Hard dependencies go to lower numbers and are closed, as depmod writes them; soft ones go anywhere.
-FakeIndex random_index(Dice& dice) {
+FakeIndex random_index(Random& random) {
     FakeIndex index;
     for (int number = 0; number < module_count; ++number) {
         const std::string name = "m" + std::to_string(number);
-        if (dice.once_in(12)) continue; // depended on, and missing
+        if (random.once_in(12)) continue; // depended on, and missing
         test::FakeModule& module = index.module(name);
-        while (dice.once_in(2))
-            module.alias(dice.one_of(own_aliases));
-        if (dice.once_in(10)) module.alias_in_image(dice.one_of(own_aliases));
-        if (dice.once_in(10)) module.alias_in_index(dice.one_of(own_aliases));
-        if (dice.once_in(20)) module.aliases_unreadable();
-        if (dice.once_in(10)) module.blacklisted();
-        if (dice.once_in(12)) module.install_command();
-        if (dice.once_in(14)) module.unreadable();
-        if (dice.once_in(14)) module.calls_itself(name, "m0");
-        if (dice.once_in(4)) module.with_content(content(2));
-        while (dice.once_in(3))
-            module.soft_before(dice.module());
-        while (dice.once_in(4))
-            module.soft_after(dice.module());
-        if (dice.once_in(10)) {
+        while (random.once_in(2))
+            module.alias(random.one_of(own_aliases));
+        if (random.once_in(10)) module.alias_in_image(random.one_of(own_aliases));
+        if (random.once_in(10)) module.alias_in_index(random.one_of(own_aliases));
+        if (random.once_in(20)) module.aliases_unreadable();
+        if (random.once_in(10)) module.blacklisted();
+        if (random.once_in(12)) module.install_command();
+        if (random.once_in(14)) module.unreadable();
+        if (random.once_in(14)) module.calls_itself(name, "m0");
+        if (random.once_in(4)) module.with_content(content(2));
+        while (random.once_in(3))
+            module.soft_before(a_module(random));
+        while (random.once_in(4))
+            module.soft_after(a_module(random));
+        if (random.once_in(10)) {
             module.built_in();
             continue;
         }
         test::Names needed;
         for (int other = 0; other < number; ++other) {
-            if (!dice.once_in(5)) continue;
+            if (!random.once_in(5)) continue;
             const std::string dependency = "m" + std::to_string(other);
             needed.insert(dependency);
             if (const ModuleRecord* record = index.find(dependency))
@@ -80,97 +71,98 @@ FakeIndex random_index(Dice& dice) {
         for (const std::string& dependency : needed)
             module.needs(dependency);
     }
-    if (dice.once_in(4)) index.configured_alias(dice.one_of(own_aliases), dice.module());
+    if (random.once_in(4)) index.configured_alias(random.one_of(own_aliases), a_module(random));
     return index;
 }
 
-PolicySource random_policy(Dice& dice) {
+PolicySource random_policy(Random& random) {
     PolicySource policy;
-    policy.dependencies = !dice.once_in(3);
-    policy.mode = dice.once_in(5) ? Mode::audit : Mode::enforce;
-    while (!dice.once_in(5))
-        policy.allow_modules.push_back({dice.module(), {}});
-    while (dice.once_in(2))
-        policy.allow_aliases.push_back({dice.one_of(patterns), {}});
-    while (dice.once_in(4))
-        policy.deny_modules.push_back({dice.module(), {}});
-    while (dice.once_in(6))
-        policy.deny_aliases.push_back({dice.one_of(patterns), {}});
-    while (dice.once_in(3))
-        policy.pins.push_back({dice.module(), content(dice.once_in(4) ? 2 : 1), {}});
+    policy.dependencies = !random.once_in(3);
+    policy.mode = random.once_in(5) ? Mode::audit : Mode::enforce;
+    while (!random.once_in(5))
+        policy.allow_modules.push_back({a_module(random), {}});
+    while (random.once_in(2))
+        policy.allow_aliases.push_back({random.one_of(patterns), {}});
+    while (random.once_in(4))
+        policy.deny_modules.push_back({a_module(random), {}});
+    while (random.once_in(6))
+        policy.deny_aliases.push_back({random.one_of(patterns), {}});
+    while (random.once_in(3))
+        policy.pins.push_back({a_module(random), content(random.once_in(4) ? 2 : 1), {}});
     return policy;
 }
 
-PolicySource with_one_more_denial(PolicySource policy, Dice& dice) {
-    if (dice.once_in(2))
-        policy.deny_modules.push_back({dice.module(), {}});
+PolicySource with_one_more_denial(PolicySource policy, Random& random) {
+    if (random.once_in(2))
+        policy.deny_modules.push_back({a_module(random), {}});
     else
-        policy.deny_aliases.push_back({dice.one_of(patterns), {}});
+        policy.deny_aliases.push_back({random.one_of(patterns), {}});
     return policy;
 }
 
-PolicySource with_one_more_permission(PolicySource policy, Dice& dice) {
-    const int kind = dice.below(3);
-    if (kind == 0) policy.allow_modules.push_back({dice.module(), {}});
-    if (kind == 1) policy.allow_aliases.push_back({dice.one_of(patterns), {}});
+PolicySource with_one_more_permission(PolicySource policy, Random& random) {
+    const std::size_t kind = random.below(3);
+    if (kind == 0) policy.allow_modules.push_back({a_module(random), {}});
+    if (kind == 1) policy.allow_aliases.push_back({random.one_of(patterns), {}});
     if (kind == 2) policy.dependencies = true;
     return policy;
 }
 
-ImageFacts random_image(Dice& dice) {
+ImageFacts random_image(Random& random) {
     ImageFacts facts;
-    if (dice.once_in(10)) facts.problem = "cut short";
-    facts.name = dice.module();
-    if (!dice.once_in(4)) facts.modinfo_name = dice.once_in(10) ? dice.module() : facts.name;
-    if (!dice.once_in(4)) facts.sha256 = content(dice.once_in(3) ? 2 : 1);
+    if (random.once_in(10)) facts.problem = "cut short";
+    facts.name = a_module(random);
+    if (!random.once_in(4)) facts.modinfo_name = random.once_in(10) ? a_module(random) : facts.name;
+    if (!random.once_in(4)) facts.sha256 = content(random.once_in(3) ? 2 : 1);
     return facts;
 }
 
-constexpr int rounds = 3000;
+constexpr unsigned rounds = 3000;
 
 TEST(DecisionRandom, ATokenIsDecidedAsWritten) {
-    Dice dice(20261121);
+    Random random(20261121, rounds);
     int loaded = 0;
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        const PolicySource source = random_policy(dice);
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        const PolicySource source = random_policy(random);
         const Policy policy(source);
         for (const std::string& token : tokens) {
             const Decision decision = decide(policy, index, {.token = token});
             loaded += decision.judged == Verdict::allow;
-            ASSERT_EQ(test::objection(source, index, decision), "")
-                << "round " << round << ": " << explain(decision);
+            ASSERT_EQ(test::objection(source, index, decision), "") << explain(decision);
         }
     }
-    EXPECT_GT(loaded, rounds);
-    EXPECT_LT(loaded, rounds * 7);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(loaded, random.rounds());
+    EXPECT_LT(loaded, random.rounds() * 7);
 }
 
 TEST(DecisionRandom, AnImageIsDecidedAsWritten) {
-    Dice dice(15);
+    Random random(15, rounds);
     int loaded = 0;
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        const PolicySource source = random_policy(dice);
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        const PolicySource source = random_policy(random);
         const Policy policy(source);
         for (int i = 0; i < 6; ++i) {
-            const ImageFacts facts = random_image(dice);
+            const ImageFacts facts = random_image(random);
             const Decision decision = decide(policy, index, {.token = "", .image = facts});
             loaded += decision.judged == Verdict::allow;
-            ASSERT_EQ(test::objection(source, index, facts, decision), "") << "round " << round;
+            ASSERT_EQ(test::objection(source, index, facts, decision), "");
         }
     }
-    EXPECT_GT(loaded, rounds);
-    EXPECT_LT(loaded, rounds * 5);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(loaded, random.rounds());
+    EXPECT_LT(loaded, random.rounds() * 5);
 }
 
 /// What an enforcement point that knows names alone is told.
 TEST(DecisionRandom, TheTableOfNamesAdmitsWhatAnImageOfThatNameIsAllowed) {
-    Dice dice(5);
+    Random random(5, rounds);
     int admitted = 0;
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        PolicySource source = random_policy(dice);
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        PolicySource source = random_policy(random);
         source.pins.clear(); // these are about content
         const Policy policy(source);
         const Admissions admissions(policy, index);
@@ -186,13 +178,14 @@ TEST(DecisionRandom, TheTableOfNamesAdmitsWhatAnImageOfThatNameIsAllowed) {
         for (const auto& [name, admission] : admissions.all())
             ASSERT_EQ(admissions.find(name), &admission);
     }
-    EXPECT_GT(admitted, rounds);
-    EXPECT_LT(admitted, rounds * module_count);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(admitted, random.rounds());
+    EXPECT_LT(admitted, random.rounds() * module_count);
 }
 
 /// Compares the verdicts, and what loads, before and after one more rule. `stricter` may only take away.
 void expect_only_less(const PolicySource& looser, const PolicySource& stricter, FakeIndex& index,
-                      Dice& dice) {
+                      Random& random) {
     const Policy loose(looser);
     const Policy strict(stricter);
     for (const std::string& token : tokens) {
@@ -204,37 +197,38 @@ void expect_only_less(const PolicySource& looser, const PolicySource& stricter, 
                          && more.modules[i].verdict() == Verdict::refuse)
                 << explain(less);
     }
-    const ImageFacts facts = random_image(dice);
+    const ImageFacts facts = random_image(random);
     const Decision more = decide(loose, index, {.token = "", .image = facts});
     const Decision less = decide(strict, index, {.token = "", .image = facts});
     ASSERT_FALSE(less.judged == Verdict::allow && more.judged == Verdict::refuse) << explain(less);
 }
 
 TEST(DecisionRandom, OneMoreDenialNeverAllowsWhatWasRefused) {
-    Dice dice(1);
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        const PolicySource source = random_policy(dice);
-        ASSERT_NO_FATAL_FAILURE(expect_only_less(source, with_one_more_denial(source, dice), index, dice));
+    Random random(1, rounds);
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        const PolicySource source = random_policy(random);
+        ASSERT_NO_FATAL_FAILURE(
+            expect_only_less(source, with_one_more_denial(source, random), index, random));
     }
 }
 
 TEST(DecisionRandom, OneMorePermissionNeverRefusesWhatWasAllowed) {
-    Dice dice(2);
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        const PolicySource source = random_policy(dice);
+    Random random(2, rounds);
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        const PolicySource source = random_policy(random);
         ASSERT_NO_FATAL_FAILURE(
-            expect_only_less(with_one_more_permission(source, dice), source, index, dice));
+            expect_only_less(with_one_more_permission(source, random), source, index, random));
     }
 }
 
 TEST(DecisionRandom, WhatALoadedModuleIsMadeOfIsNeverDenied) {
-    Dice dice(3);
+    Random random(3, rounds);
     int steps = 0;
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        PolicySource source = random_policy(dice);
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        PolicySource source = random_policy(random);
         source.mode = Mode::enforce;
         const Policy policy(source);
         for (const std::string& token : tokens) {
@@ -254,18 +248,19 @@ TEST(DecisionRandom, WhatALoadedModuleIsMadeOfIsNeverDenied) {
             }
         }
     }
-    EXPECT_GT(steps, rounds);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(steps, random.rounds());
 }
 
 /// Of modules that the kernel point admits by themselves: which aliases admit a token, and which an image, is
 /// not the same question.
 TEST(DecisionRandom, WhatAutoloadBringsForAnAdmittedModuleTheKernelPointAdmits) {
-    Dice dice(4);
+    Random random(4, rounds);
     int of_listed = 0;
     int of_others = 0;
-    for (int round = 0; round < rounds; ++round) {
-        FakeIndex index = random_index(dice);
-        const Policy policy(random_policy(dice));
+    while (random.next_round()) {
+        FakeIndex index = random_index(random);
+        const Policy policy(random_policy(random));
         if (policy.mode() == Mode::audit) continue;
         const Admissions admissions(policy, index);
         for (const std::string& token : tokens) {
@@ -289,8 +284,9 @@ TEST(DecisionRandom, WhatAutoloadBringsForAnAdmittedModuleTheKernelPointAdmits) 
             }
         }
     }
-    EXPECT_GT(of_listed, rounds);
-    EXPECT_GT(of_others, rounds / 10);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(of_listed, random.rounds());
+    EXPECT_GT(of_others, random.rounds() / 10);
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 // and that it names the rule that comes first.
 #include "core/names.hpp"
 #include "core/pattern_set.hpp"
+#include "random.hpp"
 
 #include <fnmatch.h>
 #include <gtest/gtest.h>
@@ -11,7 +12,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
-#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,10 +48,10 @@ std::optional<std::uint32_t> first_match(const std::vector<std::string>& pattern
     return std::nullopt;
 }
 
-std::string random_text(std::mt19937& random, std::string_view alphabet, std::size_t longest) {
-    std::string text(std::uniform_int_distribution<std::size_t>(0, longest)(random), ' ');
+std::string random_text(test::Random& random, std::string_view alphabet, std::size_t longest) {
+    std::string text(random.below(longest + 1), ' ');
     for (char& c : text)
-        c = alphabet[std::uniform_int_distribution<std::size_t>(0, alphabet.size() - 1)(random)];
+        c = alphabet[random.below(alphabet.size())];
     return text;
 }
 
@@ -112,9 +112,9 @@ TEST(PatternSet, NamesTheFirstRuleThoughAddedLater) {
 }
 
 TEST(PatternSet, AgreesWithFnmatchOnRandomPatterns) {
-    std::mt19937 random(20261121); // NOLINT: the same numbers each time
+    test::Random random(20261121, 2000);
     std::size_t matches = 0;
-    for (int round = 0; round < 2000; ++round) {
+    while (random.next_round()) {
         std::vector<std::string> patterns;
         for (int i = 0; i < 12; ++i)
             patterns.push_back(random_text(random, "ab-_:*?[]!\\", 6));
@@ -123,28 +123,28 @@ TEST(PatternSet, AgreesWithFnmatchOnRandomPatterns) {
             const std::string token = random_text(random, "ab-_:*[]\\", 6);
             const auto expected = first_match(patterns, token);
             matches += expected.has_value();
-            ASSERT_EQ(set.match(token), expected) << "token " << token << " in round " << round;
+            ASSERT_EQ(set.match(token), expected) << "token " << token;
         }
     }
-    EXPECT_GT(matches, 4000U); // it did compare something
-    EXPECT_LT(matches, 20000U);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(matches, random.scaled(4000U)); // it did compare something
+    EXPECT_LT(matches, random.scaled(20000U));
 }
 
 TEST(PatternSet, AgreesWithFnmatchOnWellFormedBrackets) {
-    std::mt19937 random(15); // NOLINT: the same numbers each time
+    test::Random random(15, 1000);
     const std::vector<std::string> parts = {"net",    "-",     "_",    "pf",    "1",    "[0-5]",
                                             "[!0-5]", "[a-c]", "[-_]", "[ab-]", "[]x]", "[[:digit:]]",
                                             "*",      "?",     "\\*",  "\\-"};
     const std::vector<std::string> texts = {"net", "-", "_", "pf", "1", "3", "a", "b", "]", "x", "*", "9"};
     const auto joined = [&random](const std::vector<std::string>& from) {
         std::string text;
-        const auto count = std::uniform_int_distribution<int>(1, 4)(random);
-        for (int i = 0; i < count; ++i)
-            text += from[std::uniform_int_distribution<std::size_t>(0, from.size() - 1)(random)];
+        for (std::size_t count = 1 + random.below(4); count > 0; --count)
+            text += random.one_of(from);
         return text;
     };
     std::size_t matches = 0;
-    for (int round = 0; round < 1000; ++round) {
+    while (random.next_round()) {
         std::vector<std::string> patterns;
         for (int i = 0; i < 20; ++i)
             patterns.push_back(joined(parts));
@@ -153,11 +153,12 @@ TEST(PatternSet, AgreesWithFnmatchOnWellFormedBrackets) {
             const std::string token = joined(texts);
             const auto expected = first_match(patterns, token);
             matches += expected.has_value();
-            ASSERT_EQ(set.match(token), expected) << "token " << token << " in round " << round;
+            ASSERT_EQ(set.match(token), expected) << "token " << token;
         }
     }
-    EXPECT_GT(matches, 3000U);
-    EXPECT_LT(matches, 19000U);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(matches, random.scaled(3000U));
+    EXPECT_LT(matches, random.scaled(19000U));
 }
 
 TEST(PatternSet, FindsOneAmongTenThousand) {
@@ -190,9 +191,9 @@ TEST(PatternSetCovers, NotAWiderOrAnotherPattern) {
 }
 
 TEST(PatternSetCovers, AgreesWithAPlainReadingOfRandomPatterns) {
-    std::mt19937 random(7); // NOLINT: the same numbers each time
+    test::Random random(7, 2000);
     std::size_t covered = 0;
-    for (int round = 0; round < 2000; ++round) {
+    while (random.next_round()) {
         std::vector<std::string> patterns;
         for (int i = 0; i < 12; ++i)
             patterns.push_back(random_text(random, "ab-_*?[]", 5));
@@ -205,11 +206,12 @@ TEST(PatternSetCovers, AgreesWithAPlainReadingOfRandomPatterns) {
                 if (with_underscores(patterns[id], true) == text && (!expected || id < *expected))
                     expected = id;
             covered += expected.has_value();
-            ASSERT_EQ(set.covers(alias), expected) << "alias " << alias << " in round " << round;
+            ASSERT_EQ(set.covers(alias), expected) << "alias " << alias;
         }
     }
-    EXPECT_GT(covered, 4000U);
-    EXPECT_LT(covered, 20000U);
+    if (random.is_cut_short()) return;
+    EXPECT_GT(covered, random.scaled(4000U));
+    EXPECT_LT(covered, random.scaled(20000U));
 }
 
 TEST(PatternSetCovers, NamesTheFirstRule) {

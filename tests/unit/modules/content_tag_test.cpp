@@ -4,13 +4,13 @@
 // reference implementation (github.com/veorq/SipHash, vectors.h; OpenSSL's own test has the same ones), and
 // by a plain reading of the paper for what is longer.
 #include "modules/content_tag.hpp"
+#include "random.hpp"
 
 #include <gtest/gtest.h>
 
 #include <array>
 #include <bit>
 #include <cstring>
-#include <random>
 #include <set>
 #include <string>
 #include <string_view>
@@ -139,15 +139,16 @@ TEST(ContentTag, IsWhatTheReferenceImplementationGives) {
 }
 
 TEST(ContentTag, OfLongContentIsWhatThePaperSays) {
-    std::mt19937 random(20261121); // NOLINT: the same numbers each time
-    for (const std::size_t size :
-         {std::size_t{255}, std::size_t{256}, std::size_t{4096}, std::size_t{70001}}) {
+    test::Random random(20261121, 4);
+    const std::vector<std::size_t> sizes = {255, 256, 4096, 70001};
+    while (random.next_round()) {
+        const std::size_t size = sizes[static_cast<std::size_t>(random.round()) % sizes.size()];
         ContentKey key;
         for (std::uint8_t& byte : key.bytes)
-            byte = static_cast<std::uint8_t>(random());
+            byte = static_cast<std::uint8_t>(random.below(256));
         std::vector<std::byte> bytes(size);
         for (std::byte& byte : bytes)
-            byte = static_cast<std::byte>(random());
+            byte = static_cast<std::byte>(random.below(256));
         EXPECT_EQ(to_hex(tag_of(bytes, key).value().digest), to_hex(PlainSipHash(key).of(bytes))) << size;
     }
 }

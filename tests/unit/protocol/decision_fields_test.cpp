@@ -3,11 +3,12 @@
 // Shows that kmodctl is told exactly what the daemon decided: decisions of every kind, drawn at random, come
 // out of an answer's bytes as they went in.
 #include "protocol/decision_fields.hpp"
+#include "random.hpp"
 
 #include <gtest/gtest.h>
 
-#include <random>
 #include <string>
+#include <vector>
 
 namespace kmodguard::protocol {
 namespace {
@@ -30,7 +31,7 @@ sys::Result<Decision> transported(const Decision& decision) {
 /// Draws parts of decisions; each optional part is there about every other time.
 class Draw {
   public:
-    explicit Draw(unsigned seed) : random_(seed) {}
+    explicit Draw(test::Random& random) : random_(random) {}
 
     Decision decision() {
         Decision decision;
@@ -70,23 +71,22 @@ class Draw {
     }
     Reason reason() { return static_cast<Reason>(below(static_cast<std::size_t>(Reason::not_a_name) + 1)); }
     std::string word() {
-        const char* words[] = {"loop",     "net-pf-*",           "a b",  "OK",
-                               "module x", "gr\xC3\xBC\xC3\x9F", "rule", "pci:v*d*"};
-        return words[below(std::size(words))];
+        static const std::vector<std::string> words = {"loop",     "net-pf-*",           "a b",  "OK",
+                                                       "module x", "gr\xC3\xBC\xC3\x9F", "rule", "pci:v*d*"};
+        return random_.one_of(words);
     }
-    bool flip() { return below(2) == 0; }
-    std::size_t below(std::size_t bound) {
-        return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random_);
-    }
-    std::mt19937 random_;
+    bool flip() { return random_.flip(); }
+    std::size_t below(std::size_t end) { return random_.below(end); }
+    test::Random& random_;
 };
 
 TEST(DecisionFields, RoundTripOfEveryKindOfDecision) {
-    for (unsigned seed = 0; seed < 3000; ++seed) {
-        const Decision decision = Draw(seed).decision();
+    test::Random random(0, 3000);
+    while (random.next_seed()) {
+        const Decision decision = Draw(random).decision();
         const auto again = transported(decision);
-        ASSERT_TRUE(again) << "seed " << seed << ": " << again.error().what;
-        ASSERT_EQ(*again, decision) << "seed " << seed << ": " << explain(decision);
+        ASSERT_TRUE(again) << again.error().what;
+        ASSERT_EQ(*again, decision) << explain(decision);
     }
 }
 
