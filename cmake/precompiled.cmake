@@ -23,8 +23,10 @@ set(compiled_small $<$<CONFIG:RelWithDebInfo,Release>:-Os>)
 
 if(KMODGUARD_PRECOMPILED)
     add_precompiled(kmodguard_precompiled fmt::fmt "${precompiled_all}")
-    add_precompiled(kmodguard_precompiled_small fmt::fmt "${precompiled_all}")
-    target_compile_options(kmodguard_precompiled_small PRIVATE ${compiled_small})
+    if(CMAKE_BUILD_TYPE MATCHES "Rel") # else small is as all else
+        add_precompiled(kmodguard_precompiled_small fmt::fmt "${precompiled_all}")
+        target_compile_options(kmodguard_precompiled_small PRIVATE ${compiled_small})
+    endif()
 endif()
 
 # Gives a library of the project what it may use: without fmt where it does not link fmt.
@@ -36,11 +38,11 @@ function(kmodguard_precompile target small)
         return()
     endif()
     get_target_property(libraries ${target} LINK_LIBRARIES)
-    if(small)
+    if(small AND TARGET kmodguard_precompiled_small)
         target_precompile_headers(${target} REUSE_FROM kmodguard_precompiled_small)
     elseif("fmt::fmt" IN_LIST libraries)
         target_precompile_headers(${target} REUSE_FROM kmodguard_precompiled)
-    else()
+    elseif(NOT KMODGUARD_TOGETHER) # which is one file
         target_precompile_headers(${target} PRIVATE ${precompiled_standard})
     endif()
 endfunction()
