@@ -287,6 +287,9 @@ Decision decide(const Policy& policy, ModuleIndex& index, const Request& request
     return decision;
 }
 
+bool ModuleDecision::operator==(const ModuleDecision&) const = default;
+bool Decision::operator==(const Decision&) const = default;
+
 bool Decision::loads(const ModuleDecision& module) const {
     return module.loadable && (mode == Mode::audit || module.verdict() == Verdict::allow);
 }

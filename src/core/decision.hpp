@@ -83,7 +83,7 @@ struct ModuleDecision {
     bool loadable = true;             ///< without a guard: it exists, is not built in, not blacklisted
 
     [[nodiscard]] Verdict verdict() const { return verdict_of(reason); }
-    bool operator==(const ModuleDecision&) const = default;
+    bool operator==(const ModuleDecision&) const;
 };
 
 struct Decision {
@@ -100,7 +100,7 @@ struct Decision {
     [[nodiscard]] bool audited() const { return judged == Verdict::refuse && effective() == Verdict::allow; }
     /// Whether `module` of this decision is to be loaded.
     [[nodiscard]] bool loads(const ModuleDecision& module) const;
-    bool operator==(const Decision&) const = default;
+    bool operator==(const Decision&) const;
 };
 
 /// What is asked. With a token: autoloading. With an image: a system call, where no token is known.

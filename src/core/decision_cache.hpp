@@ -12,42 +12,26 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <utility>
 
 namespace kmodguard::core {
 
 class DecisionCache {
   public:
-    explicit DecisionCache(std::size_t capacity = 1024) : half_(capacity / 2) {}
+    explicit DecisionCache(std::size_t capacity = 1024);
+    ~DecisionCache();
+    DecisionCache(const DecisionCache&) = delete;
+    DecisionCache& operator=(const DecisionCache&) = delete;
 
     /// The decision on `token`, or nullptr. Valid until the next call of a member that is not const.
-    [[nodiscard]] const Decision* find(std::string_view token) {
-        if (const auto found = young_.find(token); found != young_.end()) return &found->second;
-        const auto found = old_.find(token);
-        if (found == old_.end()) return nullptr;
-        auto node = old_.extract(found);
-        return &insert(std::move(node.key()), std::move(node.mapped()));
-    }
+    [[nodiscard]] const Decision* find(std::string_view token);
 
-    const Decision& insert(std::string token, Decision decision) {
-        if (young_.size() >= half_) {
-            old_ = std::exchange(young_, {});
-            young_.reserve(half_);
-        }
-        return young_.insert_or_assign(std::move(token), std::move(decision)).first->second;
-    }
+    const Decision& insert(std::string token, Decision decision);
 
-    void erase(std::string_view token) {
-        if (const auto found = young_.find(token); found != young_.end()) young_.erase(found);
-        if (const auto found = old_.find(token); found != old_.end()) old_.erase(found);
-    }
+    void erase(std::string_view token);
 
-    void clear() {
-        young_.clear();
-        old_.clear();
-    }
+    void clear();
 
-    [[nodiscard]] std::size_t size() const { return young_.size() + old_.size(); }
+    [[nodiscard]] std::size_t size() const;
 
   private:
     using Decisions = std::unordered_map<std::string, Decision, StringHash, std::equal_to<>>;

@@ -34,6 +34,8 @@ std::optional<unsigned> hex_digit(char c) {
 
 } // namespace
 
+bool Rule::operator==(const Rule&) const = default;
+
 std::string_view to_string(Mode mode) {
     return mode_names.at(static_cast<std::size_t>(mode));
 }

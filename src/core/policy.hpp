@@ -48,7 +48,7 @@ struct Rule {
     std::string file; ///< "" for a rule given at run time
     std::uint32_t line = 0;
 
-    bool operator==(const Rule&) const = default;
+    bool operator==(const Rule&) const;
 };
 
 /// What a policy file holds, gathered from all of them before it is compiled into a Policy.

@@ -67,6 +67,8 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core:
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 
+Engine::~Engine() = default;
+
 Engine::Configuration Engine::read_configuration_state() const {
     Configuration state;
     for (const auto& directory : paths_.modprobe_configuration()) {

@@ -55,6 +55,9 @@ class Engine {
 
     /// `forced` is the break-glass of the kernel's command line: a mode that no policy overrides.
     Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced = std::nullopt);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
 
     /// Judges `token`; the same for AUTOLOAD, CHECK and EXPLAIN. Valid until the next call.
     [[nodiscard]] const core::Decision& decide(std::string_view token);

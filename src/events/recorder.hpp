@@ -6,16 +6,10 @@
 
 #include "events/event.hpp"
 
-#include <atomic>
-#include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
-#include <variant>
 #include <vector>
 
 namespace kmodguard::events {
@@ -51,25 +45,11 @@ class Recorder {
     void flush();
 
     /// Events lost since the start.
-    [[nodiscard]] std::size_t lost() const { return lost_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t lost() const;
 
   private:
-    using Entry = std::variant<Event, std::string>;
-
-    void enqueue(Entry entry);
-    void write(const Entry& entry);
-    void run();
-
-    std::vector<std::unique_ptr<Sink>> sinks_;
-    std::size_t capacity_;
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::condition_variable written_;
-    bool writing_ = false;
-    std::deque<Entry> queue_;
-    bool stopping_ = false;
-    std::atomic<std::size_t> lost_ = 0;
-    std::thread thread_;
+    class Queue;
+    std::unique_ptr<Queue> queue_;
 };
 
 } // namespace kmodguard::events

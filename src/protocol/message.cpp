@@ -60,6 +60,9 @@ std::string encode(const Request& request) {
     return line + "\n";
 }
 
+bool Field::operator==(const Field&) const = default;
+bool Answer::operator==(const Answer&) const = default;
+
 std::string Answer::value(std::string_view key) const {
     const auto found = std::ranges::find(fields, key, &Field::key);
     return found == fields.end() ? "" : found->value;

@@ -33,7 +33,7 @@ struct Request {
 struct Field {
     std::string key;
     std::string value;
-    bool operator==(const Field&) const = default;
+    bool operator==(const Field&) const;
 };
 
 enum class Outcome { ok, deny, error };
@@ -45,7 +45,7 @@ struct Answer {
 
     /// The first value of `key`, or "".
     [[nodiscard]] std::string value(std::string_view key) const;
-    bool operator==(const Answer&) const = default;
+    bool operator==(const Answer&) const;
 };
 
 /// Control characters in values are shown as \xNN, so that no value can end its line.

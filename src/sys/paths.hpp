@@ -11,32 +11,28 @@ namespace kmodguard::sys {
 
 class Paths {
   public:
-    Paths() : Paths("/") {}
+    Paths();
     /// Paths below `root`: the argument of --root, or the environment's KMODGUARD_ROOT.
     explicit Paths(std::filesystem::path root);
 
     [[nodiscard]] const std::filesystem::path& root() const { return root_; }
-    [[nodiscard]] bool moved() const { return root_ != "/"; } ///< another root than the machine's own
+    [[nodiscard]] bool moved() const; ///< another root than the machine's own
 
-    [[nodiscard]] std::filesystem::path policy() const { return root_ / "etc/kmodguard/policy.toml"; }
-    [[nodiscard]] std::filesystem::path policy_drop_ins() const { return root_ / "etc/kmodguard/policy.d"; }
-    [[nodiscard]] std::filesystem::path runtime_directory() const { return root_ / "run/kmodguard"; }
-    [[nodiscard]] std::filesystem::path socket() const { return runtime_directory() / "daemon.sock"; }
-    [[nodiscard]] std::filesystem::path original_handler() const {
-        return runtime_directory() / "original_modprobe";
-    }
+    [[nodiscard]] std::filesystem::path policy() const;
+    [[nodiscard]] std::filesystem::path policy_drop_ins() const;
+    [[nodiscard]] std::filesystem::path runtime_directory() const;
+    [[nodiscard]] std::filesystem::path socket() const;
+    [[nodiscard]] std::filesystem::path original_handler() const;
     /// What the kernel point was sealed with: nobody can read it back.
-    [[nodiscard]] std::filesystem::path sealed_table() const { return runtime_directory() / "sealed_table"; }
-    [[nodiscard]] std::filesystem::path handler_setting() const { return root_ / "proc/sys/kernel/modprobe"; }
-    [[nodiscard]] std::filesystem::path loaded_modules() const { return root_ / "proc/modules"; }
-    [[nodiscard]] std::filesystem::path kernel_command_line() const { return root_ / "proc/cmdline"; }
-    [[nodiscard]] std::filesystem::path compression() const { return root_ / "sys/module/compression"; }
+    [[nodiscard]] std::filesystem::path sealed_table() const;
+    [[nodiscard]] std::filesystem::path handler_setting() const;
+    [[nodiscard]] std::filesystem::path loaded_modules() const;
+    [[nodiscard]] std::filesystem::path kernel_command_line() const;
+    [[nodiscard]] std::filesystem::path compression() const;
     /// Where modprobe.d files are read from, strongest first (modprobe.d(5)).
     [[nodiscard]] std::vector<std::filesystem::path> modprobe_configuration() const;
     /// /lib/modules/RELEASE.
-    [[nodiscard]] std::filesystem::path modules(const std::string& release) const {
-        return root_ / "lib/modules" / release;
-    }
+    [[nodiscard]] std::filesystem::path modules(const std::string& release) const;
 
   private:
     std::filesystem::path root_;

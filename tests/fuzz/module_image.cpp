@@ -3,7 +3,7 @@
 // libFuzzer target: any bytes as a module image. Beside memory errors it looks for the one that matters most,
 // an image that is let pass under another name than a kernel would register; the kernel's opinion comes from
 // the model that the unit tests use.
-#include "../unit/modules/kernel_image_model.hpp"
+#include "../unit/modules/kernel_image_model.cpp" // the tests' model
 #include "core/names.hpp"
 #include "modules/image.hpp"
 

@@ -12,10 +12,9 @@
 
 #include "core/module_index.hpp"
 
-#include <fnmatch.h>
-
-#include <algorithm>
+#include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -25,96 +24,56 @@
 namespace kmodguard::test {
 
 /// A hash that differs from those of other numbers.
-inline core::Sha256 content(std::uint8_t number) {
-    core::Sha256 hash{};
-    hash.fill(number);
-    return hash;
-}
+core::Sha256 content(std::uint8_t number);
 
-/// One row of the table; each call adds to it.
+/// One row of the table; each call adds to it. Texts of any length are one type to it, or each call would
+/// compile functions of its own.
 class FakeModule {
   public:
-    explicit FakeModule(const std::string& name) {
-        record_.name = name;
-        record_.path = "/lib/modules/test/" + name + ".ko";
-        image_.name = name;
-        image_.modinfo_name = name;
-        image_.sha256 = content(1);
-    }
+    explicit FakeModule(const std::string& name);
 
     template <typename... Names>
-    FakeModule& needs(const Names&... names) {
-        (record_.dependencies.emplace_back(names), ...);
-        return *this;
+    FakeModule& needs(Names... names) {
+        return add(record_.dependencies, {names...});
     }
     template <typename... Names>
-    FakeModule& soft_before(const Names&... names) {
-        (record_.soft_before.emplace_back(names), ...);
-        return *this;
+    FakeModule& soft_before(Names... names) {
+        return add(record_.soft_before, {names...});
     }
     template <typename... Names>
-    FakeModule& soft_after(const Names&... names) {
-        (record_.soft_after.emplace_back(names), ...);
-        return *this;
+    FakeModule& soft_after(Names... names) {
+        return add(record_.soft_after, {names...});
     }
     template <typename... Patterns>
-    FakeModule& alias(const Patterns&... patterns) {
+    FakeModule& alias(Patterns... patterns) {
         return alias_in_image(patterns...).alias_in_index(patterns...);
     }
     /// One that depmod has not seen yet.
     template <typename... Patterns>
-    FakeModule& alias_in_image(const Patterns&... patterns) {
-        (aliases_.emplace_back(patterns), ...);
-        return *this;
+    FakeModule& alias_in_image(Patterns... patterns) {
+        return add(aliases_, {patterns...});
     }
     /// One that the image had when depmod saw it.
     template <typename... Patterns>
-    FakeModule& alias_in_index(const Patterns&... patterns) {
-        (indexed_aliases_.emplace_back(patterns), ...);
-        return *this;
+    FakeModule& alias_in_index(Patterns... patterns) {
+        return add(indexed_aliases_, {patterns...});
     }
     /// Those in its image cannot be read.
-    FakeModule& aliases_unreadable() {
-        aliases_readable_ = false;
-        return *this;
-    }
-    FakeModule& built_in() {
-        record_.built_in = true;
-        record_.path.clear();
-        return *this;
-    }
-    FakeModule& blacklisted() {
-        record_.blacklisted = true;
-        return *this;
-    }
-    FakeModule& install_command() {
-        record_.has_install_command = true;
-        return *this;
-    }
-    FakeModule& options(const std::string& text) {
-        record_.options = text;
-        return *this;
-    }
+    FakeModule& aliases_unreadable();
+    FakeModule& built_in();
+    FakeModule& blacklisted();
+    FakeModule& install_command();
+    FakeModule& options(const std::string& text);
     /// Its image cannot be judged.
-    FakeModule& unreadable(const std::string& problem = "not an ELF file") {
-        image_ = {};
-        image_.problem = problem;
-        return *this;
-    }
+    FakeModule& unreadable(const std::string& problem = "not an ELF file");
     /// Its image carries another name.
-    FakeModule& calls_itself(const std::string& name, const std::string& modinfo_name) {
-        image_.problem.clear();
-        image_.name = name;
-        image_.modinfo_name = modinfo_name;
-        return *this;
-    }
-    FakeModule& with_content(const core::Sha256& hash) {
-        image_.sha256 = hash;
-        return *this;
-    }
+    FakeModule& calls_itself(const std::string& name, const std::string& modinfo_name);
+    FakeModule& with_content(const core::Sha256& hash);
 
   private:
     friend class FakeIndex;
+    FakeModule& add(std::vector<std::string>& list, std::initializer_list<std::string_view> texts);
+
     core::ModuleRecord record_;
     core::ImageFacts image_;
     std::vector<std::string> aliases_;
@@ -124,89 +83,42 @@ class FakeModule {
 
 class FakeIndex : public core::ModuleIndex {
   public:
+    FakeIndex();
+    ~FakeIndex() override;
+    FakeIndex(const FakeIndex&);
+    FakeIndex& operator=(const FakeIndex&);
+    FakeIndex(FakeIndex&&) noexcept;
+    FakeIndex& operator=(FakeIndex&&) noexcept;
+
     /// The row of `name`, made if it is new.
-    FakeModule& module(const std::string& name) {
-        const auto [row, added] = modules_.try_emplace(name, name);
-        if (added) order_.push_back(name);
-        return row->second;
-    }
+    FakeModule& module(const std::string& name);
 
     /// `token` means just these, whether or not they exist.
-    FakeIndex& resolves(const std::string& token, std::vector<std::string> modules) {
-        answers_[folded(token)] = std::move(modules);
-        return *this;
-    }
+    FakeIndex& resolves(const std::string& token, std::vector<std::string> modules);
 
     /// modprobe.d makes `alias` one of `module`, whether or not that exists. For for_each_alias() only.
-    FakeIndex& configured_alias(const std::string& alias, const std::string& module) {
-        configured_aliases_.emplace_back(alias, module);
-        return *this;
-    }
+    FakeIndex& configured_alias(const std::string& alias, const std::string& module);
 
     /// What resolves() says, else the module of that name, else all that have an alias matching it.
-    std::vector<std::string> resolve(std::string_view token) override {
-        const std::string wanted = folded(token);
-        if (const auto answer = answers_.find(wanted); answer != answers_.end()) return answer->second;
-        if (modules_.contains(wanted)) return {wanted};
-        std::vector<std::string> found;
-        for (const std::string& name : order_) {
-            const auto matches = [&wanted](const std::string& alias) {
-                return ::fnmatch(folded(alias).c_str(), wanted.c_str(), 0) == 0;
-            };
-            if (std::ranges::any_of(modules_.at(name).indexed_aliases_, matches)) found.push_back(name);
-        }
-        return found;
-    }
+    std::vector<std::string> resolve(std::string_view token) override;
 
-    const core::ModuleRecord* find(std::string_view name) override {
-        const auto row = modules_.find(name);
-        return row == modules_.end() ? nullptr : &row->second.record_;
-    }
+    const core::ModuleRecord* find(std::string_view name) override;
 
-    bool knows_aliases(std::string_view name) override {
-        const auto row = modules_.find(name);
-        return row == modules_.end() || row->second.aliases_readable_;
-    }
+    bool knows_aliases(std::string_view name) override;
 
-    const std::vector<std::string>& aliases(std::string_view name) override {
-        static const std::vector<std::string> none;
-        const auto row = modules_.find(name);
-        return row == modules_.end() || !row->second.aliases_readable_ ? none : row->second.aliases_;
-    }
+    const std::vector<std::string>& aliases(std::string_view name) override;
 
-    bool for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override {
-        for (const std::string& name : order_)
-            for (const std::string& alias : modules_.at(name).indexed_aliases_)
-                visit(alias, name);
-        for (const auto& [alias, name] : configured_aliases_)
-            visit(alias, name);
-        return true;
-    }
+    bool for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override;
 
-    bool has_indexed_aliases(std::string_view name) override {
-        const auto row = modules_.find(name);
-        if (row == modules_.end() || !row->second.aliases_readable_) return false;
-        for (const auto& [alias, module] : configured_aliases_)
-            if (module == name) return false; // aliases() has none of them
-        return row->second.aliases_ == row->second.indexed_aliases_;
-    }
+    bool has_indexed_aliases(std::string_view name) override;
 
-    core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override {
-        (with_hash ? hashed : read).push_back(module.name);
-        core::ImageFacts facts = modules_.at(module.name).image_;
-        if (!with_hash) facts.sha256.reset();
-        return facts;
-    }
+    core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
     std::vector<std::string> read;   ///< modules whose image was looked at, in order
     std::vector<std::string> hashed; ///< modules whose image was looked at and hashed, in order
 
   private:
-    static std::string folded(std::string_view text) {
-        std::string result(text);
-        std::ranges::replace(result, '-', '_');
-        return result;
-    }
+    static std::string folded(std::string_view text);
 
     std::map<std::string, FakeModule, std::less<>> modules_;
     std::map<std::string, std::vector<std::string>> answers_;

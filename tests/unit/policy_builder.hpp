@@ -10,52 +10,48 @@
 
 #include "core/policy.hpp"
 
+#include <cstdint>
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace kmodguard::test {
 
 class PolicyBuilder {
   public:
-    PolicyBuilder() { source_.files = {"policy.toml"}; }
+    PolicyBuilder();
+    ~PolicyBuilder();
+    PolicyBuilder(const PolicyBuilder&);
+    PolicyBuilder& operator=(const PolicyBuilder&);
 
     template <typename... Names>
-    PolicyBuilder& allow(const Names&... names) {
-        (source_.allow_modules.push_back({names, next_line()}), ...);
-        return *this;
+    PolicyBuilder& allow(Names... names) {
+        return add(source_.allow_modules, {names...});
     }
     template <typename... Patterns>
-    PolicyBuilder& allow_alias(const Patterns&... patterns) {
-        (source_.allow_aliases.push_back({patterns, next_line()}), ...);
-        return *this;
+    PolicyBuilder& allow_alias(Patterns... patterns) {
+        return add(source_.allow_aliases, {patterns...});
     }
     template <typename... Names>
-    PolicyBuilder& deny(const Names&... names) {
-        (source_.deny_modules.push_back({names, next_line()}), ...);
-        return *this;
+    PolicyBuilder& deny(Names... names) {
+        return add(source_.deny_modules, {names...});
     }
     template <typename... Patterns>
-    PolicyBuilder& deny_alias(const Patterns&... patterns) {
-        (source_.deny_aliases.push_back({patterns, next_line()}), ...);
-        return *this;
+    PolicyBuilder& deny_alias(Patterns... patterns) {
+        return add(source_.deny_aliases, {patterns...});
     }
-    PolicyBuilder& pin(const std::string& module, const core::Sha256& sha256) {
-        source_.pins.push_back({module, sha256, next_line()});
-        return *this;
-    }
-    PolicyBuilder& audit() {
-        source_.mode = core::Mode::audit;
-        return *this;
-    }
-    PolicyBuilder& without_dependencies() {
-        source_.dependencies = false;
-        return *this;
-    }
+    PolicyBuilder& pin(const std::string& module, const core::Sha256& sha256);
+    PolicyBuilder& audit();
+    PolicyBuilder& without_dependencies();
 
     [[nodiscard]] core::PolicySource& source() { return source_; }
-    [[nodiscard]] core::Policy build() const { return core::Policy(source_); }
+    [[nodiscard]] core::Policy build() const;
 
   private:
-    core::Origin next_line() { return {.file = 0, .line = ++line_}; }
+    PolicyBuilder& add(std::vector<core::PolicySource::Entry>& list,
+                       std::initializer_list<std::string_view> texts);
+    core::Origin next_line();
 
     core::PolicySource source_;
     std::uint32_t line_ = 0;

@@ -3,12 +3,7 @@
 // A directory of one test's own, empty at first and gone with all that is in it at the end.
 #pragma once
 
-#include <stdlib.h>
-
-#include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,34 +12,18 @@ namespace kmodguard::test {
 
 class TemporaryDirectory {
   public:
-    TemporaryDirectory() {
-        std::string name = (std::filesystem::temp_directory_path() / "kmodguard-test-XXXXXX").native();
-        if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot create " + name);
-        path_ = name;
-    }
+    TemporaryDirectory();
     TemporaryDirectory(const TemporaryDirectory&) = delete;
     TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-    ~TemporaryDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
+    ~TemporaryDirectory();
 
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-    [[nodiscard]] std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+    [[nodiscard]] std::filesystem::path operator/(std::string_view name) const;
 
     /// Writes a file below it and gives its path.
-    std::filesystem::path write(std::string_view name, std::string_view content) const {
-        std::ofstream(path_ / name, std::ios::binary) << content;
-        return path_ / name;
-    }
+    std::filesystem::path write(std::string_view name, std::string_view content) const;
     /// What is in it, sorted.
-    [[nodiscard]] std::vector<std::string> names() const {
-        std::vector<std::string> found;
-        for (const auto& entry : std::filesystem::directory_iterator(path_))
-            found.push_back(entry.path().filename().native());
-        std::sort(found.begin(), found.end());
-        return found;
-    }
+    [[nodiscard]] std::vector<std::string> names() const;
 
   private:
     std::filesystem::path path_;

@@ -10,6 +10,21 @@
 
 namespace kmodguard::guest {
 
+Machine::Machine(Debugger debugger, const Architecture& architecture)
+    : debugger_(std::move(debugger)), architecture_(architecture) {}
+
+Machine::~Machine() = default;
+
+bool Machine::Arrival::await_suspend(std::coroutine_handle<> work) {
+    set_ = machine_.expect(place_, work);
+    return set_.has_value();
+}
+
+sys::Result<Processor> Machine::Arrival::await_resume() const {
+    if (!set_) return std::unexpected(set_.error());
+    return *machine_.stopped_;
+}
+
 sys::Result<void> Machine::add_breakpoint(std::uint64_t address) {
     if (breakpoints_[address]++ > 0) return {};
     auto set = debugger_.insert_breakpoint(address, architecture_.breakpoint_kind);

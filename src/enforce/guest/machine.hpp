@@ -39,8 +39,22 @@ class Machine {
     using Work = Task<sys::Result<void>>;
     using Attendant = std::function<Work(Processor, Place)>;
 
-    Machine(Debugger debugger, const Architecture& architecture)
-        : debugger_(std::move(debugger)), architecture_(architecture) {}
+    /// What arrival() gives, to be awaited.
+    class Arrival {
+      public:
+        Arrival(Machine& machine, Place place) : machine_(machine), place_(place) {}
+        [[nodiscard]] bool await_ready() const noexcept { return false; }
+        [[nodiscard]] bool await_suspend(std::coroutine_handle<> work);
+        [[nodiscard]] sys::Result<Processor> await_resume() const;
+
+      private:
+        Machine& machine_;
+        Place place_;
+        sys::Result<void> set_{};
+    };
+
+    Machine(Debugger debugger, const Architecture& architecture);
+    ~Machine();
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
@@ -84,23 +98,7 @@ class Machine {
 
     /// For work: waits until the task whose stack pointer is `place.stack` then comes to `place.pc`, and
     /// gives the processor it is on.
-    [[nodiscard]] auto arrival(Place place) {
-        struct Awaiter {
-            Machine& machine;
-            Place place;
-            sys::Result<void> set{};
-            [[nodiscard]] bool await_ready() const noexcept { return false; }
-            [[nodiscard]] bool await_suspend(std::coroutine_handle<> work) {
-                set = machine.expect(place, work);
-                return set.has_value();
-            }
-            [[nodiscard]] sys::Result<Processor> await_resume() {
-                if (!set) return std::unexpected(set.error());
-                return *machine.stopped_;
-            }
-        };
-        return Awaiter{*this, place};
-    }
+    [[nodiscard]] Arrival arrival(Place place) { return {*this, place}; }
 
   private:
     using Key = std::pair<std::uint64_t, std::uint64_t>; ///< pc, stack

@@ -23,6 +23,10 @@ constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some ma
 
 } // namespace
 
+std::function<void(const std::string&)> Session::in_silence() {
+    return [](const std::string&) {};
+}
+
 Session::Session(Debugger debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
                  core::Judge& judge, events::Recorder& recorder, Settings settings)
     : machine_(std::move(debugger), architecture), kernel_(std::move(kernel)), settings_(std::move(settings)),

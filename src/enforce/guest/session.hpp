@@ -22,6 +22,9 @@ struct KnownKernel {
 
 class Session {
   public:
+    /// Tells nobody.
+    [[nodiscard]] static std::function<void(const std::string&)> in_silence();
+
     struct Settings {
         Watch::Settings watch;
         bool from_its_start =
@@ -29,8 +32,7 @@ class Session {
         /// Finds the places of the kernel that a halted guest runs, where no symbols were given;
         /// ErrorKind::invalid: it runs none, or not yet.
         std::function<sys::Result<KnownKernel>(Debugger&)> search;
-        std::function<void(const std::string&)> tell = [](const std::string&) {
-        }; ///< what people want to know
+        std::function<void(const std::string&)> tell = in_silence(); ///< what people want to know
     };
 
     /// `judge` and `recorder` must outlive it. `linked` are the places as the symbols have them, and `banner`

@@ -6,6 +6,7 @@
 #include "autoload/hook_fixture.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

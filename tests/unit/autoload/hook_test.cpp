@@ -3,10 +3,12 @@
 // Shows what the kernel's request comes to, by its exit code and by what is logged, for every way in which a
 // daemon can fail to answer: it is never a success unless the daemon said OK, whole.
 #include "autoload/hook_fixture.hpp"
+#include "fake_daemon.hpp"
 
 #include <sys/wait.h>
 
 #include <chrono>
+#include <fstream>
 #include <future>
 
 namespace kmodguard::autoload {

@@ -4,6 +4,7 @@
 // indexed, and that no plan is used any more once a file of it has changed.
 #include "enforce/autoload/plan.hpp"
 #include "module_tree.hpp"
+#include "modules/elf_builder.hpp"
 #include "modules/kmod_index.hpp"
 #include "policy_builder.hpp"
 #include "sys/file.hpp"
@@ -13,6 +14,7 @@
 
 #include <functional>
 #include <map>
+#include <utility>
 
 namespace kmodguard::autoload {
 namespace {

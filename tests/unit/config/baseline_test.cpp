@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/baseline.hpp"
+#include "config/diagnostic.hpp"
 #include "support.hpp"
 
 #include <gtest/gtest.h>

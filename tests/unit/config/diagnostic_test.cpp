@@ -8,7 +8,7 @@ namespace {
 
 const Diagnostic misspelt{Severity::error,       "/etc/p.toml",           3, 7,
                           "unknown key \"mod\"", "did you mean \"mode\"?"};
-const Diagnostic repeated{Severity::warning, "/etc/p.toml", 9, 0, "listed twice", ""};
+const Diagnostic said_twice{Severity::warning, "/etc/p.toml", 9, 0, "listed twice", ""};
 
 TEST(Diagnostic, ReadsLikeACompilersMessageWithAHintBelow) {
     EXPECT_EQ(render(misspelt),
@@ -16,7 +16,7 @@ TEST(Diagnostic, ReadsLikeACompilersMessageWithAHintBelow) {
 }
 
 TEST(Diagnostic, LeavesOutWhatIsNotKnown) {
-    EXPECT_EQ(render(repeated), "/etc/p.toml:9: warning: listed twice");
+    EXPECT_EQ(render(said_twice), "/etc/p.toml:9: warning: listed twice");
     EXPECT_EQ(render(Diagnostic{Severity::error, "p", 0, 0, "gone", ""}), "p: error: gone");
     EXPECT_EQ(render(Diagnostic{Severity::error, "", 0, 0, "gone", ""}), "error: gone");
 }
@@ -27,24 +27,24 @@ TEST(Diagnostic, LetsNoControlCharacterThrough) {
 }
 
 TEST(Diagnostic, RendersSeveralOneAfterTheOther) {
-    EXPECT_EQ(render(Diagnostics{repeated, repeated}),
+    EXPECT_EQ(render(Diagnostics{said_twice, said_twice}),
               "/etc/p.toml:9: warning: listed twice\n/etc/p.toml:9: warning: listed twice\n");
 }
 
 TEST(Diagnostic, KnowsWhetherThereAreErrors) {
     EXPECT_FALSE(has_errors({}));
-    EXPECT_FALSE(has_errors({repeated}));
-    EXPECT_TRUE(has_errors({repeated, misspelt}));
+    EXPECT_FALSE(has_errors({said_twice}));
+    EXPECT_TRUE(has_errors({said_twice, misspelt}));
 }
 
 TEST(Diagnostic, MergingSaysNothingTwice) {
-    Diagnostics all{repeated};
-    merge(all, {misspelt, repeated});
-    EXPECT_EQ(all, (Diagnostics{repeated, misspelt}));
+    Diagnostics all{said_twice};
+    merge(all, {misspelt, said_twice});
+    EXPECT_EQ(all, (Diagnostics{said_twice, misspelt}));
 }
 
 TEST(Diagnostic, BecomesOneErrorThatCountsTheRest) {
-    const sys::Error error = to_error({repeated, misspelt, misspelt});
+    const sys::Error error = to_error({said_twice, misspelt, misspelt});
     EXPECT_EQ(error.kind, sys::ErrorKind::bad_policy);
     EXPECT_EQ(error.what, "/etc/p.toml:3:7: unknown key \"mod\" (and 1 more)");
     EXPECT_EQ(error.hint, "did you mean \"mode\"?");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
+#include "config/diagnostic.hpp"
 #include "config/lint.hpp"
 #include "fake_index.hpp"
 #include "support.hpp"

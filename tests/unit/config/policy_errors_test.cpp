@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Bad policies: exactly what their authors are told.
+#include "config/diagnostic.hpp"
 #include "support.hpp"
 
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Good policies: what they come to.
+#include "config/diagnostic.hpp"
 #include "config/policy_file.hpp"
 #include "support.hpp"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Bad policies in the YAML form: exactly what their authors are told, and that nothing takes the reader down.
+#include "config/diagnostic.hpp"
 #include "config/yaml_reader.hpp"
 #include "config/yaml_text.hpp"
 #include "support.hpp"
@@ -13,20 +14,20 @@ namespace {
 using namespace test;
 
 /// What is said of a whole file.
-std::string said(std::string_view text, const Limits& limits = {}) {
+std::string said_of_yaml(std::string_view text, const Limits& limits = {}) {
     const auto policy = parse_policy(text, "p.yaml", limits);
     return (policy ? "accepted; " : "") + render(policy ? policy->warnings : policy.error());
 }
 
 /// What is said of the plugin's own lines, of which the first is line 3.
 std::string said_of_kmods(const std::string& lines) {
-    return said("plugins:\n  kmods:\n" + lines);
+    return said_of_yaml("plugins:\n  kmods:\n" + lines);
 }
 
 const std::string syntax_hint =
     "\n  hint: indent with spaces, and put in quotes what holds any of : # [ ] { } , & * ! | > ' \" % @ `\n";
 
-std::string repeated(std::string_view piece, std::size_t count) {
+std::string many_of(std::string_view piece, std::size_t count) {
     std::string text;
     while (count-- > 0)
         text += piece;
@@ -61,14 +62,14 @@ TEST(YamlErrors, WithoutThePluginThereIsNoPolicy) {
          "p.yaml:2:1: error: kmods stands both here and under plugins\n  hint: remove this one\n"},
     };
     for (const Case& one : cases)
-        EXPECT_EQ(said(one.text), one.said) << one.text;
+        EXPECT_EQ(said_of_yaml(one.text), one.said) << one.text;
 }
 
 TEST(YamlErrors, WrongTypesSayWhatWasExpectedAndFound) {
     const std::string empty_hint = "  hint: \"kmods: {}\" allows nothing but the framework's module\n";
-    EXPECT_EQ(said("plugins:\n  kmods:\n  allowlist: [a]\n"),
+    EXPECT_EQ(said_of_yaml("plugins:\n  kmods:\n  allowlist: [a]\n"),
               "p.yaml:2:3: error: kmods: expected a mapping, found nothing\n" + empty_hint);
-    EXPECT_EQ(said("plugins: {kmods: [a]}"),
+    EXPECT_EQ(said_of_yaml("plugins: {kmods: [a]}"),
               "p.yaml:1:18: error: kmods: expected a mapping, found a list\n" + empty_hint);
     const std::vector<Case> cases = {
         {"    allowlist: wireguard",
@@ -203,7 +204,7 @@ TEST(YamlErrors, WhatYamlAllowsAndAPolicyDoesNot) {
                          "  hint: keys are words; put what begins with { or [ in quotes\n"},
     };
     for (const Case& one : cases)
-        EXPECT_EQ(said(one.text), one.said) << one.text;
+        EXPECT_EQ(said_of_yaml(one.text), one.said) << one.text;
 }
 
 TEST(YamlErrors, SyntaxErrorsShowTheirPlace) {
@@ -223,13 +224,13 @@ TEST(YamlErrors, SyntaxErrorsShowTheirPlace) {
         {"%YAML 3.0\n---\na: b\n", "p.yaml:1:1: error: not YAML: YAML major version too large" + syntax_hint},
     };
     for (const Case& one : cases)
-        EXPECT_EQ(said(one.text), one.said) << one.text;
+        EXPECT_EQ(said_of_yaml(one.text), one.said) << one.text;
 }
 
 TEST(YamlErrors, ColumnsCountCharacters) {
-    EXPECT_EQ(said("'\xC3\xA4\xE2\x82\xAC\xF0\x9F\x90\xA7': !x a\n"),
+    EXPECT_EQ(said_of_yaml("'\xC3\xA4\xE2\x82\xAC\xF0\x9F\x90\xA7': !x a\n"),
               "p.yaml:1:8: error: a tag that is not known here: \"!x\"\n  hint: remove it\n");
-    EXPECT_EQ(said("\xEF\xBB\xBF\xC3\xA4: [\xC3\xA4, !x a]\n"),
+    EXPECT_EQ(said_of_yaml("\xEF\xBB\xBF\xC3\xA4: [\xC3\xA4, !x a]\n"),
               "p.yaml:1:8: error: a tag that is not known here: \"!x\"\n  hint: remove it\n");
 }
 
@@ -251,31 +252,31 @@ TEST(YamlErrors, BytesThatAreNoTextAreRefusedWhereTheyStand) {
         {"a: \xE2\x82", "p.yaml:1:4: error: the byte 0xe2 is not UTF-8" + hint},
     };
     for (const Case& one : cases)
-        EXPECT_EQ(said(one.text), one.said) << one.text;
+        EXPECT_EQ(said_of_yaml(one.text), one.said) << one.text;
 }
 
 TEST(YamlErrors, DepthIsBounded) {
     const std::string hint = "  hint: keep plugins.kmods in a file of its own\n";
     const std::string deep = ": error: nested more than 64 deep\n" + hint;
-    EXPECT_EQ(said(repeated("[", 65) + repeated("]", 65)), "p.yaml:1:65" + deep);
-    EXPECT_EQ(said(repeated("{a: ", 65) + repeated("}", 65)), "p.yaml:1:257" + deep);
-    EXPECT_EQ(said(repeated("- ", 300'000)), "p.yaml:1:129" + deep);
-    EXPECT_EQ(said(repeated("- [", 300'000)).find("p.yaml:1:"), 0U);
+    EXPECT_EQ(said_of_yaml(many_of("[", 65) + many_of("]", 65)), "p.yaml:1:65" + deep);
+    EXPECT_EQ(said_of_yaml(many_of("{a: ", 65) + many_of("}", 65)), "p.yaml:1:257" + deep);
+    EXPECT_EQ(said_of_yaml(many_of("- ", 300'000)), "p.yaml:1:129" + deep);
+    EXPECT_EQ(said_of_yaml(many_of("- [", 300'000)).find("p.yaml:1:"), 0U);
     const std::string allowed =
-        said("x: " + repeated("[", 63) + repeated("]", 63) + "\nplugins: {kmods: {}}");
+        said_of_yaml("x: " + many_of("[", 63) + many_of("]", 63) + "\nplugins: {kmods: {}}");
     EXPECT_EQ(allowed, "accepted; ");
 }
 
 TEST(YamlErrors, SizeIsBounded) {
     const std::string hint = "  hint: keep plugins.kmods in a file of its own\n";
-    EXPECT_EQ(said("x:\n" + repeated("- a\n", max_yaml_indicators / 3)),
+    EXPECT_EQ(said_of_yaml("x:\n" + many_of("- a\n", max_yaml_indicators / 3)),
               "p.yaml:250002:3: error: more than 250000 values\n" + hint);
-    EXPECT_EQ(said("x: " + repeated("[", 1'000'001)),
+    EXPECT_EQ(said_of_yaml("x: " + many_of("[", 1'000'001)),
               "p.yaml: error: too much structure: this is no policy\n" + hint);
-    EXPECT_EQ(said("plugins: {kmods: {}}", {.file_bytes = 10}),
+    EXPECT_EQ(said_of_yaml("plugins: {kmods: {}}", {.file_bytes = 10}),
               "p.yaml: error: larger than 10 bytes\n"
               "  hint: cover whole families of modules by patterns in allow.aliases\n");
-    EXPECT_EQ(said("plugins: {kmods: {allowlist: [a, b], denylist: [c]}}", {.entries = 2}),
+    EXPECT_EQ(said_of_yaml("plugins: {kmods: {allowlist: [a, b], denylist: [c]}}", {.entries = 2}),
               "p.yaml:1:49: error: too many entries in the policy\n"
               "  hint: cover whole families of modules by patterns in allow.aliases\n");
 }
@@ -284,13 +285,14 @@ TEST(YamlErrors, AliasesCannotMultiply) {
     std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n";
     for (int i = 1; i < 9; ++i)
         bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " ["
-                + repeated("*a" + std::to_string(i - 1) + ", ", 9) + "]\n";
-    EXPECT_TRUE(said(bomb).starts_with("p.yaml:2:10: error: an alias, which is not read")) << said(bomb);
+                + many_of("*a" + std::to_string(i - 1) + ", ", 9) + "]\n";
+    EXPECT_TRUE(said_of_yaml(bomb).starts_with("p.yaml:2:10: error: an alias, which is not read"))
+        << said_of_yaml(bomb);
 }
 
 TEST(YamlErrors, AreNotReportedWithoutEnd) {
     const auto policy =
-        parse_policy("plugins: {kmods: {allowlist: [" + repeated("/,", 1500) + "]}}", "p.yaml");
+        parse_policy("plugins: {kmods: {allowlist: [" + many_of("/,", 1500) + "]}}", "p.yaml");
     ASSERT_FALSE(policy);
     EXPECT_EQ(policy.error().size(), 1001U);
 }

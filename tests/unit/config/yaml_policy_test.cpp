@@ -2,6 +2,7 @@
 //
 // Good policies in the YAML form: what they come to, and that converting them keeps all of it.
 #include "config/baseline.hpp"
+#include "config/diagnostic.hpp"
 #include "config/policy_file.hpp"
 #include "core/decision.hpp"
 #include "support.hpp"
@@ -20,7 +21,7 @@ PolicyResult yaml(std::string_view text, const Limits& limits = {}) {
     return parse_policy(text, "p.yaml", limits);
 }
 
-core::PolicySource source_of(std::string_view text) {
+core::PolicySource yaml_source(std::string_view text) {
     const auto policy = yaml(text);
     EXPECT_TRUE(policy) << (policy ? "" : render(policy.error())) << text;
     if (!policy) return {};
@@ -29,7 +30,7 @@ core::PolicySource source_of(std::string_view text) {
 }
 
 TEST(YamlPolicy, AllowsTheAllowlistAndTheFrameworkAndPretendsToTheRest) {
-    const auto source = source_of("plugins:\n  kmods:\n    allowlist: [wireguard]\n    denylist: [evil]\n");
+    const auto source = yaml_source("plugins:\n  kmods:\n    allowlist: [wireguard]\n    denylist: [evil]\n");
     EXPECT_EQ(texts(source.allow_modules), (Texts{"wireguard", "igloo"}));
     EXPECT_EQ(texts(source.deny_modules), Texts{"evil"});
     EXPECT_EQ(source.mode, core::Mode::enforce);
@@ -46,7 +47,7 @@ TEST(YamlPolicy, WithoutListsOnlyTheFrameworkLoads) {
                              "plugins: {kmods: {allowlist: ~, denylist: null, quiet: , pins: }}",
                              "plugins: {kmods: {allowlist: [], denylist: []}}",
                              "{\"plugins\": {\"kmods\": {\"allowlist\": []}}}"}) {
-        const auto source = source_of(text);
+        const auto source = yaml_source(text);
         EXPECT_EQ(texts(source.allow_modules), Texts{"igloo"}) << text;
         EXPECT_TRUE(source.deny_modules.empty()) << text;
         EXPECT_FALSE(source.quiet) << text;
@@ -55,8 +56,8 @@ TEST(YamlPolicy, WithoutListsOnlyTheFrameworkLoads) {
 
 TEST(YamlPolicy, EntriesMayBeNamesFilesOrPaths) {
     const auto source =
-        source_of("plugins: {kmods: {allowlist: [nf-conntrack, /lib/modules/x/xt_TCPMSS.ko, a.ko.xz, "
-                  "b.ko.zst, 'c.ko.gz', \"\\x64\", 8021q, on]}}");
+        yaml_source("plugins: {kmods: {allowlist: [nf-conntrack, /lib/modules/x/xt_TCPMSS.ko, a.ko.xz, "
+                    "b.ko.zst, 'c.ko.gz', \"\\x64\", 8021q, on]}}");
     EXPECT_EQ(texts(source.allow_modules),
               (Texts{"nf_conntrack", "xt_TCPMSS", "a", "b", "c", "d", "8021q", "on", "igloo"}));
 }
@@ -79,7 +80,7 @@ TEST(YamlPolicy, AnEmptyEntryIsNeitherAllowedNorDenied) {
 }
 
 TEST(YamlPolicy, TheFrameworkListedByNameIsNotListedTwice) {
-    const auto source = source_of("plugins: {kmods: {allowlist: [/igloo/boot/igloo.ko, a]}}");
+    const auto source = yaml_source("plugins: {kmods: {allowlist: [/igloo/boot/igloo.ko, a]}}");
     EXPECT_EQ(texts(source.allow_modules), (Texts{"igloo", "a"}));
 }
 
@@ -98,9 +99,9 @@ TEST(YamlPolicy, DenyWinsOverTheAllowlistAndTheFramework) {
 }
 
 TEST(YamlPolicy, RulesRememberTheirLines) {
-    const auto source = source_of("# lists\nplugins:\n  kmods:\n    allowlist:\n    - a\n    - b\n"
-                                  "    pins:\n      b: "
-                                  + hash_a + "\n");
+    const auto source = yaml_source("# lists\nplugins:\n  kmods:\n    allowlist:\n    - a\n    - b\n"
+                                    "    pins:\n      b: "
+                                    + hash_a + "\n");
     ASSERT_EQ(source.allow_modules.size(), 3U);
     EXPECT_EQ(source.allow_modules[0].origin.line, 5U);
     EXPECT_EQ(source.allow_modules[1].origin.line, 6U);
@@ -112,14 +113,14 @@ TEST(YamlPolicy, RulesRememberTheirLines) {
 
 TEST(YamlPolicy, QuietTakesTheWordsOfOldAndNewYaml) {
     for (const char* yes : {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "!!bool true"})
-        EXPECT_TRUE(source_of(std::string("plugins: {kmods: {quiet: ") + yes + "}}").quiet) << yes;
+        EXPECT_TRUE(yaml_source(std::string("plugins: {kmods: {quiet: ") + yes + "}}").quiet) << yes;
     for (const char* no : {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "~"})
-        EXPECT_FALSE(source_of(std::string("plugins: {kmods: {quiet: ") + no + "}}").quiet) << no;
+        EXPECT_FALSE(yaml_source(std::string("plugins: {kmods: {quiet: ") + no + "}}").quiet) << no;
 }
 
 TEST(YamlPolicy, PinsTakeOneHashOrSeveral) {
-    const auto source = source_of("plugins: {kmods: {pins: {igloo: " + hash_a + ", nf-x.ko: [" + hash_a
-                                  + ", \"" + hash_b + "\"]}}}");
+    const auto source = yaml_source("plugins: {kmods: {pins: {igloo: " + hash_a + ", nf-x.ko: [" + hash_a
+                                    + ", \"" + hash_b + "\"]}}}");
     ASSERT_EQ(source.pins.size(), 3U);
     EXPECT_EQ(source.pins[0].module, "igloo");
     EXPECT_EQ(core::to_hex(source.pins[0].sha256), hash_a);
@@ -128,7 +129,7 @@ TEST(YamlPolicy, PinsTakeOneHashOrSeveral) {
 }
 
 TEST(YamlPolicy, TheRestOfAProjectIsPassedOver) {
-    const auto source = source_of(
+    const auto source = yaml_source(
         "%YAML 1.2\n---\ncore: &core\n  arch: armel\n  kernel: 4.10\n  0x10: [1, 2.5, .inf, ~, true]\n"
         "static_files:\n  /etc/x: {type: inline_file, contents: \"a\\tb\\u00e4\", mode: 0o644}\n"
         "  /init: |\n    #!/bin/sh\n    echo {{ arch }} *\n  ? /odd\n  : >-\n    folded\n    text\n"
@@ -148,16 +149,16 @@ TEST(YamlPolicy, TheOldPlaceOfThePluginIsReadWithAWarning) {
 }
 
 TEST(YamlPolicy, WindowsLineEndsAndAByteOrderMarkAreRead) {
-    const auto source = source_of("\xEF\xBB\xBFplugins:\r\n  kmods:\r\n    allowlist:\r\n    - a\r\n");
+    const auto source = yaml_source("\xEF\xBB\xBFplugins:\r\n  kmods:\r\n    allowlist:\r\n    - a\r\n");
     ASSERT_EQ(source.allow_modules.size(), 2U);
     EXPECT_EQ(source.allow_modules[0].origin.line, 4U);
 }
 
 TEST(YamlPolicy, ConvertsToTomlWithoutLoss) {
     const auto source =
-        source_of("plugins:\n  kmods:\n    allowlist: [b, a-b]\n    denylist: [z]\n    quiet: yes\n"
-                  "    pins: {igloo: "
-                  + hash_b + "}\n");
+        yaml_source("plugins:\n  kmods:\n    allowlist: [b, a-b]\n    denylist: [z]\n    quiet: yes\n"
+                    "    pins: {igloo: "
+                    + hash_b + "}\n");
     const std::string text = render_policy(source);
     const auto converted = parse_policy(text, "p.toml");
     ASSERT_TRUE(converted) << render(converted.error()) << text;

@@ -28,8 +28,8 @@ const std::vector<std::string> tokens = {"fs-a", "net-pf-1", "net-pf-2", "pci:v1
                                          "m5",   "m-6",      "m7",       "nobody"};
 const std::vector<std::string> own_aliases = {"fs-a",     "net-pf-1", "net_pf_2",
                                               "pci:v1d*", "pci:v*",   "net-pf-[12]"};
-const std::vector<std::string> patterns = {"fs-*",     "net-pf-1", "net_pf_?",    "pci:*",
-                                           "pci:v1d*", "m-6",      "net-pf-[12]", "m[57]"};
+const std::vector<std::string> some_patterns = {"fs-*",     "net-pf-1", "net_pf_?",    "pci:*",
+                                                "pci:v1d*", "m-6",      "net-pf-[12]", "m[57]"};
 
 std::string a_module(Random& random) {
     return "m" + std::to_string(random.below(module_count));
@@ -82,11 +82,11 @@ PolicySource random_policy(Random& random) {
     while (!random.once_in(5))
         policy.allow_modules.push_back({a_module(random), {}});
     while (random.once_in(2))
-        policy.allow_aliases.push_back({random.one_of(patterns), {}});
+        policy.allow_aliases.push_back({random.one_of(some_patterns), {}});
     while (random.once_in(4))
         policy.deny_modules.push_back({a_module(random), {}});
     while (random.once_in(6))
-        policy.deny_aliases.push_back({random.one_of(patterns), {}});
+        policy.deny_aliases.push_back({random.one_of(some_patterns), {}});
     while (random.once_in(3))
         policy.pins.push_back({a_module(random), content(random.once_in(4) ? 2 : 1), {}});
     return policy;
@@ -96,14 +96,14 @@ PolicySource with_one_more_denial(PolicySource policy, Random& random) {
     if (random.once_in(2))
         policy.deny_modules.push_back({a_module(random), {}});
     else
-        policy.deny_aliases.push_back({random.one_of(patterns), {}});
+        policy.deny_aliases.push_back({random.one_of(some_patterns), {}});
     return policy;
 }
 
 PolicySource with_one_more_permission(PolicySource policy, Random& random) {
     const std::size_t kind = random.below(3);
     if (kind == 0) policy.allow_modules.push_back({a_module(random), {}});
-    if (kind == 1) policy.allow_aliases.push_back({random.one_of(patterns), {}});
+    if (kind == 1) policy.allow_aliases.push_back({random.one_of(some_patterns), {}});
     if (kind == 2) policy.dependencies = true;
     return policy;
 }
@@ -241,8 +241,8 @@ TEST(DecisionRandom, WhatALoadedModuleIsMadeOfIsNeverDenied) {
                     ASSERT_EQ(policy.denies_module(step.module), std::nullopt) << explain(decision);
                     ASSERT_EQ(policy.denies_aliases(index.aliases(step.module)), std::nullopt)
                         << explain(decision);
-                    const bool listed = policy.allows_module(step.module).has_value();
-                    ASSERT_TRUE(listed || source.dependencies || step.module == module.module)
+                    const bool is_listed = policy.allows_module(step.module).has_value();
+                    ASSERT_TRUE(is_listed || source.dependencies || step.module == module.module)
                         << explain(decision);
                 }
             }

@@ -5,11 +5,11 @@
 
 #include "daemon/engine.hpp"
 #include "module_tree.hpp"
-#include "sys/file.hpp"
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <optional>
+#include <string>
 
 namespace kmodguard::daemon {
 
@@ -30,24 +30,15 @@ class EngineFixture : public ::testing::Test {
                                                 "[deny]\n"
                                                 "modules = [\"kmt_twin_b\"] # never\n";
 
-    EngineFixture() {
-        add_usual_modules(tree);
-        tree.write(policy, usual_policy);
-    }
+    EngineFixture();
+    ~EngineFixture() override;
 
-    Engine& engine() {
-        if (!engine_) engine_.emplace(tree.paths(), test::ModuleTree::release, forced);
-        return *engine_;
-    }
-    void restart() { engine_.reset(); }
+    Engine& engine();
+    void restart();
 
     /// "allow" or "refuse": what happens to a request for `token`.
-    std::string verdict(const std::string& token) {
-        return std::string(to_string(engine().decide(token).effective()));
-    }
-    std::string reason(const std::string& token) {
-        return std::string(to_string(engine().decide(token).reason));
-    }
+    std::string verdict(const std::string& token);
+    std::string reason(const std::string& token);
 
     test::ModuleTree tree;
     std::optional<core::Mode> forced;

@@ -4,6 +4,9 @@
 // first, and a change that is not taken there is none.
 #include "daemon/engine_fixture.hpp"
 
+#include <algorithm>
+#include <cstdint>
+
 namespace kmodguard::daemon {
 namespace {
 

@@ -3,6 +3,9 @@
 // Shows what the daemon does with policy files: none, broken ones, drop-ins, edits by hand while changes made
 // at run time are not saved yet; and what `kmodctl apply` leaves in them.
 #include "daemon/engine_fixture.hpp"
+#include "sys/file.hpp"
+
+#include <functional>
 
 namespace kmodguard::daemon {
 namespace {

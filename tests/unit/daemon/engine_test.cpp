@@ -3,6 +3,7 @@
 // Shows what becomes of a request after `kmodctl allow`, `deny`, `remove`, `mode` and after depmod, and that
 // no decision outlives what it was made from.
 #include "daemon/engine_fixture.hpp"
+#include "sys/file.hpp"
 
 namespace kmodguard::daemon {
 namespace {

@@ -3,8 +3,14 @@
 // Shows what clients of every kind get from the control socket: orderly ones their answers, in order; those
 // that send too much, too little or nothing at all no more than is due; and nobody is kept waiting by them.
 #include "daemon/server_fixture.hpp"
+#include "sys/unix_socket.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+
+#include <algorithm>
 
 namespace kmodguard::daemon {
 namespace {

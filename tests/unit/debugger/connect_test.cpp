@@ -2,11 +2,15 @@
 //
 // Shows what somebody meets who connects to a stub: one that works, none, one that is taken, one that talks
 // nonsense.
+#include "enforce/guest/debugger/remote_packet.hpp"
 #include "fake_stub.hpp"
+#include "sys/unix_socket.hpp"
 #include "temporary_directory.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <future>
@@ -52,8 +56,8 @@ TEST(Connect, RunningMachineTellsOfItsStopBeforeItIsAsked) {
 
 TEST(Connect, PacketThatAPredecessorBrokeOffCostsARepeat) {
     FakeStub stub;
-    const std::string first = "qSupported:multiprocess+;vContSupported+";
-    stub.answer_once_raw(first, "-"); // the predecessor's half and ours together have a wrong checksum
+    const std::string offer = "qSupported:multiprocess+;vContSupported+";
+    stub.answer_once_raw(offer, "-"); // the predecessor's half and ours together have a wrong checksum
     const auto debugger = stub.connect();
     ASSERT_TRUE(debugger) << debugger.error().what;
 }

@@ -2,11 +2,14 @@
 //
 // Shows that no stub, however broken or malicious, makes a debugger wait for ever, grow, or take one
 // command's answer for another's.
+#include "enforce/guest/debugger/remote_packet.hpp"
 #include "fake_stub.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <future>
+#include <utility>
 
 namespace kmodguard::guest {
 namespace {
@@ -14,15 +17,10 @@ namespace {
 using namespace std::chrono_literals;
 using sys::ErrorKind;
 using test::FakeStub;
+using test::first;
+using test::kind_of;
 
-constexpr ThreadId first{1, 1};
 constexpr Register r3{.number = 3, .offset = 24, .size = 8};
-
-template <typename T>
-ErrorKind kind_of(const sys::Result<T>& result) {
-    EXPECT_FALSE(result);
-    return result ? ErrorKind::failed : result.error().kind;
-}
 
 /// What reading register 3 ends with if the stub sends these bytes for it. By the default it is not the time
 /// that ends it.

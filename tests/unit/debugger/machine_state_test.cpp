@@ -2,19 +2,23 @@
 //
 // Shows how registers and memory of a stopped machine are read and written, with stubs that know registers by
 // number and with those that do not, and what is asked of the stub for that.
+#include "enforce/guest/debugger/remote_packet.hpp"
 #include "fake_stub.hpp"
 
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 namespace kmodguard::guest {
 namespace {
 
 using sys::ErrorKind;
 using test::FakeStub;
+using test::first;
+using test::kind_of;
 using Commands = std::vector<std::string>;
 using Values = std::vector<std::uint64_t>;
 
-constexpr ThreadId first{1, 1};
 constexpr ThreadId second{1, 2};
 constexpr Register wide{.number = 3, .offset = 24, .size = 8};
 constexpr Register narrow{.number = 5, .offset = 20, .size = 4};
@@ -22,12 +26,6 @@ constexpr Register narrow{.number = 5, .offset = 20, .size = 4};
 void fill(FakeStub& stub) {
     for (std::size_t i = 0; i < stub.registers.size(); ++i)
         stub.registers.at(i) = static_cast<std::byte>(i);
-}
-
-template <typename T>
-ErrorKind kind_of(const sys::Result<T>& result) {
-    EXPECT_FALSE(result);
-    return result ? ErrorKind::failed : result.error().kind;
 }
 
 TEST(Registers, AreAskedForByNumberWhereTheStubDescribesThem) {

@@ -2,6 +2,7 @@
 //
 // Shows how a machine is let run and stopped: that each resume() has exactly one stop, whoever causes it, and
 // that a debugger knows whether the machine runs.
+#include "enforce/guest/debugger/remote_packet.hpp"
 #include "fake_stub.hpp"
 
 #include <gtest/gtest.h>
@@ -13,15 +14,9 @@ namespace {
 using namespace std::chrono_literals;
 using sys::ErrorKind;
 using test::FakeStub;
+using test::first;
+using test::kind_of;
 using Commands = std::vector<std::string>;
-
-constexpr ThreadId first{1, 1};
-
-template <typename T>
-ErrorKind kind_of(const sys::Result<T>& result) {
-    EXPECT_FALSE(result);
-    return result ? ErrorKind::failed : result.error().kind;
-}
 
 Stop stop_of(Debugger& debugger) {
     const auto stop = debugger.wait_stop(60s);

@@ -8,7 +8,7 @@
 namespace kmodguard::guest {
 namespace {
 
-using Kind = Stop::Kind;
+using StopKind = Stop::Kind;
 
 Stop parsed(std::string_view payload) {
     const auto stop = parse_stop_reply(payload);
@@ -18,22 +18,22 @@ Stop parsed(std::string_view payload) {
 
 TEST(StopReply, BreakpointOfOneProcessor) {
     EXPECT_EQ(parsed("T05thread:p01.02;"),
-              (Stop{.kind = Kind::stopped, .signal = signal_trap, .thread = {1, 2}}));
+              (Stop{.kind = StopKind::stopped, .signal = signal_trap, .thread = {1, 2}}));
     EXPECT_EQ(parsed("T02thread:01;"),
-              (Stop{.kind = Kind::stopped, .signal = signal_interrupt, .thread = {0, 1}}));
+              (Stop{.kind = StopKind::stopped, .signal = signal_interrupt, .thread = {0, 1}}));
     EXPECT_EQ(parsed("T05thread:p01.02;watch:ffff0010;"), parsed("T05thread:p01.02;")) << "a watchpoint";
     EXPECT_EQ(parsed("T05hwbreak:;10:0000;thread:p1.a;core:2"),
-              (Stop{.kind = Kind::stopped, .signal = 5, .thread = {1, 10}}));
+              (Stop{.kind = StopKind::stopped, .signal = 5, .thread = {1, 10}}));
 }
 
 TEST(StopReply, StopWithoutAProcessor) {
-    EXPECT_EQ(parsed("S05"), (Stop{.kind = Kind::stopped, .signal = 5, .thread = {}}));
+    EXPECT_EQ(parsed("S05"), (Stop{.kind = StopKind::stopped, .signal = 5, .thread = {}}));
     EXPECT_EQ(parsed("T05"), parsed("S05"));
     EXPECT_EQ(parsed("T05;;;"), parsed("S05"));
 }
 
 TEST(StopReply, EndOfTheEmulator) {
-    EXPECT_EQ(parsed("W00"), (Stop{.kind = Kind::exited, .signal = 0, .thread = {}, .status = 0}));
+    EXPECT_EQ(parsed("W00"), (Stop{.kind = StopKind::exited, .signal = 0, .thread = {}, .status = 0}));
     EXPECT_EQ(parsed("W2a;process:1").status, 42);
     EXPECT_EQ(parsed("X0f").status, 128 + 15) << "as shells tell that a signal ended it";
 }

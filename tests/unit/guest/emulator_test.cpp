@@ -6,18 +6,20 @@
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <stdexcept>
 
 namespace kmodguard::guest {
 namespace {
 
+using kmodguard::test::TemporaryDirectory;
 using sys::ErrorKind;
-using test::TemporaryDirectory;
 using Words = std::vector<std::string>;
 
 mode_t mode_of(const std::filesystem::path& path) {

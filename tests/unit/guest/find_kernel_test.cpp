@@ -12,7 +12,7 @@ namespace {
 using test::TinyKernel;
 using test::TinyMachine;
 
-constexpr std::string_view names[] = {"amd64", "arm64", "riscv64", "mipsel", "mips64"};
+constexpr std::string_view some_architectures[] = {"amd64", "arm64", "riscv64", "mipsel", "mips64"};
 
 class FindKernelTest : public testing::TestWithParam<std::string_view> {
   protected:
@@ -55,7 +55,7 @@ class FindKernelTest : public testing::TestWithParam<std::string_view> {
     std::optional<TinyKernel> kernel_;
     Machine machine_{tiny_.debugger(), row_};
 };
-INSTANTIATE_TEST_SUITE_P(Every, FindKernelTest, testing::ValuesIn(names),
+INSTANTIATE_TEST_SUITE_P(Every, FindKernelTest, testing::ValuesIn(some_architectures),
                          [](const auto& one) { return std::string(one.param); });
 
 TEST_P(FindKernelTest, ThatWasNotMovedIsWhereItWasLinkedTo) {

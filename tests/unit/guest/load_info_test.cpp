@@ -11,7 +11,7 @@
 namespace kmodguard::guest {
 namespace {
 
-using Words = std::array<std::uint64_t, load_info_words>;
+using InfoWords = std::array<std::uint64_t, load_info_words>;
 
 constexpr std::uint64_t kernel_64 = 0xffff'0000'0000'0000;
 constexpr std::uint64_t kernel_32 = 0x8000'0000;
@@ -20,23 +20,24 @@ constexpr std::uint64_t image_32 = 0xf012'3000;
 constexpr std::uint64_t user = 0x7fff'0123'4000;
 
 /// The layouts there have been; the last word of the older ones belongs to something else.
-Words new_layout(std::uint64_t image, std::uint64_t size) {
+InfoWords new_layout(std::uint64_t image, std::uint64_t size) {
     return {0, 0, image, size}; // name, mod, hdr, len
 }
-Words layout_of_4_18(std::uint64_t image, std::uint64_t size) {
+InfoWords layout_of_4_18(std::uint64_t image, std::uint64_t size) {
     return {0, image, size, 0}; // name, hdr, len
 }
-Words old_layout(std::uint64_t image, std::uint64_t size) {
+InfoWords old_layout(std::uint64_t image, std::uint64_t size) {
     return {image, size, 0, 0}; // hdr, len
 }
 
-struct Layout {
-    Words (*words)(std::uint64_t image, std::uint64_t size);
+struct InfoLayout {
+    InfoWords (*words)(std::uint64_t image, std::uint64_t size);
     std::uint64_t member; ///< which word has the length
 };
-constexpr std::array layouts = {Layout{new_layout, 3}, Layout{layout_of_4_18, 2}, Layout{old_layout, 1}};
+constexpr std::array layouts = {InfoLayout{new_layout, 3}, InfoLayout{layout_of_4_18, 2},
+                                InfoLayout{old_layout, 1}};
 
-void expect_found(const Words& words, std::uint8_t word, std::uint64_t kernel_base, std::uint64_t image,
+void expect_found(const InfoWords& words, std::uint8_t word, std::uint64_t kernel_base, std::uint64_t image,
                   std::uint64_t size, std::uint64_t member) {
     const auto info = load_info_from(words, word, kernel_base);
     ASSERT_TRUE(info);
@@ -46,12 +47,12 @@ void expect_found(const Words& words, std::uint8_t word, std::uint64_t kernel_ba
 }
 
 TEST(LoadInfo, IsFoundInEveryLayoutWithWordsOfEightBytes) {
-    for (const Layout& layout : layouts)
+    for (const InfoLayout& layout : layouts)
         expect_found(layout.words(image_64, 12345), 8, kernel_64, image_64, 12345, layout.member);
 }
 
 TEST(LoadInfo, IsFoundInEveryLayoutWithWordsOfFourBytes) {
-    for (const Layout& layout : layouts)
+    for (const InfoLayout& layout : layouts)
         expect_found(layout.words(image_32, 12345), 4, kernel_32, image_32, 12345, layout.member);
 }
 
@@ -61,26 +62,26 @@ TEST(LoadInfo, OfAnOldKernelMayHaveAnythingBehindTheLength) {
 }
 
 TEST(LoadInfo, OfAnEmptyImageIsFound) {
-    for (const Layout& layout : layouts)
+    for (const InfoLayout& layout : layouts)
         expect_found(layout.words(image_64, 0), 8, kernel_64, image_64, 0, layout.member);
 }
 
 TEST(LoadInfo, LowestAddressOfTheKernelIsOneAndTheOneBelowIsNot) {
-    for (const Layout& layout : layouts) {
+    for (const InfoLayout& layout : layouts) {
         EXPECT_TRUE(load_info_from(layout.words(kernel_64, 100), 8, kernel_64)) << layout.member;
         EXPECT_FALSE(load_info_from(layout.words(kernel_64 - 1, 100), 8, kernel_64)) << layout.member;
     }
 }
 
 TEST(LoadInfo, WithAnImageOfAProcessIsUnknown) {
-    for (const Layout& layout : layouts) {
+    for (const InfoLayout& layout : layouts) {
         EXPECT_FALSE(load_info_from(layout.words(user, 100), 8, kernel_64)) << layout.member;
         EXPECT_FALSE(load_info_from(layout.words(0x10000, 100), 4, kernel_32)) << layout.member;
     }
 }
 
 TEST(LoadInfo, WithALengthThatNoKernelTakesIsUnknown) {
-    for (const Layout& layout : layouts) {
+    for (const InfoLayout& layout : layouts) {
         EXPECT_TRUE(load_info_from(layout.words(image_64, 0x7fff'ffff), 8, kernel_64)) << layout.member;
         for (const std::uint64_t size : {std::uint64_t{1} << 31U, image_64, ~std::uint64_t{0}})
             EXPECT_FALSE(load_info_from(layout.words(image_64, size), 8, kernel_64))
@@ -89,15 +90,16 @@ TEST(LoadInfo, WithALengthThatNoKernelTakesIsUnknown) {
 }
 
 TEST(LoadInfo, ThatIsAllZeroOrHasNoImageIsUnknown) {
-    for (const Words& words : {Words{}, Words{0, 0, 0, 100}, Words{0, 0, 100, 0}, Words{100, 0, 0, 0}}) {
+    for (const InfoWords& words :
+         {InfoWords{}, InfoWords{0, 0, 0, 100}, InfoWords{0, 0, 100, 0}, InfoWords{100, 0, 0, 0}}) {
         EXPECT_FALSE(load_info_from(words, 8, kernel_64));
         EXPECT_FALSE(load_info_from(words, 4, kernel_32));
     }
 }
 
 TEST(LoadInfo, WhoseMembersAreTheWrongWayRoundIsUnknown) {
-    EXPECT_FALSE(load_info_from(Words{0, 0, 100, image_64}, 8, kernel_64));
-    EXPECT_FALSE(load_info_from(Words{100, image_64, image_64, 0}, 8, kernel_64));
+    EXPECT_FALSE(load_info_from(InfoWords{0, 0, 100, image_64}, 8, kernel_64));
+    EXPECT_FALSE(load_info_from(InfoWords{100, image_64, image_64, 0}, 8, kernel_64));
 }
 
 } // namespace

@@ -9,21 +9,22 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace kmodguard::guest {
 namespace {
 
+using kmodguard::test::Bytes;
 using sys::ErrorKind;
-using test::Bytes;
 
 constexpr std::size_t most_rounds = 64;
 
 /// A module with code of so many bytes before what names it, and half as many behind.
 Bytes module_with_code(std::size_t size) {
-    auto spec = test::module_spec("dummy");
+    auto spec = kmodguard::test::module_spec("dummy");
     spec.section(".text").content.assign(size, '\x90');
     spec.sections.push_back({.name = ".data", .content = std::string(size / 2, 'd')});
-    return test::build(spec);
+    return kmodguard::test::build(spec);
 }
 
 struct Identified {
@@ -67,7 +68,8 @@ TEST(SparseImage, IsIdentifiedByAFewOfItsBytes) {
 TEST(SparseImage, OfAnyClassAndByteOrderIsIdentified) {
     for (const bool is_64_bit : {true, false})
         for (const auto order : {std::endian::little, std::endian::big}) {
-            const auto done = identify(test::build(test::module_spec("dummy", is_64_bit, order)));
+            const auto done =
+                identify(kmodguard::test::build(kmodguard::test::module_spec("dummy", is_64_bit, order)));
             ASSERT_TRUE(done.identity);
             EXPECT_EQ(done.identity->facts.name, "dummy");
             EXPECT_EQ(done.identity->facts.problem, "");
@@ -96,9 +98,9 @@ TEST(SparseImage, WhereverItIsCutOffIsTheProblemThatItIsAsAWhole) {
 }
 
 TEST(SparseImage, OfSectionsBeyondItsEndIsAProblemAndNothingIsFetchedForThem) {
-    auto spec = test::module_spec("dummy");
+    auto spec = kmodguard::test::module_spec("dummy");
     spec.section(".modinfo").offset = 1ULL << 40U;
-    const Bytes image = test::build(spec);
+    const Bytes image = kmodguard::test::build(spec);
     const auto done = identify(image);
     ASSERT_TRUE(done.identity);
     EXPECT_NE(done.identity->facts.problem, "");

@@ -6,13 +6,16 @@
 #pragma once
 
 #include "enforce/guest/places.hpp"
-#include "enforce/guest/watch.hpp"
 #include "guest/tiny_machine.hpp"
 
-#include <algorithm>
-#include <cerrno>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kmodguard::guest::test {
@@ -31,84 +34,29 @@ class TinyKernel {
         TinyMachine::Registers before = {};
     };
 
-    explicit TinyKernel(TinyMachine& machine, std::uint64_t distance = 0)
-        : machine_(machine), row_(machine.row), base_(row_.kernel_base + 0x100'0000 + distance) {
-        machine_.map(base_, 0x1'0000);
-        machine_.map(stacks(), 0x2'0000);
-        machine_.map(heap(), 0x10'0000);
-        machine_.map(user, 0x10'0000, false);
-        machine_.put_text(base_ + 0x8000, std::string(banner) + "\n");
-        define_functions();
-        define_calls();
-    }
+    explicit TinyKernel(TinyMachine& machine, std::uint64_t distance = 0);
+    ~TinyKernel();
+    TinyKernel(const TinyKernel&) = delete;
+    TinyKernel& operator=(const TinyKernel&) = delete;
 
     static constexpr std::uint64_t user = 0x40'0000;
     static constexpr std::string_view banner = "Linux version 6.1.0-tiny (gcc) #1 SMP";
 
-    [[nodiscard]] Functions functions() const {
-        return {.landing = at(0),
-                .copy = at(1),
-                .get_file = at(2),
-                .put_file = at(3),
-                .file_path = at(4),
-                .duplicate_text = at(5),
-                .duplicate_memory = at(6),
-                .free = at(7),
-                .process_id = at(8)};
-    }
-    [[nodiscard]] Places places() const {
-        Places places{.functions = functions(),
-                      .load_module = {at(12) + row_.entry},
-                      .calls = {},
-                      .text_begin = base_,
-                      .text_end = base_ + 0x8000,
-                      .banner = base_ + 0x8000,
-                      .restarts = {}};
-        for (const Call call : {Call::init_module, Call::finit_module, Call::delete_module})
-            places.calls.push_back({.call = call,
-                                    .address = address_of(call) + row_.entry,
-                                    .convention = row_.system_calls.front()});
-        return places;
-    }
-    [[nodiscard]] std::uint64_t address_of(Call call) const {
-        return at(9 + static_cast<std::uint64_t>(call));
-    }
+    [[nodiscard]] Functions functions() const;
+    [[nodiscard]] Places places() const;
+    [[nodiscard]] std::uint64_t address_of(Call call) const;
     /// The stack pointer of a task before it makes a call.
-    [[nodiscard]] std::uint64_t stack_of(std::uint64_t task) const {
-        return stacks() + 0x4000 * (task + 1) - 0x400;
-    }
+    [[nodiscard]] std::uint64_t stack_of(std::uint64_t task) const;
 
     /// Task number `task` makes a system call on processor `on`.
-    void make_call(std::size_t on, std::uint64_t task, Call call, std::array<std::uint64_t, 3> arguments) {
-        std::uint16_t number = 0;
-        for (const Register one : row_.telling()) // whatever they held before
-            machine_.reg(on, one) = (0x1111'1111'1111'1111U * ++number) & row_.address_mask();
-        machine_.reg(on, row_.stack) = stack_of(task);
-        const auto& convention = row_.system_calls.front();
-        auto given = arguments;
-        if (convention.kind == CallConvention::Kind::saved) {
-            const std::uint64_t saved = stack_of(task) + 0x20; // struct pt_regs is above
-            given = {saved, 0x77, 0x78};
-            for (std::size_t i = 0; i < 3; ++i)
-                machine_.put_word(saved + convention.offsets.at(i), arguments.at(i));
-        }
-        machine_.call(on, address_of(call), given, exit_of_calls());
-        tasks[machine_.reg(on, row_.stack)] = {call, arguments, machine_.processors[on].registers};
-    }
+    void make_call(std::size_t on, std::uint64_t task, Call call, std::array<std::uint64_t, 3> arguments);
     /// The bytes as a process has them, and how to load them.
     std::array<std::uint64_t, 3> image_of_process(std::span<const std::byte> image,
-                                                  std::string_view parameters = "") {
-        machine_.put(user + 0x1000, image);
-        machine_.put_text(user, parameters);
-        return {user + 0x1000, image.size(), user};
-    }
-    std::uint64_t text_of_process(std::string_view text) {
-        machine_.put_text(user, text);
-        return user;
-    }
+                                                  std::string_view parameters = "");
+    std::uint64_t text_of_process(std::string_view text);
 
     /// What a task in a call to load does next.
-    void continue_load(std::size_t on) { load(on); }
+    void continue_load(std::size_t on);
 
     std::map<std::uint64_t, File> files;
     std::map<std::uint64_t, Task> tasks;
@@ -124,127 +72,23 @@ class TinyKernel {
     std::function<void(std::size_t on)> in_fget; ///< happens before it returns
 
   private:
-    [[nodiscard]] std::uint64_t at(std::uint64_t number) const { return base_ + 0x1000 + 0x100 * number; }
-    [[nodiscard]] std::uint64_t exit_of_calls() const { return at(13); }
-    [[nodiscard]] std::uint64_t after_load() const { return at(14); }
-    [[nodiscard]] std::uint64_t stacks() const { return base_ + 0x1'0000; }
-    [[nodiscard]] std::uint64_t heap() const { return base_ + 0x4'0000; }
+    [[nodiscard]] std::uint64_t at(std::uint64_t number) const;
+    [[nodiscard]] std::uint64_t exit_of_calls() const;
+    [[nodiscard]] std::uint64_t after_load() const;
+    [[nodiscard]] std::uint64_t stacks() const;
+    [[nodiscard]] std::uint64_t heap() const;
 
-    std::uint64_t allocate(std::span<const std::byte> bytes) {
-        const std::uint64_t address = heap() + used_;
-        used_ += (bytes.size() + 0x1fff) & ~std::uint64_t{0xfff};
-        machine_.put(address, bytes);
-        ++allocated;
-        return address;
-    }
-    static std::uint64_t failed(int error) { return static_cast<std::uint64_t>(std::int64_t{-error}); }
-    [[nodiscard]] static bool is_of_process(std::uint64_t address) {
-        return address >= user && address < user + 0x10'0000;
-    }
+    std::uint64_t allocate(std::span<const std::byte> bytes);
+    static std::uint64_t failed(int error);
+    [[nodiscard]] static bool is_of_process(std::uint64_t address);
 
     using Three = std::array<std::uint64_t, 3>;
-    void helper(std::uint64_t number, const std::string& name, TinyMachine::Function function) {
-        machine_.define_function(at(number), [this, name, function = std::move(function)](Three given) {
-            called.push_back(name);
-            return function(given);
-        });
-    }
-    void define_functions() {
-        machine_.define_here(at(0), [this](std::size_t on) {
-            machine_.troubles.emplace_back("the kernel panics");
-            machine_.reg(on, machine_.row.pc) += TinyMachine::instruction;
-            machine_.processors[on].busy = false;
-        });
-        helper(1, "memcpy", [this](Three given) {
-            machine_.put(given[0], machine_.bytes_at(given[1], given[2]));
-            return given[0];
-        });
-        machine_.define(at(2), [this](std::size_t on) {
-            called.emplace_back("fget");
-            const auto file = files.find(machine_.arguments(on)[0]);
-            const std::uint64_t found = file == files.end() ? 0 : heap() + 0x10 * file->first;
-            if (in_fget) in_fget(on);
-            machine_.give_back(on, found);
-        });
-        helper(3, "fput", [](Three) { return 0U; });
-        helper(4, "file_path", [this](Three given) {
-            const std::string& path = files.at((given[0] - heap()) / 0x10).path;
-            if (path.size() + 1 > given[2]) return failed(ENAMETOOLONG);
-            const std::uint64_t begin = given[1] + given[2] - path.size() - 1; // at the end of the buffer
-            machine_.put_text(begin, path);
-            return begin;
-        });
-        helper(5, "strndup_user", [this](Three given) {
-            if (!is_of_process(given[0])) return failed(EFAULT);
-            const std::string text = machine_.text_at(given[0]);
-            if (text.size() + 1 > given[1]) return failed(EINVAL);
-            return allocate(std::as_bytes(std::span(text.c_str(), text.size() + 1)));
-        });
-        helper(6, "memdup_user", [this](Three given) {
-            if (!is_of_process(given[0])) return failed(EFAULT);
-            return allocate(machine_.bytes_at(given[0], given[1]));
-        });
-        helper(7, "kfree", [this](Three) {
-            --allocated;
-            return 0U;
-        });
-        helper(8, "getpid", [](Three) { return 321U; });
-    }
+    void helper(std::uint64_t number, const std::string& name, TinyMachine::Function function);
+    void define_functions();
 
-    void define_calls() {
-        for (const Call call : {Call::init_module, Call::finit_module})
-            machine_.define(address_of(call), [this](std::size_t on) { load(on); });
-        machine_.define(address_of(Call::delete_module), [this](std::size_t on) {
-            removed.push_back(machine_.text_at(current(on).arguments[0]));
-            machine_.give_back(on, 0);
-        });
-        machine_.define(at(12), [this](std::size_t on) {
-            const std::uint64_t word = layout == Layout::before ? 1 : layout == Layout::of_4_18 ? 2 : 3;
-            const auto size = machine_.word_at(machine_.arguments(on)[0] + word * row_.word);
-            if (size != 0) loaded.push_back(size);
-            machine_.give_back(on, size == 0 ? failed(ENOEXEC) : static_cast<std::uint64_t>(verdict));
-        });
-        machine_.define_here(after_load(), [this](std::size_t on) {
-            machine_.reg(on, row_.stack) += frame;
-            if (row_.link) machine_.reg(on, *row_.link) = exit_of_calls();
-            machine_.return_from(on);
-        });
-        machine_.define_here(exit_of_calls(), [this](std::size_t on) {
-            const std::uint64_t stack = machine_.reg(on, row_.stack) - (row_.link ? 0 : row_.word);
-            const auto result = static_cast<std::uint32_t>(machine_.reg(on, row_.result));
-            answers[stack] = static_cast<std::int32_t>(result);
-            machine_.processors[on].busy = false;
-        });
-    }
-    const Task& current(std::size_t on) {
-        const auto task = tasks.find(machine_.reg(on, row_.stack));
-        if (task == tasks.end()) throw std::logic_error("a system call on nobody's stack");
-        for (const Register one : row_.saved())
-            if (one != row_.pc && one != row_.result
-                && task->second.before.at(one.number) != machine_.reg(on, one))
-                machine_.troubles.push_back(fmt::format("register {} has changed", one.number));
-        return task->second;
-    }
-    void load(std::size_t on) {
-        const Task& task = current(on);
-        if (answers_itself) return machine_.give_back(on, failed(EBUSY));
-        const bool of_file = task.call == Call::finit_module;
-        const auto image = of_file ? files.at(task.arguments[0]).image
-                                   : machine_.bytes_at(task.arguments[0], task.arguments[1]);
-        const std::uint64_t copy = allocate(image);
-        --allocated; // load_module() gives it back
-        machine_.map(copy, image.size() + 1, copies_seen);
-        const std::uint64_t info = machine_.reg(on, row_.stack) - 0x200;
-        std::array<std::uint64_t, 4> words{};
-        if (layout == Layout::since_4_20) words = {0, 0, copy, image.size()};
-        if (layout == Layout::of_4_18) words = {0, copy, image.size(), 0x55};
-        if (layout == Layout::before) words = {copy, image.size(), 0x55, 0x55};
-        if (layout == Layout::unknown) words = {1, 2, 3, image.size()};
-        for (std::size_t i = 0; i < words.size(); ++i)
-            machine_.put_word(info + i * row_.word, words.at(i));
-        machine_.reg(on, row_.stack) -= frame;
-        machine_.call(on, at(12), {info, task.arguments[of_file ? 1 : 2], 0}, after_load());
-    }
+    void define_calls();
+    const Task& current(std::size_t on);
+    void load(std::size_t on);
 
     static constexpr std::uint64_t frame = 0x800; ///< of a function that calls load_module()
 

@@ -5,6 +5,9 @@
 // watched by somebody else before.
 #include "guest/watch_fixture.hpp"
 
+#include <algorithm>
+#include <cerrno>
+
 namespace kmodguard::guest {
 namespace {
 
@@ -31,7 +34,8 @@ class WatchCallTest : public test::WatchFixture {
         ASSERT_TRUE(watch_->calling());
     }
 };
-INSTANTIATE_TEST_SUITE_P(Every, WatchCallTest, test::every_architecture(), test::name_of_architecture);
+INSTANTIATE_TEST_SUITE_P(Every, WatchCallTest, testing::ValuesIn(test::every_architecture()),
+                         test::name_of_architecture);
 
 TEST_P(WatchCallTest, AttemptWithoutALoadIsRecordedAfterFiveSeconds) {
     watch({});

@@ -3,7 +3,12 @@
 // Shows, for every architecture and each layout of struct load_info, what becomes of a module that a guest's
 // process loads: allowed ones are left alone, refused ones are emptied, and who asked is told so.
 #include "guest/watch_fixture.hpp"
+#include "modules/elf_builder.hpp"
 #include "modules/image.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
 
 namespace kmodguard::guest {
 namespace {
@@ -16,7 +21,8 @@ using Lines = std::vector<std::string>;
 using Layout = TinyKernel::Layout;
 
 class WatchLoadTest : public test::WatchFixture {};
-INSTANTIATE_TEST_SUITE_P(Every, WatchLoadTest, test::every_architecture(), test::name_of_architecture);
+INSTANTIATE_TEST_SUITE_P(Every, WatchLoadTest, testing::ValuesIn(test::every_architecture()),
+                         test::name_of_architecture);
 
 TEST_P(WatchLoadTest, AllowedFileIsLeftAloneAndItsAnswerIsRecorded) {
     watch({});

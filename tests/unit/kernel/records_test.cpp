@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 

@@ -137,7 +137,7 @@ TEST_F(ImageFile, TruncatedMeanwhileIsReadNoFurther) {
     EXPECT_EQ(identity->facts.problem, "ends too early");
 }
 
-const ContentKey key{.bytes = {1, 2, 3, 4}};
+const ContentKey the_key{.bytes = {1, 2, 3, 4}};
 
 TEST_F(ImageFile, TagIsOfThePackedBytes) {
     const auto image = test::build(test::module_spec("loop"));
@@ -145,9 +145,9 @@ TEST_F(ImageFile, TagIsOfThePackedBytes) {
         const auto content = container == Container::raw ? image : test::pack(image, container);
         const auto path = write("loop", content);
         for (const bool with_hash : {false, true}) {
-            const auto found = identify_file(path, {.image = {.with_hash = with_hash}, .key = key});
+            const auto found = identify_file(path, {.image = {.with_hash = with_hash}, .key = the_key});
             ASSERT_TRUE(found) << found.error().what;
-            EXPECT_EQ(found->tag, tag_of(content, key).value());
+            EXPECT_EQ(found->tag, tag_of(content, the_key).value());
             EXPECT_EQ(found->tag->size, content.size());
             EXPECT_EQ(found->container, container);
             EXPECT_EQ(found->identity.facts.name, "loop");
@@ -155,7 +155,7 @@ TEST_F(ImageFile, TagIsOfThePackedBytes) {
             EXPECT_EQ(found->file, sys::file_identity(path).value());
         }
         EXPECT_EQ(identify_file(path, {.image = {.with_hash = true}})->tag, std::nullopt);
-        EXPECT_NE(identify_file(path, {.key = ContentKey{}})->tag, tag_of(content, key).value());
+        EXPECT_NE(identify_file(path, {.key = ContentKey{}})->tag, tag_of(content, the_key).value());
     }
 }
 
@@ -163,7 +163,7 @@ TEST_F(ImageFile, TagIsNeverOfAnImageWithAProblem) {
     const auto image = test::build(test::module_spec("loop"));
     const auto packed = test::pack(image, Container::xz);
     const auto expect_none = [&](const Bytes& content, std::uint64_t limit) {
-        const auto found = identify_file(write("loop", content), {.limit = limit, .key = key});
+        const auto found = identify_file(write("loop", content), {.limit = limit, .key = the_key});
         ASSERT_TRUE(found) << found.error().what;
         EXPECT_NE(found->identity.facts.problem, "");
         EXPECT_EQ(found->tag, std::nullopt);
@@ -173,14 +173,14 @@ TEST_F(ImageFile, TagIsNeverOfAnImageWithAProblem) {
     expect_none(Bytes(packed.begin(), packed.end() - 1), default_image_limit);
     expect_none(image, image.size() - 1);
     expect_none(packed, image.size() - 1);
-    EXPECT_TRUE(identify_file(write("loop", packed), {.limit = image.size(), .key = key})->tag);
+    EXPECT_TRUE(identify_file(write("loop", packed), {.limit = image.size(), .key = the_key})->tag);
 }
 
 TEST_F(ImageFile, OfOtherContentHasAnotherTag) {
     const auto path = write("loop.ko", test::build(test::module_spec("loop")));
-    const auto before = identify_file(path, {.key = key}).value();
+    const auto before = identify_file(path, {.key = the_key}).value();
     write("loop.ko", test::build(test::module_spec("lo0p")));
-    const auto after = identify_file(path, {.key = key}).value();
+    const auto after = identify_file(path, {.key = the_key}).value();
     EXPECT_EQ(before.tag->size, after.tag->size);
     EXPECT_NE(before.tag, after.tag);
     EXPECT_EQ(after.identity.facts.name, "lo0p");
@@ -214,7 +214,7 @@ class EndlessSource final : public ByteSource {
 
 TEST_F(ImageFile, LargerThanTheLimitIsNotReadForItsTag) {
     EndlessSource source;
-    const auto found = identify_packed(source, {.key = key});
+    const auto found = identify_packed(source, {.key = the_key});
     ASSERT_TRUE(found) << found.error().what;
     EXPECT_EQ(found->identity.facts.problem, "larger than 536870912 bytes");
     EXPECT_EQ(found->tag, std::nullopt);
@@ -228,9 +228,9 @@ TEST_F(ImageFile, ThatChangesMeanwhileHasNamesHashAndTagOfTheSameBytes) {
         Bytes first = test::pack(good, container);
         Bytes later = test::pack(evil, container);
         later.resize(first.size());
-        const auto tag = tag_of(first, key).value();
+        const auto tag = tag_of(first, the_key).value();
         ChangingSource source(std::move(first), std::move(later));
-        const auto found = identify_packed(source, {.image = {.with_hash = true}, .key = key});
+        const auto found = identify_packed(source, {.image = {.with_hash = true}, .key = the_key});
         ASSERT_TRUE(found) << found.error().what;
         EXPECT_EQ(found->identity.facts.name, "good");
         EXPECT_EQ(found->identity.facts.sha256, identify_image(good, {.with_hash = true}).facts.sha256);
@@ -251,9 +251,9 @@ TEST_F(ImageFile, ThatIsBeingWrittenIsNotIdentified) {
             EXPECT_EQ(::pwrite(file.get(), "x", 1, 1 << 20), 1);
     });
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-    auto found = identify_open_file(file, "loop.ko", {.key = key});
+    auto found = identify_open_file(file, "loop.ko", {.key = the_key});
     while (found && std::chrono::steady_clock::now() < deadline)
-        found = identify_open_file(file, "loop.ko", {.key = key});
+        found = identify_open_file(file, "loop.ko", {.key = the_key});
     enough = true;
     writer.join();
     ASSERT_FALSE(found);
@@ -263,7 +263,7 @@ TEST_F(ImageFile, ThatIsBeingWrittenIsNotIdentified) {
 TEST_F(ImageFile, UnreadableForItsTagIsAnErrorNotAProblem) {
     const auto path = write("loop.ko", test::build(test::module_spec("loop")));
     const sys::UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    const auto found = identify_open_file(file, "loop.ko", {.key = key});
+    const auto found = identify_open_file(file, "loop.ko", {.key = the_key});
     ASSERT_FALSE(found);
     EXPECT_TRUE(found.error().what.starts_with("cannot read loop.ko")) << found.error().what;
 }
@@ -273,7 +273,7 @@ TEST_F(ImageFile, TruncatedBeforeItWasReadWholeHasNoTag) {
     const sys::UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
     FileSource source(file, std::filesystem::file_size(path), "loop.ko");
     ASSERT_EQ(::ftruncate(file.get(), 100), 0);
-    const auto found = identify_packed(source, {.key = key});
+    const auto found = identify_packed(source, {.key = the_key});
     ASSERT_TRUE(found);
     EXPECT_EQ(found->identity.facts.problem, "ends too early");
     EXPECT_EQ(found->tag, std::nullopt);

@@ -164,11 +164,11 @@ const Fault section_faults[] = {
      "no module name where struct module has one"},
 };
 
-std::string name_of(const testing::TestParamInfo<Fault>& info) {
+std::string name_of_fault(const testing::TestParamInfo<Fault>& info) {
     return info.param.what;
 }
-INSTANTIATE_TEST_SUITE_P(Header, HostileImage, testing::ValuesIn(header_faults), name_of);
-INSTANTIATE_TEST_SUITE_P(Section, HostileImage, testing::ValuesIn(section_faults), name_of);
+INSTANTIATE_TEST_SUITE_P(Header, HostileImage, testing::ValuesIn(header_faults), name_of_fault);
+INSTANTIATE_TEST_SUITE_P(Section, HostileImage, testing::ValuesIn(section_faults), name_of_fault);
 
 TEST(HostileImage, SharesNoByteWithTheSectionHeaders) { // the kernel writes addresses into them
     auto spec = module_spec("loop");

@@ -18,7 +18,7 @@ struct Kind {
     std::endian order;
 };
 
-std::string name_of(const testing::TestParamInfo<Kind>& kind) {
+std::string name_of_kind(const testing::TestParamInfo<Kind>& kind) {
     return std::string(kind.param.is_64_bit ? "Elf64" : "Elf32")
            + (kind.param.order == std::endian::little ? "Little" : "Big");
 }
@@ -71,7 +71,7 @@ TEST_P(ImageOfEveryKind, RelocationOfTheNameIsRefused) {
 INSTANTIATE_TEST_SUITE_P(All, ImageOfEveryKind,
                          testing::Values(Kind{true, std::endian::little}, Kind{true, std::endian::big},
                                          Kind{false, std::endian::little}, Kind{false, std::endian::big}),
-                         name_of);
+                         name_of_kind);
 
 TEST(Image, IsNamedByWhatTheKernelRegisters) { // bypass 1: whatever its file is called
     EXPECT_EQ(identify_image(build(module_spec("evil"))).facts.name, "evil");

@@ -5,6 +5,7 @@
 #include "core/admission.hpp"
 #include "module_tree.hpp"
 #include "modules/alias_index.hpp"
+#include "modules/elf_builder.hpp"
 #include "modules/kmod_index.hpp"
 #include "policy_builder.hpp"
 
@@ -13,9 +14,11 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <stdexcept>
 #include <utility>
 
 namespace kmodguard::modules {

@@ -7,11 +7,15 @@
 #include "modules/installed.hpp"
 #include "modules/kmod_index.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <span>
 #include <sstream>
+#include <stdexcept>
+#include <utility>
 
 namespace kmodguard::modules {
 namespace {

@@ -5,7 +5,11 @@
 #include "enforce/process/oci_handover.hpp"
 #include "oci_runtime.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <array>
 
 namespace kmodguard::process {
 namespace {

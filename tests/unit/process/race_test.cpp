@@ -5,6 +5,7 @@
 #include "process/supervised.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>

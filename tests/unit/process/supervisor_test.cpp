@@ -5,10 +5,16 @@
 // is checked of them.
 #include "process/supervised.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 namespace kmodguard::process {

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <future>
+#include <utility>
 
 namespace kmodguard::protocol {
 namespace {

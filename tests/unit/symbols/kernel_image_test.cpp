@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 
 namespace kmodguard::guest {
@@ -121,7 +123,7 @@ void expect_unpacked(const Bytes& file, std::string_view form) {
     EXPECT_TRUE(image->bytes == kernel()) << image->bytes.size();
 }
 
-std::string error_of(const Bytes& file) {
+std::string error_of_image(const Bytes& file) {
     const auto image = unpack_kernel(file);
     return image ? "" : image.error().what;
 }
@@ -157,30 +159,33 @@ TEST(KernelImage, InTooManyWrappersIsRefused) {
     auto file = kernel();
     for (int i = 0; i < 7; ++i)
         file = pack_gzip(file);
-    EXPECT_EQ(error_of(file), "more than 6 wrappers, one in another: gzip, gzip, gzip, gzip, gzip, gzip");
+    EXPECT_EQ(error_of_image(file),
+              "more than 6 wrappers, one in another: gzip, gzip, gzip, gzip, gzip, gzip");
 }
 
 TEST(KernelImage, OfAnUnsupportedCodecIsNamed) {
-    EXPECT_EQ(error_of(bzimage(to_bytes("BZh91AY&SYxxxx"))),
+    EXPECT_EQ(error_of_image(bzimage(to_bytes("BZh91AY&SYxxxx"))),
               "bzImage: compressed with bzip2, which is not supported");
-    EXPECT_EQ(error_of(with_code_around(octets({0x89, 'L', 'Z', 'O', 0, 0x0D, 0x0A, 0x1A, 0x0A}))),
+    EXPECT_EQ(error_of_image(with_code_around(octets({0x89, 'L', 'Z', 'O', 0, 0x0D, 0x0A, 0x1A, 0x0A}))),
               "no kernel in it that can be unpacked: compressed with LZO, which is not supported");
 }
 
 TEST(KernelImage, ThatIsDamagedSaysWhereAndHow) {
     auto packed = pack_xz(kernel());
     packed.resize(packed.size() / 2);
-    EXPECT_EQ(error_of(bzimage(packed)), "bzImage: xz: cut off");
-    EXPECT_EQ(error_of(uimage(Bytes{})),
+    EXPECT_EQ(error_of_image(bzimage(packed)), "bzImage: xz: cut off");
+    EXPECT_EQ(error_of_image(uimage(Bytes{})),
               "uImage: neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one");
-    EXPECT_EQ(error_of({}), "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one");
+    EXPECT_EQ(error_of_image({}),
+              "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one");
 }
 
 TEST(KernelImage, HeadersMayBeCutOffAnywhere) {
     const auto packed = pack_zstd(kernel());
     for (const auto& whole : {bzimage(packed), zboot(packed), uimage(packed)}) {
         for (std::size_t size = 0; size < 1200; size += 7)
-            EXPECT_NE(error_of(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size))), "");
+            EXPECT_NE(error_of_image(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size))),
+                      "");
     }
 }
 

@@ -21,6 +21,10 @@ bool is_refusal(std::string_view answer) {
 
 } // namespace
 
+Debugger::Debugger(Debugger&&) noexcept = default;
+Debugger& Debugger::operator=(Debugger&&) noexcept = default;
+Debugger::~Debugger() = default;
+
 Deadline Debugger::deadline(std::size_t bytes) const {
     const auto times = static_cast<std::chrono::milliseconds::rep>(1 + bytes / bytes_of_one_timeout);
     return std::chrono::steady_clock::now() + timeout_ * times;

@@ -58,6 +58,10 @@ class Debugger {
                                                      std::chrono::milliseconds timeout);
 
     /// How the registers of the machine are laid out in packets. Little at first.
+    Debugger(Debugger&&) noexcept;
+    Debugger& operator=(Debugger&&) noexcept;
+    ~Debugger();
+
     void set_byte_order(ByteOrder order) { order_ = order; }
 
     /// How long every later call waits for an answer, 5 s at first. Calls that move memory wait as long again

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "daemon/engine_fixture.hpp"
+
+namespace kmodguard::daemon {
+
+EngineFixture::EngineFixture() {
+    add_usual_modules(tree);
+    tree.write(policy, usual_policy);
+}
+
+EngineFixture::~EngineFixture() = default;
+
+Engine& EngineFixture::engine() {
+    if (!engine_) engine_.emplace(tree.paths(), test::ModuleTree::release, forced);
+    return *engine_;
+}
+
+void EngineFixture::restart() {
+    engine_.reset();
+}
+
+std::string EngineFixture::verdict(const std::string& token) {
+    return std::string(to_string(engine().decide(token).effective()));
+}
+
+std::string EngineFixture::reason(const std::string& token) {
+    return std::string(to_string(engine().decide(token).reason));
+}
+
+} // namespace kmodguard::daemon
