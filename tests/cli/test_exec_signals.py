@@ -86,6 +86,7 @@ def terminal(supervised):
         environment = {**ENVIRONMENT, "TERM": "dumb", "PS1": "$ "}
         opened.append(Terminal(SHELL if shell else words, environment))
         if shell:
+            opened[-1].wait("$ ")
             opened[-1].type(shlex.join(map(str, words)) + "\n")
         return opened[-1]
 
@@ -151,7 +152,7 @@ def test_ctrl_c_ends_a_command_that_does_not_handle_it_and_kmodctl_with_it(termi
 def test_ctrl_z_stops_both_and_they_go_on_together(terminal, gate):
     """The shell sees kmodctl stop, and not the command: that may not be reading then, or it could take what is typed next."""
     session = terminal("sh", "-c", f"echo ready; read go <{gate}; read line; echo $line; exit 5", shell=True)
-    session.wait("$ ready\r\n")
+    session.wait("\r\nready\r\n")
     session.type("\x1a")
     session.wait("Stopped")
     session.wait("$ ")
