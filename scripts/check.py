@@ -50,6 +50,7 @@ CLI: Sequence[tuple[str, list[str]]] = [
     ("man/*", ["install", "command_line"]),
     ("tests/fixtures/images/*", EVERY_CLI),
     ("tests/fixtures/policy/*", ["convert", "check_and_explain", "init_and_lint"]),
+    ("tests/support/*", EVERY_CLI),
     ("tests/cli/conftest.py", EVERY_CLI),
     ("tests/cli/machine.py", EVERY_CLI),
     ("tests/cli/supervised.py", EXEC),
@@ -72,6 +73,7 @@ VM: Sequence[tuple[str, str, str]] = [
     ("tests/vm/modules/*", "kernel_point", ON_6_1),
     ("tests/vm/guard.py", "requests", ON_6_1),
     ("tests/vm/conftest.py", "requests", ON_6_1),
+    ("tests/support/*", "requests", ON_6_1),
 ]
 
 
