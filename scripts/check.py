@@ -66,7 +66,7 @@ VM: Sequence[tuple[str, str, str]] = [
     ("src/enforce/guest/*", "guest_point", "amd64-6.1 and not amd64-6.12"),
     ("tests/vm/guest_scenarios.py", "guest_point", "amd64-6.1 and not amd64-6.12"),
     ("tests/vm/machine/foreign*", "guest_point", "amd64-6.1 and not amd64-6.12"),
-    ("data/systemd/*", "systemd", ON_6_1),
+    ("data/systemd/*", "systemd", ""),
     ("tests/vm/machine/*", "machine", ON_6_1),
     ("tests/vm/guest/*", "machine", ON_6_1),
     ("tests/vm/guest/verdicts/*", "verdicts", ON_6_1),
