@@ -50,6 +50,7 @@ CLI: Sequence[tuple[str, list[str]]] = [
     ("man/*", ["install", "command_line"]),
     ("tests/fixtures/images/*", EVERY_CLI),
     ("tests/fixtures/policy/*", ["convert", "check_and_explain", "init_and_lint"]),
+    ("tests/support/*", EVERY_CLI),
     ("tests/cli/conftest.py", EVERY_CLI),
     ("tests/cli/machine.py", EVERY_CLI),
     ("tests/cli/supervised.py", EXEC),
@@ -65,13 +66,14 @@ VM: Sequence[tuple[str, str, str]] = [
     ("src/enforce/guest/*", "guest_point", "amd64-6.1 and not amd64-6.12"),
     ("tests/vm/guest_scenarios.py", "guest_point", "amd64-6.1 and not amd64-6.12"),
     ("tests/vm/machine/foreign*", "guest_point", "amd64-6.1 and not amd64-6.12"),
-    ("data/systemd/*", "systemd", ON_6_1),
+    ("data/systemd/*", "systemd", ""),
     ("tests/vm/machine/*", "machine", ON_6_1),
     ("tests/vm/guest/*", "machine", ON_6_1),
     ("tests/vm/guest/verdicts/*", "verdicts", ON_6_1),
     ("tests/vm/modules/*", "kernel_point", ON_6_1),
     ("tests/vm/guard.py", "requests", ON_6_1),
     ("tests/vm/conftest.py", "requests", ON_6_1),
+    ("tests/support/*", "requests", ON_6_1),
 ]
 
 
