@@ -87,9 +87,12 @@ TEST_P(FindKernelTest, AnyProcessorWillDo) {
 }
 
 TEST_P(FindKernelTest, IsFoundByItsVectorsWhileAProcessRuns) {
-    if (row_.name.starts_with("mips")) GTEST_SKIP() << "its stub describes no registers";
     boot(3 * step_);
     run_at(0, TinyKernel::user);
+    if (row_.name.starts_with("mips")) { // its stub describes no registers, so nothing tells where the vectors are
+        run_at(1, TinyKernel::user);
+        return expect_nothing(false);
+    }
     tiny_.processors[0].registers[TinyMachine::vectors] = text_ + 3 * step_ + 0x800;
     expect_found(3 * step_);
 }
