@@ -89,7 +89,8 @@ TEST_P(FindKernelTest, AnyProcessorWillDo) {
 TEST_P(FindKernelTest, IsFoundByItsVectorsWhileAProcessRuns) {
     boot(3 * step_);
     run_at(0, TinyKernel::user);
-    if (row_.name.starts_with("mips")) { // its stub describes no registers, so nothing tells where the vectors are
+    if (row_.name.starts_with(
+            "mips")) { // its stub describes no registers, so nothing tells where the vectors are
         run_at(1, TinyKernel::user);
         return expect_nothing(false);
     }
