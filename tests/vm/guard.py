@@ -73,7 +73,7 @@ class Guard:
 
     def wait_log(self, text: str) -> str:
         """The log, once `text` is in it: events are written after the answer."""
-        self.vm.run(f"until grep -qF '{text}' {LOG}; do :; done", check=True, timeout=10)
+        self.vm.run(f"until grep -qF '{text}' {LOG}; do :; done", check=True)
         return self.log()
 
     def pid(self) -> int:

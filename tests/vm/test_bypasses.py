@@ -53,7 +53,7 @@ def test_row_16_others_are_answered_while_50_processes_ask_without_pause(guard: 
     flood = guard.flood(50, 3000, "socket 9 3 0")  # the kernel point refuses all but the first ones
     assert guard.vm.run("requester ask kmg_param", check=True).stdout.split()[1] == "ok"
     assert guard.vm.run("kmodctl check kmg_param").status == 0
-    flood.wait(timeout=120)
+    flood.wait(timeout=900)
     (kernel,) = [point for point in guard.status()["points"] if point["point"] == "kernel"]
     assert kernel["remembered"] > 100_000
     assert guard.status()["daemon"]["refused"] < 100
@@ -66,7 +66,7 @@ def test_row_16_slow_loads_hold_up_nobody_else(guard: Guard) -> None:
     guard.vm.run("until grep -q '^kmg_slow ' /proc/modules; do :; done", check=True)
     assert guard.ask("kmg_param") == "ok" and slow.running
     guard.vm.run("echo 0 > /sys/module/kmg_slow/parameters/hold", check=True)
-    slow.wait(timeout=120)
+    slow.wait(timeout=900)
     assert {"kmg_param", "kmg_slow"} <= guard.vm.loaded()
 
 
@@ -120,7 +120,7 @@ def test_row_18_daemon_killed_and_restarted_during_a_flood_lets_nothing_unlisted
     for _ in range(3):
         guard.kill()
         guard.ctl("start", check=True)
-    flood.wait(timeout=120)
+    flood.wait(timeout=900)
     assert "af_key" not in guard.vm.loaded()
     assert guard.ask("kmg_param") == "ok"
 
@@ -182,7 +182,7 @@ def test_row_20_client_that_misbehaves_is_dropped_and_others_are_served(guard: G
     guard.vm.run("rm -f /run/input; mkfifo /run/input", check=True)
     client = guard.vm.start(f"({HOSTILE[name]}) > /run/input & client /run/kmodguard/daemon.sock < /run/input; echo dropped; killall sleep")
     assert guard.ask("kmg_param") == "ok"
-    client.wait_output("dropped", timeout=120)
+    client.wait_output("dropped", timeout=900)
     resident = guard.vm.run("grep VmHWM /proc/$(pidof kmodguard)/status").stdout.split()
     assert int(resident[1]) < 20_000
 
@@ -190,7 +190,7 @@ def test_row_20_client_that_misbehaves_is_dropped_and_others_are_served(guard: G
 def test_row_20_many_connections_do_not_keep_requests_out(guard: Guard) -> None:
     guard.start(allow=["kmg_param"])
     clients = guard.vm.start("for i in $(seq 400); do sleep 1000 | client /run/kmodguard/daemon.sock & done; echo connected; wait")
-    clients.wait_output("connected", timeout=60)
+    clients.wait_output("connected")
     assert guard.ask("kmg_param") == "ok"
     guard.vm.run("killall sleep")
 

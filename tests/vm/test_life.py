@@ -89,7 +89,7 @@ def test_mode_for_a_limited_time_ends_by_itself(guard: Guard) -> None:
     guard.request(REQUEST)
     assert "af_key" in guard.vm.loaded()
     guard.ctl("mode audit --for 1s", check=True)
-    guard.vm.run("until kmodctl status | grep -q '^mode *enforce$'; do :; done", check=True, timeout=60)
+    guard.vm.run("until kmodctl status | grep -q '^mode *enforce$'; do :; done", check=True)
     guard.vm.run("requester delete af_key", check=True)
     guard.request(REQUEST)
     assert "af_key" not in guard.vm.loaded()

@@ -18,6 +18,7 @@ import pytest
 from guard import KERNELS, Guard, policy
 from images import module_image
 from machine import Machine, Result
+from machine.channel import HANG
 from machine.guest import compiled
 from machine.states import State
 
@@ -54,7 +55,7 @@ class Supervised:
         quoted = command.replace("'", "'\\''")
         return f"kmodctl exec --policy {EXEC_POLICY} --log-dir {LOGS} {options} -- sh -c '{quoted}'"
 
-    def run(self, command: str, options: str = "", user: str = "root", timeout: float = 60) -> Result:
+    def run(self, command: str, options: str = "", user: str = "root", timeout: float = HANG) -> Result:
         return self.vm.run(self.words(command, options), user=user, timeout=timeout)
 
     def events(self) -> list[dict]:
@@ -220,7 +221,7 @@ def leave_behind(supervised: Supervised) -> str:
 
 
 def open_gate(supervised: Supervised) -> str:
-    supervised.vm.run("echo go >/tmp/gate; until grep -q over /tmp/said; do :; done", check=True, timeout=60)
+    supervised.vm.run("echo go >/tmp/gate; until grep -q over /tmp/said; do :; done", check=True)
     return supervised.vm.get("/tmp/said").decode()
 
 
@@ -335,12 +336,12 @@ def racing_images(supervised: Supervised, folder: Path) -> str:
 def test_row_13_what_is_changed_while_it_is_judged_is_not_what_is_loaded(supervised: Supervised, way: str, tmp_path: Path) -> None:
     """First the race is run against a guard that looks and then lets the kernel look again: that one must lose."""
     rounds, images = RACES[way], racing_images(supervised, tmp_path)
-    naive = supervised.vm.run(f"racer --naive {rounds} {way} {images}", timeout=120, check=True)
+    naive = supervised.vm.run(f"racer --naive {rounds} {way} {images}", timeout=900, check=True)
     assert "ok 1\n" in naive.stdout and is_loaded(supervised, "kmg_inner"), f"no race at all: {naive.stdout}"
     supervised.vm.run("requester delete kmg_inner", check=True)
 
     supervised.write_policy(allow=["kmg_allow"])
-    ran = supervised.run(f"racer {rounds} {way} {images}", "--quiet", timeout=240)
+    ran = supervised.run(f"racer {rounds} {way} {images}", "--quiet", timeout=900)
     results = {result: int(count) for result, count in re.findall(rf"{way} (\S+) (\d+)", ran.stdout)}
     assert not is_loaded(supervised, "kmg_inner")
     # EEXIST: the kernel's word on kmg_allow.

@@ -18,6 +18,7 @@ from .cache import MachineError
 
 HEADER = struct.Struct("<4sc3xII")
 MAGIC = b"KMGv"
+HANG = 300.0  # seconds until what does not happen counts as never happening; on a busy machine all takes longer
 CHUNK = 16384  # one frame: must fit the guest's serial buffers while its agent does not run
 
 
@@ -69,7 +70,7 @@ class Command:
     def running(self) -> bool:
         return self.status is None
 
-    def wait(self, timeout: float = 120, check: bool = False) -> Result:
+    def wait(self, timeout: float = HANG, check: bool = False) -> Result:
         """Waits for its end. After `timeout` seconds it is killed and MachineTimeout raised."""
         try:
             self._channel.wait_for(lambda: not self.running, timeout, f"`{self.command}` to end")
@@ -81,7 +82,7 @@ class Command:
             raise CommandFailed(f"a command in the guest failed:\n{result}")
         return result
 
-    def wait_output(self, text: str, timeout: float = 120) -> str:
+    def wait_output(self, text: str, timeout: float = HANG) -> str:
         """Waits until it or a background child of it has printed `text`; returns all of stdout so far."""
         wanted = text.encode()
         try:
@@ -161,7 +162,7 @@ class Channel:
                 self._connection.sendall(HEADER.pack(MAGIC, kind, number, len(payload)) + payload)
             except OSError as error:
                 raise self._explain(f"the command channel broke: {error}") from None
-            self.wait_for(lambda: self._acknowledged > before, 120, "the guest's agent to take a frame")
+            self.wait_for(lambda: self._acknowledged > before, HANG, "the guest's agent to take a frame")
 
     def wait_for(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
         """Waits for what a received frame may change; the machine's death ends the wait with its cause."""

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from . import initramfs, modules, packages, states
 from .cache import MachineError, cache_folder, cached, content_key
-from .channel import Channel, Command, MachineTimeout, Result
+from .channel import HANG, Channel, Command, MachineTimeout, Result
 from .monitor import Monitor, MonitorError
 from .states import State
 
@@ -92,7 +92,7 @@ class Machine:
                  packages: list[str] | None = None, cmdline: str = "", memory: int | None = None, cpus: int = 2,
                  counting: bool = False, stage: bool = True, init: str = "shell",
                  qemu: list[str] | None = None, boot: bool = False, template: bool = False, state: State | None = None,
-                 boot_timeout: float = 180, name: str = "", saved_to: Path | None = None) -> None:
+                 boot_timeout: float = HANG, name: str = "", saved_to: Path | None = None) -> None:
         self.kernel_name = kernel
         self._files = files or {}
         self._packages = packages or []
@@ -237,7 +237,8 @@ class Machine:
             "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
             # One that goes on from a state has these as well: the firmware's tables are made of them.
             "-kernel", str(self.kernel.vmlinuz),
-            "-append", f"console=ttyS0 quiet panic=-1 oops=panic {initramfs.CMDLINE[self._init]} {quiet} {self._cmdline}",
+            # no_timer_check: the kernel counts ticks for a while, and panics on a machine that is too busy to send any.
+            "-append", f"console=ttyS0 quiet panic=-1 oops=panic no_timer_check {initramfs.CMDLINE[self._init]} {quiet} {self._cmdline}",
             *self._qemu_arguments,
         ]
 
@@ -255,7 +256,7 @@ class Machine:
         """
         return self._running.start(command, user, env or {}, input, end)
 
-    def run(self, command: str, user: str = "root", timeout: float = 60, check: bool = False, *,
+    def run(self, command: str, user: str = "root", timeout: float = HANG, check: bool = False, *,
             env: dict[str, str] | None = None, input: bytes = b"") -> Result:
         """Runs a shell command to its end; with `check` a status other than 0 raises CommandFailed."""
         started = self.start(command, user, env=env, input=input)
@@ -268,18 +269,18 @@ class Machine:
         """Writes a file of the guest, making its folder. Big files are quicker as `files` of the machine."""
         data = content.read_bytes() if isinstance(content, Path) else content
         data = data.encode() if isinstance(data, str) else data
-        self.run(f'mkdir -p "$(dirname "$P")" && cat > "$P" && chmod {mode:o} "$P"', check=True, timeout=300,
+        self.run(f'mkdir -p "$(dirname "$P")" && cat > "$P" && chmod {mode:o} "$P"', check=True,
                  env={"P": path}, input=data)
 
     def get(self, path: str) -> bytes:
         """The content of a file of the guest."""
-        return self.run('cat "$P"', check=True, timeout=300, env={"P": path}).raw
+        return self.run('cat "$P"', check=True, env={"P": path}).raw
 
     def loaded(self) -> set[str]:
         """The names of the modules that are loaded now."""
         return {line.split()[0] for line in self.get("/proc/modules").decode().splitlines()}
 
-    def wait_booted(self, timeout: float = 180) -> str:
+    def wait_booted(self, timeout: float = HANG) -> str:
         """For a systemd machine: waits until every unit is up and udev has loaded what it loads by itself.
 
         Returns systemd's word for the state: "running", or "degraded" when a unit has failed.
@@ -295,12 +296,12 @@ class Machine:
         """Everything that the serial console has shown so far."""
         return self._console.text if self._console else ""
 
-    def wait_console(self, text: str, timeout: float = 30) -> None:
+    def wait_console(self, text: str, timeout: float = HANG) -> None:
         """Waits until the console has shown `text`."""
         if not self._console.wait(text, timeout):
             raise MachineTimeout(f"the console did not show {text!r} in {timeout} s{self._circumstances()}")
 
-    def wait_end(self, timeout: float = 60) -> None:
+    def wait_end(self, timeout: float = HANG) -> None:
         """Waits until the machine has ended by itself (poweroff, reboot, a wanted panic)."""
         try:
             self._process.wait(timeout)
