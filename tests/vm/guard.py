@@ -6,7 +6,6 @@ test goes on from one of the two, so that it finds nothing of what the others di
 """
 
 import contextlib
-import functools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -118,25 +117,29 @@ def prepared(kernel: str, lists: Mapping[str, object] = {}, **parameters: object
         yield Prepared(kernel, ready, started)
 
 
-class GuardToCome(Guard):
+class LazyGuard(Guard):
     """A guard whose machine is chosen at its first use: one where kmodguard runs already if the test starts it at once,
     which is then a reload of the test's policy, and else one where it was never started."""
 
     def __init__(self, prepared: Prepared, opened: contextlib.ExitStack) -> None:
         self._prepared = prepared
         self._opened = opened
+        self._machine: Machine | None = None
 
-    @functools.cached_property
+    @property
     def vm(self) -> Machine:  # type: ignore[override]
-        return self._opened.enter_context(self._prepared.machine(self._prepared.ready))
+        return self._machine or self._go_on(self._prepared.ready)
 
     def start(self, **lists: object) -> None:
-        if "vm" in self.__dict__:
+        if self._machine:
             super().start(**lists)
             return
-        self.__dict__["vm"] = self._opened.enter_context(self._prepared.machine(self._prepared.started))
-        self.vm.put(POLICY, policy(**lists).encode())  # type: ignore[arg-type]
+        self._go_on(self._prepared.started).put(POLICY, policy(**lists).encode())  # type: ignore[arg-type]
         self.ctl("reload", check=True)
+
+    def _go_on(self, state: State) -> Machine:
+        self._machine = self._opened.enter_context(self._prepared.machine(state))
+        return self._machine
 
 
 @pytest.fixture(scope="module", params=KERNELS)
@@ -149,4 +152,4 @@ def prepared_machine(request: pytest.FixtureRequest) -> Iterator[Prepared]:
 @pytest.fixture
 def guard(prepared_machine: Prepared) -> Iterator[Guard]:
     with contextlib.ExitStack() as opened:
-        yield GuardToCome(prepared_machine, opened)
+        yield LazyGuard(prepared_machine, opened)
