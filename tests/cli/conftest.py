@@ -18,6 +18,13 @@ sys.path += [str(TESTS / "fixtures/images"), str(TESTS / "support")]
 from machine import DAEMON, KMODCTL, Daemon, Machine
 
 
+# A shell that is not interactive starts what it puts into the background with these ignored, and so would all programs be
+# that are tested.
+for ignored in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.SIG_DFL)
+
+
 def pytest_sessionstart():
     if os.geteuid() != 0:
         pytest.exit("tests/cli need root: run them as root, or under `unshare --map-root-user`", returncode=2)
