@@ -26,7 +26,7 @@ def cases(report: Path) -> Iterator[Case]:
         skipped = case.find("skipped") is not None or case.get("result") == "skipped"
         failed = case.find("failure") is not None or case.find("error") is not None
         state = "failed" if failed else "skipped" if skipped else "passed"
-        name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
+        name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name', '').partition('@')[0]}"  # @: xdist's group
         yield Case(part, name, float(case.get("time", 0)), state)
 
 

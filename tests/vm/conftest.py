@@ -33,7 +33,7 @@ def machine_of(item: pytest.Item) -> str:
     fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
     shared = sorted(name for name, (*_, definition) in fixtures.items() if definition.scope == "module")
     if not shared:
-        return f"{file}::{item.name}"
+        return f"{file}/{item.name}"  # pytest and its reports split names at "::"
     parameters = getattr(item, "callspec", None)
     values = [str(parameters.params[name]) for name in shared if parameters and name in parameters.params]
     return "-".join([file, *values])
