@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """kmodguard in the test machine: fixtures that start it with a policy, each test on a machine of its own.
 
-For each file of tests and kernel one machine is prepared and saved twice, before kmodguard was started and after. Every
-test goes on from one of the two, so that it finds nothing of what the others did, and nothing has to be undone.
+For each kernel a machine is prepared and saved twice, before kmodguard was started and after. Every test goes on from one of
+the two, so that it finds nothing of what the others did, and nothing has to be undone.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import pytest
 
 from machine import Command, Machine, Result
 from machine.guest import compiled
+from machine.prepared import prepared
 from machine.states import State
 
 KERNELS = ["6.1", "6.12"]
@@ -101,20 +102,22 @@ class Prepared:
     ready: State  # kmodguard is installed, and was never started
     started: State  # it runs; by a policy that allows nothing, unless it was prepared otherwise
 
+    cpus: int = 1
+
     def machine(self, state: State) -> Machine:
-        return Machine(self.kernel, state=state)
+        return Machine(self.kernel, state=state, cpus=self.cpus)
 
 
-@contextlib.contextmanager
-def prepared(kernel: str, lists: Mapping[str, object] = {}, **parameters: object) -> Iterator[Prepared]:
-    """Prepares a kernel's machine: syslog, kmg_ask, and kmodguard with the policy of these lists."""
-    with Machine(kernel, template=True, **parameters) as vm:  # type: ignore[arg-type]
+def guarded(name: str, kernel: str, lists: Mapping[str, object] = {}, **parameters: object) -> Prepared:
+    """A kernel's machine with syslog, kmg_ask, and kmodguard with the policy of these lists."""
+    def prepare(vm: Machine) -> None:
         vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
-        ready = vm.save("ready")
+        vm.save("ready")
         Guard(vm).start(**lists)
-        started = vm.save("started")
-        vm.stop()
-        yield Prepared(kernel, ready, started)
+        vm.save("started")
+
+    states = prepared(name, kernel, prepare, key=[Path(__file__), policy(**lists)], **parameters)  # type: ignore[arg-type]
+    return Prepared(kernel, states["ready"], states["started"], int(parameters.get("cpus", 1)))  # type: ignore[call-overload]
 
 
 class LazyGuard(Guard):
@@ -143,10 +146,11 @@ class LazyGuard(Guard):
 
 
 @pytest.fixture(scope="module", params=KERNELS)
-def prepared_machine(request: pytest.FixtureRequest) -> Iterator[Prepared]:
+def prepared_machine(request: pytest.FixtureRequest) -> Prepared:
+    """Of as many processors as the file of tests says in PROCESSORS."""
     files = {"/usr/bin/powerless": POWERLESS, "/usr/bin/client": compiled(CLIENT)}
-    with prepared(request.param, files=files, name=f"{request.module.__name__}-{request.param}") as machine:
-        yield machine
+    cpus = getattr(request.module, "PROCESSORS", 1)
+    return guarded(f"guard-{request.param}-{cpus}", request.param, files=files, cpus=cpus)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from guard import HANDLER, HOOK, ORIGINAL, POLICY, Guard, policy
 
 pytestmark = pytest.mark.restored
+PROCESSORS = 2  # for floods, and for what happens meanwhile
 
 
 def test_row_4_alias_of_an_allowed_and_an_unlisted_module_loads_only_the_allowed_one(guard: Guard) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from guard import HANDLER, POLICY, Guard, Prepared, policy, prepared
+from guard import HANDLER, POLICY, Guard, Prepared, guarded, policy
 from images import module_image
 
 pytestmark = pytest.mark.restored
@@ -24,11 +24,13 @@ ALLOWED = ["kmg_param", "kmg_needs_base", "kmg_crafted"]
 
 
 @pytest.fixture(scope="module", params=MACHINES)
-def machine(request: pytest.FixtureRequest) -> Iterator[Prepared]:
-    kernel, cmdline = MACHINES[request.param]
-    with prepared(kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"],
-                  name=f"test_kernel_point-{request.param}") as one:
-        yield one
+def machine(request: pytest.FixtureRequest) -> Prepared:
+    return machine_of(request.param)
+
+
+def machine_of(name: str, cpus: int = 1) -> Prepared:
+    kernel, cmdline = MACHINES[name]
+    return guarded(f"kernel_point-{name}-{cpus}", kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"], cpus=cpus)
 
 
 @pytest.fixture
@@ -326,11 +328,15 @@ def test_23_a_frozen_map_is_replaced_when_the_daemon_starts_again(guard: Guard) 
     assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init ok\n"
 
 
-def test_25_two_loads_of_one_refused_file_at_once(guard: Guard) -> None:
-    for _ in range(10):
-        results = guard.vm.run(f"loader pair {raw_file_of(guard, 'kmg_inner')}").stdout.split()[1::2]
-        assert results == ["EPERM", "EPERM"]
-    assert "kmg_inner" not in guard.vm.loaded()
+@pytest.mark.parametrize("name", MACHINES)
+def test_25_two_loads_of_one_refused_file_at_once(name: str) -> None:
+    machine = machine_of(name, cpus=2)
+    with machine.machine(machine.started) as vm:
+        guard = Guard(vm)
+        for _ in range(10):
+            results = guard.vm.run(f"loader pair {raw_file_of(guard, 'kmg_inner')}").stdout.split()[1::2]
+            assert results == ["EPERM", "EPERM"]
+        assert "kmg_inner" not in guard.vm.loaded()
 
 
 def test_26_dashes_and_underscores_are_alike(guard: Guard) -> None:

@@ -21,7 +21,7 @@ KERNELS = ["6.1", "6.12", "7.2"]
 @pytest.fixture(scope="module", params=KERNELS)
 def vm(request: pytest.FixtureRequest) -> Iterator[Machine]:
     files = {"/etc/given": b"\x00given\xff", "/usr/bin/host-openssl": Path("/usr/bin/openssl"), "/etc/hosts": b""}
-    with Machine(request.param, stage=False, files=files, boot=True, name=f"test_machine-{request.param}") as machine:
+    with Machine(request.param, stage=False, files=files, boot=True, cpus=2, name=f"test_machine-{request.param}") as machine:
         yield machine
 
 

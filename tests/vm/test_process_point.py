@@ -20,25 +20,30 @@ from images import module_image
 from machine import Machine, Result
 from machine.channel import HANG
 from machine.guest import compiled
+from machine.prepared import prepared
 from machine.states import State
 
 pytestmark = pytest.mark.restored
 
 GUEST = Path(__file__).parent / "guest"
+PROCESSORS = 2  # for those who race the supervisor
 EXEC_POLICY = "/tmp/exec.toml"
 LOGS = "/tmp/log"
 ALLOWED = ["kmg_param", "kmg_needs_base", "kmg_slow", "kmg_outer", "kmg_crafted"]
 
 
 @pytest.fixture(scope="module", params=KERNELS)
-def machine(request: pytest.FixtureRequest) -> Iterator[tuple[str, State]]:
+def machine(request: pytest.FixtureRequest) -> tuple[str, State]:
     programs = {f"/usr/bin/{name}": compiled(GUEST / f"{name}.cpp") for name in ("caller", "racer")}
-    with Machine(request.param, template=True, files=programs, name=f"test_process_point-{request.param}") as vm:
+
+    def prepare(vm: Machine) -> None:
         # The kernel complains of every image that it refuses.
         vm.run(f"dmesg -n 1 && mkdir -p /var/log && mkdir -m 777 {LOGS}", check=True)
-        state = vm.save("ready")
-        vm.stop()
-        yield request.param, state
+        vm.save("ready")
+
+    states = prepared(f"process_point-{request.param}", request.param, prepare, key=[Path(__file__)], files=programs,
+                      cpus=PROCESSORS)
+    return request.param, states["ready"]
 
 
 class Supervised:
@@ -85,7 +90,7 @@ class Supervised:
 @pytest.fixture
 def supervised(machine: tuple[str, State]) -> Iterator[Supervised]:
     kernel, state = machine
-    with Machine(kernel, state=state) as vm:
+    with Machine(kernel, state=state, cpus=PROCESSORS) as vm:
         yield Supervised(vm)
 
 

@@ -7,12 +7,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
 namespace {
 
-/// Moves what is there. False at the end, or where nobody takes it.
+/// Moves what is there. False at the end, or where nobody takes it: who hangs up may have answered before.
 bool move_some(int from, int to) {
     char buffer[65536];
     const ssize_t count = read(from, buffer, sizeof buffer);
@@ -23,6 +24,7 @@ bool move_some(int from, int to) {
 
 int main(int count, char** arguments) {
     if (count != 2) return 2;
+    signal(SIGPIPE, SIG_IGN);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     strncpy(address.sun_path, arguments[1], sizeof address.sun_path - 1);

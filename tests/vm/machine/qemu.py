@@ -28,6 +28,8 @@ from .monitor import Monitor, MonitorError
 from .states import State
 
 QEMU = "/usr/bin/qemu-system-x86_64"
+# All that the emulator has but what costs it more than it gives: string moves byte by byte, and checks at each access.
+PROCESSOR = "max,-erms,-fsrm,-la57,-smap,-pku"
 TAIL = 4000  # characters of the console that an error shows
 names_used: Counter[str] = Counter()
 
@@ -89,7 +91,7 @@ class Machine:
     """A running guest; a context manager. See tests/vm/README.md for every parameter."""
 
     def __init__(self, kernel: str = "6.1", *, files: dict[str, bytes | str | Path] | None = None,
-                 packages: list[str] | None = None, cmdline: str = "", memory: int | None = None, cpus: int = 2,
+                 packages: list[str] | None = None, cmdline: str = "", memory: int | None = None, cpus: int = 1,
                  counting: bool = False, stage: bool = True, init: str = "shell",
                  qemu: list[str] | None = None, boot: bool = False, template: bool = False, state: State | None = None,
                  boot_timeout: float = HANG, name: str = "", saved_to: Path | None = None) -> None:
@@ -113,8 +115,17 @@ class Machine:
         self._console: Console | None = None
         self._channel: Channel | None = None
         self._monitor: Monitor | None = None
+        self.saved: list[State] = []  # of this machine, in this order
 
     # --- life
+
+    def contents(self) -> list[str]:
+        """What the machine has in it, as parts of a key: the same parts are the same machine."""
+        self.kernel = modules.ready_kernel(self.kernel_name)
+        present = initramfs.root(self._init)
+        files = [content_key(path, *content_of(content)) for path, content in self._files.items()]
+        return [self._state_key(), str(self._boots), str(self._packages and initramfs.packages_archive(self._packages, present)),
+                str(self._stage and initramfs.stage_archive(present)), *files]
 
     def __enter__(self) -> "Machine":
         self.kernel = modules.ready_kernel(self.kernel_name)
@@ -185,30 +196,37 @@ class Machine:
         states.restore(self._monitor, state)
         self._channel.go_on()
 
-    def _booted_state(self) -> State:
-        """This kernel with its root and modules and this command line, booted once and kept."""
+    def _state_key(self) -> str:
+        """The name of the state that this kernel has after it has booted with its root, modules and command line."""
         archives = initramfs.base_archives(self.kernel, self._init)
         version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
         sources = [Path(__file__), Path(states.__file__)]
         key = content_key(*map(str, archives), self.kernel.version, version, *sources)
-        kind = f"{self.kernel.release}-{content_key(self._cmdline, str(self._mebibytes), str(self._cpus))}"
+        return f"{self._kind()}-{key}"
 
+    def _kind(self) -> str:
+        return f"{self.kernel.release}-{content_key(self._cmdline, str(self._mebibytes), str(self._cpus))}"
+
+    def _booted_state(self) -> State:
+        """This kernel with its root and modules and this command line, booted once and kept."""
         def build(folder: Path) -> None:
             folder.mkdir()
             with Machine(self.kernel_name, stage=False, cmdline=self._cmdline, memory=self._memory, cpus=self._cpus,
-                         saved_to=folder, name=f"boot-{kind}", boot_timeout=self._boot_timeout) as booted:
+                         saved_to=folder, name=f"boot-{self._kind()}", boot_timeout=self._boot_timeout) as booted:
                 states.save(booted._monitor, folder, folder / "booting", booted._channel.next_number(), goes_on=False)
 
         kept = cache_folder() / "states"
-        state = cached(kept / f"{kind}-{key}", build)
-        for old in set(kept.glob(f"{kind}-*")) - {state}:
+        state = cached(kept / self._state_key(), build)
+        for old in set(kept.glob(f"{self._kind()}-*")) - {state}:
             shutil.rmtree(old, ignore_errors=True)
         return State(state)
 
     def save(self, name: str) -> State:
         """The state of this machine, a `template`, as it is now; kept as long as the machine is. It goes on."""
         folder = Path(self._folder.name)
-        return states.save(self._monitor, folder / name, folder / "memory", self._channel.next_number(), goes_on=True)
+        state = states.save(self._monitor, folder / name, folder / "memory", self._channel.next_number(), goes_on=True)
+        self.saved.append(state)
+        return state
 
     def _start(self, arguments: list[str], first_number: int = 1) -> None:
         pairs = [socket.socketpair() for _ in range(3)]
@@ -230,7 +248,7 @@ class Machine:
         # Without this the crypto code's tests, which run for seconds after a boot, are counted with what is measured.
         quiet = "cryptomgr.notests" if self._counting else ""
         return [
-            QEMU, "-M", "q35", "-cpu", "max", "-m", str(self._mebibytes), *(clock if self._counting else plain),
+            QEMU, "-M", "q35", "-cpu", "max" if self._counting else PROCESSOR, "-m", str(self._mebibytes), *(clock if self._counting else plain),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console",
             "-chardev", f"socket,id=commands,fd={commands}", "-serial", "chardev:commands",
@@ -330,6 +348,13 @@ class Machine:
         said = errors.read_text(errors="replace").strip() if errors.exists() else ""
         return (f"\n--- kernel {self.kernel_name}, log {self.log}" + (f"\n--- QEMU said\n{said}" if said else "")
                 + f"\n--- the console's end\n{self.console[-TAIL:]}")
+
+
+def content_of(content: bytes | str | Path) -> list[Path] | list[bytes] | list[str]:
+    """A file of a machine, or all files of a folder, as parts of a key."""
+    if isinstance(content, Path):
+        return sorted(path for path in content.rglob("*") if path.is_file()) if content.is_dir() else [content]
+    return [content]  # type: ignore[return-value]
 
 
 def test_name() -> str:
