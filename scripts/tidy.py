@@ -6,7 +6,7 @@ headers. With files only these are looked at, and of a header that is one of the
 clang-tidy spends 95 % of its time on the system's headers, which it reads and matches again for each file. So many files
 are looked at together, as one translation unit that includes them all. Files that cannot be compiled together (two
 helpers of one name) are looked at apart. Before that each file is compiled alone, so that one that does not include what
-it uses is found.
+it uses is found; the largest of the system's headers are precompiled for those files that include them by some way.
 
 What was clean is remembered by the content of all that clang-tidy sees of the project, so that a repeated run looks at
 what has changed alone.
@@ -25,7 +25,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TIDY, CLANG = "clang-tidy-19", "clang++-19"
+WORTH = 4  # files that include the same large headers, for these to be precompiled
 MOST_TOGETHER = 48  # files: more would leave processors idle at the end
+# What is precompiled together, the largest set first: a file gets the first of which it includes all.
+LARGE = [("string", *names) for names in (
+    ("fmt/format.h", "filesystem", "functional", "chrono"), ("fmt/format.h", "filesystem"),
+    ("filesystem", "functional", "chrono"), ("fmt/format.h",), ("filesystem",), ())]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,10 +56,33 @@ class Linter:
     def compiles(self, source: Path, flags: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run([CLANG, *flags, "-fsyntax-only", str(source)], capture_output=True, text=True)
 
-    def alone(self, source: Path) -> str:
+    def alone(self, source: Path, precompiled: Path | None) -> str:
         """What is wrong with the file compiled by itself; nothing if nothing is."""
-        done = self.compiles(source, self.flags[source])
+        given = ["-include-pch", str(precompiled)] if precompiled else []
+        done = self.compiles(source, [*self.flags[source], *given])
         return done.stderr if done.returncode != 0 else ""
+
+    def precompiled(self, sources: list[Path]) -> dict[Path, Path]:
+        """For each file the large headers that it includes, as clang has read them, if several files include the same ones."""
+        groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+        for source in sources:
+            reached = system_headers(source)
+            names = next((names for names in LARGE if reached.issuperset(names)), ())
+            language = [flag for flag in self.flags[source] if not flag.startswith(("-I", "-isystem"))]
+            groups[(" ".join(names), *language)].append(source)
+        worth = [(key, group) for key, group in groups.items() if key[0] and len(group) >= WORTH]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = pool.map(lambda entry: self.precompile(*entry[0]), worth)
+            return {source: header for (_, group), header in zip(worth, made) if header for source in group}
+
+    def precompile(self, names: str, *flags: str) -> Path | None:
+        text = "".join(f"#include <{name}>\n" for name in names.split())
+        header = self.batches / f"{hashlib.sha256(repr((text, flags)).encode()).hexdigest()[:16]}.hpp"
+        header.write_text(text)
+        target = header.with_suffix(".pch")
+        done = subprocess.run([CLANG, *flags, "-Wno-pragma-once-outside-header", "-x", "c++-header", str(header), "-o", str(target)],
+                              capture_output=True, text=True)
+        return target if done.returncode == 0 else None
 
     def together(self, sources: list[Path]) -> str:
         """What clang-tidy finds in the files, each of which compiles alone."""
@@ -77,8 +105,9 @@ class Linter:
         keys = {source: self.key(source) for source in sources}
         waiting = [source for source in sources if not (self.memory / keys[source]).exists()]
         print(f"clang-tidy: {len(waiting)} of {len(sources)} files are to be looked at", flush=True)
+        precompiled = self.precompiled(waiting)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            findings = [found for found in pool.map(self.alone, waiting) if found]
+            findings = [found for found in pool.map(lambda source: self.alone(source, precompiled.get(source)), waiting) if found]
             if not findings:
                 findings = [found for found in pool.map(self.together, batches_of(waiting)) if found]
         return findings
@@ -108,6 +137,12 @@ def direct_includes(path: Path) -> frozenset[Path]:
     names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(), re.MULTILINE)
     candidates = (folder / name for name in names for folder in (path.parent, ROOT / "src"))
     return frozenset(candidate.resolve() for candidate in candidates if candidate.exists())
+
+
+def system_headers(source: Path) -> set[str]:
+    """The system's headers that the file or one of the project's headers behind it names."""
+    text = "".join(path.read_text() for path in included(source))
+    return set(re.findall(r"^\s*#\s*include\s*<([^>]+)>", text, re.MULTILINE))
 
 
 def included(source: Path) -> set[Path]:
