@@ -13,6 +13,9 @@ UNIT = "kmodguard.service"
 # What systemctl enable does, in a file.
 ENABLED = {"/etc/systemd/system/sysinit.target.d/kmodguard.conf": f"[Unit]\nWants={UNIT}\n",
            POLICY: "# Ours.\n" + policy(allow=["kmg_param", "kmg_ask"])}
+# What a boot loads by itself, allowed and not: a list, and the driver of a device.
+LOADERS = {"/etc/modules-load.d/kmg.conf": "kmg_twin_a\nkmg_inner\n"}
+DEVICE = ["-device", "pvpanic-pci"]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,18 @@ def test_is_armed_early_in_boot(vm: Machine) -> None:
     assert int(show(guard, UNIT, "ActiveEnterTimestampMonotonic")) < int(show(guard, "sysinit.target", "ActiveEnterTimestampMonotonic"))
     assert guard.ask("kmg_param") == "ok"
     assert guard.ask("af_key") == "exit3"
+
+
+def test_what_a_boot_loads_by_itself_is_judged() -> None:
+    """modules-load.d and coldplug loaded unlisted modules in every boot, or by chance, before the unit was up."""
+    files = {**ENABLED, **LOADERS, POLICY: policy(allow=["kmg_ask", "kmg_twin_a"])}
+    with Machine("6.1", init="systemd", files=files, qemu=DEVICE, name="test_systemd-loaders") as vm:
+        assert vm.wait_booted() == "degraded"  # what is refused fails systemd-modules-load.service
+        assert vm.loaded() & {"kmg_twin_a", "kmg_inner", "pvpanic", "pvpanic_pci"} == {"kmg_twin_a"}
+        failed = vm.run("systemctl --failed --plain --no-legend", check=True).stdout.split()[0]
+        assert failed == "systemd-modules-load.service"
+        events = vm.run("journalctl -b -o cat KMODGUARD_VERDICT=refuse", check=True).stdout
+        assert "kmg_inner is not on the allow list" in events and "pvpanic" in events
 
 
 def kernel_point(guard: Guard) -> dict:
