@@ -25,10 +25,23 @@ HANDLER = "/proc/sys/kernel/modprobe"
 HOOK = "/usr/libexec/kmodguard/kmodguard-hook"
 ORIGINAL = "/run/kmodguard/original_modprobe"
 LOG = "/var/log/messages"
+RAW = "/tmp/raw"  # has the test modules uncompressed, in a machine that UNPACK was run in
+UNPACK = (f"mkdir -p {RAW} && cd /lib/modules/*/updates && for file in *; do case $file in *.xz) xz -dc $file >{RAW}/${{file%.xz}};; "
+          f"*) cp $file {RAW}/;; esac; done")
 # Talks to a socket by hand.
 CLIENT = Path(__file__).parent / "guest/client.cpp"
 # Built by the project's own build, since it shares the daemon's code: make vm-test does so.
 POWERLESS = Path(os.environ.get("KMODGUARD_BUILD", "build/main")) / "tests/vm/guest/powerless"
+
+
+def file_of(vm: Machine, module: str) -> str:
+    """The file of a test module in the machine's tree."""
+    return f"/lib/modules/{vm.kernel.release}/updates/{module}{vm.kernel.module_suffix}"
+
+
+def raw_file_of(module: str) -> str:
+    """The same uncompressed."""
+    return f"{RAW}/{module}.ko"
 
 
 def policy(allow: Iterable[str] = (), aliases: Iterable[str] = (), deny: Iterable[str] = (),
@@ -73,7 +86,7 @@ class Guard:
 
     def wait_log(self, text: str) -> str:
         """The log, once `text` is in it: events are written after the answer."""
-        self.vm.run(f"until grep -qF '{text}' {LOG}; do :; done", check=True)
+        self.vm.run(f"await {LOG} '{text}'", check=True)
         return self.log()
 
     def pid(self) -> int:
@@ -112,6 +125,7 @@ def guarded(name: str, kernel: str, lists: Mapping[str, object] = {}, **paramete
     """A kernel's machine with syslog, kmg_ask, and kmodguard with the policy of these lists."""
     def prepare(vm: Machine) -> None:
         vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
+        vm.run(UNPACK, check=True)
         vm.save("ready")
         Guard(vm).start(**lists)
         vm.save("started")
@@ -151,6 +165,16 @@ def prepared_machine(request: pytest.FixtureRequest) -> Prepared:
     files = {"/usr/bin/powerless": POWERLESS, "/usr/bin/client": compiled(CLIENT)}
     cpus = getattr(request.module, "PROCESSORS", 1)
     return guarded(f"guard-{request.param}-{cpus}", request.param, files=files, cpus=cpus)
+
+
+@contextlib.contextmanager
+def undisturbed(machine: Machine) -> Iterator[Guard]:
+    """A machine for a test that changes nothing but what is loaded, which is then taken out again."""
+    before = machine.loaded()
+    yield Guard(machine)
+    while extra := machine.loaded() - before:  # what others use goes after them
+        gone = [name for name in sorted(extra) if machine.run(f"requester delete {name}").status == 0]
+        assert gone, f"cannot unload {extra}"
 
 
 @pytest.fixture

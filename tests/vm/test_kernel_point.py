@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from guard import HANDLER, POLICY, Guard, Prepared, guarded, policy
+from guard import HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
 from images import module_image
+from machine import Machine
 
 pytestmark = pytest.mark.restored
 
@@ -39,16 +40,17 @@ def guard(machine: Prepared) -> Iterator[Guard]:
         yield Guard(vm)
 
 
-def file_of(guard: Guard, module: str) -> str:
-    return guard.vm.run(f"modinfo -n {module}", check=True).stdout.strip()
+@pytest.fixture(scope="module")
+def lasting(machine: Prepared) -> Iterator[Machine]:
+    with machine.machine(machine.started) as vm:
+        yield vm
 
 
-def raw_file_of(guard: Guard, module: str) -> str:
-    """An uncompressed copy of the module's file."""
-    path = f"/tmp/raw/{module}.ko"
-    guard.vm.run(f"mkdir -p /tmp/raw; case {file_of(guard, module)} in *.xz) xz -dc {file_of(guard, module)};; "
-                 f"*) cat {file_of(guard, module)};; esac > {path}", check=True)
-    return path
+@pytest.fixture
+def shared(lasting: Machine) -> Iterator[Guard]:
+    """A machine that goes on from test to test, for those that leave nothing behind but what they load."""
+    with undisturbed(lasting) as guard:
+        yield guard
 
 
 def kernel_point(guard: Guard) -> dict:
@@ -63,31 +65,31 @@ def unpacks(guard: Guard) -> bool:
 WAYS = ["init", "finit", "memfd", "sealed-memfd", "unlinked", "tmpfs", "hardlink", "bind"]
 
 
-def test_status_says_by_what_means(guard: Guard) -> None:
-    point = kernel_point(guard)
-    lsm = "bpf" in guard.vm.run("cat /sys/kernel/security/lsm", check=True).stdout.split(",")
+def test_status_says_by_what_means(shared: Guard) -> None:
+    point = kernel_point(shared)
+    lsm = "bpf" in shared.vm.run("cat /sys/kernel/security/lsm", check=True).stdout.split(",")
     assert point["active"] is True and point["mechanism"] == ("lsm" if lsm else "fmod_ret")
-    assert point["generation"] == guard.status()["daemon"]["generation"]
+    assert point["generation"] == shared.status()["daemon"]["generation"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_8_9_every_way_is_judged_alike(guard: Guard, way: str) -> None:
-    allowed, unlisted = raw_file_of(guard, "kmg_param"), raw_file_of(guard, "kmg_inner")
-    assert guard.vm.run(f"loader {way} {unlisted}").stdout == f"{way} EPERM\n"
-    assert "kmg_inner" not in guard.vm.loaded()
-    assert guard.vm.run(f"loader --params 'number=7' {way} {allowed}").stdout == f"{way} ok\n"
-    assert guard.vm.run("cat /sys/module/kmg_param/parameters/number", check=True).stdout == "7\n"
+def test_8_9_every_way_is_judged_alike(shared: Guard, way: str) -> None:
+    allowed, unlisted = raw_file_of("kmg_param"), raw_file_of("kmg_inner")
+    assert shared.vm.run(f"loader {way} {unlisted}").stdout == f"{way} EPERM\n"
+    assert "kmg_inner" not in shared.vm.loaded()
+    assert shared.vm.run(f"loader --params 'number=7' {way} {allowed}").stdout == f"{way} ok\n"
+    assert shared.vm.run("cat /sys/module/kmg_param/parameters/number", check=True).stdout == "7\n"
 
 
 @pytest.mark.parametrize("tool", ["insmod", "busybox insmod", "modprobe"])
-def test_real_tools_load_what_is_allowed_and_nothing_else(guard: Guard, tool: str) -> None:
+def test_real_tools_load_what_is_allowed_and_nothing_else(shared: Guard, tool: str) -> None:
     def argument(module: str) -> str:
-        return module if tool == "modprobe" else raw_file_of(guard, module)
+        return module if tool == "modprobe" else raw_file_of(module)
 
-    assert guard.vm.run(f"{tool} {argument('kmg_inner')}").status != 0
-    assert "kmg_inner" not in guard.vm.loaded()
-    guard.vm.run(f"{tool} {argument('kmg_param')}", check=True)
-    assert "kmg_param" in guard.vm.loaded()
+    assert shared.vm.run(f"{tool} {argument('kmg_inner')}").status != 0
+    assert "kmg_inner" not in shared.vm.loaded()
+    shared.vm.run(f"{tool} {argument('kmg_param')}", check=True)
+    assert "kmg_param" in shared.vm.loaded()
 
 
 def test_dependencies_of_an_allowed_module_are_admitted(guard: Guard) -> None:
@@ -97,7 +99,7 @@ def test_dependencies_of_an_allowed_module_are_admitted(guard: Guard) -> None:
 
 
 def test_1_a_renamed_module_is_what_is_in_it(guard: Guard) -> None:
-    guard.vm.run(f"cp {raw_file_of(guard, 'kmg_inner')} /tmp/kmg_param.ko", check=True)
+    guard.vm.run(f"cp {raw_file_of('kmg_inner')} /tmp/kmg_param.ko", check=True)
     assert "Operation not permitted" in guard.vm.run("insmod /tmp/kmg_param.ko").stderr
     assert "kmg_inner is not on the allow list" in guard.wait_log("kmg_inner")
 
@@ -109,9 +111,9 @@ def load_crafted(guard: Guard, image: bytes) -> str:
     return result
 
 
-def test_a_crafted_image_of_an_allowed_name_reaches_the_kernel_itself(guard: Guard) -> None:
-    assert load_crafted(guard, module_image("kmg_crafted")) == "ENOEXEC"
-    assert load_crafted(guard, module_image("kmg_other")) == "EPERM"
+def test_a_crafted_image_of_an_allowed_name_reaches_the_kernel_itself(shared: Guard) -> None:
+    assert load_crafted(shared, module_image("kmg_crafted")) == "ENOEXEC"
+    assert load_crafted(shared, module_image("kmg_other")) == "EPERM"
 
 
 def test_2_two_names_are_a_contradiction(guard: Guard) -> None:
@@ -120,29 +122,29 @@ def test_2_two_names_are_a_contradiction(guard: Guard) -> None:
     guard.wait_log("has an image that is not what its name says")
 
 
-def test_3_records_of_modinfo_are_read_from_their_beginning(guard: Guard) -> None:
+def test_3_records_of_modinfo_are_read_from_their_beginning(shared: Guard) -> None:
     decoys = ["parm=xname=kmg_other", "xname=kmg_other", "description=" + "y" * 57 + "name=kmg_other", "name"]
-    assert load_crafted(guard, module_image("kmg_crafted", modinfo=decoys)) == "ENOEXEC"
+    assert load_crafted(shared, module_image("kmg_crafted", modinfo=decoys)) == "ENOEXEC"
     decoys = [decoy.replace("kmg_other", "kmg_crafted") for decoy in decoys]
-    assert load_crafted(guard, module_image("kmg_other", modinfo=decoys)) == "EPERM"
+    assert load_crafted(shared, module_image("kmg_other", modinfo=decoys)) == "EPERM"
     # A second name= record that differs, also beyond the first 64 bytes of what comes before it.
-    assert load_crafted(guard, module_image("kmg_crafted", modinfo=["description=" + "y" * 300, "name=kmg_other"])) == "EPERM"
+    assert load_crafted(shared, module_image("kmg_crafted", modinfo=["description=" + "y" * 300, "name=kmg_other"])) == "EPERM"
 
 
 def test_7_install_lines_and_other_configurations_change_nothing(guard: Guard) -> None:
     guard.vm.put("/tmp/conf/x.conf", b"install kmg_inner /sbin/modprobe --ignore-install kmg_inner\noptions kmg_inner x=1\n")
     for command in ("modprobe -C /tmp/conf kmg_inner", "modprobe --ignore-install kmg_inner", "modprobe --force kmg_inner",
-                    f"insmod {raw_file_of(guard, 'kmg_inner')}"):
+                    f"insmod {raw_file_of('kmg_inner')}"):
         assert guard.vm.run(command).status != 0, command
     assert "kmg_inner" not in guard.vm.loaded()
 
 
 def test_10_compressed_images_are_judged_by_their_content(guard: Guard) -> None:
     if not unpacks(guard):
-        file = raw_file_of(guard, "kmg_param")
+        file = raw_file_of("kmg_param")
         assert guard.vm.run(f"loader compressed {file}").stdout == "compressed EOPNOTSUPP\n"
         return
-    allowed, unlisted = file_of(guard, "kmg_param"), file_of(guard, "kmg_inner")
+    allowed, unlisted = file_of(guard.vm, "kmg_param"), file_of(guard.vm, "kmg_inner")
     refusals = {"compressed EPERM\n", "compressed ENOSYS\n"}  # ENOSYS: hand it over unpacked
     guard.vm.run(f"until loader --unload kmg_param compressed {allowed} | grep -q ok; do :; done", check=True)
     assert guard.vm.run(f"loader compressed {unlisted}").stdout in refusals
@@ -161,7 +163,7 @@ def test_10_compressed_images_are_judged_by_their_content(guard: Guard) -> None:
 
 
 def test_10_a_file_rewritten_while_it_is_loaded_is_judged_by_what_the_kernel_got(guard: Guard) -> None:
-    allowed, unlisted = raw_file_of(guard, "kmg_param"), raw_file_of(guard, "kmg_inner")
+    allowed, unlisted = raw_file_of("kmg_param"), raw_file_of("kmg_inner")
     done = guard.vm.run(f"loader --repeat 200 --unload kmg_param --unload kmg_inner swap {allowed} {unlisted}", timeout=900)
     results = dict(re.findall(r"swap (.+) (\d+)", done.stdout))
     assert results and not any(name.startswith("ok kmg_inner") for name in results), results
@@ -169,14 +171,14 @@ def test_10_a_file_rewritten_while_it_is_loaded_is_judged_by_what_the_kernel_got
 
 
 @pytest.mark.parametrize("flags", [1, 2, 3, 4, 8, 0x80000000])
-def test_11_flags_do_not_change_the_decision(guard: Guard, flags: int) -> None:
-    unlisted = raw_file_of(guard, "kmg_inner")
-    assert guard.vm.run(f"loader --flags {flags} finit {unlisted}").status != 0
-    assert "kmg_inner" not in guard.vm.loaded()
+def test_11_flags_do_not_change_the_decision(shared: Guard, flags: int) -> None:
+    unlisted = raw_file_of("kmg_inner")
+    assert shared.vm.run(f"loader --flags {flags} finit {unlisted}").status != 0
+    assert "kmg_inner" not in shared.vm.loaded()
 
 
 def test_11_a_pin_compares_the_content(guard: Guard) -> None:
-    file = raw_file_of(guard, "kmg_param")
+    file = raw_file_of("kmg_param")
     right = guard.vm.run(f"sha256sum {file}", check=True).stdout.split()[0]
     for digest, result in ((right, "ok"), ("0" * 64, "EPERM")):
         text = policy(allow=["kmg_param"]) + f'[[pin]]\nmodule = "kmg_param"\nsha256 = "{digest}"\n'
@@ -186,10 +188,10 @@ def test_11_a_pin_compares_the_content(guard: Guard) -> None:
             assert guard.vm.run(f"loader --unload kmg_param {way} {file}").stdout == f"{way} {result}\n"
     assert right in guard.wait_log("has other content than the policy pins")
     if unpacks(guard):
-        assert guard.vm.run(f"loader compressed {file_of(guard, 'kmg_param')}").status == 1
+        assert guard.vm.run(f"loader compressed {file_of(guard.vm, 'kmg_param')}").status == 1
 
 
-def test_12_malformed_images_are_refused_and_harm_nothing(guard: Guard) -> None:
+def test_12_malformed_images_are_refused_and_harm_nothing(shared: Guard) -> None:
     image = module_image("kmg_crafted")
     sections = bytearray(image)
     sections[60:62] = b"\xff\xff"  # e_shnum
@@ -198,12 +200,12 @@ def test_12_malformed_images_are_refused_and_harm_nothing(guard: Guard) -> None:
     zero = bytearray(image)
     zero[60:62] = b"\0\0"
     for crafted in (image[:64], image[:200], image[:-1], sections, far, zero, b"MZ" + image[2:]):
-        assert load_crafted(guard, bytes(crafted)) == "EPERM"
+        assert load_crafted(shared, bytes(crafted)) == "EPERM"
     for short in (b"\x7fELF", image[:40]):  # init_module refuses those before it asks anybody
-        guard.vm.put("/tmp/short.ko", short)
-        assert guard.vm.run("loader init /tmp/short.ko").stdout == "init ENOEXEC\n"
-        assert guard.vm.run("loader memfd /tmp/short.ko").stdout == "memfd EPERM\n"
-    guard.vm.run("modprobe kmg_param", check=True)
+        shared.vm.put("/tmp/short.ko", short)
+        assert shared.vm.run("loader init /tmp/short.ko").stdout == "init ENOEXEC\n"
+        assert shared.vm.run("loader memfd /tmp/short.ko").stdout == "memfd EPERM\n"
+    shared.vm.run("modprobe kmg_param", check=True)
 
 
 def test_16_a_flood_of_refused_requests_spawns_no_process(guard: Guard) -> None:
@@ -235,7 +237,7 @@ def test_who_asked_is_in_the_event_of_the_decision(guard: Guard) -> None:
 
 
 def test_18_the_point_goes_on_without_the_daemon(guard: Guard) -> None:
-    allowed, unlisted = raw_file_of(guard, "kmg_param"), raw_file_of(guard, "kmg_inner")
+    allowed, unlisted = raw_file_of("kmg_param"), raw_file_of("kmg_inner")
     guard.kill("STOP")
     assert guard.vm.run(f"loader init {unlisted}").stdout == "init EPERM\n"
     guard.kill("CONT")
@@ -256,7 +258,7 @@ def link(guard: Guard) -> str:
 
 def test_18_pins_of_another_build_give_way_without_a_moment_without(guard: Guard) -> None:
     """As after an upgrade: the settings say that another object file was loaded."""
-    before, unlisted = link(guard), raw_file_of(guard, "kmg_inner")
+    before, unlisted = link(guard), raw_file_of("kmg_inner")
     guard.vm.run("bpftool map update pinned /sys/fs/bpf/kmodguard/map_settings key 0 0 0 0 value 1 0 0 0 " + "0 " * 60, check=True)
     attempts = guard.vm.start(f"while [ ! -e /run/enough ]; do loader init {unlisted}; done")
     guard.kill()
@@ -281,12 +283,12 @@ def test_23_pins_taken_away_are_put_back(guard: Guard) -> None:
     guard.vm.run("rm /sys/fs/bpf/kmodguard/link_*", check=True)
     guard.wait_log("was attached or pinned again")
     assert guard.vm.run("ls /sys/fs/bpf/kmodguard", check=True).stdout.count("link_") == 5
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_inner')}").stdout == "init EPERM\n"
 
 
 def test_23_the_directory_taken_away_is_made_again(guard: Guard) -> None:
     guard.vm.run("rm -r /sys/fs/bpf/kmodguard", check=True)
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_inner')}").stdout == "init EPERM\n"
     guard.wait_log("pins were missing")
     before = link(guard)
     guard.kill()
@@ -306,7 +308,7 @@ def test_23_everything_taken_away_without_a_daemon_is_made_anew(guard: Guard) ->
     guard.kill()
     guard.vm.run("rm -r /sys/fs/bpf/kmodguard", check=True)
     guard.ctl("start", check=True)
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_inner')}").stdout == "init EPERM\n"
 
 
 def test_23_an_edited_policy_map_is_put_right(guard: Guard) -> None:
@@ -314,18 +316,18 @@ def test_23_an_edited_policy_map_is_put_right(guard: Guard) -> None:
     for name in ("policy_a", "policy_b"):
         guard.vm.run(f"bpftool map update pinned /sys/fs/bpf/kmodguard/map_{name} key {key} value " + "0 " * 16, check=True)
     guard.wait_log("the policy in the kernel was not the one published")
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_inner')}").stdout == "init EPERM\n"
 
 
 def test_23_a_frozen_map_is_replaced_when_the_daemon_starts_again(guard: Guard) -> None:
     for name in ("policy", "policy_a", "policy_b"):
         guard.vm.run(f"bpftool map freeze pinned /sys/fs/bpf/kmodguard/map_{name}", check=True)
     assert "cannot write to the map" in guard.ctl("allow kmg_inner").stderr
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init EPERM\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_inner')}").stdout == "init EPERM\n"
     guard.kill()
     guard.ctl("start", check=True)
     guard.ctl("allow kmg_inner", check=True)
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_inner')}").stdout == "init ok\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_inner')}").stdout == "init ok\n"
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -334,7 +336,7 @@ def test_25_two_loads_of_one_refused_file_at_once(name: str) -> None:
     with machine.machine(machine.started) as vm:
         guard = Guard(vm)
         for _ in range(10):
-            results = guard.vm.run(f"loader pair {raw_file_of(guard, 'kmg_inner')}").stdout.split()[1::2]
+            results = guard.vm.run(f"loader pair {raw_file_of('kmg_inner')}").stdout.split()[1::2]
             assert results == ["EPERM", "EPERM"]
         assert "kmg_inner" not in guard.vm.loaded()
 
@@ -354,7 +356,7 @@ def test_27_a_built_in_module_on_the_deny_list_is_said_plainly(guard: Guard) -> 
 
 def test_audit_mode_refuses_nothing_and_records_everything(guard: Guard) -> None:
     guard.ctl("mode audit", check=True)
-    guard.vm.run(f"insmod {raw_file_of(guard, 'kmg_inner')}", check=True)
+    guard.vm.run(f"insmod {raw_file_of('kmg_inner')}", check=True)
     assert re.search(r"kernel \S+kmg_inner.ko: would be refused", guard.wait_log("would be refused: kmg_inner"))
     assert load_crafted(guard, b"not a module at all" * 10) == "ENOEXEC"
     assert kernel_point(guard)["audited"] >= 2
@@ -363,8 +365,8 @@ def test_audit_mode_refuses_nothing_and_records_everything(guard: Guard) -> None
 def test_an_alias_pattern_admits_the_modules_behind_it_and_what_they_need(guard: Guard) -> None:
     guard.vm.put(POLICY, policy(aliases=["kmg-twin*"], deny=["kmg_twin_b"]).encode())
     guard.ctl("reload", check=True)
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_twin_a')}").stdout == "init ok\n"
-    assert guard.vm.run(f"loader init {raw_file_of(guard, 'kmg_twin_b')}").stdout == "init EPERM\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init ok\n"
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_b')}").stdout == "init EPERM\n"
 
 
 def test_points_can_leave_it_out(guard: Guard) -> None:

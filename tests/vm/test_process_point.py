@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from guard import KERNELS, Guard, policy
+from guard import KERNELS, UNPACK, Guard, file_of, policy, raw_file_of
 from images import module_image
 from machine import Machine, Result
 from machine.channel import HANG
@@ -38,7 +38,7 @@ def machine(request: pytest.FixtureRequest) -> tuple[str, State]:
 
     def prepare(vm: Machine) -> None:
         # The kernel complains of every image that it refuses.
-        vm.run(f"dmesg -n 1 && mkdir -p /var/log && mkdir -m 777 {LOGS}", check=True)
+        vm.run(f"dmesg -n 1 && mkdir -p /var/log && mkdir -m 777 {LOGS} && {UNPACK}", check=True)
         vm.save("ready")
 
     states = prepared(f"process_point-{request.param}", request.param, prepare, key=[Path(__file__)], files=programs,
@@ -77,14 +77,11 @@ class Supervised:
         return self.vm.get(f"{LOGS}/modules.log").decode().splitlines()
 
     def file(self, module: str) -> str:
-        return self.vm.run(f"modinfo -n {module}", check=True).stdout.strip()
+        return file_of(self.vm, module)
 
     def raw_file(self, module: str) -> str:
         """An uncompressed copy of the module's file."""
-        file, path = self.file(module), f"/tmp/raw/{module}.ko"
-        unpack = "xz -dc" if file.endswith(".xz") else "cat"
-        self.vm.run(f"mkdir -p /tmp/raw && {unpack} {file} >{path}", check=True)
-        return path
+        return raw_file_of(module)
 
 
 @pytest.fixture
@@ -364,7 +361,7 @@ def test_row_13_what_is_changed_while_it_is_judged_is_not_what_is_loaded(supervi
 
 def test_modules_disabled_holds_for_the_supervisor_too() -> None:
     with Machine("6.1", files={"/usr/bin/caller": compiled(GUEST / "caller.cpp")}) as vm:
-        vm.run(f"mkdir -m 777 {LOGS} && echo 1 >/proc/sys/kernel/modules_disabled", check=True)
+        vm.run(f"mkdir -m 777 {LOGS} && {UNPACK} && echo 1 >/proc/sys/kernel/modules_disabled", check=True)
         supervised = Supervised(vm)
         for way in ("init", "finit"):
             assert supervised.run(f"caller {way} {supervised.raw_file('kmg_param')}").stdout == f"{way} EPERM 1\n"

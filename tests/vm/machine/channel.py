@@ -143,16 +143,32 @@ class Channel:
         return next(self._numbers)
 
     def start(self, command: str, user: str, environment: dict[str, str], input: bytes, end: bool) -> Command:
-        with self.changed:
-            number = next(self._numbers)
-            started = self._commands[number] = Command(self, number, command)
         words = [user, command, *(f"{name}={value}" for name, value in environment.items())]
         payload = b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words)
         if len(payload) > CHUNK:
             raise MachineError(f"a command of {len(payload)} bytes does not fit a frame: put it in a file")
-        self.send(b"R", number, payload)
+        started = self.ask(b"R", payload, command)
         started.send(input, end)
         return started
+
+    def ask(self, kind: bytes, payload: bytes, what: str) -> Command:
+        """Sends the first frame of something that the agent is to do."""
+        with self.changed:
+            number = next(self._numbers)
+            started = self._commands[number] = Command(self, number, what)
+        self.send(kind, number, payload)
+        return started
+
+    def get(self, path: str) -> bytes:
+        """The content of a file of the guest."""
+        return self.ask(b"G", path.encode(), f"get {path}").wait(check=True).raw
+
+    def put(self, path: str, content: bytes, mode: int) -> None:
+        """Writes a file of the guest, making its folder."""
+        head = f"{path}\0{mode:o}\0".encode()
+        piece = CHUNK - len(head)
+        for at in range(0, max(len(content), 1), piece):
+            self.ask(b"w" if at else b"W", head + content[at : at + piece], f"put {path}").wait(check=True)
 
     def send(self, kind: bytes, number: int, payload: bytes) -> None:
         """Sends one frame and waits until the guest has taken it."""

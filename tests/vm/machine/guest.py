@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Compiles the small programs that run inside the guest: the agent, the requester, the loader and a test's own.
+"""Compiles the small programs that run inside the guest: the agent, the tools of every guest, and a test's own.
 
 They are static, so that they run on any root file system, and cached by their source.
 """
@@ -34,4 +34,4 @@ def agent() -> Path:
 
 def tools() -> dict[str, Path]:
     """The programs that a guest has in /usr/bin, by their names there."""
-    return {name: compiled(VM_FOLDER / "guest" / f"{name}.cpp") for name in ("requester", "loader")}
+    return {name: compiled(VM_FOLDER / "guest" / f"{name}.cpp") for name in ("requester", "loader", "await")}

@@ -286,13 +286,11 @@ class Machine:
     def put(self, path: str, content: bytes | str | Path, mode: int = 0o644) -> None:
         """Writes a file of the guest, making its folder. Big files are quicker as `files` of the machine."""
         data = content.read_bytes() if isinstance(content, Path) else content
-        data = data.encode() if isinstance(data, str) else data
-        self.run(f'mkdir -p "$(dirname "$P")" && cat > "$P" && chmod {mode:o} "$P"', check=True,
-                 env={"P": path}, input=data)
+        self._running.put(path, data.encode() if isinstance(data, str) else data, mode)
 
     def get(self, path: str) -> bytes:
         """The content of a file of the guest."""
-        return self.run('cat "$P"', check=True, env={"P": path}).raw
+        return self._running.get(path)
 
     def loaded(self) -> set[str]:
         """The names of the modules that are loaded now."""
