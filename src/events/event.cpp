@@ -13,6 +13,14 @@ bool is_notable(const Event& event) {
     return event.decision.judged == core::Verdict::refuse;
 }
 
+std::string subject_of(const Event& event) {
+    const core::Decision& decision = event.decision;
+    if (!decision.token.empty()) return core::printable(decision.token);
+    for (const core::ModuleDecision& module : decision.modules)
+        if (!module.module.empty()) return core::printable(module.module);
+    return event.file.empty() ? "an image" : core::printable(event.file);
+}
+
 std::string summary(const Event& event) {
     const core::Decision& decision = event.decision;
     std::string asked = core::printable(decision.token);

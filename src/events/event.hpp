@@ -48,6 +48,10 @@ struct Event {
     std::string note = {};      ///< anything else worth knowing
 };
 
+/// What the attempt was about, for a headline: what was asked for, or the module that an image holds, or the
+/// file that it came from; "an image" where nothing is known. Printable.
+[[nodiscard]] std::string subject_of(const Event& event);
+
 /// Whether the attempt is one to call somebody's attention to: refused, or let pass by audit mode alone.
 [[nodiscard]] bool is_notable(const Event& event);
 

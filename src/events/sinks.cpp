@@ -70,6 +70,7 @@ class JournalSink final : public Sink {
             fmt::format("PRIORITY={}", priority_of(event)),
             "SYSLOG_IDENTIFIER=kmodguard",
             fmt::format("KMODGUARD_POINT={}", to_string(event.point)),
+            fmt::format("KMODGUARD_SUBJECT={}", subject_of(event)),
             fmt::format("KMODGUARD_TOKEN={}", decision.token),
             fmt::format("KMODGUARD_VERDICT={}", to_string(decision.effective())),
             fmt::format("KMODGUARD_JUDGED={}", to_string(decision.judged)),

@@ -96,7 +96,7 @@ def test_journalctl_takes_the_catalog(stage, tmp_path):
     updated = run(["journalctl", f"--root={tmp_path}", "--update-catalog"])
     assert (updated.code, updated.err) == (0, "")
     listed = run(["journalctl", f"--root={tmp_path}", "--list-catalog"])
-    assert "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1 kmodguard: @KMODGUARD_TOKEN@: @KMODGUARD_VERDICT@" in listed.out
+    assert "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1 kmodguard: Kernel module @KMODGUARD_SUBJECT@: @KMODGUARD_VERDICT@" in listed.out
 
 
 def test_another_prefix_is_never_ignored_in_silence(tmp_path):

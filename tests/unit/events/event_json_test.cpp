@@ -2,6 +2,7 @@
 //
 // Shows what stands in one line of the JSON log and of `kmodctl --json`: which fields, in which order, that
 // every byte of hostile text is escaped, and that a line is one line.
+#include "core/names.hpp"
 #include "events/event_json.hpp"
 
 #include <gtest/gtest.h>
@@ -138,6 +139,18 @@ TEST(Timestamp, IsRfc3339InUtcWithMicroseconds) {
     EXPECT_EQ(timestamp(system_clock::time_point{} + 951'782'399s + 999'999us),
               "2000-02-28T23:59:59.999999Z");
     EXPECT_EQ(timestamp(system_clock::time_point{} - 1us), "1969-12-31T23:59:59.999999Z");
+}
+
+// The journal's headline of an image's event was ": refuse", since nothing had been asked for.
+TEST(EventSubject, NamesWhatWasAskedForOrTheModuleOrTheFile) {
+    Event event = refused_event();
+    EXPECT_EQ(subject_of(event), "net-pf-9");
+    event.decision.token.clear();
+    EXPECT_EQ(subject_of(event), "x25");
+    event.decision.modules.clear();
+    EXPECT_EQ(subject_of(event), "an image");
+    event.file = "/tmp/a\nb.ko";
+    EXPECT_EQ(subject_of(event), core::printable(event.file));
 }
 
 TEST(EventSummary, IsOnePrintableLine) {

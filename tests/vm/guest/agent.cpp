@@ -8,7 +8,8 @@
 // the host's
 //                 time (seconds, little endian) and random bytes, for a machine that goes on from a saved
 //                 state. G get a file (its path), W write one anew, w add to one (path NUL mode NUL
-//                 content): done by the agent itself, which costs a hundredth of a shell, mkdir, cat and chmod.
+//                 content): done by the agent itself, which costs a hundredth of a shell, mkdir, cat and
+//                 chmod.
 // From the guest: H ready, A frame received, O output, E errors, X ended (exit status, or -signal).
 // The host sends one frame and waits for its A, so a burst can never overrun the serial port's buffers.
 // What a command's children print after it has ended still arrives, as O or E behind its X.
@@ -260,7 +261,8 @@ int show_window(const char* device, const char* offset, const char* length) {
 // Tells how a request that the agent carried out itself ended.
 void finish(std::uint32_t id, const char* failed, const std::string& path) {
     if (failed != nullptr) {
-        const std::string text = std::string("agent: cannot ") + failed + " " + path + ": " + std::strerror(errno);
+        const std::string text =
+            std::string("agent: cannot ") + failed + " " + path + ": " + std::strerror(errno);
         send('E', id, text.data(), text.size());
     }
     send('X', id, failed != nullptr ? "1" : "0", 1);
@@ -282,7 +284,8 @@ void put(std::uint32_t id, const std::string& payload, int how) {
     const std::string mode = payload.c_str() + path.size() + 1;
     const std::size_t content = path.size() + mode.size() + 2;
     for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
-        if (mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) return finish(id, "make the folder of", path);
+        if (mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST)
+            return finish(id, "make the folder of", path);
     const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | how, 0600);
     if (file < 0) return finish(id, "open", path);
     for (std::size_t at = content; at < payload.size();) {
@@ -294,7 +297,10 @@ void put(std::uint32_t id, const std::string& payload, int how) {
         }
         at += static_cast<std::size_t>(written);
     }
-    finish(id, fchmod(file, static_cast<mode_t>(std::strtoul(mode.c_str(), nullptr, 8))) != 0 ? "change" : nullptr, path);
+    finish(id,
+           fchmod(file, static_cast<mode_t>(std::strtoul(mode.c_str(), nullptr, 8))) != 0 ? "change"
+                                                                                          : nullptr,
+           path);
     close(file);
 }
 
