@@ -23,11 +23,14 @@ namespace {
 
 constexpr std::string_view lsm_section = "lsm/";
 constexpr std::string_view fmod_ret_section = "fmod_ret/security_";
+/// The one hook that has a program of the second kind only (kmodguard.bpf.c says why).
+constexpr std::string_view request_section = "fmod_ret/security_kernel_module_request";
 
 /// The hook of a program of this kind; "" if it is of the other, or of no hook.
 std::string_view hook_of(const bpf_program* program, Mechanism mechanism) {
     const std::string_view section = bpf_program__section_name(program);
-    const auto prefix = mechanism == Mechanism::lsm ? lsm_section : fmod_ret_section;
+    const bool lsm = mechanism == Mechanism::lsm && section != request_section;
+    const auto prefix = lsm ? lsm_section : fmod_ret_section;
     return section.starts_with(prefix) ? section.substr(prefix.size()) : "";
 }
 

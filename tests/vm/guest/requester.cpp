@@ -187,6 +187,21 @@ int netdev_request(Arguments a) {
     return finish(fd, ioctl(fd, SIOCGIFINDEX, &request) != 0 ? errno : 0);
 }
 
+// What iptables-legacy asks first, of the module ip_tables: it wants "iptable_NAME".
+int table_request(Arguments a) {
+    const int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+    if (fd < 0) return errno;
+    // linux/netfilter_ipv4/ip_tables.h, which does not go together with netinet/in.h
+    constexpr int get_info = 64;
+    struct {
+        char name[32];
+        unsigned hooks_entries_and_size[13];
+    } info{};
+    std::snprintf(info.name, sizeof info.name, "%s", a[0]);
+    socklen_t size = sizeof info;
+    return finish(fd, getsockopt(fd, IPPROTO_IP, get_info, &info, &size) != 0 ? errno : 0);
+}
+
 int ldisc_request(Arguments a) {
     const int fd = posix_openpt(O_RDWR | O_NOCTTY);
     if (fd < 0) return errno;
@@ -247,6 +262,8 @@ constexpr Request requests[] = {
     {"genl", "FAMILY           (generic netlink, by name)", 1, 0, genl_request},
     {"tcp", "NAME             (congestion control; only root makes the kernel ask)", 1, 0, tcp_request},
     {"netdev", "NAME             (interface; only root makes the kernel ask)", 1, 0, netdev_request},
+    {"table", "NAME             (of iptables; only root may, and ip_tables has to be loaded)", 1, 0,
+     table_request},
     {"ldisc", "NUMBER           (line discipline, on a pseudo terminal)", 1, 0, ldisc_request},
     {"binfmt", "HEX4             (always fails with ENOEXEC)", 1, 0, binfmt_request},
     {"ask", "TOKEN            (any bytes, through the test module kmg_ask)", 1, 0, ask_request},

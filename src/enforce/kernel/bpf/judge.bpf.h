@@ -236,6 +236,7 @@ static __noinline void record_request(const struct guard_name *name, __u32 kind,
 	end_scratch();
 }
 
+/* 0, or GUARD_REFUSED_STATUS. */
 static __noinline int judge_request(const char *token)
 {
 	const __u32 zero = 0;
@@ -249,7 +250,7 @@ static __noinline int judge_request(const char *token)
 		count(GUARD_REMEMBERED);
 		if (within_rate(known, &repeated))
 			record_request(&name, GUARD_REFUSED_REQUEST, repeated);
-		return -EPERM;
+		return GUARD_REFUSED_STATUS;
 	}
 	count(GUARD_REQUESTS);
 	record_request(&name, GUARD_REQUEST, 0);

@@ -3,7 +3,8 @@
  * The kernel point: what runs in the kernel when somebody asks for a module or loads one. Each hook stands here
  * twice, as a program of the BPF security module (lsm/) and as one that overrides the function in which the
  * kernel asks its security modules (fmod_ret/security_), for kernels where bpf is not among those that are
- * active. The loader takes one kind or the other; the code behind them is the same.
+ * active. The loader takes one kind or the other; the code behind them is the same. Only the hook of requests has
+ * one program.
  */
 #include <linux/bpf.h>
 #include <linux/errno.h>
@@ -19,11 +20,6 @@
 #include "judge.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-static __always_inline int on_request(const char *token)
-{
-	return judge_request(token);
-}
 
 static __always_inline bool is_module_file(__u64 id)
 {
@@ -82,7 +78,15 @@ static __always_inline int on_data_read(const void *bytes, __u64 size, __u64 id)
 	}
 #define UNPACK(...) __VA_ARGS__
 
-HOOK(kernel_module_request, (char *token), on_request(token))
+/* A refusal is the status with which the hook would have ended, a positive number: callers tell one from an errno
+ * (docs/kernel-point.md, "Requests"). Programs of the BPF security module may answer with an errno only, so this hook
+ * has one program, of the other kind, wherever it runs. If it is left out, the hook is asked. */
+SEC("fmod_ret/security_kernel_module_request")
+int BPF_PROG(fmod_kernel_module_request, char *token)
+{
+	return judge_request(token);
+}
+
 HOOK(kernel_read_file, (struct file * file, __u64 id, __u64 whole), on_file(file, (__u32)id, (__u8)whole))
 HOOK(kernel_post_read_file, (struct file * file, char *bytes, __u64 size, __u64 id),
      on_file_read(file, bytes, size, (__u32)id))

@@ -40,6 +40,10 @@ struct guard_rule {
 	__u32 reason; /* module: core::Reason, why it is admitted */
 };
 
+/* What a remembered refusal makes request_module() return: the wait status of a hook that refused (hook_refused of
+ * enforce/autoload/hook/hook.hpp), so that its caller sees the same with memory and without. */
+#define GUARD_REFUSED_STATUS (3 << 8)
+
 #define GUARD_PROTECTED 16
 
 /* Settings that stay as they are until the machine is sealed; then nobody gets a descriptor of this map any more. */
