@@ -47,7 +47,7 @@ class Admitter {
 
     void read_aliases() {
         knows_aliases_ = index_.for_each_alias([this](std::string_view alias, std::string_view module) {
-            if (policy_.pattern_denying(alias)) denied_by_alias_.emplace(module);
+            if (policy_.has_pattern_denying(alias)) denied_by_alias_.emplace(module);
             const auto number = policy_.pattern_allowing(alias);
             if (!number) return;
             if (const auto known = allowed_by_alias_.find(module); known != allowed_by_alias_.end())

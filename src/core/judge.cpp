@@ -11,10 +11,15 @@ std::unique_ptr<ModuleIndex> or_none(std::unique_ptr<ModuleIndex> index) {
     return index;
 }
 
+/// Without an index it is not known which names are those of modules: they are taken for it.
+Policy fitted(Policy policy, ModuleIndex* index) {
+    return index == nullptr ? std::move(policy) : policy.for_modules_of(*index);
+}
+
 } // namespace
 
 Judge::Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<Answer> answer)
-    : policy_(std::move(policy)), answer_(answer.value_or(policy_.answer())),
+    : policy_(fitted(std::move(policy), index.get())), answer_(answer.value_or(policy_.answer())),
       index_(or_none(std::move(index))), admissions_(policy_, *index_) {}
 
 Decision Judge::decide(const ImageFacts& facts) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "core/policy.hpp"
 
+#include "core/module_index.hpp"
 #include "core/names.hpp"
 #include "core/pattern_set.hpp"
 
@@ -112,7 +113,7 @@ struct Policy::Indexes {
     std::unordered_map<std::string_view, std::uint32_t> allow_modules;
     std::unordered_map<std::string_view, std::uint32_t> deny_modules;
     PatternSet allow_patterns;
-    PatternSet deny_patterns;
+    PatternSet deny_patterns; ///< those of deny_aliases, then with the numbers that follow, of deny_modules
     std::unordered_multimap<std::string_view, std::uint32_t> pins;
 };
 
@@ -121,6 +122,18 @@ Policy::Policy() : Policy(PolicySource{}) {}
 Policy::Policy(PolicySource source)
     : source_(std::make_shared<const PolicySource>(std::move(source))),
       indexes_(std::make_shared<const Indexes>(*source_)) {}
+
+Policy Policy::for_modules_of(ModuleIndex& index) const {
+    auto indexes = std::make_shared<Indexes>(*source_);
+    const auto first = static_cast<std::uint32_t>(source_->deny_aliases.size());
+    for (std::uint32_t i = 0; i < source_->deny_modules.size(); ++i) {
+        const std::string& name = source_->deny_modules[i].text;
+        if (index.find(name) == nullptr) indexes->deny_patterns.add(name, first + i);
+    }
+    Policy fitted(*this);
+    fitted.indexes_ = std::move(indexes);
+    return fitted;
+}
 
 Rule Policy::rule(RuleKind kind, std::string_view text, Origin origin) const {
     const bool written = origin.line != 0 && origin.file < source_->files.size();
@@ -132,6 +145,14 @@ std::optional<Rule> Policy::entry(RuleKind kind, const Entries& entries,
                                   std::optional<std::uint32_t> number) const {
     if (!number) return std::nullopt;
     return rule(kind, entries[*number].text, entries[*number].origin);
+}
+
+std::optional<Rule> Policy::denial(std::optional<std::uint32_t> number) const {
+    const std::size_t patterns = source_->deny_aliases.size();
+    if (number && *number >= patterns)
+        return entry(RuleKind::deny_module, source_->deny_modules,
+                     *number - static_cast<std::uint32_t>(patterns));
+    return entry(RuleKind::deny_alias, source_->deny_aliases, number);
 }
 
 namespace {
@@ -163,7 +184,7 @@ std::optional<Rule> Policy::allows_token(std::string_view token) const {
 }
 
 std::optional<Rule> Policy::denies_token(std::string_view token) const {
-    return entry(RuleKind::deny_alias, source_->deny_aliases, indexes_->deny_patterns.match(token));
+    return denial(indexes_->deny_patterns.match(token));
 }
 
 std::optional<Rule> Policy::allows_aliases(const std::vector<std::string>& aliases) const {
@@ -172,15 +193,19 @@ std::optional<Rule> Policy::allows_aliases(const std::vector<std::string>& alias
 }
 
 std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& aliases) const {
-    return entry(RuleKind::deny_alias, source_->deny_aliases, find_cover(indexes_->deny_patterns, aliases));
+    return denial(find_cover(indexes_->deny_patterns, aliases));
 }
 
 std::optional<std::uint32_t> Policy::pattern_allowing(std::string_view alias) const {
     return indexes_->allow_patterns.covers(alias);
 }
 
-std::optional<std::uint32_t> Policy::pattern_denying(std::string_view alias) const {
-    return indexes_->deny_patterns.covers(alias);
+bool Policy::has_pattern_denying(std::string_view alias) const {
+    return indexes_->deny_patterns.covers(alias).has_value();
+}
+
+bool Policy::has_deny_aliases() const {
+    return !indexes_->deny_patterns.empty();
 }
 
 std::vector<PolicySource::PinEntry> Policy::pins(std::string_view module) const {

@@ -78,10 +78,15 @@ struct PolicySource {
     std::vector<PinEntry> pins;
 };
 
+class ModuleIndex;
+
 class Policy {
   public:
     Policy(); ///< allows nothing
     explicit Policy(PolicySource source);
+    /// The same rules for the modules of `index`: what deny.modules lists and no module there is called is an
+    /// alias, and is denied as one. To be made anew when the index is another.
+    [[nodiscard]] Policy for_modules_of(ModuleIndex& index) const;
 
     /// The lists and settings as written; for listing, linting and saving.
     [[nodiscard]] const PolicySource& source() const { return *source_; }
@@ -101,9 +106,10 @@ class Policy {
     [[nodiscard]] std::optional<Rule> denies_aliases(const std::vector<std::string>& aliases) const;
     /// The number in allow_aliases of the first such pattern, of one alias: cheap enough to ask of all.
     [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const;
-    /// The same of deny_aliases.
-    [[nodiscard]] std::optional<std::uint32_t> pattern_denying(std::string_view alias) const;
-    [[nodiscard]] bool has_deny_aliases() const { return !source_->deny_aliases.empty(); }
+    /// Whether a pattern of deny_aliases, or what counts as one, is such.
+    [[nodiscard]] bool has_pattern_denying(std::string_view alias) const;
+    /// Whether a module is denied by its aliases too, so that they must be known to admit it.
+    [[nodiscard]] bool has_deny_aliases() const;
     [[nodiscard]] bool has_allow_aliases() const { return !source_->allow_aliases.empty(); }
 
     /// The pins of `module`, in the order written; empty when any content will do.
@@ -115,6 +121,8 @@ class Policy {
 
     [[nodiscard]] std::optional<Rule> entry(RuleKind kind, const std::vector<PolicySource::Entry>& entries,
                                             std::optional<std::uint32_t> number) const;
+    /// The rule that is `number` among the patterns that deny.
+    [[nodiscard]] std::optional<Rule> denial(std::optional<std::uint32_t> number) const;
 
     std::shared_ptr<const PolicySource> source_;
     std::shared_ptr<const Indexes> indexes_; ///< into source_; both are shared by copies

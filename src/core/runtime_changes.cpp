@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "core/runtime_changes.hpp"
 
+#include "core/names.hpp"
+
 #include <algorithm>
 
 namespace kmodguard::core {
@@ -11,6 +13,17 @@ using Names = std::set<std::string, std::less<>>;
 
 bool lists(const Entries& entries, std::string_view module) {
     return std::ranges::find(entries, module, &PolicySource::Entry::text) != entries.end();
+}
+
+bool lists_alias(const Entries& entries, const std::string& folded) {
+    return std::ranges::any_of(
+        entries, [&folded](const PolicySource::Entry& entry) { return fold_pattern(entry.text) == folded; });
+}
+
+void drop_aliases(Entries& entries, const Names& folded) {
+    std::erase_if(entries, [&folded](const PolicySource::Entry& entry) {
+        return folded.contains(fold_pattern(entry.text));
+    });
 }
 
 void drop(Entries& entries, const Names& names) {
@@ -42,17 +55,38 @@ bool RuntimeChanges::remove(const PolicySource& written, std::string_view module
     return (listed && removed.emplace(module).second) || found;
 }
 
+void RuntimeChanges::deny_alias(const PolicySource& written, std::string_view pattern) {
+    std::string folded = fold_pattern(pattern);
+    if (!lists_alias(written.deny_aliases, folded) || removed_aliases.contains(folded))
+        denied_aliases.emplace(std::move(folded), pattern);
+}
+
+bool RuntimeChanges::remove_alias(const PolicySource& written, std::string_view pattern) {
+    std::string folded = fold_pattern(pattern);
+    const bool found = denied_aliases.erase(folded) > 0;
+    const bool listed =
+        lists_alias(written.allow_aliases, folded) || lists_alias(written.deny_aliases, folded);
+    return (listed && removed_aliases.insert(std::move(folded)).second) || found;
+}
+
 void RuntimeChanges::unmask_new_denials(const PolicySource& before, const PolicySource& now) {
     std::erase_if(removed, [&](const std::string& module) {
         return lists(now.deny_modules, module) && !lists(before.deny_modules, module);
+    });
+    std::erase_if(removed_aliases, [&](const std::string& folded) {
+        return lists_alias(now.deny_aliases, folded) && !lists_alias(before.deny_aliases, folded);
     });
 }
 
 PolicySource with(PolicySource written, const RuntimeChanges& changes) {
     drop(written.allow_modules, changes.removed);
     drop(written.deny_modules, changes.removed);
+    drop_aliases(written.allow_aliases, changes.removed_aliases);
+    drop_aliases(written.deny_aliases, changes.removed_aliases);
     add(written.allow_modules, changes.allowed);
     add(written.deny_modules, changes.denied);
+    for (const auto& [folded, pattern] : changes.denied_aliases)
+        written.deny_aliases.push_back({pattern, {}});
     if (changes.mode) written.mode = *changes.mode;
     return written;
 }

@@ -53,8 +53,8 @@ sys::Result<LocalJudge> LocalJudge::create(const Context& context) {
     auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
     if (!index) return std::unexpected(index.error());
     LocalJudge judge;
-    judge.policy_ = core::Policy(std::move(loaded->source));
     judge.index_ = std::move(*index);
+    judge.policy_ = core::Policy(std::move(loaded->source)).for_modules_of(*judge.index_);
     return judge;
 }
 

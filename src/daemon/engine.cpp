@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/engine.hpp"
 
+#include "config/entry.hpp"
 #include "config/policy_edit.hpp"
 #include "config/policy_file.hpp"
 #include "core/names.hpp"
@@ -31,6 +32,18 @@ sys::Result<std::string> canonical(std::string_view module) {
                         "patterns belong into allow.aliases of the policy file");
 }
 
+/// `name` as an alias pattern; an image's file name as the module's.
+sys::Result<std::string> alias_of(std::string_view name) {
+    if (name.contains('/') && !name.contains(':')) // as in devname:net/tun
+        return sys::failure(
+            sys::ErrorKind::invalid,
+            fmt::format("\"{}\" is a path, and neither a module nor an alias", core::printable(name)),
+            "write the module's name alone");
+    const auto module = core::module_name_of(name);
+    const bool is_file_name = module && core::fold(name) != *module;
+    return config::check_entry(config::List::deny_aliases, is_file_name ? *module : name);
+}
+
 std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& found,
                                      const core::PolicySource& source) {
     std::vector<std::string> warnings;
@@ -50,10 +63,16 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
         edits.emplace_back(config::RemoveEntry{List::allow_modules, module});
         edits.emplace_back(config::RemoveEntry{List::deny_modules, module});
     }
+    for (const std::string& alias : changes.removed_aliases) {
+        edits.emplace_back(config::RemoveEntry{List::allow_aliases, alias});
+        edits.emplace_back(config::RemoveEntry{List::deny_aliases, alias});
+    }
     for (const std::string& module : changes.allowed)
         edits.emplace_back(config::AddEntry{List::allow_modules, module});
     for (const std::string& module : changes.denied)
         edits.emplace_back(config::AddEntry{List::deny_modules, module});
+    for (const auto& [folded, alias] : changes.denied_aliases)
+        edits.emplace_back(config::AddEntry{List::deny_aliases, alias});
     if (changes.mode) edits.emplace_back(config::SetMode{*changes.mode});
     return edits;
 }
@@ -62,8 +81,7 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
-    open_index();
-    policy_ = policy_of(state_); // which allows nothing, but for a forced mode
+    open_index();                // and with it a policy, which allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 
@@ -85,6 +103,7 @@ void Engine::open_index() {
     auto opened = modules::KmodIndex::open(paths_, release_);
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
+    policy_ = policy_of(state_); // which names are those of modules may have changed
     forget_decisions();
     // What it admits may have changed with the index; if it cannot be held, it says so itself.
     if (holder_ != nullptr) static_cast<void>(holder_->hold(policy_, index_or_none(), generation_));
@@ -105,7 +124,9 @@ core::Policy Engine::policy_of(const State& state) const {
     core::PolicySource source = with(state.written, state.changes);
     if (state.limited_mode) source.mode = *state.limited_mode;
     if (forced_) source.mode = *forced_;
-    return core::Policy(std::move(source));
+    core::Policy policy(std::move(source));
+    // Without an index it is not known which names are those of modules: they are taken for it.
+    return index_ ? policy.for_modules_of(*index_) : policy;
 }
 
 sys::Result<void> Engine::publish(State next) {
@@ -188,6 +209,13 @@ std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, co
 sys::Result<void> Engine::allow(std::string_view module) {
     const auto name = canonical(module);
     if (!name) return std::unexpected(name.error());
+    if (const auto modules = other_modules(*name); !modules.empty())
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} is no module but an alias of {}", core::printable(module),
+                                        fmt::join(modules, ", ")),
+                            fmt::format("kmodctl allow {}; or write the alias to allow.aliases of the policy "
+                                        "file, which allows whatever answers to it",
+                                        modules.front()));
     if (const auto rule = policy_.denies_module(*name))
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is denied by {}, and deny wins", *name, describe(*rule)),
@@ -201,22 +229,39 @@ sys::Result<void> Engine::allow(std::string_view module) {
     return publish(std::move(next));
 }
 
-sys::Result<void> Engine::deny(std::string_view module) {
-    const auto name = canonical(module);
-    if (!name) return std::unexpected(name.error());
+std::vector<std::string> Engine::other_modules(const std::string& name) {
+    core::ModuleIndex& index = index_or_none();
+    if (index.find(name) != nullptr) return {};
+    std::vector<std::string> modules = index.resolve(name);
+    if (std::ranges::find(modules, name) != modules.end()) return {}; // an install command of modprobe.d
+    return modules;
+}
+
+sys::Result<void> Engine::deny(std::string_view name) {
+    const auto alias = alias_of(name);
+    if (!alias) return std::unexpected(alias.error());
+    const auto module = core::module_name_of(*alias);
     State next = state_;
-    next.changes.deny(next.written, *name);
+    // An alias that is denied is also denied as a module's name: right for what no module is called now.
+    if (module && index_or_none().find(*module) != nullptr)
+        next.changes.deny(next.written, *module);
+    else
+        next.changes.deny_alias(next.written, *alias);
     return publish(std::move(next));
 }
 
-sys::Result<void> Engine::remove(std::string_view module) {
-    const auto name = canonical(module);
-    if (!name) return std::unexpected(name.error());
+sys::Result<void> Engine::remove(std::string_view name) {
+    const auto alias = alias_of(name);
+    if (!alias) return std::unexpected(alias.error());
+    const auto module = core::module_name_of(*alias);
     State next = state_;
-    if (!next.changes.remove(next.written, *name))
+    const bool off_aliases = next.changes.remove_alias(next.written, *alias);
+    if (!(module && next.changes.remove(next.written, *module)) && !off_aliases) {
+        const std::string shown = core::printable(module.value_or(*alias));
         return sys::failure(sys::ErrorKind::not_found,
-                            fmt::format("{} is neither allowed nor denied by name", *name),
-                            fmt::format("kmodctl explain {} tells why it loads or not", *name));
+                            fmt::format("{} is neither allowed nor denied by name", shown),
+                            fmt::format("kmodctl explain {} tells why it loads or not", shown));
+    }
     return publish(std::move(next));
 }
 

@@ -73,11 +73,12 @@ class Engine {
     /// changed at run time.
     [[nodiscard]] sys::Result<void> reload(bool discard = false);
 
-    // Run-time changes: at once, in memory only. `module` in any spelling; not a possible name:
-    // ErrorKind::invalid.
+    // Run-time changes: at once, in memory only. Names in any spelling; not a possible one:
+    // ErrorKind::invalid. What no module of this kernel is called is denied as an alias, and what is an alias
+    // is not allowed.
     [[nodiscard]] sys::Result<void> allow(std::string_view module); ///< fails if it is denied: deny wins
-    [[nodiscard]] sys::Result<void> deny(std::string_view module);
-    [[nodiscard]] sys::Result<void> remove(std::string_view module); ///< on no list: ErrorKind::not_found
+    [[nodiscard]] sys::Result<void> deny(std::string_view name);
+    [[nodiscard]] sys::Result<void> remove(std::string_view name); ///< on no list: ErrorKind::not_found
     /// `until`: go back then. A mode for a limited time is never saved.
     [[nodiscard]] sys::Result<void> set_mode(core::Mode mode,
                                              std::optional<Clock::time_point> until = std::nullopt);
@@ -130,6 +131,8 @@ class Engine {
     void forget_decisions();
     [[nodiscard]] std::optional<core::Rule> denial_by_alias(const core::Policy& policy,
                                                             const std::string& module);
+    /// The modules that answer to `name` if no module is called so.
+    [[nodiscard]] std::vector<std::string> other_modules(const std::string& name);
     void open_index();
     sys::Paths paths_;
     std::string release_;

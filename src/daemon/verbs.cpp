@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/verbs.hpp"
 
+#include "core/alias_reach.hpp"
+#include "core/denial.hpp"
 #include "core/names.hpp"
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
@@ -11,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <iterator>
 
 namespace kmodguard::daemon {
 namespace {
@@ -77,9 +80,41 @@ Response allow(Engine& engine, const std::string& module) {
     return {.answer = answer_of(allowed, std::move(text))};
 }
 
-Response deny(Engine& engine, const std::string& module) {
-    return {.answer = answer_of(engine.deny(module),
-                                fmt::format("{} is denied until the daemon restarts", module))};
+/// Which modules an alias that was denied now is an alias of, and whether they are denied with it: one whose
+/// own alias is a wider pattern is not.
+std::string effect_of_denial(Engine& engine, const std::string& alias) {
+    core::ModuleIndex& index = engine.index_or_none();
+    const core::AliasReach reach(index);
+    const auto modules = reach.modules(alias);
+    if (modules.empty())
+        return reach.is_complete() ? "nothing on this kernel has that name"
+                                   : "whether anything has that name is not known";
+    std::vector<std::string> spared;
+    std::ranges::copy_if(modules, std::back_inserter(spared), [&](const std::string& module) {
+        return !core::denial_of(engine.policy(), index, module);
+    });
+    if (spared.size() == 1)
+        return fmt::format("{0} answers to it, and can still load by another name: kmodctl deny {0}",
+                           spared.front());
+    if (!spared.empty())
+        return fmt::format("{} of the {} modules that answer to it can still load by another name",
+                           spared.size(), modules.size());
+    if (modules.size() == 1) return fmt::format("{} has it, and is denied with it", *modules.begin());
+    return fmt::format("{} modules have it, and are denied with it", modules.size());
+}
+
+std::string said_of_denial(Engine& engine, const std::string& name) {
+    const auto module = core::module_name_of(name);
+    if (module && engine.index_or_none().find(*module) != nullptr)
+        return fmt::format("{} is denied until the daemon restarts", *module);
+    return fmt::format("{} is denied as an alias until the daemon restarts; {}", core::printable(name),
+                       effect_of_denial(engine, name));
+}
+
+Response deny(Engine& engine, const std::string& name) {
+    if (const auto denied = engine.deny(name); !denied)
+        return {.answer = protocol::error_answer(denied.error())};
+    return {.answer = ok(said_of_denial(engine, name))};
 }
 
 Response remove(Engine& engine, const std::string& module) {

@@ -2,6 +2,7 @@
 """`allow`, `deny`, `remove`, `apply` and `list`: changes take effect at once, and stay only when saved."""
 
 import signal
+import tomllib
 
 import pytest
 from machine import NOBODY, POLICY
@@ -104,12 +105,70 @@ def test_both_dashes_mean_the_same_module(machine, daemon):
 
 @pytest.mark.parametrize("name", ["net-pf-*", "a b", "../loop", "kernel/loop.ko", "pci:v00008086",
                                   pytest.param("x" * 56, id="long")])
-@pytest.mark.parametrize("verb", ["allow", "deny", "remove"])
-def test_what_is_no_module_name_is_not_taken(machine, daemon, verb, name):
-    ran = machine.kmodctl(verb, name)
+def test_what_is_no_module_name_is_not_allowed(machine, daemon, name):
+    ran = machine.kmodctl("allow", name)
     assert ran.code == 2
     assert "is no possible module name" in ran.err
     assert "hint: " in ran.err
+
+
+@pytest.mark.parametrize("name", ["../loop", "kernel/loop.ko", "/", pytest.param("x" * 2049, id="long")])
+@pytest.mark.parametrize("verb", ["deny", "remove"])
+def test_what_is_no_name_at_all_is_not_taken(machine, daemon, verb, name):
+    ran = machine.kmodctl(verb, name)
+    assert ran.code == 2
+    assert "hint: " in ran.err
+
+
+def test_deny_of_an_alias_denies_it_and_the_module(machine, daemon):
+    """It was stored as a module net_pf_15, said to be denied, and loaded."""
+    assert machine.kmodctl("check", "net-pf-15").code == 0
+    assert machine.ask("deny", "net-pf-15").out == (
+        "net-pf-15 is denied as an alias until the daemon restarts; af_key has it, and is denied with it\n")
+    for token in ("net-pf-15", "net_pf_15", "af_key"):
+        ran = machine.kmodctl("check", token)
+        assert ran.code == 3
+        assert 'deny.aliases "net-pf-15" (given at run time, not saved)' in ran.out
+    machine.ask("apply")
+    assert tomllib.loads(machine.policy.read_text())["deny"] == {"modules": ["twin_b"], "aliases": ["net-pf-15"]}
+    assert machine.kmodctl("check", "net-pf-15").code == 3
+
+
+def test_a_denied_alias_is_taken_off_by_the_name_it_was_denied_by(machine, daemon):
+    assert "loop answers to it, and can still load by another name" in machine.ask("deny", "block-major-7-0").out
+    assert machine.kmodctl("check", "block-major-7-0").code == 3
+    assert machine.kmodctl("check", "loop").code == 0
+    machine.ask("remove", "block_major_7_0")
+    assert machine.kmodctl("check", "loop", "block-major-7-0").code == 0
+    assert machine.status()["unsaved_changes"] == 0
+    ran = machine.kmodctl("remove", "block-major-7-0")
+    assert ran.code == 4
+    assert "neither allowed nor denied" in ran.err
+
+
+def test_deny_of_a_name_that_nothing_has_says_so(machine, daemon):
+    assert "nothing on this kernel has that name" in machine.ask("deny", "twin_bb").out
+    assert "nothing on this kernel has that name" in machine.ask("deny", "scsi:*").out
+    assert "no module" not in machine.ask("deny", "shy").out
+
+
+def test_allow_of_an_alias_names_the_module(machine, daemon):
+    ran = machine.kmodctl("allow", "block-major-7-0")
+    assert ran.code == 1
+    assert "block-major-7-0 is no module but an alias of loop" in ran.err
+    assert "hint: kmodctl allow loop" in ran.err
+
+
+def test_an_alias_in_deny_modules_is_denied_with_and_without_the_daemon(machine, start):
+    """It denied nothing; only lint said so."""
+    machine.policy.write_text(POLICY.replace('["twin_b"]', '["net-pf-15", "block-major-7-0"]'))
+    start()
+    for more in ([], ["--policy", machine.policy]):
+        for token in ("net-pf-15", "af_key", "block-major-7-0"):
+            ran = machine.kmodctl("check", *more, token)
+            assert ran.code == 3, token
+            assert f"({machine.policy}:13)" in ran.out
+        assert machine.kmodctl("check", *more, "tun_dev").code == 0
 
 
 @pytest.mark.parametrize("arguments", [["allow", "loop"], ["deny", "loop"], ["remove", "loop"], ["apply"], ["reload"],

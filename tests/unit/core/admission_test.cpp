@@ -184,5 +184,25 @@ TEST_F(AdmissionTest, TrustsNoIndexThatDoesNotTellAll) {
               nullptr);
 }
 
+/// At the kernel point it denied nothing: only a token can be asked for by that name.
+TEST_F(AdmissionTest, AnAliasInDenyModulesDeniesItsModule) {
+    PolicyBuilder policy;
+    policy.allow("af_key", "ext4").deny("net_pf_15", "jbd2");
+    const Policy fitted = policy.build().for_modules_of(index);
+    EXPECT_EQ(Admissions(fitted, index).find("af_key"), nullptr);
+    EXPECT_EQ(Admissions(fitted, index).find("jbd2"), nullptr);
+    EXPECT_EQ(Admissions(fitted, index).find("xfrm"), nullptr);
+    EXPECT_NE(Admissions(fitted, index).find("ext4"), nullptr);
+}
+
+TEST_F(AdmissionTest, WhereAnAliasIsAmongDenyModulesAliasesMustBeKnown) {
+    index.module("loop").aliases_unreadable();
+    PolicyBuilder policy;
+    policy.allow("loop").deny("af_key");
+    EXPECT_NE(Admissions(policy.build().for_modules_of(index), index).find("loop"), nullptr);
+    policy.deny("net_pf_15");
+    EXPECT_EQ(Admissions(policy.build().for_modules_of(index), index).find("loop"), nullptr);
+}
+
 } // namespace
 } // namespace kmodguard::core

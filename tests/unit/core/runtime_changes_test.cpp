@@ -118,6 +118,38 @@ TEST_F(RuntimeChangesTest, DenyAfterRemoveDenies) {
     }
 }
 
+TEST_F(RuntimeChangesTest, AnAliasIsDeniedAsItWasGivenAndFoundInAnySpelling) {
+    changes.deny_alias(written, "net-pf-15");
+    changes.deny_alias(written, "net_pf_15");
+    EXPECT_EQ(changes.count(), 1U);
+    EXPECT_EQ(Policy(with(written, changes)).denies_token("net_pf-15"),
+              (Rule{RuleKind::deny_alias, "net-pf-15", "", 0}));
+    EXPECT_TRUE(changes.remove_alias(written, "net_pf_15"));
+    EXPECT_TRUE(changes.empty());
+    EXPECT_FALSE(changes.remove_alias(written, "net-pf-15"));
+}
+
+TEST_F(RuntimeChangesTest, RemoveTakesAnAliasOffEitherList) {
+    written.deny_aliases.push_back({"net-pf-*", {}});
+    for (const std::string alias : {"fs-*", "net_pf_*"}) {
+        EXPECT_TRUE(changes.remove_alias(written, alias)) << alias;
+        EXPECT_FALSE(changes.remove_alias(written, alias)) << alias;
+    }
+    const Policy policy(with(written, changes));
+    EXPECT_FALSE(policy.allows_token("fs-ext4"));
+    EXPECT_FALSE(policy.denies_token("net-pf-15"));
+    changes.deny_alias(written, "net-pf-*");
+    EXPECT_TRUE(Policy(with(written, changes)).denies_token("net-pf-15"));
+}
+
+TEST_F(RuntimeChangesTest, AnAliasDeniedInTheFileSinceItWasRemovedIsDenied) {
+    const PolicySource before = written;
+    ASSERT_TRUE(changes.remove_alias(written, "fs-*"));
+    written.deny_aliases.push_back({"fs-*", {}});
+    changes.unmask_new_denials(before, written);
+    EXPECT_TRUE(Policy(with(written, changes)).denies_token("fs-ext4"));
+}
+
 TEST_F(RuntimeChangesTest, ModeIsThatGivenLast) {
     EXPECT_EQ(with(written, changes).mode, Mode::enforce);
     changes.mode = Mode::audit;

@@ -60,6 +60,69 @@ TEST_F(EngineTest, AllowFailsIfAnAliasRuleDenies) {
     EXPECT_TRUE(engine().changes().empty());
 }
 
+/// It was stored as a module net_pf_15, say, which denied nothing.
+TEST_F(EngineTest, DenyOfAnAliasDeniesIt) {
+    ASSERT_TRUE(engine().remove("kmt_twin_b"));
+    ASSERT_TRUE(engine().allow("kmt_twin_b"));
+    ASSERT_TRUE(engine().deny("kmt-only-b"));
+    EXPECT_EQ(reason("kmt-only-b"), "denied-token");
+    EXPECT_EQ(reason("kmt_only_b"), "denied-token");
+    EXPECT_EQ(reason("kmt_twin_b"), "denied-alias");
+    EXPECT_EQ(verdict("kmt-twin-1"), "allow") << "another module answers to it";
+    ASSERT_TRUE(engine().remove("kmt_only_b"));
+    EXPECT_EQ(verdict("kmt-only-b"), "allow");
+}
+
+TEST_F(EngineTest, DenyOfAPatternDeniesWhateverItMatches) {
+    ASSERT_TRUE(engine().deny("kmt-twin-*"));
+    EXPECT_EQ(reason("kmt-twin-1"), "denied-token");
+    ASSERT_TRUE(engine().remove("kmt-twin-*"));
+    EXPECT_FALSE(engine().policy().denies_token("kmt-twin-1"));
+    EXPECT_FALSE(engine().policy().allows_token("kmt-twin-1")) << "it is off both lists";
+}
+
+/// The name was not one of this kernel's when it was denied, and comes with the next package.
+TEST_F(EngineTest, DenyOfAnUnknownNameHoldsWhenAModuleOfThatNameOrAliasComes) {
+    for (const char* name : {"kmt_late", "kmt-late-alias"})
+        ASSERT_TRUE(engine().deny(name));
+    tree.add({.name = "kmt_late"}).add({.name = "kmt_other", .aliases = {"kmt-late-alias"}}).depmod();
+    ASSERT_TRUE(engine().refresh_index());
+    EXPECT_FALSE(engine().allow("kmt_late"));
+    EXPECT_FALSE(engine().allow("kmt_other"));
+    EXPECT_EQ(reason("kmt_late"), "denied-token");
+    EXPECT_EQ(reason("kmt_other"), "denied-alias");
+}
+
+/// It was said to be allowed, and stayed refused.
+TEST_F(EngineTest, AllowOfAnAliasNamesTheModule) {
+    const auto allowed = engine().allow("kmt-only-b");
+    ASSERT_FALSE(allowed);
+    EXPECT_NE(allowed.error().what.find("an alias of kmt_twin_b"), std::string::npos) << allowed.error().what;
+    EXPECT_NE(allowed.error().hint.find("kmodctl allow kmt_twin_b"), std::string::npos);
+    EXPECT_TRUE(engine().changes().empty());
+}
+
+/// An alias among the modules of the file denied nothing at all.
+TEST_F(EngineTest, AnAliasInDenyModulesIsDenied) {
+    tree.write(policy, "version = 1\n[allow]\naliases = [\"*\"]\n[deny]\nmodules = [\"kmt-only-b\"]\n");
+    EXPECT_EQ(reason("kmt-only-b"), "denied-token");
+    EXPECT_EQ(reason("kmt_twin_b"), "denied-alias");
+    EXPECT_EQ(verdict("kmt_twin_a"), "allow");
+    EXPECT_EQ(engine().decide("kmt_twin_b").rule,
+              (core::Rule{core::RuleKind::deny_module, "kmt_only_b", tree / policy, 5}));
+    ASSERT_TRUE(engine().remove("kmt-only-b"));
+    EXPECT_EQ(verdict("kmt-only-b"), "allow");
+}
+
+/// What an index of before knew of names was kept.
+TEST_F(EngineTest, AnAliasInDenyModulesIsDeniedOnceItIsOne) {
+    tree.write(policy, "version = 1\n[allow]\naliases = [\"*\"]\n[deny]\nmodules = [\"kmt-late-alias\"]\n");
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    tree.add({.name = "kmt_late", .aliases = {"kmt-late-alias"}}).depmod();
+    ASSERT_TRUE(engine().refresh_index());
+    EXPECT_EQ(reason("kmt_late"), "denied-alias");
+}
+
 /// The denial was masked by the earlier removal.
 TEST_F(EngineTest, DenialWrittenAfterARemoveHolds) {
     ASSERT_TRUE(engine().remove("kmt_base"));
@@ -123,6 +186,10 @@ TEST_F(EngineTest, WhatIsNoModuleNameIsInvalidEverywhere) {
                                     std::string("a\nb"), std::string("/lib/kmt_base.ko"),
                                     std::string("../kmt_base"), std::string(200, 'a'), std::string("\xff")}) {
         EXPECT_EQ(engine().allow(name).error().kind, ErrorKind::invalid) << name;
+    }
+    for (const std::string& name :
+         {std::string(), std::string("a\nb"), std::string("/lib/kmt_base.ko"), std::string("../kmt_base"),
+          std::string(5000, 'a'), std::string("\xff"), std::string("-r")}) {
         EXPECT_EQ(engine().deny(name).error().kind, ErrorKind::invalid) << name;
         EXPECT_EQ(engine().remove(name).error().kind, ErrorKind::invalid) << name;
     }

@@ -122,6 +122,30 @@ TEST_F(VerbsTest, AllowDenyAndRemoveSayWhatTheyDid) {
                                     "ERR invalid: \"a b\" is no possible module name\n");
 }
 
+TEST_F(VerbsTest, DenySaysWhatANameThatIsNoModuleMeans) {
+    EXPECT_EQ(text("DENY", "kmt-only-b"), "OK kmt-only-b is denied as an alias until the daemon restarts; "
+                                          "kmt_twin_b has it, and is denied with "
+                                          "it\n");
+    EXPECT_EQ(
+        text("DENY", "kmt-twin-*"),
+        "OK kmt-twin-* is denied as an alias until the daemon restarts; 2 modules have it, and are denied "
+        "with it\n");
+    EXPECT_EQ(text("REMOVE", "kmt-twin-*"), "OK kmt-twin-* is off the lists until the daemon restarts\n");
+    EXPECT_EQ(text("DENY", "kmt-twin-2"),
+              "OK kmt-twin-2 is denied as an alias until the daemon restarts; kmt_twin_a "
+              "answers to it, and can still load by another name: kmodctl deny "
+              "kmt_twin_a\n");
+    EXPECT_EQ(text("DENY", "kmt_baes"),
+              "OK kmt_baes is denied as an alias until the daemon restarts; nothing on "
+              "this kernel has that name\n");
+    EXPECT_EQ(text("DENY", "kmt_deep.ko"), "OK kmt_deep is denied until the daemon restarts\n");
+    std::filesystem::remove_all(tree / "lib/modules");
+    restart();
+    EXPECT_EQ(text("DENY", "kmt_deep"),
+              "OK kmt_deep is denied as an alias until the daemon restarts; whether "
+              "anything has that name is not known\n");
+}
+
 TEST_F(VerbsTest, ApplySaysWhichFilesChanged) {
     EXPECT_EQ(text("APPLY"), "OK nothing to save\n");
     ASSERT_TRUE(engine().allow("kmt_deep"));
