@@ -2,6 +2,7 @@
 #include "ctl/context.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -34,9 +35,14 @@ int Context::fail(const sys::Error& error) const {
         return code;
     }
     std::fflush(stdout); // NOLINT(cert-err33-c): best effort, so that the order on a terminal is right
-    fmt::print(stderr, "kmodctl {}: {}\n", verb, error.what);
+    fmt::print(stderr, "kmodctl{}{}: {}\n", verb.empty() ? "" : " ", verb, error.what);
     if (!error.hint.empty()) fmt::print(stderr, "  hint: {}\n", error.hint);
     return code;
+}
+
+sys::Result<void> Context::require_root() const {
+    if (::geteuid() == 0) return {};
+    return sys::failure(sys::ErrorKind::denied, "only root may do this", "try sudo kmodctl " + verb);
 }
 
 int Context::done(std::string_view message) const {

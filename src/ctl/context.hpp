@@ -20,7 +20,7 @@
 namespace kmodguard::ctl {
 
 struct Context {
-    std::string verb;
+    std::string verb; ///< "" while it is not known
     std::vector<std::string> arguments;
     std::map<std::string, std::string, std::less<>> options; ///< by name without dashes; "" for a flag
     sys::Paths paths;
@@ -38,6 +38,8 @@ struct Context {
     void warn(std::string_view message) const;
     /// The error on standard error, and the exit code that goes with it.
     [[nodiscard]] int fail(const sys::Error& error) const;
+    /// An error unless root runs this.
+    [[nodiscard]] sys::Result<void> require_root() const;
     /// `message` as text and as {"result": message}, and exit_done.
     [[nodiscard]] int done(std::string_view message) const;
 

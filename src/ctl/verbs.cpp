@@ -67,8 +67,8 @@ constexpr std::array lint_options = {
     Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
 
 constexpr std::array<Verb, 24> table = {{
-    {"init", "", "write a policy that allows what is loaded now", true, false, Argument::none, 0, 0,
-     init_options, run_init},
+    {"init", "", "write a policy that allows what is loaded now", false, false, Argument::none, 0, 0,
+     init_options, run_init}, // asks for root itself, where it writes
     {"start", "", "start the daemon and arm the hook", true, false, Argument::none, 0, 0, {}, run_start},
     {"stop", "", "disarm the hook and stop the daemon", true, false, Argument::none, 0, 0, {}, run_stop},
     {"seal", "", "keep the guard from being loosened until the machine restarts", true, false, Argument::none,

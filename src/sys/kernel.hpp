@@ -4,6 +4,7 @@
 #pragma once
 
 #include "sys/paths.hpp"
+#include "sys/result.hpp"
 
 #include <optional>
 #include <string>
@@ -17,8 +18,13 @@ namespace kmodguard::sys {
 /// The last value of `key` on the kernel's command line ("key=value"; quotes are not interpreted).
 [[nodiscard]] std::optional<std::string> kernel_parameter(const Paths& paths, std::string_view key);
 
-/// Names of the modules that are loaded now (proc(5), /proc/modules); empty where the kernel has none.
-[[nodiscard]] std::vector<std::string> loaded_modules(const Paths& paths);
+/// Names of the modules that are loaded now (proc(5), /proc/modules). An error where that is not known: /proc
+/// is not mounted, or the kernel is one without modules.
+[[nodiscard]] Result<std::vector<std::string>> loaded_modules(const Paths& paths);
+
+/// The aliases by which the devices of this machine ask for a driver (sysfs, modalias); at most a million.
+/// None where sysfs has none, or is not there.
+[[nodiscard]] std::vector<std::string> device_aliases(const Paths& paths);
 
 /// Suffix of the compressed images that this kernel decompresses by itself: ".xz", ".zst", ".gz"; "" if none.
 [[nodiscard]] std::string in_kernel_compression(const Paths& paths);

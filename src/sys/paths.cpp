@@ -55,6 +55,10 @@ std::filesystem::path Paths::compression() const {
     return root_ / "sys/module/compression";
 }
 
+std::filesystem::path Paths::buses() const {
+    return root_ / "sys/bus";
+}
+
 std::filesystem::path Paths::modules(const std::string& release) const {
     return root_ / "lib/modules" / release;
 }

@@ -29,6 +29,8 @@ class Paths {
     [[nodiscard]] std::filesystem::path loaded_modules() const;
     [[nodiscard]] std::filesystem::path kernel_command_line() const;
     [[nodiscard]] std::filesystem::path compression() const;
+    /// The devices of each kind.
+    [[nodiscard]] std::filesystem::path buses() const;
     /// Where modprobe.d files are read from, strongest first (modprobe.d(5)).
     [[nodiscard]] std::vector<std::filesystem::path> modprobe_configuration() const;
     /// /lib/modules/RELEASE.

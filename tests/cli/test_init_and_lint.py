@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """`kmodctl init` and `lint`: a first policy from what runs, and what is odd about a policy."""
 
+import shutil
 import tomllib
 
 import pytest
@@ -54,6 +55,52 @@ def test_init_on_a_machine_without_loaded_modules_warns(machine):
     machine.write("proc/modules", "")
     ran = machine.ask("init", "--force")
     assert "no module is loaded now" in ran.err
+
+
+def test_init_writes_to_the_usual_place_by_its_name_on_a_clean_install(machine):
+    """It failed: the folder was made only without --output."""
+    shutil.rmtree(machine.policy.parent)
+    machine.ask("init", "--output", machine.policy)
+    assert machine.policy.parent.stat().st_mode & 0o777 == 0o755
+    assert machine.ask("lint").out == "nothing to complain about\n"
+
+
+def test_init_where_it_is_not_known_what_is_loaded_is_an_error(machine):
+    """It wrote a policy that allowed nothing, and exited with 0."""
+    (machine.root / "proc/modules").unlink()
+    for output in ([], ["--output", "-"]):
+        ran = machine.kmodctl("init", "--force", *output)
+        assert ran.code == 1
+        assert "which modules are loaded is not known" in ran.err
+        assert "hint: " in ran.err
+        assert ran.out == ""
+    assert machine.policy.read_text() == POLICY
+
+
+def test_init_names_what_devices_ask_for_and_the_policy_would_refuse(machine):
+    machine.write("sys/bus/platform/devices/one/modalias", "net-pf-15\n")
+    machine.write("sys/bus/platform/devices/two/modalias", "char-major-10-200\n")
+    machine.write("sys/bus/platform/devices/three/modalias", "shy-alias\n")
+    machine.write("sys/bus/platform/devices/four/modalias", "nothing:here\n")
+    ran = machine.ask("init", "--force")
+    assert "ask for 1 modules that are not loaded and would be refused: af_key;" in ran.err
+
+
+def test_anybody_may_see_what_init_would_write(machine):
+    text = machine.kmodctl("init", "--output", "-", user=NOBODY)
+    assert text.code == 0, text
+    assert tomllib.loads(text.out)["allow"]["modules"] == ["crc_base", "loop", "tun_dev"]
+    shown = machine.kmodctl("init", "--output", "-", "--json", user=NOBODY)
+    assert shown.json["modules"] == 3
+    assert tomllib.loads(shown.json["policy"])["allow"] == tomllib.loads(text.out)["allow"]
+
+
+@pytest.mark.parametrize("more", [[], ["--force"]])
+def test_init_onto_a_folder_says_to_name_a_file(machine, more):
+    ran = machine.kmodctl("init", "--output", machine.drop_ins.parent, *more)
+    assert ran.code == 2
+    assert f"{machine.drop_ins.parent} is a directory" in ran.err
+    assert f"hint: name a file in it: {machine.policy}" in ran.err
 
 
 def test_init_into_a_folder_that_does_not_exist_says_which(machine):

@@ -23,9 +23,8 @@ void open_standard_descriptors() {
 
 int run(const kmodguard::ctl::Context& context) {
     const kmodguard::ctl::Verb& verb = *kmodguard::ctl::find_verb(context.verb);
-    if (verb.needs_root && ::geteuid() != 0)
-        return context.fail(
-            {kmodguard::sys::ErrorKind::denied, "only root may do this", "try sudo kmodctl " + context.verb});
+    if (verb.needs_root)
+        if (const auto allowed = context.require_root(); !allowed) return context.fail(allowed.error());
     return verb.run(context);
 }
 

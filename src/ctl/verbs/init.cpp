@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 
 namespace kmodguard::ctl {
@@ -54,14 +55,15 @@ Names safe_aliases(const Names& names, core::ModuleIndex& index) {
     return aliases;
 }
 
-core::PolicySource baseline(const Context& context, core::ModuleIndex& index) {
+/// The baseline of what `loaded` names.
+core::PolicySource baseline(const std::vector<std::string>& loaded, core::ModuleIndex& index) {
     core::PolicySource source;
     source.generated_at =
         events::timestamp(std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()))
             .substr(0, 19)
         + "Z";
     source.kernel_release = sys::kernel_release();
-    const Names names = with_dependencies(sys::loaded_modules(context.paths), index);
+    const Names names = with_dependencies(loaded, index);
     for (const std::string& name : names)
         source.allow_modules.push_back({name, {}});
     for (const std::string& alias : safe_aliases(names, index))
@@ -69,13 +71,62 @@ core::PolicySource baseline(const Context& context, core::ModuleIndex& index) {
     return source;
 }
 
+/// The modules that would load for this machine's devices, and that `source` does not allow.
+Names left_out(const Context& context, const core::PolicySource& source, core::ModuleIndex& index) {
+    const core::Policy policy(source);
+    Names names;
+    for (const std::string& alias : sys::device_aliases(context.paths)) {
+        if (!core::is_token(alias)) continue;
+        for (const std::string& module : index.resolve(alias)) {
+            const core::ModuleRecord* record = index.find(module);
+            if (record != nullptr && !record->built_in && !record->blacklisted
+                && !policy.allows_module(module))
+                names.insert(module);
+        }
+    }
+    return names;
+}
+
+/// What the baseline lacks that this machine is likely to need.
+void warn_of_gaps(const Context& context, const core::PolicySource& source, core::ModuleIndex& index) {
+    if (source.allow_modules.empty())
+        context.warn(
+            "no module is loaded now, so the policy allows none: whatever is not built into the kernel "
+            "would be refused");
+    const Names names = left_out(context, source, index);
+    if (names.empty()) return;
+    constexpr std::size_t most_named = 8;
+    const auto last =
+        std::next(names.begin(), static_cast<std::ptrdiff_t>(std::min(names.size(), most_named)));
+    context.warn(fmt::format(
+        "devices of this machine ask for {} modules that are not loaded and would be refused: "
+        "{}{}; load what is needed and run kmodctl init again, or kmodctl allow it",
+        names.size(), fmt::join(names.begin(), last, ", "), names.size() > most_named ? ", ..." : ""));
+}
+
+sys::Result<std::vector<std::string>> read_loaded_modules(const Context& context) {
+    auto loaded = sys::loaded_modules(context.paths);
+    if (loaded) return loaded;
+    return sys::failure(sys::ErrorKind::failed,
+                        "which modules are loaded is not known: " + loaded.error().what,
+                        "run it where /proc is mounted, on the machine that the policy is for");
+}
+
+/// Whether the policy goes to the place where the daemon looks for it, whichever way it is written.
+bool is_the_policy(const Context& context, const std::filesystem::path& file) {
+    return std::filesystem::absolute(file).lexically_normal() == context.paths.policy();
+}
+
 sys::Result<void> write_policy(const Context& context, const std::filesystem::path& file,
                                const std::string& text) {
     std::error_code error;
+    if (std::filesystem::is_directory(file, error))
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} is a directory", file.native()),
+                            fmt::format("name a file in it: {}", (file / "policy.toml").native()));
     if (std::filesystem::exists(file, error) && !context.has("force"))
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} exists", file.native()),
                             "kmodctl init --force replaces it");
-    if (!context.has("output")) // an existing directory of somebody else's is none of ours to change
+    if (is_the_policy(context, file)) // other directories are none of ours to make
         if (auto made = sys::make_directory(file.parent_path(), directory_mode); !made) return made;
     return sys::write_file_atomically(std::filesystem::absolute(file), text, policy_mode);
 }
@@ -83,25 +134,29 @@ sys::Result<void> write_policy(const Context& context, const std::filesystem::pa
 } // namespace
 
 int run_init(const Context& context) {
+    const std::string output = context.option("output").value_or(context.paths.policy());
+    if (output != "-") // which writes nothing
+        if (const auto allowed = context.require_root(); !allowed) return context.fail(allowed.error());
+    const auto loaded = read_loaded_modules(context);
+    if (!loaded) return context.fail(loaded.error());
     const auto index = modules::KmodIndex::open(context.paths, sys::kernel_release());
     if (!index) return context.fail(index.error());
-    const core::PolicySource source = baseline(context, **index);
+    const core::PolicySource source = baseline(*loaded, **index);
     const std::array header{fmt::format("What {} had loaded when kmodctl init ran.", source.kernel_release)};
     const std::string text = config::render_policy(source, header);
-    const std::string output = context.option("output").value_or(context.paths.policy());
+    const std::uint64_t modules = source.allow_modules.size();
+    const std::uint64_t aliases = source.allow_aliases.size();
+    warn_of_gaps(context, source, **index);
     if (output == "-") {
-        fmt::print("{}", text);
+        if (!context.json) fmt::print("{}", text);
+        context.object({{"policy", text}, {"modules", modules}, {"aliases", aliases}});
         return exit_done;
     }
     if (auto written = write_policy(context, output, text); !written) return context.fail(written.error());
-    context.text(fmt::format("{} allows {} modules and {} aliases", output, source.allow_modules.size(),
-                             source.allow_aliases.size()));
-    if (!context.has("output") && daemon_runs(context.paths))
+    context.text(fmt::format("{} allows {} modules and {} aliases", output, modules, aliases));
+    if (is_the_policy(context, output) && daemon_runs(context.paths))
         context.text("the daemon takes it with kmodctl reload");
-    if (source.allow_modules.empty()) context.warn("no module is loaded now, so the policy allows none");
-    context.object({{"file", output},
-                    {"modules", std::uint64_t{source.allow_modules.size()}},
-                    {"aliases", std::uint64_t{source.allow_aliases.size()}}});
+    context.object({{"file", output}, {"modules", modules}, {"aliases", aliases}});
     return exit_done;
 }
 
