@@ -15,8 +15,6 @@ namespace {
 constexpr std::size_t max_parameters =
     4096;                            ///< as the kernel's strndup_user() is asked for, its end included
 constexpr std::size_t max_name = 64; ///< MODULE_NAME_LEN is 56 or 60
-constexpr std::chrono::seconds unanswered_after{5};
-constexpr std::uint64_t most_between = 4096; ///< bytes; the stacks of two tasks are further apart
 
 std::string name_of_answer(std::int64_t answer) {
     if (answer >= 0) return std::to_string(answer);
@@ -137,7 +135,7 @@ Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall ca
     auto attempted = co_await attempt(visit, call, arguments);
     if (!attempted || !places_.load_module.empty()) co_return attempted;
     if (call.call == Call::finit_module) { // whoever is told so tries init_module, which can be decided on
-        Attempt told = take_attempt(place.stack, most_between);
+        Attempt told = take_attempt(place.stack, stack_between_calls);
         told.event.answer = "ENOSYS";
         told.event.note = "this kernel's finit_module is not decided on: init_module is";
         told.event.decision = judge_.decide(unreadable("no image"));
@@ -150,94 +148,34 @@ Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall ca
 
 Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optional<Arguments> arguments) {
     ++attempts_seen_;
-    Attempt seen{.stack = visit.place().stack, .since = Clock::now(), .event = event_of(call.call)};
-    if (!arguments) seen.event.note = "its arguments cannot be read";
+    const auto seen = looked_at_.insert(
+        looked_at_.end(),
+        {.stack = visit.place().stack, .since = Clock::now(), .event = event_of(call.call)});
+    if (!arguments) seen->event.note = "its arguments cannot be read";
     if (call.call == Call::finit_module && arguments) {
         constexpr std::uint64_t descriptor = 0xffff'ffff;
         auto path = co_await visit.path_of((*arguments)[0] & descriptor);
         if (!path && is_lost(path.error())) co_return std::unexpected(path.error());
         if (path && !path->empty())
-            seen.event.file = *path;
+            seen->event.file = *path;
         else
-            seen.event.note = path ? fmt::format("file descriptor {} is not open", int_from((*arguments)[0]))
-                                   : "no path: " + path.error().what;
+            seen->event.note = path ? fmt::format("file descriptor {} is not open", int_from((*arguments)[0]))
+                                    : "no path: " + path.error().what;
     }
     auto process = co_await visit.call(places_.functions.process_id);
     if (!process && is_lost(process.error())) co_return std::unexpected(process.error());
     if (process) {
         events::Requester requester;
         requester.pid = static_cast<pid_t>(int_from(*process));
-        seen.event.requester = std::move(requester);
+        seen->event.requester = std::move(requester);
     }
-    if (!seen.event.file.empty()) log(seen, "");
+    if (!seen->event.file.empty()) log(*seen, "");
     // The task's last attempt, if it is still open, was answered by the kernel.
     // Kernels that randomise their stacks begin each call at a slightly different place.
-    auto earlier = take_attempt(seen.stack - most_between, 2 * most_between);
+    auto earlier = take_attempt(seen->stack - stack_between_calls, 2 * stack_between_calls);
     if (!earlier.event.call.empty()) record_unanswered(earlier);
-    open_.push_back(std::move(seen));
+    open_.splice(open_.end(), looked_at_, seen);
     co_return visit.leave();
-}
-
-/// A line of modules.log for an attempt that has none yet.
-void Watch::log(Attempt& attempt, const std::string& name) {
-    if (std::exchange(attempt.logged, true)) return;
-    recorder_.record_attempt(!attempt.event.file.empty() ? attempt.event.file : !name.empty() ? name : "?");
-}
-
-/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above;
-/// one of no call if there is none.
-Watch::Attempt Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
-    const auto distance = [stack](const Attempt& attempt) { return attempt.stack - stack; };
-    const auto found = std::ranges::min_element(open_, {}, distance);
-    if (found == open_.end() || distance(*found) >= range) return {};
-    Attempt attempt = std::move(*found);
-    open_.erase(found);
-    return attempt;
-}
-
-/// No image came for it: since Linux 6.5 calls that load one file at the same time share one load, and the
-/// kernel refuses some by itself.
-void Watch::record_unanswered(Attempt& attempt) {
-    log(attempt, "");
-    const auto shared = decided_.find(attempt.event.file);
-    if (shared != decided_.end() && shared->second.when >= attempt.since) {
-        attempt.event.decision = shared->second.decision;
-        attempt.event.note = "answered like another call that loads the same file";
-    } else {
-        attempt.event.decision = judge_.decide(unreadable("no image: the guest's kernel answered by itself"));
-    }
-    recorder_.record(std::move(attempt.event));
-}
-
-void Watch::remember(const events::Event& event) {
-    constexpr std::size_t most_files = 256;
-    if (event.file.empty()) return;
-    if (decided_.size() >= most_files)
-        decided_.erase(
-            std::ranges::min_element(decided_, {}, [](const auto& one) { return one.second.when; }));
-    decided_.insert_or_assign(event.file, Decided{.when = Clock::now(), .decision = event.decision});
-}
-
-void Watch::record_unanswered(Clock::time_point now) {
-    for (auto attempt = open_.begin(); attempt != open_.end();) {
-        if (now - attempt->since < unanswered_after) {
-            ++attempt;
-            continue;
-        }
-        record_unanswered(*attempt);
-        attempt = open_.erase(attempt);
-    }
-}
-
-void Watch::finish() {
-    for (Attempt& attempt : open_)
-        record_unanswered(attempt);
-    open_.clear();
-    for (events::Event& event : loading_) {
-        if (event.note.empty()) event.note = "the guest's kernel had not answered when the watch ended";
-        recorder_.record(std::move(event));
-    }
-    loading_.clear();
 }
 
 // --- decisions
@@ -268,11 +206,11 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
     Visit visit(machine_, places_.functions, processor, place);
     const auto arguments = processor.get(processor.architecture().arguments);
     if (!arguments) co_return std::unexpected(arguments.error());
-    Attempt attempt = take_attempt(place.stack, most_between);
-    if (attempt.event.call.empty()) { // it was under way before the watch began
+    const auto attempt = looked_at_.insert(looked_at_.end(), take_attempt(place.stack, stack_between_calls));
+    if (attempt->event.call.empty()) { // it was under way before the watch began
         ++attempts_seen_;
-        attempt.event = event_of(Call::init_module);
-        attempt.event.call = "load_module";
+        attempt->event = event_of(Call::init_module);
+        attempt->event.call = "load_module";
     }
     const std::uint64_t load_info = arguments->front();
     const bool of_kernel = load_info >= processor.architecture().kernel_base;
@@ -288,33 +226,33 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
     if (!facts) co_return std::unexpected(facts.error());
     auto parameters = co_await visit.user_text((*arguments)[1], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
-    attempt.event.parameters = parameters.value_or("");
-    judge(attempt, *facts);
+    attempt->event.parameters = parameters.value_or("");
+    judge(*attempt, *facts);
     if (auto left = visit.leave(); !left) co_return left;
 
-    if (!enforced(attempt.event)) {
-        auto passed = co_await let_pass(visit, std::move(attempt.event));
+    if (!enforced(attempt->event)) {
+        auto passed = co_await let_pass(visit, settle(attempt));
         co_return passed;
     }
     if (!info) { // the kernel's copy is lost to the guest, but nothing is loaded
-        const std::int64_t answer = told(attempt.event);
-        attempt.event.answer = name_of_answer(answer);
-        recorder_.record(std::move(attempt.event));
+        const std::int64_t answer = told(attempt->event);
+        attempt->event.answer = name_of_answer(answer);
+        recorder_.record(settle(attempt));
         co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
     }
-    auto refused = co_await refuse(visit, *info, load_info, std::move(attempt.event));
+    auto refused = co_await refuse(visit, *info, load_info, settle(attempt));
     co_return refused;
 }
 
 Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t load_info,
                                       events::Event event) {
+    const auto pending = loading_.insert(loading_.end(), std::move(event));
     const Processor& processor = visit.processor();
     const auto back = processor.return_address();
     if (!back) co_return std::unexpected(back.error());
     const std::array<std::uint64_t, 1> nothing{};
     if (auto emptied = processor.write_words(load_info + info.size_member, nothing); !emptied)
         co_return emptied;
-    const auto pending = loading_.insert(loading_.end(), std::move(event));
     const Place caller{.pc = *back, .stack = processor.stack_after_return(visit.place().stack)};
     auto returned = co_await machine_.arrival(caller);
     if (!returned) co_return std::unexpected(returned.error());
@@ -333,9 +271,9 @@ Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t
 }
 
 Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
+    const auto pending = loading_.insert(loading_.end(), std::move(event));
     const auto back = visit.processor().return_address();
     if (!back) co_return std::unexpected(back.error());
-    const auto pending = loading_.insert(loading_.end(), std::move(event));
     const Place caller{.pc = *back, .stack = visit.processor().stack_after_return(visit.place().stack)};
     auto returned = co_await machine_.arrival(caller);
     if (!returned) co_return std::unexpected(returned.error());
@@ -349,23 +287,24 @@ Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
 
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
 Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments) {
-    Attempt attempt = take_attempt(visit.place().stack, most_between);
+    const auto attempt =
+        looked_at_.insert(looked_at_.end(), take_attempt(visit.place().stack, stack_between_calls));
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
     auto facts = co_await identify_in_guest(visit, image, image_options(true));
     if (!facts) co_return std::unexpected(facts.error());
     auto parameters = co_await visit.user_text(arguments[2], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
-    attempt.event.parameters = parameters.value_or("");
-    judge(attempt, *facts);
+    attempt->event.parameters = parameters.value_or("");
+    judge(*attempt, *facts);
     if (auto left = visit.leave(); !left) co_return left;
-    if (!enforced(attempt.event)) {
+    if (!enforced(attempt->event)) {
         // Its answer is not waited for: where it returns to, every system call does.
-        recorder_.record(std::move(attempt.event));
+        recorder_.record(settle(attempt));
         co_return sys::Result<void>{};
     }
-    const std::int64_t answer = told(attempt.event);
-    attempt.event.answer = name_of_answer(answer);
-    recorder_.record(std::move(attempt.event));
+    const std::int64_t answer = told(attempt->event);
+    attempt->event.answer = name_of_answer(answer);
+    recorder_.record(settle(attempt));
     co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
 }
 

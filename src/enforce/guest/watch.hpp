@@ -40,6 +40,11 @@ class Watch {
     Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Settings settings)
         : machine_(machine), judge_(judge), recorder_(recorder), settings_(settings) {}
 
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    /// Records what is still open, however the guest or the watch has ended.
+    ~Watch();
+
     /// Sets the breakpoints at `places`; those that were set before are taken away.
     [[nodiscard]] sys::Result<void> guard(Places places);
     /// Puts back what a kmodctl that died left unfinished, and attends to who stands at a breakpoint already.
@@ -62,6 +67,8 @@ class Watch {
         bool logged = false; ///< has its line in modules.log
     };
     using Arguments = std::array<std::uint64_t, 3>;
+    /// Bytes; the stacks of two tasks are further apart.
+    static constexpr std::uint64_t stack_between_calls = 4096;
 
     Machine::Work attend_call(Processor processor, Place place, SystemCall call);
     Machine::Work attend_load(Processor processor, Place place);
@@ -78,6 +85,7 @@ class Watch {
     [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
                                                              const CallConvention& convention);
     [[nodiscard]] events::Event event_of(Call call) const;
+    [[nodiscard]] events::Event settle(std::list<Attempt>::iterator attempt);
     [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
     [[nodiscard]] bool enforced(const events::Event& event) const;
@@ -91,6 +99,7 @@ class Watch {
     events::Recorder& recorder_;
     Settings settings_;
     Places places_;
+    std::list<Attempt> looked_at_; ///< at this moment, at one of its stops
     std::list<Attempt> open_;
     std::list<events::Event> loading_; ///< decided, and load_module() has not returned
     std::uint64_t attempts_seen_ = 0;

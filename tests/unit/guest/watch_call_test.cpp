@@ -166,6 +166,8 @@ TEST_P(WatchCallTest, AfterARebootNothingWaitsAndTheSameTaskIsSeenAnew) {
     begin_load_that_sleeps();
     watch_->finish();
     ASSERT_TRUE(machine_.forget());
+    recorder_.flush();
+    records_ = {};
     EXPECT_FALSE(machine_.busy());
     EXPECT_FALSE(watch_->calling());
     EXPECT_TRUE(is_quiet());
@@ -174,6 +176,29 @@ TEST_P(WatchCallTest, AfterARebootNothingWaitsAndTheSameTaskIsSeenAnew) {
     run();
     EXPECT_EQ(answers(), Answers{0});
     EXPECT_EQ(event().answer, "0");
+}
+
+TEST_P(WatchCallTest, AttemptThatTheKernelAnsweredIsRecordedHoweverTheWatchEnds) {
+    watch({});
+    kernel_.answers_itself = true;
+    load_file("good");
+    run();
+    EXPECT_EQ(records_.events.size(), 0U);
+    watch_.reset(); // nobody calls finish(): the emulator has hung up in the middle of a question
+    recorder_.flush();
+    EXPECT_EQ(event().file, "/lib/modules/good.ko");
+}
+
+TEST_P(WatchCallTest, AttemptThatIsLookedAtWhenTheWatchEndsIsRecorded) {
+    watch({});
+    begin_load_that_sleeps();
+    watch_.reset();
+    recorder_.flush();
+    EXPECT_EQ(event().call, "finit_module");
+    EXPECT_EQ(event().decision.effective(), Verdict::refuse);
+    EXPECT_TRUE(event().decision.modules.front().detail.contains("before it was decided"));
+    EXPECT_EQ(records_.attempts, Lines{"?"});
+    ASSERT_TRUE(machine_.forget());
 }
 
 TEST_P(WatchCallTest, LoadThatHasNotEndedIsRecordedAtTheEnd) {
@@ -195,6 +220,8 @@ TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
     // It dies here: of the work nothing is left but what is in the guest.
     ASSERT_TRUE(machine_.forget());
     watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{});
+    recorder_.flush();
+    records_ = {}; // it was killed, and has recorded nothing
     ASSERT_TRUE(watch_->guard(places_));
     ASSERT_TRUE(watch_->take_over());
     kernel_.in_fget = nullptr;
