@@ -205,6 +205,12 @@ Reason Decider::judge_image(const ModuleRecord& record, Step& step, std::string&
 ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
                            const ImageFacts& facts) {
     ModuleDecision decision;
+    if (facts.no_module) {
+        decision.reason = Reason::not_a_module;
+        decision.detail = facts.problem;
+        decision.loadable = false;
+        return decision;
+    }
     decision.module = fold(facts.name);
     decision.reason = judge_facts(policy, {}, facts, decision.detail);
     if (decision.reason == Reason::pin_mismatch) decision.rule = pin_rule(policy, decision.module);

@@ -12,7 +12,9 @@
 //     token: there a pattern that equals one of the module's own aliases in the index, or matches it, admits
 //     it; and so does any module that is admitted by itself, brings it along, and brings nothing denied.
 //  5. In audit mode nothing is refused; what would have been is recorded as such.
-//  6. An image is judged by what is in it, never by its file name; unreadable or contradictory: refused.
+//  6. An image is judged by what is in it, never by its file name; unreadable or contradictory: refused. What
+//     no kernel could take for a module is refused too, but the kernel's own answer to it is what its caller
+//     is told, in every mode: there is nothing to guard, and programs go by that answer.
 #pragma once
 
 #include "core/module_index.hpp"
@@ -46,6 +48,7 @@ enum class Reason {
     missing_dependency,  ///< the index names a dependency that does not exist
     blacklisted,         ///< modprobe.d hides it from aliases, so modprobe would not load it either
     unreadable_image,    ///< the image, or that of a dependency, cannot be judged
+    not_a_module,        ///< the image is none, and the kernel itself says so
     contradictory_image, ///< the names in the image disagree, or differ from the module's
     pin_mismatch,        ///< the content differs from what the policy pins
     shadowed_name,       ///< only modprobe can load it, and modprobe.d makes its name an alias of others

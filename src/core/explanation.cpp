@@ -16,7 +16,7 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 22> reason_texts = {{
+constexpr std::array<ReasonText, 23> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
@@ -31,6 +31,7 @@ constexpr std::array<ReasonText, 22> reason_texts = {{
     {"missing-dependency", "needs a dependency that does not exist on this kernel"},
     {"blacklisted", "is blacklisted in modprobe.d, so modprobe does not load it by an alias"},
     {"unreadable-image", "has an image that cannot be judged"},
+    {"not-a-module", "is no kernel module, and is left to the kernel's own answer"},
     {"contradictory-image", "has an image that is not what its name says"},
     {"pin-mismatch", "has other content than the policy pins"},
     {"shadowed-name",

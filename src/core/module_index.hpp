@@ -36,6 +36,8 @@ struct ImageFacts {
     std::string modinfo_name; ///< .modinfo name=; empty on kernels that do not write it
     std::optional<Sha256> sha256 = std::nullopt; ///< of the uncompressed image, where it was asked for
     std::string state = {}; ///< tells this content of the file from any other; opaque here; "" if it cannot
+    /// No kernel takes the bytes for a module, whoever asks: they have not even the beginning of one.
+    bool no_module = false;
 };
 
 class ModuleIndex {

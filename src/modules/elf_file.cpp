@@ -78,6 +78,14 @@ std::size_t elf_section_header_size(const ElfFormat& format) {
     return format.is_64_bit ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr);
 }
 
+sys::Result<bool> may_be_elf(ByteSource& source) {
+    if (source.size() < sizeof(Elf32_Ehdr)) return false;
+    std::array<unsigned char, SELFMAG> magic{};
+    if (auto done = source.read(0, std::as_writable_bytes(std::span(magic))); !done)
+        return std::unexpected(std::move(done.error()));
+    return std::memcmp(magic.data(), ELFMAG, SELFMAG) == 0;
+}
+
 sys::Result<ElfHeader> read_elf_header(ByteSource& source) {
     std::array<unsigned char, EI_NIDENT> ident{};
     if (source.size() < ident.size()) return malformed_elf("not an ELF file: too short");

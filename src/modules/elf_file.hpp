@@ -68,6 +68,10 @@ template <typename T>
 [[nodiscard]] std::size_t elf_header_size(const ElfFormat& format);
 [[nodiscard]] std::size_t elf_section_header_size(const ElfFormat& format);
 
+/// Whether a kernel could take the beginning for an ELF file's at all: it is as long as the shorter kind of
+/// header, and has the magic number. Fails only if it cannot be read.
+[[nodiscard]] sys::Result<bool> may_be_elf(ByteSource& source);
+
 /// Fails with `invalid` if this is no ELF file, or one of an unknown class or byte order.
 /// Source: the ELF specification (gABI), chapter 4.
 [[nodiscard]] sys::Result<ElfHeader> read_elf_header(ByteSource& source);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "modules/image.hpp"
 
+#include "modules/elf_file.hpp"
 #include "modules/hash.hpp"
 
 #include <algorithm>
@@ -61,6 +62,9 @@ sys::Result<ImageIdentity> identify(ByteSource& source, const ImageOptions& opti
         if (done.error().kind != sys::ErrorKind::invalid) return std::unexpected(std::move(done.error()));
         identity = {};
         identity.facts.problem = std::move(done.error().what);
+        const auto elf = may_be_elf(source);
+        if (!elf) return std::unexpected(elf.error());
+        identity.facts.no_module = !*elf;
     }
     if (options.with_hash) {
         const auto hash = hash_of(source);

@@ -78,9 +78,15 @@ def crafted(name: str) -> dict[str, bytes]:
         "/t/half-igloo.ko": halved(igloo(name)),
         "/t/garbage.ko": bytes(range(256)) * 16,
         "/t/text.ko": b"#!/bin/sh\n" + b"insmod brd\n" * 100,
-        "/t/packed.ko": lzma.compress(loop, check=lzma.CHECK_CRC32),
+        "/t/packed.ko": packed(loop),
+        "/t/nls_cp437.ko.xz": packed(image(name, "nls_cp437")),
+        "/t/igloo.ko.xz": packed(igloo(name)),
         "/t/empty.ko": b"",
     }
+
+
+def packed(image: bytes) -> bytes:
+    return lzma.compress(image, check=lzma.CHECK_CRC32)
 
 
 def halved(image: bytes) -> bytes:

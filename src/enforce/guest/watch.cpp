@@ -195,8 +195,11 @@ bool Watch::enforced(const events::Event& event) const {
     return event.decision.effective() == core::Verdict::refuse;
 }
 
-/// What the caller of a refused call is told.
-std::int64_t Watch::told(events::Event& event) const {
+/// What the caller of a refused call is told. What is no module is `own`, the kernel's, to answer, as if
+/// nobody watched: busybox's insmod first hands over a packed file as it is, and unpacks it if the kernel
+/// says no.
+std::int64_t Watch::told(events::Event& event, std::int64_t own) const {
+    if (event.decision.reason == core::Reason::not_a_module) return own;
     if (judge_.answer() == core::Answer::refuse) return -EPERM;
     if (event.note.empty()) event.note = "pretended: nothing was done";
     return 0;
@@ -235,7 +238,7 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
         co_return passed;
     }
     if (!info) { // the kernel's copy is lost to the guest, but nothing is loaded
-        const std::int64_t answer = told(attempt->event);
+        const std::int64_t answer = told(attempt->event, -ENOEXEC);
         attempt->event.answer = name_of_answer(answer);
         recorder_.record(settle(attempt));
         co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
@@ -259,9 +262,9 @@ Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t
     const Register result = returned->architecture().result;
     const auto value = returned->get(result);
     if (!value) co_return std::unexpected(value.error());
-    if (int_from(*value) >= 0)
-        pending->note = "LOADED: the guest's kernel took the image although nothing was left of it";
-    const std::int64_t answer = told(*pending);
+    const std::int64_t own = int_from(*value);
+    if (own >= 0) pending->note = "LOADED: the guest's kernel took the image although nothing was left of it";
+    const std::int64_t answer = told(*pending, own < 0 ? own : -ENOEXEC);
     pending->answer = name_of_answer(answer);
     recorder_.record(std::move(*pending));
     loading_.erase(pending);
@@ -302,7 +305,7 @@ Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments)
         recorder_.record(settle(attempt));
         co_return sys::Result<void>{};
     }
-    const std::int64_t answer = told(attempt->event);
+    const std::int64_t answer = told(attempt->event, -ENOEXEC);
     attempt->event.answer = name_of_answer(answer);
     recorder_.record(settle(attempt));
     co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
@@ -319,7 +322,7 @@ Task<sys::Result<void>> Watch::unload(Visit& visit, Arguments arguments) {
         recorder_.record(std::move(event));
         co_return sys::Result<void>{};
     }
-    const std::int64_t answer = told(event);
+    const std::int64_t answer = told(event, -EPERM);
     event.answer = name_of_answer(answer);
     recorder_.record(std::move(event));
     co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));

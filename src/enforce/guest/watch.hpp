@@ -89,7 +89,7 @@ class Watch {
     [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
     [[nodiscard]] bool enforced(const events::Event& event) const;
-    [[nodiscard]] std::int64_t told(events::Event& event) const;
+    [[nodiscard]] std::int64_t told(events::Event& event, std::int64_t own) const;
     void log(Attempt& attempt, const std::string& name);
     void record_unanswered(Attempt& attempt);
     void remember(const events::Event& event);

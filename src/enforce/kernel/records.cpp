@@ -80,6 +80,11 @@ core::ModuleDecision judgement_of(const guard_record& record) {
         judged.reason = core::Reason::unreadable_image;
         judged.detail = "there is no policy in the kernel";
         break;
+    case GUARD_NOT_A_MODULE:
+        judged.reason = core::Reason::not_a_module;
+        judged.detail = name_at(problems, GUARD_NOT_ELF);
+        judged.loadable = false;
+        break;
     case GUARD_IN_PIECES:
         judged.reason = core::Reason::unreadable_image;
         judged.detail = "the kernel would not show the whole image";

@@ -6,6 +6,8 @@
 #include "modules/hash.hpp"
 #include "modules/image_file.hpp"
 
+#include <linux/module.h>
+
 #include <cstring>
 #include <new>
 #include <utility>
@@ -23,8 +25,9 @@ std::string name_of_error(int error) {
     return name != nullptr ? name : std::to_string(error);
 }
 
+/// What is no module is the kernel's own to answer.
 bool is_enforced_refusal(const core::Decision& decision) {
-    return decision.effective() == core::Verdict::refuse;
+    return decision.effective() == core::Verdict::refuse && decision.reason != core::Reason::not_a_module;
 }
 
 core::ImageFacts unreadable(std::string why) {
@@ -148,7 +151,7 @@ Taken<Responder::Image> Responder::take(const Notification& notification, const 
         return std::make_unique<MemoryBudget::Share>(budget_, bytes);
     };
     const auto identified = [&](std::unique_ptr<MemoryBudget::Share> share, modules::Buffer bytes) {
-        core::ImageFacts facts = identify(bytes, limit);
+        core::ImageFacts facts = identify(notification, bytes, limit);
         return Image{.share = std::move(share), .bytes = std::move(bytes), .facts = std::move(facts)};
     };
     if (notification.call == Call::finit_module) {
@@ -167,7 +170,21 @@ Taken<Responder::Image> Responder::take(const Notification& notification, const 
     return identified(std::move(share), std::move(*bytes));
 }
 
-core::ImageFacts Responder::identify(const modules::Buffer& bytes, std::uint64_t limit) {
+/// What the kernel would take the bytes for. What is packed is unpacked if the call asks for that. Then
+/// another program than the kernel's has unpacked it, and what is no module to the one may be one to the
+/// other: it is refused like all that cannot be judged.
+core::ImageFacts Responder::identify(const Notification& notification, const modules::Buffer& bytes,
+                                     std::uint64_t limit) {
+    constexpr std::uint64_t as_they_are = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC;
+    const auto flags = static_cast<std::uint32_t>(notification.arguments[2]);
+    if (notification.call == Call::init_module || (flags & ~as_they_are) == 0)
+        return modules::identify_image(bytes.all(), {.with_hash = true}).facts;
+    core::ImageFacts facts = identify_unpacked(bytes, limit);
+    facts.no_module = false;
+    return facts;
+}
+
+core::ImageFacts Responder::identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit) {
     modules::MemorySource source(bytes.all());
     const auto container = modules::container_of(source);
     if (!container || *container == modules::Container::raw)

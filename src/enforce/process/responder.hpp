@@ -74,7 +74,9 @@ class Responder {
     /// The copied image, what it is, and the judgement on it.
     [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller,
                                     std::uint64_t limit, std::string& path);
-    [[nodiscard]] core::ImageFacts identify(const modules::Buffer& bytes, std::uint64_t limit);
+    [[nodiscard]] core::ImageFacts identify(const Notification& notification, const modules::Buffer& bytes,
+                                            std::uint64_t limit);
+    [[nodiscard]] core::ImageFacts identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit);
     [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
                            events::Event& event);
     void record_unjudged(events::Event event, const std::string& why);

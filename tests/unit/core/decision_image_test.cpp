@@ -119,6 +119,20 @@ TEST_F(DecisionImage, ThatCannotBeReadIsRefusedWhateverItClaims) {
     EXPECT_EQ(module.detail, "section headers beyond the end");
 }
 
+TEST_F(DecisionImage, ThatIsNoModuleIsTheKernelsToAnswerInEveryMode) {
+    ImageFacts facts;
+    facts.problem = "not an ELF file";
+    facts.no_module = true;
+    for (const bool audit : {false, true}) {
+        PolicyBuilder policy = PolicyBuilder().allow_alias("*");
+        if (audit) policy.audit();
+        const Decision decision = decide(policy.build(), index, {.token = "", .image = facts});
+        EXPECT_EQ(decision.reason, Reason::not_a_module);
+        EXPECT_EQ(decision.effective(), Verdict::refuse) << "nothing is let pass that is not there";
+        EXPECT_EQ(decision.modules.at(0).detail, "not an ELF file");
+    }
+}
+
 TEST_F(DecisionImage, IsComparedWithItsPins) {
     const PolicyBuilder policy =
         PolicyBuilder().allow("alone").pin("alone", content(2)).pin("alone", content(3));

@@ -22,7 +22,7 @@ const std::vector<Reason> refusing = {
     Reason::denied_alias,        Reason::denied_dependency, Reason::unlisted_dependency,
     Reason::missing_dependency,  Reason::blacklisted,       Reason::unreadable_image,
     Reason::contradictory_image, Reason::pin_mismatch,      Reason::no_such_module,
-    Reason::not_a_name};
+    Reason::not_a_module,        Reason::not_a_name};
 
 std::vector<Reason> all_reasons() {
     std::vector<Reason> all = allowing;
@@ -60,7 +60,7 @@ TEST(ReasonWords, SurviveARoundTripAndDiffer) {
         EXPECT_EQ(reason_from(to_string(reason)), reason);
         EXPECT_TRUE(seen.insert(to_string(reason)).second) << to_string(reason);
     }
-    EXPECT_EQ(seen.size(), 17U);
+    EXPECT_EQ(seen.size(), 18U);
 }
 
 TEST(ReasonWords, AreThoseThatProgramsRead) {

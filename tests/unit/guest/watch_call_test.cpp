@@ -201,6 +201,16 @@ TEST_P(WatchCallTest, AttemptThatIsLookedAtWhenTheWatchEndsIsRecorded) {
     ASSERT_TRUE(machine_.forget());
 }
 
+TEST_P(WatchCallTest, WhatIsNoModuleGetsTheKernelsAnswerAtTheCallAsWell) {
+    watch_calls({.answer = Answer::pretend});
+    kernel_.make_call(0, 0, Call::init_module, kernel_.image_of_process(std::vector<std::byte>(100)));
+    run();
+    EXPECT_EQ(kernel_.loaded.size(), 0U) << "it may be another one by now";
+    EXPECT_EQ(answers(), Answers{-ENOEXEC});
+    EXPECT_EQ(event().answer, "ENOEXEC");
+    EXPECT_EQ(event().decision.reason, core::Reason::not_a_module);
+}
+
 TEST_P(WatchCallTest, LoadThatHasNotEndedIsRecordedAtTheEnd) {
     watch({});
     tiny_.define(places_.load_module.front() - GetParam()->entry,

@@ -124,14 +124,33 @@ TEST_P(WatchLoadTest, HashIsRecordedWhereItIsAskedFor) {
     EXPECT_EQ(event().sha256, modules::identify_image(image("good"), {.with_hash = true}).facts.sha256);
 }
 
-TEST_P(WatchLoadTest, WhatIsNoModuleIsRefused) {
-    watch({});
-    kernel_.make_call(0, 0, Call::init_module,
-                      kernel_.image_of_process(kmodguard::test::to_bytes("#!/bin/sh\nnothing of a module")));
+TEST_P(WatchLoadTest, WhatIsNoModuleGetsTheKernelsOwnAnswerWhateverThePolicySays) {
+    const std::string script = "#!/bin/sh\n" + std::string(100, '#');
+    for (const Options options :
+         {Options{.answer = Answer::refuse}, Options{.answer = Answer::pretend}, Options{.audit = true}}) {
+        watch(options);
+        kernel_.make_call(0, 0, Call::init_module,
+                          kernel_.image_of_process(kmodguard::test::to_bytes(script)));
+        run();
+        EXPECT_EQ(kernel_.loaded, std::vector<std::size_t>{});
+        EXPECT_EQ(answers(), Answers{-ENOEXEC});
+        EXPECT_EQ(event().answer, "ENOEXEC");
+        EXPECT_EQ(event().decision.reason, core::Reason::not_a_module);
+        EXPECT_EQ(event().decision.effective(), Verdict::refuse);
+        EXPECT_EQ(records_.attempts, Lines{"?"});
+        EXPECT_TRUE(is_quiet());
+        records_ = {};
+    }
+}
+
+TEST_P(WatchLoadTest, HalfAModuleIsAnsweredByThePolicy) {
+    auto half = image("good");
+    half.resize(half.size() / 2);
+    watch({.answer = Answer::pretend});
+    kernel_.make_call(0, 0, Call::init_module, kernel_.image_of_process(half));
     run();
-    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_EQ(answers(), Answers{0});
     EXPECT_EQ(event().decision.reason, core::Reason::unreadable_image);
-    EXPECT_EQ(records_.attempts, Lines{"?"});
 }
 
 TEST_P(WatchLoadTest, OfAnUnknownLayoutIsReturnedFromAtOnce) {

@@ -229,6 +229,7 @@ TEST_F(EventTest, EveryRefusalHasItsReasonAndItsDetail) {
         {GUARD_UNKNOWN_CONTENT, Reason::unreadable_image, "compressed, and nobody has checked this content"},
         {GUARD_NO_POLICY, Reason::unreadable_image, "there is no policy in the kernel"},
         {GUARD_IN_PIECES, Reason::unreadable_image, "the kernel would not show the whole image"},
+        {GUARD_NOT_A_MODULE, Reason::not_a_module, "not an ELF file"},
     };
     record.modinfo_name = name_key("loop_b").value();
     record.generation = 6;
@@ -244,6 +245,14 @@ TEST_F(EventTest, EveryRefusalHasItsReasonAndItsDetail) {
         EXPECT_EQ(decision.rule, std::nullopt) << recorded;
         EXPECT_TRUE(events::is_notable(event())) << recorded;
     }
+}
+
+TEST_F(EventTest, WhatIsNoModuleIsNotLoadedInAuditModeEither) {
+    record.reason = GUARD_NOT_A_MODULE;
+    record.name = {};
+    record.refused = 0; // the kernel answers by itself
+    EXPECT_EQ(event().decision.effective(), Verdict::refuse);
+    EXPECT_FALSE(event().decision.audited());
 }
 
 TEST_F(EventTest, EveryProblemOfAnImageIsTold) {

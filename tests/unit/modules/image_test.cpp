@@ -34,6 +34,25 @@ TEST_P(ImageOfEveryKind, GivesBothNamesAndItsFormat) {
     EXPECT_EQ(identity.format, (ElfFormat{GetParam().is_64_bit, GetParam().order, spec.machine}));
 }
 
+/// No module is what no kernel reads as one, and not what cannot be judged.
+TEST_P(ImageOfEveryKind, IsNoModuleWithoutItsBeginning) {
+    const auto image = build(module_spec("e1000e", GetParam().is_64_bit, GetParam().order));
+    EXPECT_FALSE(identify_image(image).facts.no_module);
+    for (const std::size_t length : {0UZ, 3UZ, 4UZ, 15UZ, 16UZ, 51UZ}) {
+        const auto facts = identify_image(std::span(image).first(length)).facts;
+        EXPECT_TRUE(facts.no_module) << length;
+        EXPECT_FALSE(facts.problem.empty()) << length;
+    }
+    for (const std::size_t length : {52UZ, 64UZ, image.size() / 2, image.size() - 1})
+        EXPECT_FALSE(identify_image(std::span(image).first(length)).facts.no_module) << length;
+    for (std::size_t byte = 0; byte < 4; ++byte) {
+        auto other = image;
+        other[byte] ^= std::byte{1};
+        EXPECT_TRUE(identify_image(other).facts.no_module) << byte;
+        EXPECT_TRUE(test::kernel_readings(other).empty()) << byte;
+    }
+}
+
 TEST_P(ImageOfEveryKind, IsReadAsTheKernelReadsIt) {
     const auto readings =
         test::kernel_readings(build(module_spec("e1000e", GetParam().is_64_bit, GetParam().order)));

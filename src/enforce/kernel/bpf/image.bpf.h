@@ -54,9 +54,10 @@ static __always_inline bool overlap(__u64 a, __u64 a_size, __u64 b, __u64 b_size
 	return a_size && b_size && a < b + b_size && b < a + a_size;
 }
 
+/* Whether it may be an ELF file: may_be_elf() of modules/elf_file.hpp. */
 static __noinline bool is_elf(struct guard_scratch *s)
 {
-	return s->size >= EI_NIDENT && !read_image(s, s->text, SELFMAG, 0) && s->text[0] == 0x7f && s->text[1] == 'E' &&
+	return s->size >= sizeof(Elf32_Ehdr) && !read_image(s, s->text, SELFMAG, 0) && s->text[0] == 0x7f && s->text[1] == 'E' &&
 	       s->text[2] == 'L' && s->text[3] == 'F';
 }
 

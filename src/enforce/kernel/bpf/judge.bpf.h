@@ -94,8 +94,13 @@ static __always_inline __u32 look_up_content(struct guard_scratch *s)
 	const __u32 zero = 0;
 	const struct guard_key *key = bpf_map_lookup_elem(&content_key, &zero);
 
-	if (!kernel_unpacks || shows_unpacked() || s->record.call != GUARD_FINIT_MODULE || !looks_packed(s))
+	if (s->problem) { /* its beginning could not be read */
+		s->record.problem = s->problem;
 		return GUARD_UNREADABLE;
+	}
+	if (!kernel_unpacks || shows_unpacked() || s->record.call != GUARD_FINIT_MODULE ||
+	    s->size < sizeof(Elf32_Ehdr) || !looks_packed(s))
+		return GUARD_NOT_A_MODULE;
 	if (s->size > GUARD_MAX_PINNED_SIZE) /* too much to digest at a stretch */
 		return GUARD_UNKNOWN_CONTENT;
 	if (!key || tag_content(s, key))
@@ -147,7 +152,10 @@ static __always_inline __u32 judge_name(struct guard_scratch *s, void *rules)
 }
 
 /* Counts, records and answers. A compressed image that nobody has checked yet is answered ENOSYS: modprobe and
- * udev then unpack it themselves and hand over the image, which can be judged (kmod, libkmod-module.c). */
+ * udev then unpack it themselves and hand over the image, which can be judged (kmod, libkmod-module.c). What is no
+ * module is answered as the kernel would (kernel/module/main.c, elf_validity_check): who hands over packed bytes
+ * without saying so, like busybox, goes by that and unpacks them. It is not let pass for that, in case it was packed
+ * in a way that is not known here. */
 static __noinline int conclude(struct guard_scratch *s, bool audit)
 {
 	struct guard_record *record = &s->record;
@@ -158,6 +166,8 @@ static __noinline int conclude(struct guard_scratch *s, bool audit)
 	submit(s);
 	if (!record->refused)
 		return 0;
+	if (record->reason == GUARD_NOT_A_MODULE)
+		return -ENOEXEC;
 	return record->reason == GUARD_UNKNOWN_CONTENT ? -ENOSYS : -EPERM;
 }
 

@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define GUARD_LAYOUT 1
+#define GUARD_LAYOUT 2
 
 #define GUARD_NAME_SIZE 56 /* MODULE_NAME_LEN on 64-bit, the NUL included; the kernel's own tokens fit as well */
 #define GUARD_HASH_SIZE 32
@@ -114,6 +114,7 @@ enum guard_reason {
 	GUARD_NO_ROOM, /* to judge it in: too many at once */
 	GUARD_IN_PIECES, /* the kernel would not show the whole image */
 	GUARD_ASK_UNPACKED, /* compressed, on a kernel that shows it unpacked next: not judged yet */
+	GUARD_NOT_A_MODULE, /* has not even the beginning of one: answered as the kernel does */
 };
 
 /* What is wrong with an unreadable image; the same checks, in the same order, as modules/image_elf.cpp. */

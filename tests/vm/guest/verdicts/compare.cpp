@@ -58,6 +58,8 @@ std::string wrong_answer(const Load& load, bool kernel_unpacks) {
     const bool refused = load.answer == EPERM || (unpacked && load.answer == ENOSYS);
     if (load.answer == 0) return "it was loaded";
     if (!load.is_asked_about()) return load.answer == ENOEXEC ? "" : "the guard was not to be asked";
+    if (load.decision.reason == core::Reason::not_a_module && !unpacked)
+        return load.answer == ENOEXEC ? "" : "what is no module was not answered as the kernel does";
     if (refused && !load.is_refused()) return "it was refused";
     if (!refused && load.is_refused()) return "it was not refused";
     return "";
@@ -65,6 +67,9 @@ std::string wrong_answer(const Load& load, bool kernel_unpacks) {
 
 /// Of what is refused for two reasons the kernel's programs find the cheaper one first.
 bool reasons_may_differ(const Load& load, const guard_record& record) {
+    // It may be packed, and the kernel be asked to unpack it, which decide() was not told.
+    if (load.decision.reason == core::Reason::not_a_module && record.reason == GUARD_UNKNOWN_CONTENT)
+        return true;
     // A name longer than any module's is not read to its end, so it cannot be said what it contradicts.
     if (load.facts.modinfo_name.size() > core::max_module_name) return true;
     // What no rule admits is not hashed, so it is not known whether a pin, too, refuses it.
