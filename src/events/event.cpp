@@ -10,7 +10,8 @@
 namespace kmodguard::events {
 
 bool is_notable(const Event& event) {
-    return event.decision.judged == core::Verdict::refuse;
+    return event.decision.judged == core::Verdict::refuse
+           && event.decision.reason != core::Reason::no_such_module;
 }
 
 std::string subject_of(const Event& event) {

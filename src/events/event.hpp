@@ -52,7 +52,9 @@ struct Event {
 /// file that it came from; "an image" where nothing is known. Printable.
 [[nodiscard]] std::string subject_of(const Event& event);
 
-/// Whether the attempt is one to call somebody's attention to: refused, or let pass by audit mode alone.
+/// Whether the attempt is one to call somebody's attention to: refused, or let pass by audit mode alone. A
+/// name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers ask for dozens
+/// of those at each boot.
 [[nodiscard]] bool is_notable(const Event& event);
 
 /// One line for people, also the journal's MESSAGE: "autoload net-pf-9: refused: ...".

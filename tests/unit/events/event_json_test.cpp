@@ -174,5 +174,13 @@ TEST(EventSummary, NotableIsWhatTheRulesRefuseEvenIfAuditModeLetsItPass) {
     EXPECT_FALSE(is_notable(event));
 }
 
+// A boot of 6.12 gave 26 warnings for ciphers that no module has.
+TEST(EventSummary, NameThatNothingAnswersToIsNotNotable) {
+    Event event = refused_event();
+    event.decision.modules.clear();
+    event.decision.reason = core::Reason::no_such_module;
+    EXPECT_FALSE(is_notable(event));
+}
+
 } // namespace
 } // namespace kmodguard::events

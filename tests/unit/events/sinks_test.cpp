@@ -90,10 +90,12 @@ TEST(StderrSink, ShowsRefusalsAndLossesOnly) {
     const auto sink = stderr_sink();
     testing::internal::CaptureStderr();
     sink->write(event_of("fine", core::Verdict::allow));
-    sink->write(event_of("bad", core::Verdict::refuse));
+    Event bad = event_of("bad", core::Verdict::refuse);
+    bad.decision.reason = core::Reason::denied_token;
+    sink->write(bad);
     sink->write_loss(3);
     EXPECT_EQ(testing::internal::GetCapturedStderr(),
-              "autoload bad: refused: bad is known neither as a module nor as an alias on this kernel\n"
+              "autoload bad: refused: bad is asked for by a denied alias\n"
               "3 events were lost: logging could not keep up\n");
 }
 
