@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/arguments.hpp"
 
+#include "core/names.hpp"
 #include "ctl/verbs.hpp"
 #include "installation.hpp"
 
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <optional>
 
 namespace kmodguard::ctl {
 namespace {
@@ -45,14 +47,32 @@ void add_verb(CLI::App& app, const Verb& verb, Found& found) {
     }
 }
 
-int report_unknown_verb(std::string_view name) {
+/// A mistake in the command line, said as any other error is.
+int report(const Context& context, std::string what, std::string hint) {
+    return context.fail({sys::ErrorKind::invalid, std::move(what), std::move(hint)});
+}
+
+int report_unknown_verb(const Context& context, std::string_view name) {
     const std::string_view nearest = nearest_verb(name);
-    fmt::print(stderr, "kmodctl: unknown verb \"{}\"\n", name);
-    if (nearest.empty())
-        fmt::print(stderr, "  hint: kmodctl --help lists the verbs\n");
-    else
-        fmt::print(stderr, "  hint: did you mean \"{}\"?\n", nearest);
-    return exit_usage;
+    return report(context, fmt::format("unknown verb \"{}\"", core::printable(name)),
+                  nearest.empty() ? "kmodctl --help lists the verbs"
+                                  : fmt::format("did you mean \"{}\"?", nearest));
+}
+
+/// The first option whose value is none, and what is wrong with it.
+std::optional<sys::Error> wrong_value(const Verb& verb, const Context& context) {
+    for (const Option& option : verb.options) {
+        const auto value = context.option(option.name);
+        if (option.value.empty() || !value) continue;
+        const std::string_view complaint = value->empty()                ? "is empty"
+                                           : option.complaint != nullptr ? option.complaint(*value)
+                                                                         : "";
+        if (!complaint.empty())
+            return sys::Error{sys::ErrorKind::invalid,
+                              fmt::format("--{} \"{}\" {}", option.name, core::printable(*value), complaint),
+                              fmt::format("--{} takes {}: {}", option.name, option.value, option.help)};
+    }
+    return std::nullopt;
 }
 
 /// Where the first argument that is no option stands; `count` if there is none.
@@ -74,10 +94,19 @@ int position_of_dashes(int begin, int count, char** arguments) {
     return begin;
 }
 
-int report_missing_command(const Verb& verb) {
-    fmt::print(stderr, "kmodctl {0}: no command\n  hint: kmodctl {0} [OPTION...] {1}\n", verb.name,
-               verb.arguments);
-    return exit_usage;
+int report_missing_command(const Context& context, const Verb& verb) {
+    return report(context, "no command", fmt::format("kmodctl {} [OPTION...] {}", verb.name, verb.arguments));
+}
+
+/// What is known of a command line before it is parsed: how its mistakes are to be told. `count` of the
+/// arguments are kmodctl's own.
+Context before_parsing(int count, char** arguments, const Verb* verb) {
+    Context context;
+    context.json = std::find_if(arguments + std::min(count, 1), arguments + count,
+                                [](const char* word) { return std::string_view(word) == "--json"; })
+                   != arguments + count;
+    if (verb != nullptr) context.verb = verb->name;
+    return context;
 }
 
 Context context_of(const CLI::App& sub, Found found, const std::string& root, bool json) {
@@ -112,7 +141,8 @@ Parsed parse_arguments(int count, char** arguments) {
 
     const int position = position_of_verb(count, arguments);
     const Verb* verb = position < count ? find_verb(arguments[position]) : nullptr;
-    if (position < count && verb == nullptr) return report_unknown_verb(arguments[position]);
+    if (position < count && verb == nullptr)
+        return report_unknown_verb(before_parsing(count, arguments, verb), arguments[position]);
     // What stands behind such a verb is its own, options and all; the parser sees none of it but a lone
     // --help.
     const bool asks_for_help = position + 2 == count && std::string_view(arguments[position + 1]) == "--help";
@@ -120,15 +150,24 @@ Parsed parse_arguments(int count, char** arguments) {
     int parsed = raw ? position + 1 : count; // arguments that are kmodctl's own
     if (verb != nullptr && verb->argument == Argument::command) {
         parsed = position_of_dashes(position, count, arguments);
-        if (verb->fewest > 0 && parsed + 1 >= count && !asks_for_help) return report_missing_command(*verb);
+        if (verb->fewest > 0 && parsed + 1 >= count && !asks_for_help)
+            return report_missing_command(before_parsing(parsed, arguments, verb), *verb);
     }
     try {
         app.parse(parsed, arguments);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? exit_done : exit_usage;
+        if (error.get_exit_code() == 0) return app.exit(error); // help, or the version
+        return report(before_parsing(parsed, arguments, verb), error.what(),
+                      verb == nullptr ? "kmodctl --help shows how it is used"
+                                      : fmt::format("kmodctl {} --help shows how it is used", verb->name));
     }
+    if (app.get_option("--root")->count() > 0 && root.empty())
+        return report(before_parsing(parsed, arguments, verb), "--root \"\" is empty",
+                      "--root takes DIR: the machine's own is /");
     const CLI::App* sub = app.get_subcommands().front();
     Context context = context_of(*sub, std::move(found[sub->get_name()]), root, json);
+    if (verb != nullptr)
+        if (const auto wrong = wrong_value(*verb, context)) return context.fail(*wrong);
     if (raw) context.arguments.assign(arguments + position + 1, arguments + count);
     if (verb != nullptr && verb->argument == Argument::command)
         context.arguments.assign(arguments + std::min(parsed + 1, count), arguments + count);

@@ -12,6 +12,12 @@ namespace {
 
 constexpr std::size_t any_number = std::numeric_limits<std::size_t>::max();
 
+/// A release is a folder's name below /lib/modules.
+std::string_view complaint_about_release(std::string_view release) {
+    if (release == "." || release == ".." || release.contains('/')) return "names no kernel, but a path";
+    return core::is_token(release) ? "" : "names no kernel";
+}
+
 constexpr std::array init_options = {
     Option{"output", "FILE", "write there instead of /etc/kmodguard/policy.toml; \"-\" prints it"},
     Option{"force", "", "replace a file that exists"}};
@@ -22,9 +28,10 @@ constexpr std::array disarm_options = {
            "take the kernel point away as well, once the daemon has ended (for the unit)"}};
 constexpr std::array mode_options = {Option{"for", "TIME", "go back after TIME: 90s, 30m, 8h, 1d"}};
 constexpr std::array reload_options = {Option{"discard", "", "also drop unsaved changes made at run time"}};
-constexpr std::array offline_options = {
-    Option{"policy", "FILE", "judge by FILE, without the daemon"},
-    Option{"kernel", "RELEASE", "judge for the modules of another kernel, without the daemon"}};
+constexpr std::array offline_options = {Option{"policy", "FILE", "judge by FILE, without the daemon"},
+                                        Option{"kernel", "RELEASE",
+                                               "judge for the modules of another kernel, without the daemon",
+                                               complaint_about_release}};
 constexpr std::array seal_options = {
     Option{"yes", "", "seal without asking"},
     Option{"dry-run", "", "only say what it would do, and what keeps it from that"}};
@@ -38,7 +45,8 @@ constexpr std::array exec_options = {
     Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
     Option{"quiet", "", "log nothing but errors, except to --log-dir"},
     Option{"wait", "", "also wait for the processes that COMMAND leaves behind"},
-    Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one"}};
+    Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one",
+           complaint_about_release}};
 constexpr std::array oci_agent_options = {
     Option{"socket", "FILE", "listen there: the listenerPath of seccomp profiles"},
     Option{"policy", "FILE", "decide by FILE, instead of the machine's policy, on those that name none"},
@@ -47,7 +55,8 @@ constexpr std::array oci_agent_options = {
     Option{"log-dir", "DIR", "write modules.log and events.jsonl there"},
     Option{"answer", "refuse|pretend", "what a refused call is told, instead of the policy's answer"},
     Option{"quiet", "", "log nothing but errors, except to --log-dir"},
-    Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one"}};
+    Option{"kernel", "RELEASE", "know the modules of this kernel, not of the running one",
+           complaint_about_release}};
 constexpr std::array guest_options = {
     Option{"policy", "FILE", "decide by FILE; without it only the framework's own module may load"},
     Option{"symbols", "FILE",
@@ -62,9 +71,10 @@ constexpr std::array guest_options = {
     Option{"hash", "", "record the SHA-256 of every image"},
     Option{"statistics", "", "say at the end how often and how long the guest was stopped"},
     Option{"quiet", "", "log nothing but errors, except to --log-dir"},
-    Option{"kernel", "RELEASE", "know the modules of this release below --root: the guest's"}};
-constexpr std::array lint_options = {
-    Option{"kernel", "RELEASE", "look at the modules of this kernel, not the running one"}};
+    Option{"kernel", "RELEASE", "know the modules of this release below --root: the guest's",
+           complaint_about_release}};
+constexpr std::array lint_options = {Option{
+    "kernel", "RELEASE", "look at the modules of this kernel, not the running one", complaint_about_release}};
 
 constexpr std::array<Verb, 24> table = {{
     {"init", "", "write a policy that allows what is loaded now", false, false, Argument::none, 0, 0,

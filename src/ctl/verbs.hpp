@@ -17,6 +17,8 @@ struct Option {
     std::string_view name;  ///< without dashes
     std::string_view value; ///< what stands after it in the help; empty for a flag
     std::string_view help;
+    /// What is wrong with a value that is not empty; "" if nothing. nullptr: any is taken.
+    std::string_view (*complaint)(std::string_view value) = nullptr;
 };
 
 /// What a positional argument is, for completion. `command`: everything behind "--".

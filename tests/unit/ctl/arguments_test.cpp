@@ -128,6 +128,36 @@ TEST_F(ArgumentsTest, MistakesAreExitCodeTwo) {
     }
 }
 
+TEST_F(ArgumentsTest, MistakesAreObjectsWithJson) {
+    for (const Words& words :
+         {Words{"--json"}, Words{"--json", "statsu"}, Words{"status", "--json", "x"}, Words{"exec", "--json"},
+          Words{"check", "--json", "--kernel", "", "a"}, Words{"--json", "status", "--root", ""}}) {
+        const Refusal mistake = refusal(words);
+        EXPECT_EQ(mistake.code, exit_usage) << testing::PrintToString(words);
+        EXPECT_TRUE(mistake.text.starts_with("{\"error\":\"")) << mistake.text;
+        EXPECT_TRUE(mistake.text.ends_with(",\"exit\":2}\n")) << mistake.text;
+    }
+}
+
+/// It was thrown out with the text of an exception, or looked for modules in the folder above.
+TEST_F(ArgumentsTest, ValuesThatAreNoneAreNamed) {
+    EXPECT_EQ(refusal({"init", "--output", ""}).text,
+              "kmodctl init: --output \"\" is empty\n  hint: --output takes FILE: write there instead of "
+              "/etc/kmodguard/policy.toml; \"-\" prints it\n");
+    for (const char* release : {"", "../x", "/", "..", ".", "a/b", "a\nb"})
+        for (const Words& words :
+             {Words{"check", "--kernel", release, "a"}, Words{"lint", "--kernel", release},
+              Words{"exec", "--kernel", release, "--", "true"}}) {
+            const Refusal mistake = refusal(words);
+            EXPECT_EQ(mistake.code, exit_usage) << release;
+            EXPECT_NE(mistake.text.find("--kernel \""), std::string::npos) << mistake.text;
+        }
+    EXPECT_EQ(context({"check", "--kernel", "6.1.0-9-amd64", "a"}).option("kernel"), "6.1.0-9-amd64");
+    EXPECT_EQ(refusal({"--root", "", "status"}).code, exit_usage);
+    ::setenv("KMODGUARD_ROOT", "", 1);
+    EXPECT_FALSE(context({"status"}).paths.moved());
+}
+
 TEST_F(ArgumentsTest, HelpIsNoMistakeAndShowsTheVerbs) {
     const Refusal help = refusal({"--help"});
     EXPECT_EQ(help.code, exit_done);
