@@ -5,6 +5,7 @@
 // can fail for want of memory.
 #include "modules/alias_index.hpp"
 
+#include "modules/kmod_context.hpp"
 #include "sys/file.hpp"
 #include "sys/unique_fd.hpp"
 
@@ -20,8 +21,6 @@
 
 namespace kmodguard::modules {
 namespace {
-
-using KmodContext = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
 
 constexpr std::uint64_t smallest_room = 64U << 10U;
 constexpr std::uint64_t largest_room = 1U << 30U;
@@ -41,14 +40,8 @@ sys::UniqueFd file_in_memory() {
 /// A context of its own, since every page of the index that is looked at stays mapped for as long as it
 /// lives.
 sys::Result<KmodContext> open_context(const std::filesystem::path& directory) {
-    const char* no_configuration[] = {nullptr};
-    KmodContext context(kmod_new(directory.c_str(), no_configuration), kmod_unref);
-    if (context == nullptr)
-        return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("libkmod cannot read {}", directory.native()));
-    kmod_set_log_fn(
-        context.get(), [](void*, int, const char*, int, const char*, const char*, va_list) {}, nullptr);
-    kmod_load_resources(context.get()); // otherwise it is read byte by byte
+    auto context = open_kmod_context(directory);
+    if (context) kmod_load_resources(context->get()); // otherwise it is read byte by byte
     return context;
 }
 

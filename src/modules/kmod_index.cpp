@@ -37,22 +37,26 @@ std::string text_or_empty(const char* text) {
     return text != nullptr ? text : "";
 }
 
-/// Calls `use(key, value)` for every entry of one kind of modprobe.d lines.
+/// Calls `use(key, value)` for every entry of one kind of modprobe.d lines but the last `left_out`.
 template <typename Use>
-void for_each_line(kmod_config_iter* iterator, Use use) {
+void for_each_line(kmod_config_iter* iterator, Use use, std::size_t left_out = 0) {
     if (iterator == nullptr) return;
+    std::vector<std::pair<std::string, std::string>> lines;
     while (kmod_config_iter_next(iterator))
-        use(text_or_empty(kmod_config_iter_get_key(iterator)),
-            text_or_empty(kmod_config_iter_get_value(iterator)));
+        lines.emplace_back(text_or_empty(kmod_config_iter_get_key(iterator)),
+                           text_or_empty(kmod_config_iter_get_value(iterator)));
     kmod_config_iter_free_iter(iterator);
+    lines.resize(lines.size() - std::min(lines.size(), left_out));
+    for (const auto& [key, value] : lines)
+        use(key, value);
 }
 
 } // namespace
 
-KmodIndex::KmodIndex(kmod_ctx* context, std::string compression)
-    : context_(context, kmod_unref), compression_(std::move(compression)) {
-    kmod_set_log_fn(context, [](void*, int, const char*, int, const char*, const char*, va_list) {}, nullptr);
-    kmod_load_resources(context); // whatever is missing is searched in its file instead
+KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign)
+    : context_(std::move(context)), paths_(paths), foreign_(foreign),
+      compression_(sys::in_kernel_compression(paths)) {
+    kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
     read_blacklist();
 }
 
@@ -63,23 +67,43 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
     if (auto found = sys::file_identity(directory / "modules.dep.bin"); !found)
         return sys::failure(found.error().kind, found.error().what,
                             fmt::format("run depmod {}, or install the modules of this kernel", release));
-    const auto configuration = paths.modprobe_configuration();
-    std::vector<const char*> directories;
-    for (const auto& path : configuration)
-        directories.push_back(path.c_str());
-    directories.push_back(nullptr);
-    kmod_ctx* context = kmod_new(directory.c_str(), directories.data());
-    if (context == nullptr)
-        return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("libkmod cannot read {}", directory.native()));
+    CommandLineEntries foreign;
+    if (paths.moved()) {
+        const auto entries = command_line_entries(directory);
+        if (!entries) return std::unexpected(entries.error());
+        foreign = *entries;
+    }
+    auto context = open_kmod_context(directory, paths.modprobe_configuration());
+    if (!context) return std::unexpected(context.error());
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
-    return std::unique_ptr<KmodIndex>(new KmodIndex(context, sys::in_kernel_compression(paths)));
+    return std::unique_ptr<KmodIndex>(new KmodIndex(std::move(*context), paths, foreign));
 }
 
 void KmodIndex::read_blacklist() {
     for_each_line(
         kmod_config_get_blacklists(context_.get()),
-        [this](const std::string& module, const std::string&) { blacklist_.insert(core::fold(module)); });
+        [this](const std::string& module, const std::string&) { blacklist_.insert(core::fold(module)); },
+        foreign_.blacklists);
+}
+
+/// The image file of `module`. modules.dep may name files outside of its own folder, absolutely: they are
+/// meant below the root as well.
+std::string KmodIndex::path_of(const kmod_module* module) const {
+    std::string path = text_or_empty(kmod_module_get_path(module));
+    if (path.empty() || !paths_.moved() || path.starts_with((paths_.root() / "").native())) return path;
+    return paths_.root() / std::filesystem::path(path).relative_path();
+}
+
+std::string KmodIndex::options_of(const std::string& name, const kmod_module* module) const {
+    if (foreign_.options == 0) return text_or_empty(kmod_module_get_options(module));
+    std::string options;
+    for_each_line(
+        kmod_config_get_options(context_.get()),
+        [&](const std::string& key, const std::string& value) {
+            if (key == name) options += (options.empty() ? "" : " ") + value;
+        },
+        foreign_.options);
+    return options;
 }
 
 std::vector<std::string> KmodIndex::resolve(std::string_view token) {
@@ -108,11 +132,11 @@ bool KmodIndex::kernel_takes(const core::ModuleRecord& record) const {
 core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* module) const {
     core::ModuleRecord record;
     record.name = name;
-    record.path = text_or_empty(kmod_module_get_path(module));
+    record.path = path_of(module);
     record.built_in = record.path.empty();
     record.blacklisted = blacklist_.contains(name);
     record.has_install_command = kmod_module_get_install_commands(module) != nullptr;
-    record.options = text_or_empty(kmod_module_get_options(module));
+    record.options = options_of(name, module);
     record.by_modprobe = record.has_install_command || !kernel_takes(record);
     const ModuleList dependencies = own(kmod_module_get_dependencies(module));
     record.dependencies = names_of(dependencies.get());
@@ -145,6 +169,8 @@ std::optional<std::vector<std::string>> KmodIndex::read_aliases(std::string_view
     kmod_module* found = nullptr;
     if (kmod_module_new_from_name(context_.get(), std::string(name).c_str(), &found) < 0) return std::nullopt;
     const ModulePointer module = own(found);
+    // libkmod would open another file than the one below the root.
+    if (path_of(found) != text_or_empty(kmod_module_get_path(found))) return std::nullopt;
     kmod_list* information = nullptr;
     if (kmod_module_get_info(found, &information) < 0) return std::nullopt;
     const std::unique_ptr<kmod_list, void (*)(kmod_list*)> list(information, kmod_module_info_free_list);

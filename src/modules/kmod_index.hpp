@@ -7,6 +7,7 @@
 
 #include "core/module_index.hpp"
 #include "modules/image_file.hpp"
+#include "modules/kmod_context.hpp"
 #include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
@@ -19,7 +20,6 @@
 #include <string_view>
 #include <vector>
 
-struct kmod_ctx;
 struct kmod_list;
 struct kmod_module;
 
@@ -69,7 +69,9 @@ class KmodIndex final : public core::ModuleIndex {
         std::vector<std::string> aliases;
     };
 
-    KmodIndex(kmod_ctx* context, std::string compression);
+    KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign);
+    [[nodiscard]] std::string path_of(const kmod_module* module) const;
+    [[nodiscard]] std::string options_of(const std::string& name, const kmod_module* module) const;
     void read_blacklist();
     [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
     [[nodiscard]] std::optional<std::vector<std::string>> read_aliases(std::string_view name) const;
@@ -77,7 +79,10 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] const KnownAliases* known_aliases(std::string_view name);
     core::ModuleRecord record_of(const std::string& name, kmod_module* module) const;
 
-    std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)> context_;
+    KmodContext context_;
+    sys::Paths paths_;
+    /// Of the running kernel's command line, which says nothing of the modules below another root.
+    CommandLineEntries foreign_;
     std::string compression_; ///< suffix of images that the kernel unpacks itself; "" if none
     std::set<std::string, std::less<>> blacklist_;
     ByName<core::ModuleRecord> records_;

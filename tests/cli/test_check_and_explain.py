@@ -175,3 +175,36 @@ def test_the_root_can_be_given_in_the_environment(machine):
     ran = run([KMODCTL, "check", "loop"], env=clean_environment(KMODGUARD_ROOT=str(machine.root)))
     assert ran.code == 0
     assert str(machine.root) in ran.out
+
+
+def test_the_command_line_of_the_running_kernel_is_not_that_of_another_root(machine):
+    """libkmod reads it whichever root it is given: the host's blacklist hid modules of an image."""
+    line = machine.write("cmdline", "quiet modprobe.blacklist=loop loop.max_loop=3\n")
+    command = f"mount --bind {line} /proc/cmdline && exec {KMODCTL} --root {machine.root} check block-major-7-0"
+    ran = run(["unshare", "--mount", "sh", "-c", command], env=clean_environment())
+    assert ran.code == 0, ran
+
+
+def test_a_file_outside_of_the_modules_folder_is_looked_for_below_the_root(machine, tmp_path):
+    """modules.dep names it absolutely, and the host's was judged."""
+    (tmp_path / "far.ko").write_bytes(module_image("far"))
+    configuration = machine.write("depmod.conf", f"search external built-in\nexternal * {tmp_path}\n")
+    machine.depmod("-C", configuration)
+    policy = machine.write("far.toml", "version = 1\n[allow]\nmodules = [\"far\"]\n")
+    assert f"{tmp_path}/far.ko:" in (machine.modules / "modules.dep").read_text()
+    ran = machine.kmodctl("check", "--policy", policy, "far")
+    assert ran.code == 3
+    assert f"{machine.root}{tmp_path}/far.ko" in ran.out
+    machine.write(str(tmp_path.relative_to("/")) + "/far.ko", "").write_bytes(module_image("far"))
+    assert machine.kmodctl("check", "--policy", policy, "far").code == 0
+
+
+@pytest.mark.parametrize("arguments", [["check", "loop"], ["explain", "loop"], ["lint"], ["init", "--output", "-"],
+                                       ["--json", "check", "loop"]])
+def test_what_libkmod_finds_wrong_in_modprobe_d_is_not_said_raw(machine, arguments):
+    """Its own lines came on standard error before those of any call."""
+    machine.write("etc/modprobe.d/rubbish.conf", "weakdep loop tun_dev\nrubbish\n")
+    ran = machine.kmodctl(*arguments)
+    assert ran.code == 0
+    assert "libkmod" not in ran.err
+    assert "rubbish" not in ran.err

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// libkmod's context, opened so that it says nothing itself and so that it is known what of its configuration
+// is the running machine's own.
+#pragma once
+
+#include "sys/paths.hpp"
+#include "sys/result.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <span>
+
+struct kmod_ctx;
+
+namespace kmodguard::modules {
+
+using KmodContext = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
+
+/// The context of the modules in `directory`, with the modprobe.d files of `configuration`, strongest first.
+[[nodiscard]] sys::Result<KmodContext>
+open_kmod_context(const std::filesystem::path& directory,
+                  std::span<const std::filesystem::path> configuration = {});
+
+/// How many entries of a context's configuration, at the end of each of its lists, are from the command line
+/// of the running kernel: libkmod always reads it.
+struct CommandLineEntries {
+    std::size_t blacklists = 0;
+    std::size_t options = 0;
+};
+[[nodiscard]] sys::Result<CommandLineEntries> command_line_entries(const std::filesystem::path& directory);
+
+} // namespace kmodguard::modules
