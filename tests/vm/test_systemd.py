@@ -185,6 +185,30 @@ def test_the_daemon_is_confined(guard: Guard) -> None:
     assert float(exposure.split(":")[1].split()[0]) < 2.0, exposure
 
 
+def test_the_first_steps_by_hand_on_a_clean_install() -> None:
+    """As people type them who come from the Rust program of the same name: no folder, no policy, nothing enabled yet."""
+    with Machine("6.1", init="systemd", name="test_systemd-first") as vm:
+        vm.wait_booted()
+        guard = Guard(vm)
+        vm.run("test ! -e /etc/kmodguard && modprobe kmg_ask", check=True)
+        vm.run("kmodctl init --output /etc/kmodguard/policy.toml", check=True)
+        vm.run("systemctl daemon-reload", check=True)
+        vm.run("systemctl enable --now kmodguard", check=True)
+        assert guard.handler() == HOOK
+        assert guard.ask("dummy") == "exit3"
+        vm.run("kmodctl allow dummy", check=True)
+        assert guard.ask("dummy") == "ok"
+        vm.run("kmodctl apply", check=True)
+        assert '"dummy"' in vm.get(POLICY).decode()
+        vm.run("kmodctl remove dummy && kmodctl apply && modprobe -r dummy", check=True)
+        assert '"dummy"' not in vm.get(POLICY).decode()
+        assert guard.ask("dummy") == "exit3"
+        vm.run("kmodctl stop", check=True)
+        assert guard.handler() == "/sbin/modprobe"
+        vm.run("kmodctl disarm --force", check=True)
+        assert guard.ask("dummy") == "ok"
+
+
 def test_break_glass_off_starts_nothing() -> None:
     with Machine("6.1", init="systemd", files=ENABLED, cmdline="kmodguard.mode=off", name="test_systemd-off") as vm:
         vm.wait_booted()
