@@ -108,8 +108,12 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
     if (word.size() > longest_word) return best;
     std::size_t best_distance = longest_word;
     for (const std::string_view candidate : candidates) {
+        const std::size_t shorter = std::min(word.size(), candidate.size());
+        const std::size_t longer = std::max(word.size(), candidate.size());
+        const std::size_t tolerance = longer / 3;
+        if (longer - shorter > tolerance || longer - shorter >= best_distance)
+            continue; // it cannot be nearer
         const std::size_t distance = core::edit_distance(word, candidate);
-        const std::size_t tolerance = std::max(word.size(), candidate.size()) / 3;
         if (distance > tolerance || distance >= best_distance) continue;
         best = candidate;
         best_distance = distance;

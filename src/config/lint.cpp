@@ -3,8 +3,9 @@
 
 #include "config/entry.hpp"
 #include "config/policy_schema.hpp"
+#include "core/alias_reach.hpp"
 #include "core/decision.hpp"
-#include "core/pattern_set.hpp"
+#include "core/names.hpp"
 
 #include <fmt/format.h>
 
@@ -22,8 +23,16 @@ using core::Reason;
 
 class Linter {
   public:
+    using Known = std::vector<std::string_view>;
+
     Linter(const PolicySource& source, core::ModuleIndex& index, const LintOptions& options)
-        : source_(source), policy_(source), index_(index), options_(options) {}
+        : source_(source), policy_(core::Policy(source).for_modules_of(index)), index_(index),
+          options_(options), reach_(index) {
+        reach_.for_each([this](const std::string& alias, const std::string& module) {
+            if (alias == module) modules_.push_back(module);
+            if (aliases_.empty() || aliases_.back() != alias) aliases_.push_back(alias);
+        });
+    }
 
     Diagnostics find() && {
         found_ = find_overlaps(source_);
@@ -32,8 +41,16 @@ class Linter {
                 check_existence(list, entry);
         for (const PolicySource::Entry& entry : once(List::allow_modules))
             check_outcome(entry);
-        for (const PolicySource::Entry& entry : once(List::allow_aliases))
-            check_reach(entry);
+        for (const List list : {List::allow_aliases, List::deny_aliases})
+            for (const PolicySource::Entry& entry : once(list))
+                check_reach(list, entry);
+        if (!reach_.is_complete())
+            found_.push_back({Severity::warning,
+                              {},
+                              0,
+                              0,
+                              "the aliases of this kernel's modules cannot be read",
+                              "run `depmod`; what alias patterns reach was not checked"});
         check_pins();
         std::ranges::sort(found_, {}, [this](const Diagnostic& diagnostic) {
             return std::tuple{std::ranges::find(source_.files, diagnostic.file), diagnostic.line,
@@ -71,8 +88,13 @@ class Linter {
 
     void unknown_module(List list, const PolicySource::Entry& entry) {
         const auto answering = index_.resolve(entry.text);
-        std::string hint = "check the spelling with `modinfo`; it may belong to another kernel";
-        if (!answering.empty())
+        std::string hint;
+        if (answering.empty())
+            hint = hint_for_unknown(entry.text, modules_, modules_left_);
+        else if (list == List::deny_modules)
+            hint = fmt::format("it is an alias of {}, and denied as one: it belongs into deny.aliases",
+                               fmt::join(answering, ", "));
+        else
             hint = fmt::format("it is an alias of {}: list that, or write the alias to {}.aliases",
                                fmt::join(answering, ", "), table_of(list));
         warn(entry.origin, fmt::format("{}: there is no module {} on this kernel", path_of(list), entry.text),
@@ -106,41 +128,43 @@ class Linter {
         }
     }
 
-    void check_reach(const PolicySource::Entry& entry) {
-        if (entry.text.find_first_not_of("*?") == std::string::npos
+    void check_reach(List list, const PolicySource::Entry& entry) {
+        const bool allows = list == List::allow_aliases;
+        if (allows && entry.text.find_first_not_of("*?") == std::string::npos
             && entry.text.find('*') != std::string::npos)
             return warn(entry.origin, fmt::format("the pattern \"{}\" allows every module", entry.text),
                         "name the families that are needed, such as \"net-pf-17\" or \"usb:*\"");
-        const std::size_t reach = modules_admitted_by(entry.text).size();
-        if (reach > options_.many_modules)
-            warn(entry.origin, fmt::format("the pattern \"{}\" admits {} modules", entry.text, reach),
+        const std::size_t modules = reach_.modules(entry.text).size();
+        if (modules == 0 && reach_.is_complete())
+            warn(entry.origin,
+                 fmt::format("{}: nothing on this kernel answers to \"{}\"", path_of(list), entry.text),
+                 hint_for_unknown(entry.text, aliases_, suggestions_left_));
+        else if (allows && modules > options_.many_modules)
+            warn(entry.origin, fmt::format("the pattern \"{}\" admits {} modules", entry.text, modules),
                  "narrow it, or list in deny.modules what nobody needs");
     }
 
-    /// By what the pattern admits at the kernel point, and as a token at the autoload point.
-    std::set<std::string> modules_admitted_by(const std::string& pattern) {
-        core::PatternSet set;
-        set.add(pattern, 0);
-        std::set<std::string> admitted;
-        for (std::string& module : index_.resolve(pattern))
-            admitted.insert(std::move(module));
-        for (const std::string& module : options_.known_modules) {
-            const auto covered = [&set](const std::string& alias) { return set.covers(alias).has_value(); };
-            if (set.covers(module) || std::ranges::any_of(index_.aliases(module), covered))
-                admitted.insert(module);
-        }
-        return admitted;
+    /// What a name that nothing has may be a slip for: one of `known`, as long as there is time `left` to
+    /// look.
+    static std::string hint_for_unknown(const std::string& name, const Known& known, std::size_t& left) {
+        const std::string other = "check the spelling with `modinfo`; it may belong to another kernel";
+        if (left == 0) return other;
+        --left;
+        const std::string_view near = nearest(core::fold_pattern(name), known);
+        return near.empty()
+                   ? other
+                   : fmt::format("did you mean \"{}\"? otherwise it may belong to another kernel", near);
     }
 
     void check_pins() {
         if (source_.pins.empty()) return;
         const std::set<std::string> admitted = admitted_modules();
-        // Which modules the patterns admit cannot be told without a list of modules.
-        const bool complete = !policy_.has_allow_aliases() || !options_.known_modules.empty();
+        // Which modules the patterns admit cannot be told without their aliases.
+        const bool complete = !policy_.has_allow_aliases() || reach_.is_complete();
         for (const PolicySource::PinEntry& pin : source_.pins) {
             if (index_.find(pin.module) == nullptr)
                 warn(pin.origin, fmt::format("pin: there is no module {} on this kernel", pin.module),
-                     "check the spelling with `modinfo`; it may belong to another kernel");
+                     hint_for_unknown(pin.module, modules_, modules_left_));
             else if (complete && !admitted.contains(pin.module))
                 warn(pin.origin, fmt::format("{} is pinned, but nothing allows it", pin.module),
                      "a pin narrows what is allowed: add the module to allow.modules, or remove the pin");
@@ -158,9 +182,12 @@ class Linter {
         };
         for (const PolicySource::Entry& entry : source_.allow_modules)
             admit(entry.text);
-        if (policy_.has_allow_aliases())
-            for (const std::string& module : options_.known_modules)
-                if (policy_.allows_aliases(index_.aliases(module))) admit(module);
+        std::set<std::string> by_alias;
+        reach_.for_each([&](const std::string& alias, const std::string& module) {
+            if (policy_.pattern_allowing(alias)) by_alias.insert(module);
+        });
+        for (const std::string& module : by_alias)
+            admit(module);
         return admitted;
     }
 
@@ -174,6 +201,12 @@ class Linter {
     core::Policy policy_;
     core::ModuleIndex& index_;
     const LintOptions& options_;
+    core::AliasReach reach_;
+    Known modules_; ///< the names of all modules
+    Known aliases_; ///< and all aliases, folded; both sorted, each once
+    // To compare a name with all others takes some milliseconds, and a list may be of another kernel.
+    std::size_t modules_left_ = 256;
+    std::size_t suggestions_left_ = 8;
     Diagnostics found_;
 };
 

@@ -10,17 +10,12 @@
 #include "core/policy.hpp"
 
 #include <cstddef>
-#include <span>
-#include <string>
 
 namespace kmodguard::config {
 
 struct LintOptions {
     /// An alias pattern that admits more modules than this is worth a second look.
     std::size_t many_modules = 32;
-    /// Canonical names of the modules that the index knows, which it cannot list itself. Without them the
-    /// reach of a pattern is seen only if it is so wide that no list is needed.
-    std::span<const std::string> known_modules = {};
 };
 
 /// Findings about `source` on a kernel with the modules of `index`; warnings all, ordered by file, line and

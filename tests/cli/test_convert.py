@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Policies in the YAML form, wherever one is taken, and `kmodctl convert`, which turns them into TOML."""
 
+import shutil
 import tomllib
 
 import pytest
-from machine import NOBODY, POLICY
+from machine import NOBODY, POLICY, RELEASE
 
 HASH = "0123456789abcdef" * 4
 YAML = f"""\
@@ -124,8 +125,18 @@ def test_what_is_odd_is_warned_of_and_converted(machine):
     assert tomllib.loads(ran.out)["allow"]["modules"] == ["igloo", "loop"]
 
 
-def test_lint_reads_yaml_and_knows_the_kernel(machine, project):
-    ran = machine.kmodctl("lint", project)
+def test_lint_does_not_compare_yaml_with_the_modules_of_the_host(machine, project):
+    """It is an emulated machine's: each of its modules was warned of, and a host without modules was an error."""
+    expected = ("nothing to complain about\nnot compared with this machine's modules, since it is a guest's; --root and "
+                "--kernel say where that one's are\n")
+    assert machine.ask("lint", project).out == expected
+    shutil.rmtree(machine.root / "lib/modules")
+    assert machine.ask("lint", project).out == expected
+    assert machine.ask("lint", "--json", project).out == ""
+
+
+def test_lint_reads_yaml_and_knows_the_kernel_that_it_is_told(machine, project):
+    ran = machine.kmodctl("lint", "--kernel", RELEASE, project)
     assert ran.code == 0
     assert f"{project}:4: warning: allow.modules: there is no module igloo on this kernel" in ran.out
     assert "tun_dev is allowed, but would be refused" in ran.out

@@ -3,7 +3,6 @@
 
 #include "ctl/local_decision.hpp"
 #include "ctl/verbs.hpp"
-#include "modules/installed.hpp"
 
 #include <fmt/format.h>
 
@@ -22,15 +21,20 @@ void print(const Context& context, const config::Diagnostic& finding) {
                     {"hint", finding.hint}});
 }
 
+/// A policy in the YAML form is that of an emulated machine, whose modules are not the ones here.
+bool is_for_guests(const Context& context) {
+    return !context.arguments.empty() && !context.has("kernel")
+           && config::form_of(context.arguments.front()) == config::Form::yaml;
+}
+
 } // namespace
 
 int run_lint(const Context& context) {
     const auto loaded =
         context.arguments.empty() ? read_policy(context) : config::load_policy(context.arguments.front(), "");
     config::Diagnostics findings = loaded ? loaded->warnings : loaded.error();
-    if (loaded) {
-        const std::string kernel = chosen_kernel(context);
-        const auto index = modules::KmodIndex::open(context.paths, kernel);
+    if (loaded && !is_for_guests(context)) {
+        const auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
         if (!index) return context.fail(index.error());
         const auto known = modules::installed_modules(context.paths, kernel);
         merge(findings, config::lint(loaded->source, **index, {.known_modules = known}));
@@ -38,7 +42,11 @@ int run_lint(const Context& context) {
     for (const config::Diagnostic& finding : findings)
         print(context, finding);
     if (findings.empty()) context.text("nothing to complain about");
-    return has_errors(findings) ? exit_bad_policy : exit_done;
+    if (loaded && is_for_guests(context))
+        context.text(
+            "not compared with this machine's modules, since it is a guest's; --root and --kernel say where "
+            "that one's are");
+    return has_errors(findings) ? int{exit_code_of(to_error(findings).kind)} : exit_done;
 }
 
 } // namespace kmodguard::ctl
