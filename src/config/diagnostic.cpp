@@ -70,7 +70,7 @@ sys::Error to_error(const Diagnostics& diagnostics) {
     const auto errors = std::ranges::count(diagnostics, Severity::error, &Diagnostic::severity);
     std::string what = place_of(*first) + core::printable(first->message, longest_message);
     if (errors > 1) what += fmt::format(" (and {} more)", errors - 1);
-    return {sys::ErrorKind::bad_policy, std::move(what), first->hint};
+    return {first->kind, std::move(what), first->hint};
 }
 
 } // namespace kmodguard::config

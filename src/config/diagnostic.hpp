@@ -21,6 +21,8 @@ struct Diagnostic {
     unsigned column = 0; ///< from 1, in code points; 0: the line as a whole
     std::string message;
     std::string hint; ///< what to do; may be empty
+    /// What the error is to a program: not_found where there is no policy at all.
+    sys::ErrorKind kind = sys::ErrorKind::bad_policy;
 
     bool operator==(const Diagnostic&) const = default;
 };
@@ -43,7 +45,7 @@ using Diagnostics = std::vector<Diagnostic>;
 /// once.
 void merge(Diagnostics& diagnostics, const Diagnostics& more);
 
-/// The first error as the project's one error type (bad_policy), with the number of those behind it.
+/// The first error as the project's one error type, with the number of those behind it.
 [[nodiscard]] sys::Error to_error(const Diagnostics& diagnostics);
 
 } // namespace kmodguard::config

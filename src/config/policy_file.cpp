@@ -30,7 +30,10 @@ class Loader {
   public:
     explicit Loader(const Limits& limits) : limits_(limits) {}
 
-    void add_text(std::string_view text, const std::string& shown_name) {
+    enum class Place { main_file, drop_in };
+
+    /// A drop-in without any key says nothing; a policy without one is none.
+    void add_text(std::string_view text, const std::string& shown_name, Place place = Place::main_file) {
         const auto file = static_cast<std::uint32_t>(loaded_.source.files.size());
         loaded_.source.files.push_back(shown_name);
         if (text.size() > limits_.file_bytes)
@@ -40,40 +43,31 @@ class Loader {
         const bool yaml = form_of(shown_name) == Form::yaml;
         const auto document = yaml ? read_yaml(text, shown_name) : read_toml(text, shown_name);
         if (!document) return report(document.error());
+        if (place == Place::drop_in && document->members.empty()) return;
         const auto read = yaml ? read_yaml_schema : read_schema;
         read(*document, loaded_.source, file, limits_.entries, loaded_.warnings);
     }
 
-    void add_file(const fs::path& path, std::string_view hint_if_missing) {
+    void add_file(const fs::path& path, Place place) {
         const std::string shown_name = path.string();
         const auto text = sys::read_file(path, limits_.file_bytes);
-        if (text) {
-            check_ownership(path, "file");
-            add_text(*text, shown_name);
-            return;
-        }
-        const bool missing = text.error().kind == sys::ErrorKind::not_found;
+        if (text) return add_text(*text, shown_name, place);
         loaded_.source.files.push_back(shown_name);
-        report(file_diagnostic(Severity::error, shown_name, text.error().what,
-                               missing ? std::string(hint_if_missing) : text.error().hint));
+        Diagnostic problem =
+            file_diagnostic(Severity::error, shown_name, text.error().what, text.error().hint);
+        if (text.error().kind == sys::ErrorKind::not_found && place == Place::main_file) {
+            problem.kind = sys::ErrorKind::not_found;
+            problem.hint = "run `kmodctl init` to write a baseline from what is loaded now";
+        } else if (text.error().kind == sys::ErrorKind::not_found) {
+            problem.hint = "a link that leads nowhere, or a file that vanished just now: try again";
+        }
+        report(std::move(problem));
     }
 
-    /// Whoever can write the policy decides what is loaded.
-    void check_ownership(const fs::path& path, std::string_view kind) {
-        struct stat status{};
-        if (::stat(path.c_str(), &status) != 0) return;
-        if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-            report(file_diagnostic(Severity::warning, path.string(),
-                                   fmt::format("this policy {} is writable by {}", kind,
-                                               (status.st_mode & S_IWOTH) != 0 ? "everyone" : "its group"),
-                                   fmt::format("chmod go-w {}", path.string())));
-        if (status.st_uid != 0 && status.st_uid != ::geteuid())
-            report(file_diagnostic(
-                Severity::warning, path.string(),
-                fmt::format("this policy {} belongs to user {}, who can change it", kind, status.st_uid),
-                fmt::format("chown root {}", path.string())));
+    void report(Diagnostics found) {
+        for (Diagnostic& diagnostic : found)
+            report(std::move(diagnostic));
     }
-
     void report(Diagnostic diagnostic) { loaded_.warnings.push_back(std::move(diagnostic)); }
 
     PolicyResult finish() && {
@@ -94,9 +88,29 @@ Form form_of(const fs::path& file) {
     return suffix == ".yaml" || suffix == ".yml" ? Form::yaml : Form::toml;
 }
 
-std::expected<std::vector<fs::path>, Diagnostic>
-policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
-    std::vector<fs::path> drop_ins;
+namespace {
+
+/// Those that are `unread` were meant to be read, perhaps.
+struct DropIns {
+    std::vector<fs::path> read;
+    std::vector<fs::path> unread;
+};
+
+/// What packages and editors leave, and what explains the directory.
+bool is_no_policy(std::string_view name) {
+    return name.starts_with('.') || name.starts_with("README") || name.ends_with('~')
+           || name.contains(".dpkg-") || name.contains(".ucf-") || name.ends_with(".rpmnew")
+           || name.ends_with(".rpmsave");
+}
+
+/// A link to /dev/null in place of a drop-in takes it away, as with systemd.
+bool is_masked(const fs::path& path) {
+    std::error_code code;
+    return fs::read_symlink(path, code) == "/dev/null";
+}
+
+std::expected<DropIns, Diagnostic> find_drop_ins(const fs::path& drop_in_directory, const Limits& limits) {
+    DropIns drop_ins;
     std::error_code code;
     fs::directory_iterator entries = drop_in_directory.empty()
                                          ? fs::directory_iterator()
@@ -107,32 +121,85 @@ policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const
     };
     while (!code && entries != fs::directory_iterator()) {
         const fs::path& path = entries->path();
-        if (path.extension() == ".toml" && !path.filename().native().starts_with('.'))
-            drop_ins.push_back(path);
-        if (drop_ins.size() > limits.drop_ins)
+        const std::string name = path.filename().native();
+        const bool readable = path.extension() == ".toml" && !name.starts_with('.');
+        if (readable && !is_masked(path)) drop_ins.read.push_back(path);
+        if (!readable && !is_no_policy(name) && drop_ins.unread.size() < limits.drop_ins)
+            drop_ins.unread.push_back(path);
+        if (drop_ins.read.size() > limits.drop_ins)
             return problem(fmt::format("more than {} policy files", limits.drop_ins), "join some of them");
         entries.increment(code);
     }
     if (code && code != std::errc::no_such_file_or_directory)
         return problem("cannot list the drop-in directory: " + code.message(),
                        code == std::errc::permission_denied ? "run as root" : "");
-    std::ranges::sort(drop_ins);
-    drop_ins.insert(drop_ins.begin(), main_file);
+    std::ranges::sort(drop_ins.read);
+    std::ranges::sort(drop_ins.unread);
     return drop_ins;
+}
+
+Diagnostic unread(const fs::path& drop_in) {
+    return file_diagnostic(Severity::warning, drop_in.string(),
+                           "this file is not read: the names of drop-ins end in .toml",
+                           form_of(drop_in) == Form::yaml ? "`kmodctl convert` makes a TOML policy of it"
+                                                          : "rename it, or take it out of the directory");
+}
+
+/// Whether others than root can write `path`. A file in a directory with the sticky bit is its owner's alone.
+void check_access(const fs::path& path, std::string_view kind, Diagnostics& found) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return;
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return; // no policy, which is said already
+    const bool shared = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) != 0;
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !shared)
+        found.push_back(
+            file_diagnostic(Severity::warning, path.string(),
+                            fmt::format("this policy {} is writable by {}, who can decide what is loaded",
+                                        kind, (status.st_mode & S_IWOTH) != 0 ? "everyone" : "its group"),
+                            fmt::format("chmod go-w {}", path.string())));
+    if (status.st_uid != 0 && status.st_uid != ::geteuid())
+        found.push_back(file_diagnostic(
+            Severity::warning, path.string(),
+            fmt::format("this policy {} belongs to user {}, who can change it", kind, status.st_uid),
+            fmt::format("chown root {}", path.string())));
+}
+
+} // namespace
+
+std::expected<std::vector<fs::path>, Diagnostic>
+policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
+    auto drop_ins = find_drop_ins(drop_in_directory, limits);
+    if (!drop_ins) return std::unexpected(std::move(drop_ins.error()));
+    std::vector<fs::path> files = std::move(drop_ins->read);
+    files.insert(files.begin(), main_file);
+    return files;
+}
+
+Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_in_directory) {
+    Diagnostics found;
+    check_access(main_file, "file", found);
+    if (drop_in_directory.empty()) return found;
+    check_access(main_file.parent_path(), "directory", found);
+    check_access(drop_in_directory, "directory", found);
+    if (const auto drop_ins = find_drop_ins(drop_in_directory, {}))
+        for (const fs::path& file : drop_ins->read)
+            check_access(file, "file", found);
+    return found;
 }
 
 PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
     Loader loader(limits);
-    auto files = policy_files(main_file, drop_in_directory, limits);
-    loader.add_file(main_file, "run `kmodctl init` to write a baseline from what is loaded now");
-    if (!files) {
-        loader.report(std::move(files.error()));
+    auto drop_ins = find_drop_ins(drop_in_directory, limits);
+    loader.add_file(main_file, Loader::Place::main_file);
+    if (!drop_ins) {
+        loader.report(std::move(drop_ins.error()));
         return std::move(loader).finish();
     }
-    for (std::size_t i = 1; i < files->size(); ++i)
-        loader.add_file((*files)[i],
-                        "a link that leads nowhere, or a file that vanished just now: try again");
-    if (!drop_in_directory.empty()) loader.check_ownership(drop_in_directory, "directory");
+    for (const fs::path& file : drop_ins->read)
+        loader.add_file(file, Loader::Place::drop_in);
+    for (const fs::path& file : drop_ins->unread)
+        loader.report(unread(file));
+    loader.report(writable_by_others(main_file, drop_in_directory));
     return std::move(loader).finish();
 }
 

@@ -37,9 +37,10 @@ struct LoadedPolicy {
 using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 
 /// Reads `main_file`, then every `*.toml` of `drop_in_directory` in the order of their names, names that
-/// begin with a dot left out. Lists add up; of a setting given twice the last one holds. The directory may be
-/// missing, or empty ("" for none); the main file may not, and may be YAML. The paths are shown, and kept in
-/// source.files, as given.
+/// begin with a dot, and links to /dev/null, left out; files with other names are warned of. A drop-in
+/// without any key says nothing. Lists add up; of a setting given twice the last one holds. The directory may
+/// be missing, or empty ("" for none); the main file may not, and may be YAML. The paths are shown, and kept
+/// in source.files, as given.
 [[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
                                        const std::filesystem::path& drop_in_directory,
                                        const Limits& limits = {});
@@ -47,6 +48,11 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 /// One text by itself, shown as `shown_name`, whose suffix tells its form as that of a file does.
 [[nodiscard]] PolicyResult parse_policy(std::string_view text, const std::string& shown_name,
                                         const Limits& limits = {});
+
+/// The files and directories of a policy that others than root, or than the caller's user, can change:
+/// warnings, which load_policy gives too. The directories count where there is one of drop-ins.
+[[nodiscard]] Diagnostics writable_by_others(const std::filesystem::path& main_file,
+                                             const std::filesystem::path& drop_in_directory);
 
 /// The files load_policy would read, in its order; an error if the directory cannot be listed or holds too
 /// many.

@@ -88,7 +88,7 @@ def test_convert_in_json(machine, project):
 
 
 @pytest.mark.parametrize("name, text, code, message", [
-    ("none.yaml", None, 6, "none.yaml: cannot open"),
+    ("none.yaml", None, 4, "none.yaml: cannot open"),
     ("p.yaml", "plugins: {kmods: {allow: []}}", 6, "p.yaml:1:19: unknown key \"allow\" in plugins.kmods"),
     ("p.yaml", "plugins: {}", 6, "p.yaml:1:1: there is no plugins.kmods"),
     ("p.yml", "plugins: {kmods: {enabled: false}}", 6, "p.yml:1:28: this plugin is switched off"),

@@ -193,5 +193,30 @@ def test_anybody_may_lint_a_file_of_their_own(machine):
 
 def test_a_file_that_does_not_exist_is_named(machine):
     ran = machine.kmodctl("lint", machine.root / "none.toml")
-    assert ran.code == 6
+    assert ran.code == 4
     assert "none.toml: error: cannot open" in ran.out
+
+
+@pytest.mark.parametrize("arguments", [["check", "--policy", "none.toml", "loop"], ["explain", "--policy", "none.toml", "loop"],
+                                       ["lint", "none.toml"], ["convert", "none.toml"], ["lint"], ["check", "loop"], ["list"],
+                                       ["exec", "--policy", "none.toml", "--", "true"]])
+def test_a_policy_that_does_not_exist_is_not_found_and_not_wrong(machine, arguments):
+    """It was 6, as a policy with an error is."""
+    machine.policy.unlink()
+    ran = machine.kmodctl("--json", *arguments)
+    assert ran.code == 4, ran
+
+
+def test_names_and_aliases_that_nothing_has_are_named_with_what_was_meant(machine):
+    ran = lint(machine, "version = 1\n[allow]\nmodules = ['lop']\n[deny]\naliases = ['net-fp-15']\n")
+    assert ran.code == 0
+    assert 'there is no module lop on this kernel\n  hint: did you mean "loop"?' in ran.out
+    assert 'deny.aliases: nothing on this kernel answers to "net-fp-15"\n  hint: did you mean "net_pf_15"?' in ran.out
+
+
+def test_a_drop_in_that_is_not_read_is_named(machine):
+    machine.write("etc/kmodguard/policy.d/50-deny.yaml", "")
+    machine.write("etc/kmodguard/policy.d/60-empty.toml", "")
+    ran = machine.ask("lint")
+    assert ran.out == (f"{machine.drop_ins}/50-deny.yaml: warning: this file is not read: the names of drop-ins end in .toml\n"
+                       "  hint: `kmodctl convert` makes a TOML policy of it\n")

@@ -305,7 +305,7 @@ def test_quiet_leaves_what_is_wrong(start_agent, container):
 @pytest.mark.parametrize("options, code, text", [
     ([], 2, "no socket"),
     (["--socket", "@/s", "--answer", "maybe"], 2, "maybe"),
-    (["--socket", "@/s", "--policy", "@/none.toml"], 6, "none.toml"),
+    (["--socket", "@/s", "--policy", "@/none.toml"], 4, "none.toml"),
     (["--socket", "@/s", "--kernel", "0.0.0"], 4, "0.0.0"),
     (["--socket", "@/none/s"], 4, "none/s"),
     (["--socket", "@/" + "s" * 120], 2, "too long"),

@@ -100,7 +100,7 @@ def test_whatever_is_in_the_policys_place_the_policy_in_force_stays(machine, dae
     machine.policy.unlink()
     put(machine.policy)
     ran = machine.kmodctl("reload")
-    assert ran.code == 6
+    assert ran.code == (4 if put is put_nothing else 6)
     assert str(machine.policy) in ran.err
     assert "the policy in force stays" in ran.err
     assert machine.kmodctl("check", "loop").code == 0
@@ -117,7 +117,7 @@ def test_a_daemon_started_without_a_usable_policy_refuses_everything(machine, st
     assert "no valid policy, everything is refused" in daemon.log()
     assert machine.kmodctl("check", "loop").code == 3
     assert machine.status()["generation"] == 0
-    assert machine.kmodctl("lint").code == 6
+    assert machine.kmodctl("lint").code == (4 if put is put_nothing else 6)
 
 
 def test_a_mended_policy_is_taken_and_the_error_is_gone(machine, daemon):

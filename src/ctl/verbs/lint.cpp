@@ -36,8 +36,7 @@ int run_lint(const Context& context) {
     if (loaded && !is_for_guests(context)) {
         const auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
         if (!index) return context.fail(index.error());
-        const auto known = modules::installed_modules(context.paths, kernel);
-        merge(findings, config::lint(loaded->source, **index, {.known_modules = known}));
+        merge(findings, config::lint(loaded->source, **index));
     }
     for (const config::Diagnostic& finding : findings)
         print(context, finding);

@@ -239,13 +239,58 @@ TEST_F(Directory, WarnsWhereOthersCanWriteThePolicy) {
     ASSERT_TRUE(policy);
     const std::string text = said(policy);
     EXPECT_NE(
-        text.find("policy.toml: warning: this policy file is writable by its group\n  hint: chmod go-w "),
+        text.find("policy.toml: warning: this policy file is writable by its group, who can decide what is "
+                  "loaded\n  hint: chmod go-w "),
         std::string::npos)
         << text;
     EXPECT_NE(text.find("policy.d/1.toml: warning: this policy file is writable by everyone"),
               std::string::npos);
     EXPECT_NE(text.find("policy.d: warning: this policy directory is writable by everyone"),
               std::string::npos);
+}
+
+TEST_F(Directory, WarnsWhereOthersCanReplaceThePolicy) {
+    const auto main_file = directory_.write("policy.toml", "version = 1\n");
+    std::filesystem::permissions(directory_.path(), std::filesystem::perms(0775));
+    const auto policy = load();
+    ASSERT_TRUE(policy);
+    EXPECT_NE(said(policy).find("this policy directory is writable by its group"), std::string::npos);
+    EXPECT_EQ(render(load_policy(main_file, {}).value().warnings), "") << "a file by itself, of anybody";
+    EXPECT_EQ(writable_by_others(main_file, directory_.path() / "policy.d"), policy->warnings);
+    std::filesystem::permissions(directory_.path(), std::filesystem::perms(01777));
+    EXPECT_EQ(said(load()), "") << "what is in it is its owner's";
+}
+
+/// It made the whole policy invalid.
+TEST_F(Directory, ADropInWithoutAnyKeySaysNothing) {
+    directory_.write("policy.toml", "version = 1\nmode = 'audit'\n");
+    directory_.write("policy.d/1.toml", "");
+    directory_.write("policy.d/2.toml", "# mode = 'enforce'\n\n");
+    std::filesystem::create_symlink("/dev/null", directory_.path() / "policy.d/3.toml");
+    const auto policy = load();
+    ASSERT_TRUE(policy) << said(policy);
+    EXPECT_EQ(said(policy), "");
+    EXPECT_EQ(policy->source.mode, core::Mode::audit);
+    directory_.write("policy.toml", "# nothing\n");
+    EXPECT_EQ(said(load()), "policy.toml:1:1: error: the file has no version\n"
+                            "  hint: begin the file with \"version = 1\"\n");
+}
+
+/// They were passed over without a word.
+TEST_F(Directory, DropInsThatAreNotReadAreNamed) {
+    directory_.write("policy.toml", "version = 1\n");
+    for (const char* name :
+         {"50-deny.yaml", "60-deny.TOML", "70-deny", "README", "a.toml~", "b.toml.dpkg-old"})
+        directory_.write(std::string("policy.d/") + name, "version = 1\n");
+    const auto policy = load();
+    ASSERT_TRUE(policy) << said(policy);
+    EXPECT_EQ(said(policy),
+              "policy.d/50-deny.yaml: warning: this file is not read: the names of drop-ins end in .toml\n"
+              "  hint: `kmodctl convert` makes a TOML policy of it\n"
+              "policy.d/60-deny.TOML: warning: this file is not read: the names of drop-ins end in .toml\n"
+              "  hint: rename it, or take it out of the directory\n"
+              "policy.d/70-deny: warning: this file is not read: the names of drop-ins end in .toml\n"
+              "  hint: rename it, or take it out of the directory\n");
 }
 
 TEST_F(Directory, WarnsWhereTheOwnerIsSomebodyElse) {
