@@ -99,7 +99,7 @@ bool is_said(const std::vector<OpenFile>& files, const Edit& edit) {
 sys::Result<void> write(const fs::path& path, std::string_view text) {
     std::error_code code;
     const fs::path target = fs::canonical(path, code);
-    return sys::write_file_atomically(code ? path : target, text, 0600);
+    return sys::replace_file_atomically(code ? path : target, text);
 }
 
 } // namespace

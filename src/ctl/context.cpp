@@ -28,6 +28,11 @@ void Context::warn(std::string_view message) const {
         fmt::print(stderr, "kmodctl: warning: {}\n", message);
 }
 
+void Context::warn_all(const protocol::Answer& answer, std::string_view key) const {
+    for (const protocol::Field& field : answer.fields)
+        if (field.key == key) warn(field.value);
+}
+
 int Context::fail(const sys::Error& error) const {
     const int code = exit_code_of(error.kind);
     if (json) {
@@ -62,7 +67,9 @@ sys::Result<protocol::Answer> Context::ask(std::string_view daemon_verb, std::st
 
 int Context::ask_and_print(std::string_view daemon_verb, std::string argument) const {
     const auto answer = ask(daemon_verb, std::move(argument));
-    return answer ? done(answer->text) : fail(answer.error());
+    if (!answer) return fail(answer.error());
+    warn_all(*answer, "warning");
+    return done(answer->text);
 }
 
 } // namespace kmodguard::ctl

@@ -36,6 +36,8 @@ struct Context {
     void object(events::Json::Object object) const;
     /// Something worth knowing that is no failure: on standard error, or as {"warning": ...}.
     void warn(std::string_view message) const;
+    /// Each field called `key` as such a warning.
+    void warn_all(const protocol::Answer& answer, std::string_view key) const;
     /// The error on standard error, and the exit code that goes with it.
     [[nodiscard]] int fail(const sys::Error& error) const;
     /// An error unless root runs this.

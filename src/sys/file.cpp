@@ -116,14 +116,58 @@ Result<std::string> read_pseudo_file(const std::filesystem::path& path, std::siz
     return read_up_to(fd, path, limit);
 }
 
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode) {
+namespace {
+
+/// The owner before the rights, which a change of owner may take away.
+Result<void> set_ownership(const UniqueFd& fd, const std::filesystem::path& path, const Ownership& wanted) {
+    if (::fchown(fd.get(), wanted.user, wanted.group) != 0 || ::fchmod(fd.get(), wanted.mode) != 0)
+        return system_failure("cannot set the owner of", path.native());
+    return {};
+}
+
+/// Writes a file beside `path`, has `prepare(fd)` see to its rights, and puts it in the place of `path`.
+template <typename Prepare>
+Result<void> write_beside(const std::filesystem::path& path, std::string_view content, Prepare prepare) {
     TemporaryFile temporary(path);
     if (!temporary.fd()) return system_failure("cannot create a file beside", path.native());
     if (auto written = write_all(temporary.fd(), temporary.name(), content); !written) return written;
-    if (::fchmod(temporary.fd().get(), mode) != 0 || ::fsync(temporary.fd().get()) != 0)
+    if (!prepare(temporary.fd()) || ::fsync(temporary.fd().get()) != 0)
         return system_failure("cannot write", temporary.name());
     if (auto renamed = temporary.rename_to(path); !renamed) return renamed;
     return sync_directory(directory_of(path));
+}
+
+} // namespace
+
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode) {
+    return write_beside(path, content, [mode](const UniqueFd& fd) { return ::fchmod(fd.get(), mode) == 0; });
+}
+
+Result<Ownership> ownership(const std::filesystem::path& path) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return system_failure("cannot open", path.native());
+    if (!S_ISREG(status.st_mode))
+        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    return Ownership{status.st_uid, status.st_gid, status.st_mode & 0777U};
+}
+
+Result<void> set_ownership(const std::filesystem::path& path, const Ownership& wanted) {
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+    if (!fd) return system_failure("cannot open", path.native());
+    struct stat status{};
+    if (::fstat(fd.get(), &status) != 0) return system_failure("cannot open", path.native());
+    if (!S_ISREG(status.st_mode))
+        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    return set_ownership(fd, path, wanted);
+}
+
+Result<void> replace_file_atomically(const std::filesystem::path& path, std::string_view content) {
+    const auto before = ownership(path);
+    if (!before) return std::unexpected(before.error());
+    return write_beside(path, content, [&](const UniqueFd& fd) {
+        // What the group of before could do is not the caller's group's to do.
+        return set_ownership(fd, path, *before) || ::fchmod(fd.get(), before->mode & mode_t{0707}) == 0;
+    });
 }
 
 Result<void> write_setting(const std::filesystem::path& path, std::string_view content) {

@@ -54,6 +54,27 @@ struct FileIdentity {
 [[nodiscard]] Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content,
                                                  mode_t mode);
 
+/// Who has a file, and what who may do with it.
+struct Ownership {
+    uid_t user = 0;
+    gid_t group = 0;
+    mode_t mode = 0; ///< permissions alone
+
+    bool operator==(const Ownership&) const = default;
+};
+
+/// Of the regular file at `path`, symbolic links followed.
+[[nodiscard]] Result<Ownership> ownership(const std::filesystem::path& path);
+
+/// Gives the regular file at `path`, no symbolic link, another ownership.
+[[nodiscard]] Result<void> set_ownership(const std::filesystem::path& path, const Ownership& ownership);
+
+/// The same as write_file_atomically() for a file that exists, whose ownership it keeps. Where the caller may
+/// not give files away it becomes the caller's, with no right for its group: ownership()
+/// tells.
+[[nodiscard]] Result<void> replace_file_atomically(const std::filesystem::path& path,
+                                                   std::string_view content);
+
 /// One write(2) of `content` to an existing file, as procfs settings need it.
 [[nodiscard]] Result<void> write_setting(const std::filesystem::path& path, std::string_view content);
 

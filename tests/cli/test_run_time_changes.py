@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """`allow`, `deny`, `remove`, `apply` and `list`: changes take effect at once, and stay only when saved."""
 
+import os
 import signal
 import tomllib
 
 import pytest
-from machine import NOBODY, POLICY
+from machine import NOBODY, POLICY, has_user
 
 
 def test_from_the_first_policy_to_a_saved_change(machine, start):
@@ -39,8 +40,31 @@ def test_apply_keeps_comments_and_order_and_changes_only_what_changed(machine, d
     assert ran.out == f"changed {machine.policy}\n"
     assert machine.policy.read_text() == POLICY.replace('    "tun_dev",\n', '    "tun_dev",\n    "af_key",\n').replace(
         '["twin_b"]', "[]")
-    assert machine.policy.stat().st_mode & 0o777 == 0o600
     assert machine.status()["unsaved_changes"] == 0
+
+
+def test_apply_keeps_owner_group_and_mode(machine, daemon):
+    """The file became root's alone, and whoever was to read it could not any more."""
+    group = 4 if has_user(4) else 0
+    os.chown(machine.policy, 0, group)
+    machine.policy.chmod(0o640)
+    machine.ask("allow", "af_key")
+    assert machine.ask("apply").out == f"changed {machine.policy}\n"
+    after = machine.policy.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode & 0o7777) == (0, group, 0o640)
+
+
+def test_a_policy_that_others_can_write_is_said_by_whatever_puts_it_in_force(machine, daemon):
+    """Only lint and the start of the daemon said so."""
+    machine.policy.chmod(0o666)
+    warning = f"{machine.policy}: warning: this policy file is writable by everyone"
+    assert warning in machine.ask("reload").err
+    machine.ask("allow", "af_key")
+    assert warning in machine.ask("apply").err
+    assert warning in machine.ask("status").out
+    bad = [line for line in machine.kmodctl("doctor").out.splitlines() if line.startswith("BAD") and "writable by everyone" in line]
+    assert bad and str(machine.policy) in bad[0]
+    assert [answer for answer in machine.ask("reload", "--json").objects if warning in answer.get("warning", "")]
 
 
 def test_apply_without_changes_leaves_the_file_alone(machine, daemon):

@@ -1,13 +1,52 @@
 // SPDX-License-Identifier: AGPL-3.0-only
+//
+// The daemon writes the files, and may not give them away: it has no capability. So what belonged to somebody
+// else, or to a group, is given back here.
+#include "config/policy_file.hpp"
 #include "ctl/verbs.hpp"
+#include "sys/file.hpp"
+
+#include <vector>
 
 namespace kmodguard::ctl {
+namespace {
+
+struct Owned {
+    std::filesystem::path file; ///< no symbolic link
+    sys::Ownership ownership;
+};
+
+std::vector<Owned> policy_ownership(const Context& context) {
+    std::vector<Owned> owned;
+    const auto files = config::policy_files(context.paths.policy(), context.paths.policy_drop_ins());
+    if (!files) return owned; // the daemon says why
+    for (const auto& file : *files) {
+        std::error_code error;
+        const std::filesystem::path target = std::filesystem::canonical(file, error);
+        if (const auto found = sys::ownership(target); !error && found) owned.push_back({target, *found});
+    }
+    return owned;
+}
+
+void give_back(const Context& context, const Owned& before) {
+    const auto now = sys::ownership(before.file);
+    if (now && *now == before.ownership) return;
+    if (const auto given = sys::set_ownership(before.file, before.ownership); !given)
+        context.warn(given.error().what + "; it is root's now");
+}
+
+} // namespace
 
 int run_apply(const Context& context) {
+    const std::vector<Owned> before = policy_ownership(context);
     const auto answer = context.ask("APPLY");
+    for (const Owned& owned : before) // whatever the answer: one that came too late may have changed some
+        give_back(context, owned);
     if (!answer) return context.fail(answer.error());
+    context.warn_all(*answer, "warning");
     events::Json::List changed;
     for (const auto& field : answer->fields) {
+        if (field.key != "changed") continue;
         context.text("changed " + field.value);
         changed.emplace_back(field.value);
     }

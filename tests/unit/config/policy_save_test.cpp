@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/policy_edit.hpp"
 #include "support.hpp"
+#include "sys/file.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace kmodguard::config {
 namespace {
@@ -66,10 +68,17 @@ TEST_F(SaveEdits, TheModeIsSetWhereItTakesEffect) {
     EXPECT_EQ(policy->source.mode, core::Mode::enforce);
 }
 
-TEST_F(SaveEdits, WrittenFilesArePrivate) {
-    fs::permissions(main_, fs::perms(0644));
-    ASSERT_TRUE(save({AddEntry{List::allow_modules, "c"}}));
-    EXPECT_EQ(fs::status(main_).permissions(), fs::perms(0600));
+/// They became private to root, and whoever was to read them could not any more.
+TEST_F(SaveEdits, WrittenFilesKeepTheirOwnerGroupAndMode) {
+    for (const unsigned mode : {0644U, 0600U, 0640U}) {
+        const bool given = ::chown(main_.c_str(), 7, 4) == 0; // root can, but not in every user namespace
+        fs::permissions(main_, fs::perms(mode));
+        const auto before = sys::ownership(main_).value();
+        EXPECT_EQ(before.mode, mode);
+        EXPECT_TRUE(!given || before.group == 4);
+        ASSERT_TRUE(save({AddEntry{List::allow_modules, "c" + std::to_string(mode)}}));
+        EXPECT_EQ(sys::ownership(main_).value(), before);
+    }
 }
 
 TEST_F(SaveEdits, ASymbolicLinkStaysOne) {
