@@ -40,6 +40,15 @@ Findings check_policy_files(const Context& context) {
     return {wrong("policy", error.what, error.hint.empty() ? remedy_for_policy(false) : error.hint)};
 }
 
+/// Whoever can write the policy decides what is loaded.
+Findings check_access(const sys::Paths& paths) {
+    Findings findings;
+    for (const config::Diagnostic& found :
+         config::writable_by_others(paths.policy(), paths.policy_drop_ins()))
+        findings.push_back(wrong("policy", fmt::format("{}: {}", found.file, found.message), found.hint));
+    return findings;
+}
+
 Finding check_mode(const protocol::Answer& daemon) {
     const std::string forced = daemon.value("mode-forced");
     if (daemon.value("mode") == "enforce") return fine("mode", "enforce");
@@ -125,9 +134,10 @@ Findings check_policy(const Patient& patient) {
     if (!patient.daemon) return check_policy_files(patient.context);
     const protocol::Answer& daemon = *patient.daemon;
     const std::string error = daemon.value("policy-error");
-    Findings findings{error.empty()
-                          ? fine("policy", fmt::format("valid, generation {}", daemon.value("generation")))
-                          : wrong("policy", error, remedy_for_policy(daemon.value("policy-valid") == "yes"))};
+    Findings findings = check_access(patient.context.paths);
+    findings.push_back(
+        error.empty() ? fine("policy", fmt::format("valid, generation {}", daemon.value("generation")))
+                      : wrong("policy", error, remedy_for_policy(daemon.value("policy-valid") == "yes")));
     for (const protocol::Field& field : daemon.fields)
         if (field.key == "policy-warning")
             findings.push_back(worth_knowing("policy", field.value, "kmodctl lint shows where"));

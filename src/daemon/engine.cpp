@@ -47,8 +47,10 @@ sys::Result<std::string> alias_of(std::string_view name) {
 std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& found,
                                      const core::PolicySource& source) {
     std::vector<std::string> warnings;
-    for (const config::Diagnostic& diagnostic : found)
-        warnings.push_back(render(diagnostic));
+    for (config::Diagnostic diagnostic : found) { // each on one line, as an answer's field
+        const std::string hint = std::exchange(diagnostic.hint, {});
+        warnings.push_back(render(diagnostic) + (hint.empty() ? "" : "; " + hint));
+    }
     const auto& points = source.points;
     if (!points.empty() && std::ranges::find(points, core::Point::autoload) == points.end())
         warnings.emplace_back("points leaves autoload out, and it is held all the same: requests would pass "

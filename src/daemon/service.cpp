@@ -86,8 +86,7 @@ class Service {
     sys::Result<void> start(sys::UniqueFd socket) {
         if (!engine_.policy_error().empty())
             say("no valid policy, everything is refused: " + engine_.policy_error());
-        for (const std::string& warning : engine_.policy_warnings())
-            say(warning);
+        say_warnings();
         if (!engine_.index_error().empty()) say("no module index: " + engine_.index_error());
         // Before the first request is served: ready means that every point stands.
         if (const auto held = engine_.publish_to(kernel_point_); !held)
@@ -177,6 +176,11 @@ class Service {
         sd_event_source_set_enabled(look_after_.get(), SD_EVENT_ONESHOT);
     }
 
+    void say_warnings() const {
+        for (const std::string& warning : engine_.policy_warnings())
+            say(warning);
+    }
+
     void index_changed() {
         if (engine_.refresh_index()) state_changed();
     }
@@ -189,6 +193,8 @@ class Service {
         engine_.refresh_index();
         if (const auto reloaded = engine_.reload(); !reloaded)
             say("the policy in force stays: " + reloaded.error().what);
+        else
+            say_warnings();
         state_changed();
         sd_notify(0, "READY=1");
     }

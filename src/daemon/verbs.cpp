@@ -122,12 +122,19 @@ Response remove(Engine& engine, const std::string& module) {
                                 fmt::format("{} is off the lists until the daemon restarts", module))};
 }
 
+/// What is odd about a policy is said to whoever has put it in force.
+void add_warnings(Answer& answer, const Engine& engine) {
+    for (const std::string& warning : engine.policy_warnings())
+        answer.fields.push_back({"warning", warning});
+}
+
 Response apply(Engine& engine, const std::string&) {
     const auto changed = engine.apply();
     if (!changed) return {.answer = protocol::error_answer(changed.error())};
     Answer answer = ok(changed->empty() ? "nothing to save" : "saved");
     for (const std::string& file : *changed)
         answer.fields.push_back({"changed", file});
+    add_warnings(answer, engine);
     return {.answer = std::move(answer)};
 }
 
@@ -160,7 +167,9 @@ Response reload(Engine& engine, const std::string& argument) {
                     {sys::ErrorKind::invalid, "RELOAD takes nothing, or \"discard\""})};
     engine.refresh_index();
     const auto reloaded = engine.reload(argument == "discard");
-    return {.answer = answer_of(reloaded, fmt::format("generation {}", engine.generation()))};
+    Answer answer = answer_of(reloaded, fmt::format("generation {}", engine.generation()));
+    if (reloaded) add_warnings(answer, engine);
+    return {.answer = std::move(answer)};
 }
 
 Response status(Engine& engine, const std::string&) {
