@@ -416,3 +416,15 @@ def test_the_daemon_that_holds_it_has_no_capability(guard: Guard) -> None:
     status = guard.vm.run(f"cat /proc/{guard.pid()}/status", check=True).stdout
     assert {line.split()[1] for line in status.splitlines() if line.startswith("Cap")} == {"0" * 16}
     assert json.loads(guard.ctl("status --json").stdout)
+
+
+def test_an_alias_that_is_denied_keeps_its_module_out_whoever_loads_it(guard: Guard) -> None:
+    """It was taken for the name of a module, which denied nothing."""
+    guard.vm.put(POLICY, policy(allow=["af_key"], deny=["net-pf-15"]).encode())
+    guard.ctl("reload", check=True)
+    assert "Operation not permitted" in guard.vm.run("modprobe af_key").stderr
+    guard.ctl("remove net-pf-15", check=True)
+    guard.vm.run("modprobe af_key && modprobe -r af_key", check=True)
+    assert "af_key has it, and is denied with it" in guard.ctl("deny net-pf-15", check=True).stdout
+    assert "Operation not permitted" in guard.vm.run("modprobe af_key").stderr
+    assert guard.request("socket 15 3 2").status != 0 and "af_key" not in guard.vm.loaded()
