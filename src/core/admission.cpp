@@ -58,13 +58,15 @@ class Admitter {
     }
 
     /// All that an admitted module brings along, unless something of it is denied: then it does not load.
+    /// What does not exist is not brought, and not admitted if it may be denied.
     void admit_dependencies() {
         for (const std::string& root : roots_) {
             const std::vector<Step> chain = load_order(index_, root);
-            const auto denied = [this](const Step& step) { return is_denied(step.module); };
+            const auto denied = [this](const Step& step) { return is_denied_where_brought(step.module); };
             if (std::ranges::any_of(chain, denied)) continue;
             for (const Step& step : chain)
-                admitted_.try_emplace(step.module, Reason::dependency, std::nullopt, root);
+                if (!is_denied(step.module))
+                    admitted_.try_emplace(step.module, Reason::dependency, std::nullopt, root);
         }
     }
 
@@ -79,6 +81,11 @@ class Admitter {
         const auto [known, is_new] = denied_.try_emplace(module);
         if (is_new) known->second = find_denial(module);
         return known->second;
+    }
+
+    bool is_denied_where_brought(const std::string& module) {
+        return index_.find(module) == nullptr ? denial_of_brought(policy_, index_, module).has_value()
+                                              : is_denied(module);
     }
 
     bool find_denial(const std::string& module) {

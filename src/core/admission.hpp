@@ -28,7 +28,8 @@ class Admissions {
 
     Admissions() = default; ///< admits nothing
 
-    /// All that `policy` admits, of the modules that `index` knows and of the names that allow.modules lists.
+    /// All that `policy` admits, of the modules that `index` knows and of the names that allow.modules lists;
+    /// where it denies aliases, of the former only.
     /// Where several modules bring one, it is because of the first of them: those of allow.modules in the
     /// order written, then those that an alias admits, by name.
     Admissions(const Policy& policy, ModuleIndex& index);

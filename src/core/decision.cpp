@@ -45,6 +45,7 @@ class Decider {
         if (record == nullptr) return refused(std::move(decision), Reason::no_such_module);
         if (auto denial = denial_of(name)) {
             decision.rule = std::move(denial->rule);
+            decision.detail = std::move(denial->detail);
             if (record->built_in)
                 decision.detail = "it is built into the kernel, so no module control applies";
             return refused(std::move(decision), denial->reason);
@@ -70,7 +71,7 @@ class Decider {
 
     /// The deny rule that matches the token or `module`.
     std::optional<Denial> denial_of(const std::string& module) {
-        if (token_denied_) return Denial{Reason::denied_token, token_denied_};
+        if (token_denied_) return Denial{Reason::denied_token, token_denied_, {}};
         return core::denial_of(policy_, index_, module);
     }
 
@@ -80,7 +81,7 @@ class Decider {
         decision.chain = load_order(index_, decision.module);
         for (const Step& step : decision.chain) {
             if (step.module == decision.module) continue;
-            if (auto denial = denial_of(step.module)) {
+            if (auto denial = denial_of_brought(policy_, index_, step.module)) {
                 decision.rule = std::move(denial->rule);
                 return because_of(std::move(decision), Reason::denied_dependency, step.module);
             }
@@ -217,13 +218,18 @@ ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admis
     if (verdict_of(decision.reason) == Verdict::refuse) return decision;
     decision.chain = {{.module = decision.module, .required = true}};
 
-    if (auto denial = denial_of(policy, index, decision.module)) {
+    if (auto denial = denial_of_image(policy, index, decision.module, facts)) {
         decision.reason = denial->reason;
         decision.rule = std::move(denial->rule);
+        decision.detail = std::move(denial->detail);
     } else if (const Admission* admission = admissions.find(decision.module)) {
         decision.reason = admission->reason;
         decision.rule = admission->rule;
         decision.because_of = admission->because_of;
+    } else if (auto listed = policy.allows_module(decision.module);
+               listed && index.find(decision.module) == nullptr) {
+        decision.reason = Reason::listed; // not among the admissions, which do not know what the image says
+        decision.rule = std::move(listed);
     } else {
         decision.reason = Reason::not_listed;
     }

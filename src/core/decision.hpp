@@ -11,6 +11,8 @@
 //  4. Anything else, and anything that resolves to nothing, is refused. Where an image is seen there is no
 //     token: there a pattern that equals one of the module's own aliases in the index, or matches it, admits
 //     it; and so does any module that is admitted by itself, brings it along, and brings nothing denied.
+//     Where aliases are denied, a module that the index has not is judged by those that its image says it
+//     has; where these are not known either, it is refused.
 //  5. In audit mode nothing is refused; what would have been is recorded as such.
 //  6. An image is judged by what is in it, never by its file name; unreadable or contradictory: refused. What
 //     no kernel could take for a module is refused too, but the kernel's own answer to it is what its caller

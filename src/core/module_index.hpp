@@ -35,6 +35,8 @@ struct ImageFacts {
     std::string name;         ///< in .gnu.linkonce.this_module: what the kernel registers
     std::string modinfo_name; ///< .modinfo name=; empty on kernels that do not write it
     std::optional<Sha256> sha256 = std::nullopt; ///< of the uncompressed image, where it was asked for
+    /// Its own aliases, as patterns; nothing where they were not read.
+    std::optional<std::vector<std::string>> aliases = std::nullopt;
     std::string state = {}; ///< tells this content of the file from any other; opaque here; "" if it cannot
     /// No kernel takes the bytes for a module, whoever asks: they have not even the beginning of one.
     bool no_module = false;
@@ -51,8 +53,9 @@ class ModuleIndex {
     /// The record of a canonical name, or nullptr. Valid as long as the index.
     [[nodiscard]] virtual const ModuleRecord* find(std::string_view name) = 0;
 
-    /// Whether a module's own aliases can be read. If not, nothing is known about them.
-    [[nodiscard]] virtual bool knows_aliases(std::string_view /*name*/) { return true; }
+    /// Whether a module's own aliases can be read. If not, or if the index has no such module, nothing is
+    /// known about them; which is not the same as that it has none.
+    [[nodiscard]] virtual bool knows_aliases(std::string_view name) = 0;
 
     /// The aliases that a module's image gives it, as patterns, and modprobe.d's. None where they cannot be
     /// read.
@@ -74,11 +77,12 @@ class ModuleIndex {
     [[nodiscard]] virtual ImageFacts image(const ModuleRecord& module, bool with_hash) = 0;
 };
 
-/// For a kernel whose modules cannot be looked up: there are none.
+/// For a kernel whose modules cannot be looked up: none is found, and nothing is known of any.
 class NoModules final : public ModuleIndex {
   public:
     std::vector<std::string> resolve(std::string_view) override { return {}; }
     const ModuleRecord* find(std::string_view) override { return nullptr; }
+    bool knows_aliases(std::string_view) override { return false; }
     const std::vector<std::string>& aliases(std::string_view) override { return none_; }
     ImageFacts image(const ModuleRecord&, bool) override {
         return {.problem = "there is no module index", .name = {}, .modinfo_name = {}};

@@ -16,7 +16,10 @@ constexpr std::uint64_t max_modinfo = 4U << 20U;
 constexpr std::uint64_t hash_step = 64U << 10U;
 
 sys::Result<void> add_modinfo(ByteSource& source, const ElfModule& elf, bool whole, ImageIdentity& identity) {
-    if (whole) identity.modinfo.emplace();
+    if (whole) {
+        identity.modinfo.emplace();
+        identity.facts.aliases.emplace(); // it has none unless it says so
+    }
     if (!elf.modinfo) return {};
     const auto& section = elf.sections[*elf.modinfo];
     if (section.size > max_modinfo) return sys::failure(sys::ErrorKind::invalid, ".modinfo too large");
@@ -28,6 +31,7 @@ sys::Result<void> add_modinfo(ByteSource& source, const ElfModule& elf, bool who
     if (!whole) return {};
     auto modinfo = read_modinfo(bytes->all());
     if (!modinfo) return std::unexpected(std::move(modinfo.error()));
+    identity.facts.aliases = modinfo->aliases;
     identity.modinfo = std::move(*modinfo);
     return {};
 }

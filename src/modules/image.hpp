@@ -22,7 +22,7 @@ namespace kmodguard::modules {
 /// What to find out beside the names.
 struct ImageOptions {
     bool with_hash = false;      ///< SHA-256 of the whole image, its signature included
-    bool with_modinfo = false;   ///< aliases, dependencies, vermagic
+    bool with_modinfo = false;   ///< aliases (in the facts as well), dependencies, vermagic
     bool with_signature = false; ///< who claims to have signed it
     /// Where `name` lies in struct module, for kernels with CONFIG_RANDSTRUCT (their BTF tells). Empty: where
     /// it lies in all others.

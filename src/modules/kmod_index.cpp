@@ -205,7 +205,7 @@ const KmodIndex::KnownAliases* KmodIndex::known_aliases(std::string_view name) {
 }
 
 bool KmodIndex::knows_aliases(std::string_view name) {
-    return find(name) == nullptr || known_aliases(name) != nullptr;
+    return known_aliases(name) != nullptr;
 }
 
 const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {

@@ -12,27 +12,12 @@
 
 using namespace kmodguard;
 
-namespace {
-
-class NoModules final : public core::ModuleIndex {
-  public:
-    std::vector<std::string> resolve(std::string_view) override { return {}; }
-    const core::ModuleRecord* find(std::string_view) override { return nullptr; }
-    const std::vector<std::string>& aliases(std::string_view) override { return none_; }
-    core::ImageFacts image(const core::ModuleRecord&, bool) override { return {}; }
-
-  private:
-    std::vector<std::string> none_;
-};
-
-} // namespace
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     guard_record record{};
     std::memcpy(&record, data, std::min(size, sizeof record));
     static const core::Policy policy;
     static const core::Admissions admissions;
-    NoModules index;
+    core::NoModules index;
     const events::Event event = kernel::event_of(record, {policy, index, admissions, 0});
     if (summary(event).empty() || events::Json(events::json_of(event)).line().empty()) std::abort();
     if (const auto table = kernel::parse_table({reinterpret_cast<const char*>(data), size});

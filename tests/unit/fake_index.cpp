@@ -114,7 +114,7 @@ const core::ModuleRecord* FakeIndex::find(std::string_view name) {
 
 bool FakeIndex::knows_aliases(std::string_view name) {
     const auto row = modules_.find(name);
-    return row == modules_.end() || row->second.aliases_readable_;
+    return row != modules_.end() && row->second.aliases_readable_;
 }
 
 const std::vector<std::string>& FakeIndex::aliases(std::string_view name) {

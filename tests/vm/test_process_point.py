@@ -139,6 +139,18 @@ def test_what_an_allowed_module_needs_may_be_denied(supervised: Supervised) -> N
     assert not {"kmg_base", "kmg_needs_base"} & supervised.vm.loaded()
 
 
+def test_a_module_that_depmod_has_not_seen_is_judged_by_the_aliases_that_its_image_has(supervised: Supervised) -> None:
+    """With kmg-twins denied, kmg_twin_a, of which it is an alias, was allowed by its name."""
+    supervised.write_policy(allow=["kmg_twin_a", "kmg_param"], deny_aliases=["kmg-twi*"])
+    for module in ("kmg_twin_a", "kmg_param"):
+        supervised.vm.run(f"rm {file_of(supervised.vm, module)}", check=True)
+    supervised.vm.run("depmod", check=True)
+    assert supervised.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
+    assert supervised.run(f"loader init {raw_file_of('kmg_param')}").stdout == "init ok\n"
+    supervised.vm.run("rm /lib/modules/$(uname -r)/modules.dep.bin", check=True)
+    assert supervised.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
+
+
 def test_compressed_modules_load_in_every_way_that_plain_ones_do(supervised: Supervised) -> None:
     allowed, unlisted = supervised.file("kmg_param"), supervised.file("kmg_inner")
     if not allowed.endswith(".xz"):

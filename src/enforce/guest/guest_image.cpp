@@ -47,7 +47,7 @@ Task<sys::Result<core::ImageFacts>> identify_in_guest(Visit& visit, LoadInfo inf
                                                       GuestImageOptions options) {
     if (info.size > most_image) co_return unreadable("the image is too large");
     SparseImage image(info.size);
-    modules::ImageOptions wanted;
+    modules::ImageOptions wanted{.with_modinfo = options.policy.has_deny_aliases()};
     while (true) {
         auto identity = modules::identify_source(image, wanted);
         const bool wants_hash =

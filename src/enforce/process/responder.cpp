@@ -188,11 +188,11 @@ core::ImageFacts Responder::identify_unpacked(const modules::Buffer& bytes, std:
     modules::MemorySource source(bytes.all());
     const auto container = modules::container_of(source);
     if (!container || *container == modules::Container::raw)
-        return modules::identify_image(bytes.all(), {.with_hash = true}).facts;
+        return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
     const std::scoped_lock lock(unpacking_);
     const auto content = modules::decompress(source, limit);
     if (!content) return unreadable(content.error().what);
-    return modules::identify_image(*content, {.with_hash = true}).facts;
+    return modules::identify_image(*content, {.with_hash = true, .with_modinfo = true}).facts;
 }
 
 /// What a caller gets that the policy refuses.

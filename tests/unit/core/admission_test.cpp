@@ -117,9 +117,24 @@ TEST_F(AdmissionTest, IsNotOfWhatIsDenied) {
 }
 
 TEST_F(AdmissionTest, IsOfAListedNameThoughNothingIsKnownOfIt) {
-    EXPECT_EQ(table(PolicyBuilder().allow("out_of_tree").deny_alias("net-*")),
+    EXPECT_EQ(table(PolicyBuilder().allow("out_of_tree").deny("af_key")),
               (Table{{"out_of_tree", "listed 1"}}));
+}
+
+/// One of its aliases might be denied.
+TEST_F(AdmissionTest, IsNotOfAListedNameThatTheIndexHasNotWhereAliasesAreDenied) {
+    EXPECT_EQ(table(PolicyBuilder().allow("out_of_tree").deny_alias("net-*")), Table{});
+    NoModules none;
+    EXPECT_TRUE(
+        Admissions(PolicyBuilder().allow("af_key").deny_alias("net-pf-*").build(), none).all().empty());
     EXPECT_EQ(table(PolicyBuilder().allow("out_of_tree").deny_alias("out-of-*")), Table{});
+}
+
+TEST_F(AdmissionTest, IsOfWhatBringsSomethingThatDoesNotExistWhereAliasesAreDenied) {
+    index.module("soft").soft_before("absent", "crc32c");
+    EXPECT_EQ(table(PolicyBuilder().allow("soft").deny_alias("net-*")),
+              (Table{{"crc32c", "dependency soft"}, {"soft", "listed 1"}}));
+    EXPECT_EQ(table(PolicyBuilder().allow("soft").deny_alias("abs*")), (Table{{"soft", "listed 1"}}));
 }
 
 /// It brings nothing that is not brought by what is loaded: a listed module that is denied is not.

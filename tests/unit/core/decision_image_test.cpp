@@ -284,6 +284,47 @@ TEST_F(DecisionImage, WhoseAliasesCannotBeReadIsRefusedWhereAnyIsDenied) {
     expect(ask(policy, image_of("middle")), Reason::not_listed, std::nullopt);
 }
 
+/// As after depmod ran without it, or with modules.dep.bin gone.
+TEST_F(DecisionImage, OfAListedModuleThatTheIndexHasNotIsRefusedWhereAnyAliasIsDenied) {
+    const PolicyBuilder policy = PolicyBuilder().allow("af_key").deny_alias("net-pf-*");
+    const ModuleDecision module = ask(policy, image_of("af_key"));
+    expect(module, Reason::unreadable_image, std::nullopt);
+    EXPECT_EQ(explain(module),
+              "af_key has an image that cannot be judged (its aliases are not known, and the "
+              "policy denies aliases)");
+    NoModules none;
+    EXPECT_EQ(decide(policy.build(), none, {.token = "", .image = image_of("af_key")}).reason,
+              Reason::unreadable_image);
+    EXPECT_EQ(
+        decide(PolicyBuilder().allow("af_key").build(), none, {.token = "", .image = image_of("af_key")})
+            .reason,
+        Reason::listed);
+}
+
+TEST_F(DecisionImage, ThatTheIndexHasNotIsDeniedByTheAliasesItSaysItHas) {
+    const PolicyBuilder policy = PolicyBuilder().allow("af_key").deny_alias("net-pf-*");
+    ImageFacts facts = image_of("af_key");
+    facts.aliases = {"net-pf-15"};
+    expect(ask(policy, facts), Reason::denied_alias, 2);
+    facts.aliases = {"fs-key"};
+    expect(ask(policy, facts), Reason::listed, 1);
+    facts.aliases.emplace();
+    expect(ask(policy, facts), Reason::listed, 1);
+    expect(ask(PolicyBuilder().allow("other").deny_alias("net-pf-*"), facts), Reason::not_listed,
+           std::nullopt);
+    expect(ask(PolicyBuilder().allow("af_key").deny_alias("af-*"), facts), Reason::denied_alias, 2);
+}
+
+/// What an image says cannot free it from what is known of the module that it is.
+TEST_F(DecisionImage, ThatTheIndexHasIsDeniedByTheAliasesThatTheIndexKnows) {
+    ImageFacts facts = image_of("alone");
+    facts.aliases.emplace();
+    expect(ask(PolicyBuilder().allow("alone").deny_alias("net-pf-*"), facts), Reason::denied_alias, 2);
+    index.module("alone").aliases_unreadable();
+    expect(ask(PolicyBuilder().allow("alone").deny_alias("net-pf-*"), facts), Reason::unreadable_image,
+           std::nullopt);
+}
+
 TEST_F(DecisionImage, OfNoLoadableModuleIsAdmittedByNoAlias) {
     index.module("inside").built_in().soft_after("beside").alias("net-pf-20");
     index.configured_alias("net-pf-21", "nowhere").configured_alias("net-pf-22", "bottom");

@@ -114,6 +114,9 @@ ImageFacts random_image(Random& random) {
     facts.name = a_module(random);
     if (!random.once_in(4)) facts.modinfo_name = random.once_in(10) ? a_module(random) : facts.name;
     if (!random.once_in(4)) facts.sha256 = content(random.once_in(3) ? 2 : 1);
+    if (random.once_in(3)) facts.aliases.emplace();
+    while (facts.aliases && random.once_in(2))
+        facts.aliases->push_back(random.one_of(own_aliases));
     return facts;
 }
 

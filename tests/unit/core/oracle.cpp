@@ -80,7 +80,7 @@ std::set<core::Reason> Oracle::reasons_on(const std::string& module) {
     if (matches_any(policy_.allow_aliases, token_)) reasons.insert(alias_listed);
     if (reasons.empty()) return {not_listed};
     for (const std::string& name : everything(module))
-        if (is_denied(name)) return {denied_dependency};
+        if (is_denied_where_brought(name)) return {denied_dependency};
     std::set<core::Reason> faults;
     for (const std::string& name : what_is_wanted(module))
         if (const auto fault = fault_of(name, module); fault != listed) faults.insert(fault);
@@ -95,9 +95,16 @@ core::Reason Oracle::image_reason(const std::string& module, const core::ImageFa
         return contradictory_image;
     if (!has_pinned_content(module, facts)) return pin_mismatch;
     if (lists(policy_.deny_modules, module)) return denied_module;
-    if (hides_its_aliases(module)) return unreadable_image;
-    if (is_denied_by_alias(module)) return denied_alias;
+    if (matches_any(policy_.deny_aliases, module)) return denied_alias;
+    const bool speaks_for_itself = facts.aliases && index_.find(module) == nullptr;
+    if (!speaks_for_itself && hides_its_aliases(module)) return unreadable_image;
+    const auto denied = [this](const std::string& alias) {
+        return names_or_covers(policy_.deny_aliases, alias);
+    };
+    if (std::ranges::any_of(speaks_for_itself ? *facts.aliases : index_.aliases(module), denied))
+        return denied_alias;
     if (lists(policy_.allow_modules, module)) return listed;
+    if (index_.find(module) == nullptr && !policy_.deny_aliases.empty()) return not_listed;
     if (admitted_by_alias().contains(module)) return alias_listed;
     because_of = bringer_of(module);
     return because_of.empty() ? not_listed : dependency;
@@ -122,9 +129,9 @@ std::string Oracle::bringer_of(const std::string& module) {
     bringers.insert(bringers.end(), by_alias.begin(), by_alias.end());
     for (const std::string& bringer : bringers) {
         Names brought = everything(bringer);
-        if (!brought.contains(module)) continue;
+        if (!brought.contains(module) || is_denied(bringer)) continue;
         brought.insert(bringer); // built in ones are left out
-        if (std::ranges::none_of(brought, [this](const auto& name) { return is_denied(name); }))
+        if (std::ranges::none_of(brought, [this](const auto& name) { return is_denied_where_brought(name); }))
             return bringer;
     }
     return {};
@@ -189,6 +196,11 @@ bool Oracle::is_hidden(const core::ModuleRecord& record) const {
 
 bool Oracle::is_denied(const std::string& module) {
     return lists(policy_.deny_modules, module) || is_denied_by_alias(module) || hides_its_aliases(module);
+}
+
+bool Oracle::is_denied_where_brought(const std::string& module) {
+    if (index_.find(module) != nullptr) return is_denied(module);
+    return lists(policy_.deny_modules, module) || matches_any(policy_.deny_aliases, module);
 }
 
 bool Oracle::is_denied_by_alias(const std::string& module) {

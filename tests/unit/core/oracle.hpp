@@ -68,6 +68,8 @@ class Oracle {
     bool is_hidden(const core::ModuleRecord& record) const;
 
     bool is_denied(const std::string& module);
+    /// What does not exist does not load: its name alone can be denied.
+    bool is_denied_where_brought(const std::string& module);
 
     /// By its name, which the kernel may ask for it by, or by an alias of its own.
     bool is_denied_by_alias(const std::string& module);

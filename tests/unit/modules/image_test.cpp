@@ -128,6 +128,8 @@ TEST(Image, NeedsNoModinfo) {
     EXPECT_EQ(identity.facts.modinfo_name, "");
     ASSERT_TRUE(identity.modinfo);
     EXPECT_TRUE(identity.modinfo->aliases.empty());
+    ASSERT_TRUE(identity.facts.aliases); // it is known that there are none
+    EXPECT_TRUE(identity.facts.aliases->empty());
 }
 
 TEST(Image, RepeatedModinfoNamesMustBeEqual) {
@@ -152,6 +154,8 @@ TEST(Image, GivesTheRestOfModinfoWhereAsked) {
     EXPECT_EQ(identity.modinfo->name, "loop");
     EXPECT_EQ(identity.modinfo->aliases,
               (std::vector<std::string>{"block-major-7-*", "devname:loop-control"}));
+    EXPECT_EQ(identity.facts.aliases, identity.modinfo->aliases);
+    EXPECT_FALSE(identify_image(build(spec)).facts.aliases); // which is not the same as none
     EXPECT_EQ(identity.modinfo->depends, (std::vector<std::string>{"a", "b", "c"}));
     EXPECT_EQ(identity.modinfo->vermagic, "6.1.0 SMP");
     EXPECT_FALSE(identify_image(build(spec)).modinfo);

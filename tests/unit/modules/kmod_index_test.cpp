@@ -213,6 +213,14 @@ TEST_F(KmodIndexTest, AliasesThatCannotBeReadNowAreNotRememberedAsNone) {
     EXPECT_FALSE(index().aliases("kmt_twin_b").empty());
 }
 
+/// It was said to have none.
+TEST_F(KmodIndexTest, OfAModuleThatDepmodHasNotSeenNoAliasesAreKnown) {
+    tree.add({.name = "kmt_new"});
+    EXPECT_FALSE(index().knows_aliases("kmt_new"));
+    EXPECT_FALSE(index().knows_aliases("kmt_nowhere"));
+    EXPECT_TRUE(index().knows_aliases("kmt_base"));
+}
+
 TEST_F(KmodIndexTest, IsOutdatedAfterDepmod) {
     EXPECT_FALSE(index().outdated());
     tree.add({.name = "kmt_new"});
