@@ -83,7 +83,14 @@ sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleI
     if (guard_->sealed() && !engine_.has_policy())
         return sys::failure(sys::ErrorKind::bad_policy,
                             "there is no valid policy, and the machine is sealed: what it held is held on");
-    if (guard_->sealed() && armed_ && generation == generation_) return {};
+    if (guard_->sealed() && engine_.index() == nullptr)
+        return sys::failure(sys::ErrorKind::failed,
+                            "there is no module index, and the machine is sealed: what it held is held on",
+                            "depmod makes one");
+    if (guard_->sealed() && armed_ && generation == generation_) { // the index is another
+        guard_->forget_refusals(); // something may answer now to what was refused
+        return {};
+    }
     core::Admissions admissions(policy, index);
     const auto table = kernel::compile(policy, admissions, generation);
     if (!table) return std::unexpected(table.error());

@@ -53,6 +53,23 @@ def test_seal(guard: Guard) -> None:
     assert "sealed already" in guard.ctl("seal --yes", check=True).stdout
 
 
+def test_what_was_refused_is_forgotten_when_the_index_changes(guard: Guard) -> None:
+    for _ in range(2):
+        assert guard.ask("kmg-later") == "exit3"  # by the hook, then by the kernel
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"alias kmg-later kmg_param\n")
+    guard.vm.run("until kmodctl check kmg-later; do :; done", check=True)
+    assert guard.ask("kmg-later") == "ok"
+    guard.vm.run("requester delete kmg_param", check=True)
+
+
+def test_a_missing_index_takes_nothing_away(guard: Guard) -> None:
+    guard.vm.run("cd /lib/modules/$(uname -r) && mv modules.dep.bin kept.bin", check=True)
+    assert "no module index" in guard.ctl("deny kmg_base").stderr
+    guard.vm.run("cd /lib/modules/$(uname -r) && mv kept.bin modules.dep.bin", check=True)
+    guard.vm.run("until kmodctl check kmg_param; do :; done", check=True)
+    assert loads(guard, "kmg_base") and loads(guard, "kmg_param")
+
+
 def test_the_policy_cannot_be_loosened(guard: Guard) -> None:
     assert "sealed" in guard.ctl("allow kmg_inner").stderr
     assert "sealed" in guard.ctl("mode audit").stderr
