@@ -43,7 +43,7 @@ class Linter {
             check_outcome(entry);
         for (const List list : {List::allow_aliases, List::deny_aliases})
             for (const PolicySource::Entry& entry : once(list))
-                check_reach(list, entry);
+                if (list == List::deny_aliases || !check_switched_off(entry)) check_reach(list, entry);
         if (!reach_.is_complete())
             found_.push_back({Severity::warning,
                               {},
@@ -106,15 +106,53 @@ class Linter {
         if (index_.find(entry.text) == nullptr) return;
         const auto decision = core::decide(policy_, index_, {.token = entry.text});
         const auto judged = std::ranges::find(decision.modules, entry.text, &core::ModuleDecision::module);
-        if (judged == decision.modules.end() || judged->verdict() == core::Verdict::allow) return;
+        if (judged == decision.modules.end()) return;
+        if (judged->verdict() == core::Verdict::allow) return check_hindrances(entry, *judged);
         if (judged->reason == Reason::denied_module) return; // said among the overlaps
         warn(entry.origin,
              fmt::format("{} is allowed, but would be refused: {}", entry.text, core::explain(*judged)),
-             hint_for(judged->reason, judged->because_of));
+             hint_for(*judged));
     }
 
-    static std::string hint_for(Reason reason, const std::string& because_of) {
-        switch (reason) {
+    /// What else than the policy an allowed module meets.
+    void check_hindrances(const PolicySource::Entry& entry, const core::ModuleDecision& judged) {
+        if (judged.kept_out && judged.kept_out->by != core::Hindrance::loading_disabled)
+            warn(entry.origin,
+                 fmt::format("{} is allowed, but does not load: {}", entry.text,
+                             core::explain(*judged.kept_out, judged.module)),
+                 hint_for(*judged.kept_out));
+        for (const core::RunCommand& command : judged.commands)
+            if (!command.unknown.empty())
+                warn(entry.origin,
+                     fmt::format(
+                         "{} is allowed, and the install command of {} may load what nobody can tell: {}",
+                         entry.text, command.module, core::printable(command.unknown)),
+                     "only the kernel point judges what that loads; a line of the form \"modprobe NAME\" can "
+                     "be "
+                     "judged beforehand");
+    }
+
+    static std::string hint_for(const core::KeptOut& kept_out) {
+        if (kept_out.by == core::Hindrance::kernel_blacklist)
+            return fmt::format("take {} off module_blacklist=, or remove this entry", kept_out.module);
+        return fmt::format("take the install line of {} out of modprobe.d, or remove this entry",
+                           kept_out.module);
+    }
+
+    /// Whether modprobe.d, which alone says what such an alias means, has switched it off.
+    bool check_switched_off(const PolicySource::Entry& entry) {
+        if (!index_.is_configured_alias(entry.text)) return false;
+        if (core::decide(policy_, index_, {.token = entry.text}).reason != Reason::switched_off) return false;
+        warn(entry.origin,
+             fmt::format("the alias \"{}\" is allowed, but switched off in modprobe.d: nothing loads by it",
+                         entry.text),
+             "take its alias line out of modprobe.d, or remove this entry");
+        return true;
+    }
+
+    std::string hint_for(const core::ModuleDecision& judged) {
+        const std::string& because_of = judged.because_of;
+        switch (judged.reason) {
         case Reason::denied_dependency:
             return fmt::format("deny always wins: allow {} by removing the deny rule, or remove this entry",
                                because_of);
@@ -123,9 +161,18 @@ class Linter {
         case Reason::missing_dependency: return "run `depmod`, or install the kernel's other module packages";
         case Reason::denied_token:
         case Reason::denied_alias: return "deny always wins: narrow the pattern in deny.aliases";
+        case Reason::contradictory_image:
+            return hint_for_name(because_of.empty() ? judged.module : because_of);
         case Reason::pin_mismatch: return "if the new content is right, pin its sha256 too";
         default: return "see `kmodctl explain`";
         }
+    }
+
+    std::string hint_for_name(const std::string& module) {
+        const core::ModuleRecord* record = index_.find(module);
+        if (record == nullptr || !record->named_by_command) return "see `kmodctl explain`";
+        return fmt::format("the name in the image counts, not the file's: list {}",
+                           core::printable(core::fold(index_.image(*record, false).name)));
     }
 
     void check_reach(List list, const PolicySource::Entry& entry) {

@@ -3,6 +3,7 @@
 
 #include "core/admission.hpp"
 #include "core/denial.hpp"
+#include "core/hindrance.hpp"
 #include "core/names.hpp"
 
 #include <algorithm>
@@ -22,8 +23,8 @@ std::optional<Rule> pin_rule(const Policy& policy, const std::string& module) {
 class Decider {
   public:
     Decider(const Policy& policy, ModuleIndex& index, std::string_view token)
-        : policy_(policy), index_(index), token_(fold(token)), token_allowed_(policy.allows_token(token)),
-          token_denied_(policy.denies_token(token)) {}
+        : policy_(policy), index_(index), asked_(token), token_(fold(token)),
+          token_allowed_(policy.allows_token(token)), token_denied_(policy.denies_token(token)) {}
 
     ModuleDecision judge(const std::string& name) {
         ModuleDecision decision;
@@ -33,7 +34,10 @@ class Decider {
         decision.loadable = record != nullptr && !record->built_in && !hidden;
         decision = by_rules(std::move(decision), record);
         // Audit mode leaves nothing out: it loads what would load without a guard.
-        if (policy_.mode() == Mode::audit && decision.loadable) decision.chain = load_order(index_, name);
+        const bool audit = policy_.mode() == Mode::audit;
+        if (audit && decision.loadable) decision.chain = load_order(index_, name);
+        if (decision.loadable && (audit || decision.verdict() == Verdict::allow))
+            add_hindrances(decision, index_);
         return decision;
     }
 
@@ -42,7 +46,11 @@ class Decider {
   private:
     ModuleDecision by_rules(ModuleDecision decision, const ModuleRecord* record) {
         const std::string& name = decision.module;
-        if (record == nullptr) return refused(std::move(decision), Reason::no_such_module);
+        if (record == nullptr) {
+            if (index_.is_configured_alias(asked_))
+                decision.detail = "modprobe.d makes " + std::string(asked_) + " an alias of it";
+            return refused(std::move(decision), Reason::no_such_module);
+        }
         if (auto denial = denial_of(name)) {
             decision.rule = std::move(denial->rule);
             decision.detail = std::move(denial->detail);
@@ -52,13 +60,15 @@ class Decider {
         }
         if (record->built_in) return refused(std::move(decision), Reason::built_in);
         if (!decision.loadable) return refused(std::move(decision), Reason::blacklisted);
-        if (auto listed = policy_.allows_module(name)) {
+        if (auto listed = listing_of(*record)) {
             decision.reason = Reason::listed;
             decision.rule = std::move(listed);
         } else if (token_allowed_) {
             decision.reason = Reason::alias_listed;
             decision.rule = token_allowed_;
         } else {
+            if (record->command_only)
+                decision.detail = "it is no module, but has an install command in modprobe.d";
             return refused(std::move(decision), Reason::not_listed);
         }
         return with_dependencies(std::move(decision));
@@ -69,10 +79,29 @@ class Decider {
         return decision;
     }
 
-    /// The deny rule that matches the token or `module`.
+    /// The deny rule that matches the token, or `module`, or the name in its image.
     std::optional<Denial> denial_of(const std::string& module) {
         if (token_denied_) return Denial{Reason::denied_token, token_denied_, {}};
-        return core::denial_of(policy_, index_, module);
+        auto denial = core::denial_of(policy_, index_, module);
+        if (denial) return denial;
+        const ModuleRecord* record = index_.find(module);
+        const std::string inside = record == nullptr ? "" : name_inside(*record);
+        return inside.empty() ? std::nullopt : core::denial_of(policy_, index_, inside);
+    }
+
+    /// The rule that lists the module by its own name, or by that in its image.
+    std::optional<Rule> listing_of(const ModuleRecord& record) {
+        if (auto rule = policy_.allows_module(record.name)) return rule;
+        const std::string inside = name_inside(record);
+        return inside.empty() ? std::nullopt : policy_.allows_module(inside);
+    }
+
+    /// The name by which the kernel knows a module whose file has another, as packages of DKMS have them: an
+    /// install line gives modprobe the file's name. Empty for all other modules.
+    std::string name_inside(const ModuleRecord& record) {
+        if (!record.named_by_command || record.built_in || record.command_only) return {};
+        const ImageFacts facts = index_.image(record, false);
+        return facts.problem.empty() && fold(facts.name) != record.name ? fold(facts.name) : std::string();
     }
 
     /// Judges what an allowed module would bring along. Hard dependencies refuse it, soft ones are left out,
@@ -128,9 +157,11 @@ class Decider {
             const ModuleRecord* record = index_.find(step.module);
             if (record == nullptr) return {step, Reason::missing_dependency};
             const bool dependency = step.module != decision.module;
-            if (dependency && !policy_.dependencies() && !policy_.allows_module(step.module))
+            if (dependency && !policy_.dependencies() && !listing_of(*record))
                 return {step, Reason::unlisted_dependency};
-            if (needs_modprobe(*record) && index_.resolve(step.module) != std::vector{step.module})
+            if (record->command_only) continue; // no image to judge
+            if (!step.by_command && needs_modprobe(*record)
+                && index_.resolve(step.module) != std::vector{step.module})
                 return {step, Reason::shadowed_name};
             if (const Reason reason = judge_image(*record, step, decision.detail);
                 verdict_of(reason) == Verdict::refuse)
@@ -140,7 +171,7 @@ class Decider {
     }
 
     static bool needs_modprobe(const ModuleRecord& record) {
-        return record.has_install_command || record.by_modprobe;
+        return record.install_command || record.by_modprobe;
     }
 
     /// Leaves out `offender` and every soft dependency that needs it; depmod's lists of hard dependencies are
@@ -166,7 +197,8 @@ class Decider {
 
     const Policy& policy_;
     ModuleIndex& index_;
-    std::string token_;
+    std::string_view asked_; ///< as it was asked for
+    std::string token_;      ///< folded
     std::optional<Rule> token_allowed_;
     std::optional<Rule> token_denied_;
 };
@@ -195,9 +227,11 @@ Reason judge_facts(const Policy& policy, std::string_view module, const ImageFac
 }
 
 Reason Decider::judge_image(const ModuleRecord& record, Step& step, std::string& detail) {
-    const bool pinned = !policy_.pins(record.name).empty();
-    ImageFacts facts = index_.image(record, pinned);
-    const Reason reason = judge_facts(policy_, record.name, facts, detail);
+    const std::string inside = name_inside(record);
+    const bool goes_by_it = !inside.empty() && policy_.allows_module(inside);
+    const std::string& name = goes_by_it ? inside : record.name;
+    ImageFacts facts = index_.image(record, !policy_.pins(name).empty());
+    const Reason reason = judge_facts(policy_, name, facts, detail);
     step.judged = std::move(facts.state);
     return reason;
 }
@@ -226,10 +260,12 @@ ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admis
         decision.reason = admission->reason;
         decision.rule = admission->rule;
         decision.because_of = admission->because_of;
+        decision.kept_out = hindrance_of(facts, index.kernel_limits());
     } else if (auto listed = policy.allows_module(decision.module);
                listed && index.find(decision.module) == nullptr) {
         decision.reason = Reason::listed; // not among the admissions, which do not know what the image says
         decision.rule = std::move(listed);
+        decision.kept_out = hindrance_of(facts, index.kernel_limits());
     } else {
         decision.reason = Reason::not_listed;
     }
@@ -250,6 +286,11 @@ void conclude(Decision& decision) {
     decision.judged = deciding->verdict();
     decision.reason = deciding->reason;
     decision.rule = deciding->rule;
+}
+
+/// `alias TOKEN off` of modprobe.d, which to modprobe is the name of a module that there is not.
+bool is_off(ModuleIndex& index, const std::string& token, const std::string& module) {
+    return module == "off" && index.find(module) == nullptr && index.is_configured_alias(token);
 }
 
 } // namespace
@@ -288,8 +329,12 @@ Decision decide(const Policy& policy, ModuleIndex& index, const Request& request
         return decision;
     }
     Decider decider(policy, index, request.token);
-    for (const std::string& module : index.resolve(request.token))
-        decision.modules.push_back(decider.judge(module));
+    for (const std::string& module : index.resolve(request.token)) {
+        if (is_off(index, request.token, module))
+            decision.reason = Reason::switched_off;
+        else
+            decision.modules.push_back(decider.judge(module));
+    }
     if (!decision.modules.empty()) {
         conclude(decision);
     } else if (decider.token_denied()) {
@@ -302,8 +347,19 @@ Decision decide(const Policy& policy, ModuleIndex& index, const Request& request
 bool ModuleDecision::operator==(const ModuleDecision&) const = default;
 bool Decision::operator==(const Decision&) const = default;
 
+bool KeptOut::operator==(const KeptOut&) const = default;
+bool RunCommand::operator==(const RunCommand&) const = default;
+
 bool Decision::loads(const ModuleDecision& module) const {
     return module.loadable && (mode == Mode::audit || module.verdict() == Verdict::allow);
+}
+
+bool Decision::will_load(const ModuleDecision& module) const {
+    return loads(module) && module.reason != Reason::unload && !module.kept_out;
+}
+
+bool Decision::will_load() const {
+    return std::ranges::any_of(modules, [this](const auto& module) { return will_load(module); });
 }
 
 Verdict Decision::effective() const {

@@ -51,8 +51,10 @@ enum class Reason {
     blacklisted,         ///< modprobe.d hides it from aliases, so modprobe would not load it either
     unreadable_image,    ///< the image, or that of a dependency, cannot be judged
     not_a_module,        ///< the image is none, and the kernel itself says so
-    contradictory_image, ///< the names in the image disagree, or differ from the module's
+    contradictory_image, ///< the names in the image disagree, or differ from the module's, unless an install
+                         ///< command loads that file and the policy lists the name in it
     pin_mismatch,        ///< the content differs from what the policy pins
+    switched_off,        ///< modprobe.d: alias TOKEN off
     shadowed_name,       ///< only modprobe can load it, and modprobe.d makes its name an alias of others
     no_such_module,      ///< nothing answers to the token
     not_a_name,          ///< the token is no possible name
@@ -72,20 +74,50 @@ struct Step {
     std::string module;
     bool required = true;    ///< false: a soft dependency, whose failure is ignored
     std::string judged = {}; ///< ImageFacts::state of the image that was judged; "" if none was
+    bool by_command = false; ///< the install command of a later step loads it, if the command comes to it
     /// Of what is to be loaded; in which state its file was found is nothing that decisions differ by.
-    bool operator==(const Step& other) const { return module == other.module && required == other.required; }
+    bool operator==(const Step& other) const {
+        return module == other.module && required == other.required && by_command == other.by_command;
+    }
+};
+
+/// What else keeps a module out that the rules allow. No verdict: who lifts it needs no other policy.
+enum class Hindrance {
+    install_command,  ///< modprobe.d has a command run in its place that loads nothing
+    kernel_blacklist, ///< module_blacklist= on the kernel's command line
+    loading_disabled, ///< kernel.modules_disabled: nothing loads any more
+};
+
+[[nodiscard]] std::string_view to_string(Hindrance hindrance); ///< "install-command"
+[[nodiscard]] std::optional<Hindrance> hindrance_from(std::string_view text);
+
+struct KeptOut {
+    Hindrance by = Hindrance::install_command;
+    std::string module; ///< that is kept out: the one that was judged, or a dependency that it needs
+    std::string detail; ///< the command
+    bool operator==(const KeptOut&) const;
+};
+
+/// A command of modprobe.d that is run in the place of loading a module.
+struct RunCommand {
+    std::string module;
+    std::string text;
+    std::string unknown; ///< the first part of it whose effect cannot be told; "" if all can
+    bool operator==(const RunCommand&) const;
 };
 
 /// The judgement on one of the modules a token resolves to.
 struct ModuleDecision {
     std::string module;
     Reason reason = Reason::not_listed;
-    std::optional<Rule> rule;         ///< the rule that decided, if one did
-    std::string because_of;           ///< the dependency that decided; empty: the module itself
-    std::vector<Step> chain;          ///< what loading it takes, in order, the module itself included
-    std::vector<std::string> omitted; ///< soft dependencies left out (audit mode: only recorded as such)
-    std::string detail;               ///< more about an image that was refused
-    bool loadable = true;             ///< without a guard: it exists, is not built in, not blacklisted
+    std::optional<Rule> rule;              ///< the rule that decided, if one did
+    std::string because_of;                ///< the dependency that decided; empty: the module itself
+    std::vector<Step> chain;               ///< what loading it takes, in order, the module itself included
+    std::vector<std::string> omitted;      ///< soft dependencies left out (audit mode: only recorded as such)
+    std::string detail;                    ///< more about an image that was refused
+    bool loadable = true;                  ///< without a guard: it exists, is not built in, not blacklisted
+    std::vector<RunCommand> commands = {}; ///< that loading it runs
+    std::optional<KeptOut> kept_out = std::nullopt; ///< though it is to be loaded
 
     [[nodiscard]] Verdict verdict() const { return verdict_of(reason); }
     bool operator==(const ModuleDecision&) const;
@@ -105,6 +137,10 @@ struct Decision {
     [[nodiscard]] bool audited() const { return judged == Verdict::refuse && effective() == Verdict::allow; }
     /// Whether `module` of this decision is to be loaded.
     [[nodiscard]] bool loads(const ModuleDecision& module) const;
+    /// Whether it is to be loaded and nothing that is known keeps it out.
+    [[nodiscard]] bool will_load(const ModuleDecision& module) const;
+    /// Whether any of its modules will.
+    [[nodiscard]] bool will_load() const;
     bool operator==(const Decision&) const;
 };
 
@@ -125,14 +161,17 @@ struct Request {
 [[nodiscard]] Decision decide_unload(const Policy& policy, std::string_view module);
 
 /// What modprobe would load for `module`, in its order: hard dependencies and the module, each between its
-/// soft ones (libkmod, kmod_module_get_probe_list). Built-in modules are left out, names that the index does
-/// not know are not. A soft dependency that `skip` names is left out with all that only it would bring.
+/// soft ones (libkmod, kmod_module_get_probe_list), and before a module with an install command what the
+/// command loads. Built-in modules are left out, names that the index does not know are not. A soft
+/// dependency that `skip` names is left out with all that only it would bring.
 [[nodiscard]] std::vector<Step> load_order(ModuleIndex& index, std::string_view module,
                                            const std::vector<std::string>& skip = {});
 
 /// One sentence for people: "refused: af_key is not on the allow list".
 [[nodiscard]] std::string explain(const Decision& decision);
 [[nodiscard]] std::string explain(const ModuleDecision& decision);
+/// The end of such a sentence on `module`: "modprobe.d runs "/bin/false" in its place".
+[[nodiscard]] std::string explain(const KeptOut& kept_out, std::string_view module);
 /// "allow.modules \"loop\" (/etc/kmodguard/policy.toml:12)".
 [[nodiscard]] std::string describe(const Rule& rule);
 

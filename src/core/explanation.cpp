@@ -16,7 +16,7 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 23> reason_texts = {{
+constexpr std::array<ReasonText, 24> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
@@ -34,6 +34,7 @@ constexpr std::array<ReasonText, 23> reason_texts = {{
     {"not-a-module", "is no kernel module, and is left to the kernel's own answer"},
     {"contradictory-image", "has an image that is not what its name says"},
     {"pin-mismatch", "has other content than the policy pins"},
+    {"switched-off", "is switched off in modprobe.d, by an alias line"},
     {"shadowed-name",
      "can only be loaded by modprobe, for which its name means something else in modprobe.d"},
     {"no-such-module", "is known neither as a module nor as an alias on this kernel"},
@@ -43,6 +44,11 @@ constexpr std::array<ReasonText, 23> reason_texts = {{
     {"denied-unload", "may not be taken out of the kernel, by deny.unload"},
 }};
 static_assert(static_cast<std::size_t>(Reason::denied_unload) + 1 == reason_texts.size());
+
+// In the order of the enumerators.
+constexpr std::array<std::string_view, 3> hindrance_texts = {"install-command", "kernel-blacklist",
+                                                             "loading-disabled"};
+static_assert(static_cast<std::size_t>(Hindrance::loading_disabled) + 1 == hindrance_texts.size());
 
 const ReasonText& text_of(Reason reason) {
     return reason_texts.at(static_cast<std::size_t>(reason));
@@ -73,6 +79,16 @@ std::optional<Reason> reason_from(std::string_view text) {
     return static_cast<Reason>(found - reason_texts.begin());
 }
 
+std::string_view to_string(Hindrance hindrance) {
+    return hindrance_texts.at(static_cast<std::size_t>(hindrance));
+}
+
+std::optional<Hindrance> hindrance_from(std::string_view text) {
+    const auto found = std::ranges::find(hindrance_texts, text);
+    if (found == hindrance_texts.end()) return std::nullopt;
+    return static_cast<Hindrance>(found - hindrance_texts.begin());
+}
+
 Verdict verdict_of(Reason reason) {
     return reason <= Reason::unload ? Verdict::allow : Verdict::refuse;
 }
@@ -84,19 +100,40 @@ std::string describe(const Rule& rule) {
     return text + " (" + printable(rule.file, 4096) + ":" + std::to_string(rule.line) + ")";
 }
 
+std::string explain(const KeptOut& kept_out, std::string_view module) {
+    const bool is_needed = kept_out.module != module;
+    const std::string needed = is_needed ? "it needs " + printable(kept_out.module) + ", and " : "";
+    switch (kept_out.by) {
+    case Hindrance::install_command:
+        return needed + "modprobe.d runs \"" + printable(kept_out.detail) + "\" in its place";
+    case Hindrance::kernel_blacklist:
+        return needed + "module_blacklist= on the kernel's command line keeps " + (is_needed ? "that" : "it")
+               + " out";
+    case Hindrance::loading_disabled: break;
+    }
+    return "the kernel loads no module any more (kernel.modules_disabled)";
+}
+
 std::string explain(const ModuleDecision& decision) {
     std::string sentence = subject(decision.module) + " " + std::string(text_of(decision.reason).sentence);
     if (!decision.because_of.empty())
         sentence += (decision.reason == Reason::dependency ? ", " : ": ") + printable(decision.because_of);
     if (!decision.detail.empty()) sentence += " (" + printable(decision.detail) + ")";
     if (decision.rule) sentence += ", by " + describe(*decision.rule);
+    if (decision.kept_out)
+        sentence += (decision.verdict() == Verdict::allow ? ", but " : "; besides, ")
+                    + explain(*decision.kept_out, decision.module);
     return sentence;
 }
 
 std::string explain(const Decision& decision) {
-    const std::string verdict = decision.audited()                  ? "would be refused"
-                                : decision.judged == Verdict::allow ? "allowed"
-                                                                    : "refused";
+    std::string verdict = decision.audited()                  ? "would be refused"
+                          : decision.judged == Verdict::allow ? "allowed"
+                                                              : "refused";
+    const auto loads = [&decision](const ModuleDecision& module) { return decision.loads(module); };
+    if (decision.judged == Verdict::allow && decision.reason != Reason::unload
+        && std::ranges::any_of(decision.modules, loads) && !decision.will_load())
+        verdict += ", but does not load";
     if (decision.modules.empty()) {
         const std::string sentence =
             verdict + ": " + subject(decision.token) + " " + std::string(text_of(decision.reason).sentence);

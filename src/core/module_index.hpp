@@ -4,6 +4,7 @@
 // it a table; the decision cannot tell them apart.
 #pragma once
 
+#include "core/install_command.hpp"
 #include "core/policy.hpp"
 
 #include <functional>
@@ -16,11 +17,14 @@ namespace kmodguard::core {
 
 /// One module as depmod and modprobe.d describe it.
 struct ModuleRecord {
-    std::string name;                 ///< canonical
-    std::string path;                 ///< image file; empty when built in
-    bool built_in = false;            ///< part of the kernel image: nothing to load, nothing to refuse
-    bool blacklisted = false;         ///< modprobe.d: hidden from aliases
-    bool has_install_command = false; ///< modprobe.d: loaded by a command instead
+    std::string name;          ///< canonical
+    std::string path;          ///< image file; empty when built in, or no module
+    bool built_in = false;     ///< part of the kernel image: nothing to load, nothing to refuse
+    bool command_only = false; ///< no module, but a name that modprobe.d has an install command of
+    bool blacklisted = false;  ///< modprobe.d: hidden from aliases
+    std::optional<InstallCommand> install_command = std::nullopt; ///< modprobe.d: what is done instead
+    /// An install command of another name loads it: so its file may have another name than the image in it.
+    bool named_by_command = false;
     bool by_modprobe =
         false; ///< only modprobe can load it: an install command, or a form the kernel does not take
     std::string options;                   ///< modprobe.d and kernel command line, as the kernel takes them
@@ -42,6 +46,13 @@ struct ImageFacts {
     bool no_module = false;
 };
 
+/// What the kernel itself does not load, whatever any policy says.
+struct KernelLimits {
+    std::vector<std::string> blacklist; ///< module_blacklist= on its command line, as written
+    bool loading_disabled = false;      ///< kernel.modules_disabled is 1, which nothing takes back
+    bool operator==(const KernelLimits&) const = default;
+};
+
 class ModuleIndex {
   public:
     virtual ~ModuleIndex() = default;
@@ -56,6 +67,15 @@ class ModuleIndex {
     /// Whether a module's own aliases can be read. If not, or if the index has no such module, nothing is
     /// known about them; which is not the same as that it has none.
     [[nodiscard]] virtual bool knows_aliases(std::string_view name) = 0;
+
+    /// Whether modprobe.d says what `token` means, by an alias line: then nothing else does.
+    [[nodiscard]] virtual bool is_configured_alias(std::string_view /*token*/) { return false; }
+
+    /// Of the kernel that the modules are for; none where that does not run.
+    [[nodiscard]] virtual const KernelLimits& kernel_limits() const {
+        static const KernelLimits none;
+        return none;
+    }
 
     /// The aliases that a module's image gives it, as patterns, and modprobe.d's. None where they cannot be
     /// read.

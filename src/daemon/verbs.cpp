@@ -55,6 +55,7 @@ Response autoload_request(Engine& engine, const std::string& token) {
 }
 
 Response check(Engine& engine, const std::string& token) {
+    engine.refresh_index(); // of what the kernel does not load, only a request would take notice
     const core::Decision& decision = engine.decide(token);
     Response response;
     response.answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
@@ -64,6 +65,7 @@ Response check(Engine& engine, const std::string& token) {
 }
 
 Response explain_token(Engine& engine, const std::string& token) {
+    engine.refresh_index(); // of what the kernel does not load, only a request would take notice
     const core::Decision& decision = engine.decide(token);
     Response response;
     response.answer.fields = protocol::fields_of(decision);

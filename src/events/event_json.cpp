@@ -10,18 +10,39 @@ Json strings(const std::vector<std::string>& texts) {
     return Json::List(texts.begin(), texts.end());
 }
 
-Json json_of(const core::ModuleDecision& module, bool loads) {
+Json json_of(const core::KeptOut& kept_out) {
+    Json::Object object{{"by", to_string(kept_out.by)}, {"module", kept_out.module}};
+    if (!kept_out.detail.empty()) object.emplace_back("detail", kept_out.detail);
+    return object;
+}
+
+Json json_of(const core::RunCommand& command) {
+    Json::Object object{{"module", command.module}, {"command", command.text}};
+    if (!command.unknown.empty()) object.emplace_back("not_known", command.unknown);
+    return object;
+}
+
+Json json_of(const core::ModuleDecision& module, const core::Decision& decision) {
     Json::Object object{{"module", module.module},
                         {"verdict", to_string(module.verdict())},
                         {"reason", to_string(module.reason)},
-                        {"loads", loads}};
+                        {"loads", decision.loads(module)},
+                        {"will_load", decision.will_load(module)}};
+    if (module.kept_out) object.emplace_back("kept_out", json_of(*module.kept_out));
     if (module.rule) object.emplace_back("rule", events::json_of(*module.rule));
     if (!module.because_of.empty()) object.emplace_back("because_of", module.because_of);
     if (!module.detail.empty()) object.emplace_back("detail", module.detail);
     Json::List chain;
-    for (const core::Step& step : module.chain)
-        chain.emplace_back(Json::Object{{"module", step.module}, {"required", step.required}});
+    for (const core::Step& step : module.chain) {
+        Json::Object one{{"module", step.module}, {"required", step.required}};
+        if (step.by_command) one.emplace_back("by_command", true);
+        chain.emplace_back(std::move(one));
+    }
     object.emplace_back("chain", std::move(chain));
+    Json::List commands;
+    for (const core::RunCommand& command : module.commands)
+        commands.push_back(json_of(command));
+    if (!module.commands.empty()) object.emplace_back("commands", std::move(commands));
     if (!module.omitted.empty()) object.emplace_back("omitted", strings(module.omitted));
     return object;
 }
@@ -38,15 +59,13 @@ Json json_of(const core::Rule& rule) {
 }
 
 Json::Object json_of(const core::Decision& decision) {
-    Json::Object object{{"token", decision.token},
-                        {"verdict", to_string(decision.effective())},
-                        {"judged", to_string(decision.judged)},
-                        {"mode", to_string(decision.mode)},
-                        {"reason", to_string(decision.reason)}};
+    Json::Object object{{"token", decision.token},           {"verdict", to_string(decision.effective())},
+                        {"will_load", decision.will_load()}, {"judged", to_string(decision.judged)},
+                        {"mode", to_string(decision.mode)},  {"reason", to_string(decision.reason)}};
     if (decision.rule) object.emplace_back("rule", json_of(*decision.rule));
     Json::List modules;
     for (const core::ModuleDecision& module : decision.modules)
-        modules.push_back(json_of(module, decision.loads(module)));
+        modules.push_back(json_of(module, decision));
     object.emplace_back("modules", std::move(modules));
     object.emplace_back("explanation", explain(decision));
     return object;

@@ -73,6 +73,7 @@ class JournalSink final : public Sink {
             fmt::format("KMODGUARD_SUBJECT={}", subject_of(event)),
             fmt::format("KMODGUARD_TOKEN={}", decision.token),
             fmt::format("KMODGUARD_VERDICT={}", to_string(decision.effective())),
+            fmt::format("KMODGUARD_WILL_LOAD={}", decision.will_load() ? "yes" : "no"),
             fmt::format("KMODGUARD_JUDGED={}", to_string(decision.judged)),
             fmt::format("KMODGUARD_MODE={}", to_string(decision.mode)),
             fmt::format("KMODGUARD_REASON={}", to_string(decision.reason)),

@@ -3,9 +3,11 @@
 
 #include "core/names.hpp"
 #include "modules/alias_index.hpp"
+#include "modules/kernel_limits.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <libkmod.h>
 
 #include <algorithm>
@@ -53,11 +55,13 @@ void for_each_line(kmod_config_iter* iterator, Use use, std::size_t left_out = 0
 
 } // namespace
 
-KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign)
+KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running)
     : context_(std::move(context)), paths_(paths), foreign_(foreign),
-      compression_(sys::in_kernel_compression(paths)) {
+      compression_(sys::in_kernel_compression(paths)), running_(running) {
     kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
     read_blacklist();
+    read_install_commands();
+    if (running_) limits_ = read_kernel_limits(paths_);
 }
 
 KmodIndex::~KmodIndex() = default;
@@ -76,7 +80,8 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
     auto context = open_kmod_context(directory, paths.modprobe_configuration());
     if (!context) return std::unexpected(context.error());
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
-    return std::unique_ptr<KmodIndex>(new KmodIndex(std::move(*context), paths, foreign));
+    return std::unique_ptr<KmodIndex>(
+        new KmodIndex(std::move(*context), paths, foreign, release == sys::kernel_release()));
 }
 
 void KmodIndex::read_blacklist() {
@@ -106,6 +111,16 @@ std::string KmodIndex::options_of(const std::string& name, const kmod_module* mo
     return options;
 }
 
+void KmodIndex::read_install_commands() {
+    for_each_line(kmod_config_get_install_commands(context_.get()), [this](const std::string& name,
+                                                                           const std::string& text) {
+        const auto [line, is_first] = commands_.try_emplace(name, core::read_install_command(text));
+        if (!is_first) return; // modprobe takes the first one
+        for (const std::string& loaded : line->second.loads)
+            if (core::fold(loaded) != name) named_by_commands_.insert(core::fold(loaded));
+    });
+}
+
 std::vector<std::string> KmodIndex::resolve(std::string_view token) {
     kmod_list* found = nullptr;
     kmod_module_new_from_lookup(context_.get(), std::string(token).c_str(), &found);
@@ -114,6 +129,15 @@ std::vector<std::string> KmodIndex::resolve(std::string_view token) {
     for (std::string& name : names_of(list.get()))
         if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
     return names;
+}
+
+bool KmodIndex::is_configured_alias(std::string_view token) {
+    const std::string wanted = core::fold_pattern(token);
+    bool found = false;
+    for_each_line(kmod_config_get_aliases(context_.get()), [&](const std::string& alias, const std::string&) {
+        found = found || ::fnmatch(alias.c_str(), wanted.c_str(), 0) == 0;
+    });
+    return found;
 }
 
 /// Whether finit_module can be given the image file and the options as they are. Both must also fit a line of
@@ -129,15 +153,21 @@ bool KmodIndex::kernel_takes(const core::ModuleRecord& record) const {
            && fits_a_line(record.path);
 }
 
+std::optional<core::InstallCommand> KmodIndex::command_of(kmod_module* module) const {
+    const char* text = kmod_module_get_install_commands(module); // also by a pattern
+    if (text == nullptr) return std::nullopt;
+    return core::read_install_command(text);
+}
+
 core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* module) const {
     core::ModuleRecord record;
     record.name = name;
     record.path = path_of(module);
-    record.built_in = record.path.empty();
+    record.built_in = kmod_module_get_initstate(module) == KMOD_MODULE_BUILTIN;
+    record.command_only = record.path.empty() && !record.built_in;
     record.blacklisted = blacklist_.contains(name);
-    record.has_install_command = kmod_module_get_install_commands(module) != nullptr;
+    record.named_by_command = named_by_commands_.contains(name);
     record.options = options_of(name, module);
-    record.by_modprobe = record.has_install_command || !kernel_takes(record);
     const ModuleList dependencies = own(kmod_module_get_dependencies(module));
     record.dependencies = names_of(dependencies.get());
     kmod_list* before = nullptr;
@@ -148,6 +178,9 @@ core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* mo
         record.soft_before = names_of(before_list.get());
         record.soft_after = names_of(after_list.get());
     }
+    // A module that has soft dependencies is loaded by modprobe and not by its command (libkmod, ignorecmd).
+    if (record.soft_before.empty() && record.soft_after.empty()) record.install_command = command_of(module);
+    record.by_modprobe = record.install_command || !kernel_takes(record);
     return record;
 }
 
@@ -161,18 +194,21 @@ const core::ModuleRecord* KmodIndex::find(std::string_view name) {
     if (name != kmod_module_get_name(found)) return nullptr; // libkmod cuts a name at its first dot
     const bool exists =
         kmod_module_get_path(found) != nullptr || kmod_module_get_initstate(found) == KMOD_MODULE_BUILTIN;
-    if (!exists) return nullptr; // and not remembered: there is no end of names that do not exist
-    return &records_.emplace(text, record_of(text, found)).first->second;
+    // None is remembered that does not exist: there is no end of such names.
+    if (!exists && !commands_.contains(name)) return nullptr;
+    core::ModuleRecord record = record_of(text, found);
+    if (record.command_only && !record.install_command) return nullptr;
+    return &records_.emplace(text, std::move(record)).first->second;
 }
 
-std::optional<std::vector<std::string>> KmodIndex::read_aliases(std::string_view name) const {
+std::optional<std::vector<std::string>> KmodIndex::read_aliases(const core::ModuleRecord& record) const {
     kmod_module* found = nullptr;
-    if (kmod_module_new_from_name(context_.get(), std::string(name).c_str(), &found) < 0) return std::nullopt;
+    if (kmod_module_new_from_name(context_.get(), record.name.c_str(), &found) < 0) return std::nullopt;
     const ModulePointer module = own(found);
     // libkmod would open another file than the one below the root.
     if (path_of(found) != text_or_empty(kmod_module_get_path(found))) return std::nullopt;
     kmod_list* information = nullptr;
-    if (kmod_module_get_info(found, &information) < 0) return std::nullopt;
+    if (!record.command_only && kmod_module_get_info(found, &information) < 0) return std::nullopt;
     const std::unique_ptr<kmod_list, void (*)(kmod_list*)> list(information, kmod_module_info_free_list);
     std::vector<std::string> aliases;
     const kmod_list* entry = nullptr;
@@ -182,7 +218,7 @@ std::optional<std::vector<std::string>> KmodIndex::read_aliases(std::string_view
     }
     for_each_line(kmod_config_get_aliases(context_.get()),
                   [&](const std::string& alias, const std::string& module_name) {
-                      if (core::fold(module_name) == name) aliases.push_back(alias);
+                      if (core::fold(module_name) == record.name) aliases.push_back(alias);
                   });
     return aliases;
 }
@@ -190,15 +226,15 @@ std::optional<std::vector<std::string>> KmodIndex::read_aliases(std::string_view
 const KmodIndex::KnownAliases* KmodIndex::known_aliases(std::string_view name) {
     const core::ModuleRecord* record = find(name);
     if (record == nullptr) return nullptr;
-    sys::FileIdentity now; // of a built-in module: none, it does not change
-    if (!record->built_in) {
+    sys::FileIdentity now; // of what has no file: none, it does not change
+    if (!record->built_in && !record->command_only) {
         const auto identity = sys::file_identity(record->path);
         if (!identity) return nullptr;
         now = *identity;
     }
     const auto known = aliases_.find(name);
     if (known != aliases_.end() && known->second.file == now) return &known->second;
-    auto aliases = read_aliases(name);
+    auto aliases = read_aliases(*record);
     if (!aliases) return nullptr; // and not remembered: it may be readable the next time
     return &aliases_.insert_or_assign(std::string(name), KnownAliases{now, std::move(*aliases)})
                 .first->second;
@@ -227,7 +263,7 @@ bool KmodIndex::for_each_alias(const std::function<void(std::string_view, std::s
 
 bool KmodIndex::has_indexed_aliases(std::string_view name) {
     const core::ModuleRecord* record = find(name);
-    if (record == nullptr || record->built_in) return false;
+    if (record == nullptr || record->built_in || record->command_only) return false;
     const std::filesystem::path directory = kmod_get_dirname(context_.get());
     const auto index = sys::file_identity(directory / "modules.alias.bin");
     const auto file = sys::file_identity(record->path);
@@ -260,7 +296,8 @@ sys::Result<FileImage> KmodIndex::packed_image(const core::ModuleRecord& module,
 }
 
 bool KmodIndex::outdated() const {
-    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK;
+    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK
+           || (running_ && read_kernel_limits(paths_) != limits_);
 }
 
 } // namespace kmodguard::modules

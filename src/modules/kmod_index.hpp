@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -37,6 +38,8 @@ class KmodIndex final : public core::ModuleIndex {
 
     [[nodiscard]] std::vector<std::string> resolve(std::string_view token) override;
     [[nodiscard]] const core::ModuleRecord* find(std::string_view name) override;
+    [[nodiscard]] bool is_configured_alias(std::string_view token) override;
+    [[nodiscard]] const core::KernelLimits& kernel_limits() const override { return limits_; }
     [[nodiscard]] bool knows_aliases(std::string_view name) override;
     [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
     /// None of depmod's, or not all, if its index cannot be read now. It is read anew each time, and not
@@ -52,7 +55,7 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] static sys::Result<FileImage> packed_image(const core::ModuleRecord& module,
                                                              const ContentKey& key);
 
-    /// Whether depmod ran, or modprobe.d changed, since open(): then open a new one.
+    /// Whether depmod ran, or modprobe.d or the kernel's limits changed, since open(): then open a new one.
     [[nodiscard]] bool outdated() const;
 
   private:
@@ -69,14 +72,18 @@ class KmodIndex final : public core::ModuleIndex {
         std::vector<std::string> aliases;
     };
 
-    KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign);
+    /// `running`: the modules are for the kernel that runs there.
+    KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running);
     [[nodiscard]] std::string path_of(const kmod_module* module) const;
     [[nodiscard]] std::string options_of(const std::string& name, const kmod_module* module) const;
     void read_blacklist();
+    void read_install_commands();
     [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
-    [[nodiscard]] std::optional<std::vector<std::string>> read_aliases(std::string_view name) const;
+    [[nodiscard]] std::optional<std::vector<std::string>>
+    read_aliases(const core::ModuleRecord& record) const;
     /// nullptr if they cannot be read.
     [[nodiscard]] const KnownAliases* known_aliases(std::string_view name);
+    [[nodiscard]] std::optional<core::InstallCommand> command_of(kmod_module* module) const;
     core::ModuleRecord record_of(const std::string& name, kmod_module* module) const;
 
     KmodContext context_;
@@ -84,7 +91,11 @@ class KmodIndex final : public core::ModuleIndex {
     /// Of the running kernel's command line, which says nothing of the modules below another root.
     CommandLineEntries foreign_;
     std::string compression_; ///< suffix of images that the kernel unpacks itself; "" if none
+    bool running_ = false;
+    core::KernelLimits limits_; ///< none of a kernel that does not run
     std::set<std::string, std::less<>> blacklist_;
+    ByName<core::InstallCommand> commands_; ///< by the name that the line is for, which may be a pattern
+    std::set<std::string, std::less<>> named_by_commands_; ///< folded, of other names than the line's
     ByName<core::ModuleRecord> records_;
     ByName<KnownAliases> aliases_;
     ByName<CheckedImage> images_;

@@ -21,6 +21,11 @@ void add_rule(std::vector<Field>& fields, const std::optional<core::Rule>& rule)
     fields.push_back({"rule-line", std::to_string(rule->line)});
 }
 
+std::string step_key(const core::Step& step) {
+    if (step.by_command) return "command-step";
+    return step.required ? "step" : "soft-step";
+}
+
 void add_module(std::vector<Field>& fields, const core::ModuleDecision& module) {
     fields.push_back({"module", module.module});
     fields.push_back({"reason", std::string(to_string(module.reason))});
@@ -29,7 +34,17 @@ void add_module(std::vector<Field>& fields, const core::ModuleDecision& module) 
     if (!module.because_of.empty()) fields.push_back({"because-of", module.because_of});
     if (!module.detail.empty()) fields.push_back({"detail", module.detail});
     for (const core::Step& step : module.chain)
-        fields.push_back({step.required ? "step" : "soft-step", step.module});
+        fields.push_back({step_key(step), step.module});
+    for (const core::RunCommand& command : module.commands) {
+        fields.push_back({"command-of", command.module});
+        fields.push_back({"command", command.text});
+        if (!command.unknown.empty()) fields.push_back({"command-unknown", command.unknown});
+    }
+    if (const auto& kept_out = module.kept_out) {
+        fields.push_back({"kept-out-by", std::string(to_string(kept_out->by))});
+        fields.push_back({"kept-out", kept_out->module});
+        if (!kept_out->detail.empty()) fields.push_back({"kept-out-detail", kept_out->detail});
+    }
     for (const std::string& omitted : module.omitted)
         fields.push_back({"omitted", omitted});
 }
@@ -61,6 +76,25 @@ sys::Result<core::Reason> read_reason(const Field& field) {
     return sys::failure(sys::ErrorKind::invalid, "unknown reason: " + field.value);
 }
 
+sys::Result<void> read_hindrance(const Field& field, core::ModuleDecision& module) {
+    if (field.key == "command-of") {
+        module.commands.push_back({field.value, {}, {}});
+    } else if (field.key == "kept-out-by") {
+        const auto by = core::hindrance_from(field.value);
+        if (!by) return sys::failure(sys::ErrorKind::invalid, "unknown hindrance: " + field.value);
+        module.kept_out.emplace().by = *by;
+    } else if (!module.commands.empty() && field.key == "command") {
+        module.commands.back().text = field.value;
+    } else if (!module.commands.empty() && field.key == "command-unknown") {
+        module.commands.back().unknown = field.value;
+    } else if (module.kept_out && field.key == "kept-out") {
+        module.kept_out->module = field.value;
+    } else if (module.kept_out && field.key == "kept-out-detail") {
+        module.kept_out->detail = field.value;
+    }
+    return {};
+}
+
 sys::Result<void> read_module_field(const Field& field, core::ModuleDecision& module) {
     if (field.key == "reason") {
         const auto reason = read_reason(field);
@@ -74,10 +108,14 @@ sys::Result<void> read_module_field(const Field& field, core::ModuleDecision& mo
         module.chain.push_back({field.value, true});
     else if (field.key == "soft-step")
         module.chain.push_back({field.value, false});
+    else if (field.key == "command-step")
+        module.chain.push_back({.module = field.value, .required = false, .by_command = true});
     else if (field.key == "loadable")
         module.loadable = field.value != "no";
     else if (field.key == "omitted")
         module.omitted.push_back(field.value);
+    else
+        return read_hindrance(field, module);
     return {};
 }
 

@@ -51,6 +51,10 @@ std::filesystem::path Paths::kernel_command_line() const {
     return root_ / "proc/cmdline";
 }
 
+std::filesystem::path Paths::loading_disabled() const {
+    return root_ / "proc/sys/kernel/modules_disabled";
+}
+
 std::filesystem::path Paths::compression() const {
     return root_ / "sys/module/compression";
 }

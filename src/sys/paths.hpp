@@ -28,6 +28,8 @@ class Paths {
     [[nodiscard]] std::filesystem::path handler_setting() const;
     [[nodiscard]] std::filesystem::path loaded_modules() const;
     [[nodiscard]] std::filesystem::path kernel_command_line() const;
+    /// kernel.modules_disabled.
+    [[nodiscard]] std::filesystem::path loading_disabled() const;
     [[nodiscard]] std::filesystem::path compression() const;
     /// The devices of each kind.
     [[nodiscard]] std::filesystem::path buses() const;

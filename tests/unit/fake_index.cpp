@@ -37,9 +37,20 @@ FakeModule& FakeModule::blacklisted() {
     return *this;
 }
 
-FakeModule& FakeModule::install_command() {
-    record_.has_install_command = true;
+FakeModule& FakeModule::install_command(const std::string& text) {
+    record_.install_command = core::read_install_command(text);
     return *this;
+}
+
+FakeModule& FakeModule::named_by_command() {
+    record_.named_by_command = true;
+    return *this;
+}
+
+FakeModule& FakeModule::command_only(const std::string& text) {
+    record_.command_only = true;
+    record_.path.clear();
+    return install_command(text);
 }
 
 FakeModule& FakeModule::options(const std::string& text) {
@@ -91,6 +102,17 @@ FakeIndex& FakeIndex::resolves(const std::string& token, std::vector<std::string
 FakeIndex& FakeIndex::configured_alias(const std::string& alias, const std::string& module) {
     configured_aliases_.emplace_back(alias, module);
     return *this;
+}
+
+FakeIndex& FakeIndex::kernel_blacklist(std::vector<std::string> names) {
+    limits_.blacklist = std::move(names);
+    return *this;
+}
+
+bool FakeIndex::is_configured_alias(std::string_view token) {
+    return std::ranges::any_of(configured_aliases_, [wanted = folded(token)](const auto& line) {
+        return ::fnmatch(folded(line.first).c_str(), wanted.c_str(), 0) == 0;
+    });
 }
 
 std::vector<std::string> FakeIndex::resolve(std::string_view token) {

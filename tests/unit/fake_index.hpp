@@ -62,7 +62,11 @@ class FakeModule {
     FakeModule& aliases_unreadable();
     FakeModule& built_in();
     FakeModule& blacklisted();
-    FakeModule& install_command();
+    FakeModule& install_command(const std::string& text = "/bin/true");
+    /// An install command of another name loads it.
+    FakeModule& named_by_command();
+    /// No module: there is only its install command.
+    FakeModule& command_only(const std::string& text);
     FakeModule& options(const std::string& text);
     /// Its image cannot be judged.
     FakeModule& unreadable(const std::string& problem = "not an ELF file");
@@ -99,6 +103,12 @@ class FakeIndex : public core::ModuleIndex {
     /// modprobe.d makes `alias` one of `module`, whether or not that exists. For for_each_alias() only.
     FakeIndex& configured_alias(const std::string& alias, const std::string& module);
 
+    /// The kernel itself does not load these.
+    FakeIndex& kernel_blacklist(std::vector<std::string> names);
+    const core::KernelLimits& kernel_limits() const override { return limits_; }
+
+    bool is_configured_alias(std::string_view token) override;
+
     /// What resolves() says, else the module of that name, else all that have an alias matching it.
     std::vector<std::string> resolve(std::string_view token) override;
 
@@ -124,6 +134,7 @@ class FakeIndex : public core::ModuleIndex {
     std::map<std::string, std::vector<std::string>> answers_;
     std::vector<std::string> order_;
     std::vector<std::pair<std::string, std::string>> configured_aliases_;
+    core::KernelLimits limits_;
 };
 
 } // namespace kmodguard::test

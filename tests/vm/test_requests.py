@@ -64,6 +64,48 @@ def test_module_with_an_install_command_is_left_to_the_original_modprobe(guard: 
     assert "kmg_param" in guard.vm.loaded()
 
 
+def test_module_in_a_file_of_another_name_is_loaded_by_the_name_inside(guard: Guard) -> None:
+    """As packages of DKMS have them: an install line gives modprobe the file's name."""
+    guard.vm.run("d=/lib/modules/$(uname -r); mkdir -p $d/updates && file=$(find $d -name 'kmg_param.ko*') && "
+                 "mv $file $d/updates/kmg-param-current.${file##*/kmg_param.} && depmod", check=True)
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /sbin/modprobe -i kmg-param-current $CMDLINE_OPTS\n"
+                                             b"options kmg_param number=7\n")
+    guard.start(allow=["kmg_twin_a"])
+    for token in ("kmg_param", "kmg-param-current"):
+        assert guard.ask(token) == "exit3"
+    assert "kmg_param" not in guard.vm.loaded()
+    guard.ctl("allow kmg_param", check=True)
+    assert guard.ask("kmg_param") == "ok"
+    assert guard.vm.get("/sys/module/kmg_param/parameters/number") == b"7\n"
+    guard.vm.run("requester delete kmg_param", check=True)
+    assert guard.ask("kmg-param-current") == "ok"
+    assert "kmg_param" in guard.vm.loaded()
+
+
+def test_install_line_of_no_module_loads_what_the_policy_admits_by_its_name(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg-thing /sbin/modprobe --all kmg_param kmg_twin_a\n")
+    guard.start(allow=["kmg_param"])
+    assert guard.ask("kmg-thing") == "exit3"
+    guard.ctl("allow kmg_thing", check=True)
+    assert guard.ask("kmg-thing") == "ok"
+    assert guard.vm.loaded() >= {"kmg_param", "kmg_twin_a"}
+
+
+def test_install_command_that_loads_a_denied_module_does_not_run(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /sbin/modprobe kmg_twin_a; /sbin/modprobe -i kmg_param\n")
+    guard.start(allow=["kmg_param"], deny=["kmg_twin_a"])
+    assert guard.ask("kmg_param") == "exit3"
+    assert not guard.vm.loaded() & {"kmg_param", "kmg_twin_a"}
+
+
+def test_request_for_what_an_install_line_keeps_out_is_recorded_as_that(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /bin/true\n")
+    guard.start(allow=["kmg_param"])
+    guard.ask("kmg_param")
+    assert "kmg_param" not in guard.vm.loaded()
+    assert "allowed, but does not load: kmg_param is on the allow list" in guard.wait_log("kmg_param is on")
+
+
 def test_install_command_of_an_unlisted_module_does_not_run(guard: Guard) -> None:
     guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param touch /run/must-not-run\n")
     guard.start()

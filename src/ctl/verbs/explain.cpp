@@ -6,22 +6,51 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace kmodguard::ctl {
 namespace {
 
+std::string_view note_on(const core::Step& step) {
+    if (step.by_command) return " (by an install command)";
+    return step.required ? "" : " (soft)";
+}
+
+void print_commands(const Context& context, const core::ModuleDecision& module) {
+    for (const core::RunCommand& command : module.commands) {
+        context.text(fmt::format("    for {}, modprobe.d has modprobe run: {}", command.module,
+                                 core::printable(command.text)));
+        if (!command.unknown.empty())
+            context.text(fmt::format("      of which nobody can tell what this loads: {}",
+                                     core::printable(command.unknown)));
+    }
+}
+
 void print_module(const Context& context, const core::Decision& decision,
                   const core::ModuleDecision& module) {
-    const bool loads = decision.loads(module);
+    const bool loads = decision.will_load(module);
     context.text(fmt::format("  {} {}", context.coloured(module.verdict(), loads ? "loads" : "stays out:"),
                              explain(module)));
     if (module.chain.size() > 1) {
         std::string chain;
         for (const core::Step& step : module.chain)
-            chain += (chain.empty() ? "" : ", ") + step.module + (step.required ? "" : " (soft)");
+            chain += fmt::format("{}{}{}", chain.empty() ? "" : ", ", step.module, note_on(step));
         context.text(fmt::format("    in this order: {}", chain));
     }
+    print_commands(context, module);
     for (const std::string& omitted : module.omitted)
         context.text(fmt::format("    without its soft dependency {}", omitted));
+}
+
+std::string outcome_of(const core::Decision& decision) {
+    std::string outcome = decision.audited()                             ? "let pass by audit mode"
+                          : decision.effective() == core::Verdict::allow ? "allowed"
+                                                                         : "refused";
+    const bool nothing = std::ranges::all_of(
+        decision.modules, [](const auto& module) { return module.reason == core::Reason::built_in; });
+    if (decision.effective() == core::Verdict::allow && !nothing && !decision.will_load())
+        outcome += ", but does not load";
+    return outcome;
 }
 
 } // namespace
@@ -31,10 +60,8 @@ int run_explain(const Context& context) {
     if (!decisions) return context.fail(decisions.error());
     const core::Decision& decision = decisions->front();
     const core::Verdict verdict = decision.effective();
-    const std::string_view outcome = decision.audited()                ? "let pass by audit mode"
-                                     : verdict == core::Verdict::allow ? "allowed"
-                                                                       : "refused";
-    context.text(fmt::format("{}: {}", core::printable(decision.token), context.coloured(verdict, outcome)));
+    context.text(fmt::format("{}: {}", core::printable(decision.token),
+                             context.coloured(verdict, outcome_of(decision))));
     for (const core::ModuleDecision& module : decision.modules)
         print_module(context, decision, module);
     if (decision.modules.empty()) context.text(fmt::format("  {}", explain(decision)));

@@ -18,8 +18,8 @@ void add_step(std::vector<protocol::Field>& plan, const core::Step& step, const 
     if (!record.options.empty() && !record.by_modprobe) plan.push_back({"options", record.options});
     if (!step.judged.empty())
         plan.push_back({"judged", step.judged});
-    else if (mode == core::Mode::audit)
-        plan.push_back({"judged", "any"}); // it loads what was refused, unseen
+    else if (mode == core::Mode::audit || record.command_only)
+        plan.push_back({"judged", "any"}); // it loads what was refused, unseen; or there is no file to judge
     plan.push_back({std::string(verb_for(record)),
                     fmt::format("{} {} {}", step.required ? "required" : "soft", record.name, record.path)});
 }
@@ -32,6 +32,7 @@ std::vector<protocol::Field> plan_of(const core::Decision& decision, core::Modul
         if (!decision.loads(module)) continue;
         plan.push_back({"group", module.module});
         for (const core::Step& step : module.chain) {
+            if (step.by_command) continue; // by the modprobe of the command
             const core::ModuleRecord* record = index.find(step.module);
             if (record == nullptr)
                 continue; // only audit mode has such steps: enforce mode refuses or leaves them out

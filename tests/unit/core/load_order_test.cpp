@@ -16,12 +16,15 @@ namespace {
 
 using test::FakeIndex;
 
-/// "a b (c)": c is a soft dependency, or needed by one only.
+/// "a b (c) {d}": c is a soft dependency, or needed by one only; an install command loads d.
 std::string order(FakeIndex& index, std::string_view module, const std::vector<std::string>& skip = {}) {
     std::string text;
     for (const Step& step : load_order(index, module, skip)) {
         if (!text.empty()) text += ' ';
-        text += step.required ? step.module : "(" + step.module + ")";
+        if (step.by_command)
+            text += "{" + step.module + "}";
+        else
+            text += step.required ? step.module : "(" + step.module + ")";
     }
     return text;
 }
@@ -146,6 +149,48 @@ TEST(LoadOrderWithoutSome, NeverLeavesOutWhatIsRequired) {
     index.module("m").needs("d").soft_before("d");
     index.module("d");
     EXPECT_EQ(order(index, "m", {"d", "m"}), "d m");
+}
+
+TEST(LoadOrderOfCommands, PutsWhatACommandLoadsBeforeItsModule) {
+    FakeIndex index;
+    index.module("m").needs("d").install_command("modprobe -i m; modprobe x");
+    index.module("x").needs("xd").soft_before("xs");
+    for (const auto* name : {"d", "xd", "xs"})
+        index.module(name);
+    EXPECT_EQ(order(index, "m"), "d {xd} {xs} {x} m");
+}
+
+TEST(LoadOrderOfCommands, FollowsTheCommandsOfWhatACommandLoads) {
+    FakeIndex index;
+    index.module("a").command_only("modprobe b; modprobe -i c-file");
+    index.module("b").command_only("modprobe -i b-file");
+    index.module("b_file");
+    index.module("c_file");
+    EXPECT_EQ(order(index, "a"), "{b_file} {b} {c_file} a");
+}
+
+/// A command may not come to it, and then the dependency was missing.
+TEST(LoadOrderOfCommands, KeepsADependencyThatACommandLoadsToo) {
+    FakeIndex index;
+    index.module("m").needs("d1", "d2");
+    index.module("d1").install_command("modprobe -i d1 || modprobe d2");
+    index.module("d2");
+    EXPECT_EQ(order(index, "m"), "{d2} d1 d2 m");
+}
+
+TEST(LoadOrderOfCommands, EndsWhereCommandsNameEachOther) {
+    FakeIndex index;
+    index.module("a").install_command("modprobe b");
+    index.module("b").install_command("modprobe a; modprobe c");
+    index.module("c").needs("a").install_command("modprobe c");
+    EXPECT_EQ(order(index, "a"), "{a} {c} {b} a");
+    EXPECT_EQ(order(index, "c"), "{a} {c} {b} a c");
+}
+
+TEST(LoadOrderOfCommands, IsNotConcernedByWhatDoesNotExist) {
+    FakeIndex index;
+    index.module("m").install_command("modprobe nothing; exec /bin/false");
+    EXPECT_EQ(order(index, "m"), "m");
 }
 
 } // namespace

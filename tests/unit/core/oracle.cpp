@@ -141,7 +141,7 @@ Names Oracle::what_is_wanted(const std::string& module) {
     Names all = everything(module);
     const auto installs = [this](const std::string& name) {
         const core::ModuleRecord* record = index_.find(name);
-        return record != nullptr && record->has_install_command;
+        return record != nullptr && record->install_command;
     };
     if (std::ranges::none_of(all, installs)) return what_is_fit(module);
     const Names needed = hard(module);

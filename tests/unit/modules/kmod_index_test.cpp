@@ -119,8 +119,8 @@ TEST_F(KmodIndexTest, SoftDependenciesAreToldApart) {
 TEST_F(KmodIndexTest, OptionsAndInstallCommandsAreRead) {
     EXPECT_EQ(record("kmt_needs").options, "depth=3 name=\"a b\"");
     EXPECT_EQ(record("kmt_base").options, "");
-    EXPECT_TRUE(record("kmt_installed").has_install_command);
-    EXPECT_FALSE(record("kmt_base").has_install_command);
+    EXPECT_TRUE(record("kmt_installed").install_command);
+    EXPECT_FALSE(record("kmt_base").install_command);
 }
 
 TEST_F(KmodIndexTest, OwnAliasesAreThoseOfTheImage) {
@@ -288,8 +288,7 @@ TEST_F(KmodIndexTest, LoadsWhatModprobeWouldLoad) {
         for (const core::Step& step : core::load_order(index(), modules.front())) {
             const core::ModuleRecord& loaded = record(step.module);
             const std::string options = loaded.options.empty() ? "" : " " + loaded.options;
-            ours.push_back(loaded.has_install_command ? "install /bin/true"
-                                                      : "insmod " + loaded.path + options);
+            ours.push_back(loaded.install_command ? "install /bin/true" : "insmod " + loaded.path + options);
         }
         EXPECT_EQ(ours, distinct_lines(finished->output)) << token;
     }

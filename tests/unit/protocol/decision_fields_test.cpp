@@ -56,6 +56,11 @@ class Draw {
         for (std::size_t i = below(4); i > 0; --i)
             module.chain.push_back({word(), flip()});
         for (std::size_t i = below(3); i > 0; --i)
+            module.chain.push_back({.module = word(), .required = false, .by_command = true});
+        for (std::size_t i = below(3); i > 0; --i)
+            module.commands.push_back({word(), word(), flip() ? word() : ""});
+        if (flip()) module.kept_out = {static_cast<core::Hindrance>(below(3)), word(), flip() ? word() : ""};
+        for (std::size_t i = below(3); i > 0; --i)
             module.omitted.push_back(word());
         module.loadable = flip();
         return module;
@@ -136,7 +141,8 @@ TEST(DecisionFields, UnknownReasonsAndRulesAreErrorsAndNotGuessed) {
     for (const std::vector<Field>& fields :
          {std::vector<Field>{{"reason", "because"}}, std::vector<Field>{{"rule", "allow.everything"}},
           std::vector<Field>{{"module", "m"}, {"reason", ""}},
-          std::vector<Field>{{"module", "m"}, {"rule", ""}}}) {
+          std::vector<Field>{{"module", "m"}, {"rule", ""}},
+          std::vector<Field>{{"module", "m"}, {"kept-out-by", "the weather"}}}) {
         const auto decision = decision_of(fields);
         ASSERT_FALSE(decision) << fields.back().key;
         EXPECT_EQ(decision.error().kind, sys::ErrorKind::invalid);
