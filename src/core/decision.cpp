@@ -30,6 +30,7 @@ class Decider {
         ModuleDecision decision;
         decision.module = name;
         const ModuleRecord* record = index_.find(name);
+        asked_record_ = record == nullptr ? std::nullopt : index_.asked_for(*record, asked_);
         const bool hidden = record != nullptr && record->blacklisted && token_ != name;
         decision.loadable = record != nullptr && !record->built_in && !hidden;
         decision = by_rules(std::move(decision), record);
@@ -170,8 +171,9 @@ class Decider {
         return {};
     }
 
-    static bool needs_modprobe(const ModuleRecord& record) {
-        return record.install_command || record.by_modprobe;
+    [[nodiscard]] bool needs_modprobe(const ModuleRecord& record) const {
+        const bool is_asked = asked_record_ && asked_record_->name == record.name;
+        return record.install_command || (is_asked ? asked_record_->by_modprobe : record.by_modprobe);
     }
 
     /// Leaves out `offender` and every soft dependency that needs it; depmod's lists of hard dependencies are
@@ -199,6 +201,8 @@ class Decider {
     ModuleIndex& index_;
     std::string_view asked_; ///< as it was asked for
     std::string token_;      ///< folded
+    std::optional<ModuleRecord>
+        asked_record_; ///< of the module that is judged, where the token makes it another
     std::optional<Rule> token_allowed_;
     std::optional<Rule> token_denied_;
 };

@@ -68,6 +68,13 @@ class ModuleIndex {
     /// known about them; which is not the same as that it has none.
     [[nodiscard]] virtual bool knows_aliases(std::string_view name) = 0;
 
+    /// `module` as it is loaded for `token`, where that differs: modprobe.d may give options for an alias,
+    /// which modprobe adds to those of the module.
+    [[nodiscard]] virtual std::optional<ModuleRecord> asked_for(const ModuleRecord& /*module*/,
+                                                                std::string_view /*token*/) {
+        return std::nullopt;
+    }
+
     /// Whether modprobe.d says what `token` means, by an alias line: then nothing else does.
     [[nodiscard]] virtual bool is_configured_alias(std::string_view /*token*/) { return false; }
 

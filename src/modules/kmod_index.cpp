@@ -61,6 +61,7 @@ KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEn
     kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
     read_blacklist();
     read_install_commands();
+    read_option_names();
     if (running_) limits_ = read_kernel_limits(paths_);
 }
 
@@ -129,6 +130,35 @@ std::vector<std::string> KmodIndex::resolve(std::string_view token) {
     for (std::string& name : names_of(list.get()))
         if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
     return names;
+}
+
+void KmodIndex::read_option_names() {
+    for_each_line(kmod_config_get_options(context_.get()),
+                  [this](const std::string& name, const std::string&) { option_names_.insert(name); });
+}
+
+std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord& module,
+                                                       std::string_view token) {
+    const std::string wanted = core::fold_pattern(token);
+    const auto may_be_its_alias = [&](const std::string& name) {
+        return name != module.name && ::fnmatch(name.c_str(), wanted.c_str(), 0) == 0;
+    };
+    if (std::ranges::none_of(option_names_, may_be_its_alias)) return std::nullopt;
+    kmod_list* found = nullptr;
+    kmod_module_new_from_lookup(context_.get(), std::string(token).c_str(), &found);
+    const ModuleList list = own(found);
+    const kmod_list* entry = nullptr;
+    kmod_list_foreach(entry, list.get()) {
+        const ModulePointer candidate = own(kmod_module_get_module(entry)); // one that knows its alias
+        if (module.name != kmod_module_get_name(candidate.get())) continue;
+        const std::string options = text_or_empty(kmod_module_get_options(candidate.get()));
+        if (options == module.options) return std::nullopt;
+        core::ModuleRecord asked = module;
+        asked.options = options;
+        asked.by_modprobe = asked.install_command || !kernel_takes(asked);
+        return asked;
+    }
+    return std::nullopt;
 }
 
 bool KmodIndex::is_configured_alias(std::string_view token) {

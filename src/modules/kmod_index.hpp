@@ -38,6 +38,8 @@ class KmodIndex final : public core::ModuleIndex {
 
     [[nodiscard]] std::vector<std::string> resolve(std::string_view token) override;
     [[nodiscard]] const core::ModuleRecord* find(std::string_view name) override;
+    [[nodiscard]] std::optional<core::ModuleRecord> asked_for(const core::ModuleRecord& module,
+                                                              std::string_view token) override;
     [[nodiscard]] bool is_configured_alias(std::string_view token) override;
     [[nodiscard]] const core::KernelLimits& kernel_limits() const override { return limits_; }
     [[nodiscard]] bool knows_aliases(std::string_view name) override;
@@ -78,6 +80,7 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] std::string options_of(const std::string& name, const kmod_module* module) const;
     void read_blacklist();
     void read_install_commands();
+    void read_option_names();
     [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
     [[nodiscard]] std::optional<std::vector<std::string>>
     read_aliases(const core::ModuleRecord& record) const;
@@ -96,6 +99,7 @@ class KmodIndex final : public core::ModuleIndex {
     std::set<std::string, std::less<>> blacklist_;
     ByName<core::InstallCommand> commands_; ///< by the name that the line is for, which may be a pattern
     std::set<std::string, std::less<>> named_by_commands_; ///< folded, of other names than the line's
+    std::set<std::string, std::less<>> option_names_;      ///< of modules, and of aliases as they are written
     ByName<core::ModuleRecord> records_;
     ByName<KnownAliases> aliases_;
     ByName<CheckedImage> images_;

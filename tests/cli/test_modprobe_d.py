@@ -264,6 +264,49 @@ def test_what_cannot_be_told_of_a_command_is_said(judged):
     assert "of which nobody can tell what this loads: /opt/load-more" in judged.ask("explain", "tun_dev").out
 
 
+# Options given for an alias
+
+OPTIONS = """\
+alias bond0 af_key
+options bond0 mode=4 miimon=100
+options af_key max_bonds=0
+alias bo-n* af_key
+options bo-n* pattern=1
+options net-pf-15 key=1
+options net_pf_15 key2=2
+options net-pf-1? never=1
+"""
+
+
+@pytest.mark.parametrize("token, options", [("bond0", "mode=4 miimon=100 max_bonds=0"), ("af_key", "max_bonds=0"),
+                                            ("bo-nx", "max_bonds=0 pattern=1"), ("net-pf-15", "max_bonds=0 key=1 key2=2")])
+def test_options_given_for_an_alias_are_added_to_those_of_the_module(machine, start, token, options):
+    configure(machine, OPTIONS, allow=["af_key"])
+    start()
+    assert by_modprobe(machine, token) == [f"insmod af_key {options}"]
+    lines = plan(machine, token)
+    assert f"options {options}" in lines
+    assert lines[-1] == "insert required af_key af_key.ko"
+    assert (f"asked {token}" in lines) == (token != "af_key")
+
+
+def test_modprobe_is_asked_by_the_alias_for_its_options(machine, start):
+    configure(machine, OPTIONS + "install af_key modprobe -i af_key $CMDLINE_OPTS\n", allow=["af_key"])
+    machine.write("sbin/modprobe", f"#!/bin/sh\necho \"$@\" >>{machine.root}/handled\n").chmod(0o755)
+    machine.write("run/kmodguard/original_modprobe", f"{machine.root}/sbin/modprobe\n")
+    start()
+    for token in ("bond0", "af_key"):
+        assert machine.kmodctl("hook", "-q", "--", token).code == 0
+    assert (machine.root / "handled").read_text().splitlines() == ["-q -- bond0", "-q -- af_key"]
+
+
+def test_options_of_an_alias_that_no_line_holds_leave_the_load_to_modprobe(machine, start):
+    configure(machine, OPTIONS + f"options bond0 long={'x' * 2048}\n", allow=["af_key"])
+    start()
+    assert plan(machine, "bond0") == ["group af_key", "asked bond0", "modprobe required af_key af_key.ko"]
+    assert plan(machine, "af_key")[-1] == "insert required af_key af_key.ko"
+
+
 # What lint says of all that
 
 @pytest.mark.parametrize("lines, allow, finding, hint", [

@@ -98,6 +98,15 @@ def test_install_command_that_loads_a_denied_module_does_not_run(guard: Guard) -
     assert not guard.vm.loaded() & {"kmg_param", "kmg_twin_a"}
 
 
+def test_module_comes_with_the_options_of_the_alias_too(guard: Guard) -> None:
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b'alias kmg-alias kmg_param\noptions kmg-alias number=7\n'
+                                             b'options kmg_param text="two words"\n')
+    guard.start(allow=["kmg_param"])
+    assert guard.ask("kmg-alias") == "ok"
+    assert guard.vm.get("/sys/module/kmg_param/parameters/number") == b"7\n"
+    assert guard.vm.get("/sys/module/kmg_param/parameters/text") == b"two words\n"
+
+
 def test_request_for_what_an_install_line_keeps_out_is_recorded_as_that(guard: Guard) -> None:
     guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /bin/true\n")
     guard.start(allow=["kmg_param"])

@@ -36,7 +36,11 @@ std::vector<protocol::Field> plan_of(const core::Decision& decision, core::Modul
             const core::ModuleRecord* record = index.find(step.module);
             if (record == nullptr)
                 continue; // only audit mode has such steps: enforce mode refuses or leaves them out
-            add_step(plan, step, *record, decision.mode);
+            const auto asked =
+                step.module == module.module ? index.asked_for(*record, decision.token) : std::nullopt;
+            // modprobe finds the options of an alias by the alias; of several modules it would load them all.
+            if (asked && decision.modules.size() == 1) plan.push_back({"asked", decision.token});
+            add_step(plan, step, asked.value_or(*record), decision.mode);
         }
     }
     return plan;

@@ -48,6 +48,13 @@ TEST_F(HookPlanTest, ModprobeStepRunsTheSavedOriginalForThatModuleAlone) {
     EXPECT_EQ(trace(), "[-q][--][kmt_b]\n[-q][--][kmt_c]\n[-q][--][kmt_a]\n");
 }
 
+TEST_F(HookPlanTest, ModprobeIsAskedByTheAliasThatThePlanNamesForThatStepAlone) {
+    EXPECT_EQ(run_answer("group kmt_a\nasked kmt alias\njudged any\nmodprobe required kmt_a \n"
+                         "judged any\nmodprobe required kmt_a \nOK\n"),
+              hook_done);
+    EXPECT_EQ(trace(), "[-q][--][kmt alias]\n[-q][--][kmt_a]\n");
+}
+
 TEST_F(HookPlanTest, SavedOriginalWithoutANewlineIsReadToo) {
     directory.write("original_modprobe", (directory / "modprobe").native());
     EXPECT_EQ(run_answer("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_done);

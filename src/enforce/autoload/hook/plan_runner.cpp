@@ -96,6 +96,8 @@ class PlanRunner {
             begin_group(line);
         else if (key == "options")
             options_ = line.data();
+        else if (key == "asked")
+            asked_ = line;
         else if (key == "judged")
             judge(line);
         else if (key == "insert")
@@ -130,6 +132,7 @@ class PlanRunner {
             if (error != 0 && error != EEXIST) report(step, error);
         }
         options_ = "";
+        asked_ = {};
         judge("");
     }
 
@@ -176,7 +179,8 @@ class PlanRunner {
     bool group_failed_ = false;
     bool failed_ = false;
     const char* options_ = "";
-    JudgedFile judged_; ///< by default no file at all: none has inode 0
+    std::string_view asked_; ///< what the original handler is asked for in the place of the module
+    JudgedFile judged_;      ///< by default no file at all: none has inode 0
     bool any_file_ = false;
 };
 
@@ -206,7 +210,7 @@ int PlanRunner::modprobe(const Step& step) const {
                              " cannot be loaded: kmodctl arm"});
         return ENOENT;
     }
-    PathBuffer module{step.module};
+    PathBuffer module{asked_.empty() ? step.module : asked_};
     std::array<char, 3> quiet{"-q"};
     std::array<char, 3> end{"--"};
     std::array<char*, 5> arguments{original.path(), quiet.data(), end.data(), module.data(), nullptr};
