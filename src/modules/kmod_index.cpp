@@ -288,6 +288,8 @@ bool KmodIndex::for_each_alias(const std::function<void(std::string_view, std::s
     const auto aliases = for_each_indexed_alias(kmod_get_dirname(context_.get()), visit_folded);
     const auto names = for_each_indexed_name(kmod_get_dirname(context_.get()), visit_folded);
     for_each_line(kmod_config_get_aliases(context_.get()), visit_folded);
+    for (const auto& [name, command] : commands_) // of which those of no module are not in the index
+        visit(name, name);
     return aliases && names;
 }
 

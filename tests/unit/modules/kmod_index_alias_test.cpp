@@ -108,6 +108,15 @@ TEST_F(KmodIndexAliasTest, APatternThatMatchesANameAdmitsTheModule) {
               std::set<std::string>{"kmt_base"});
 }
 
+/// It was admitted as a token, and the kernel point refused what the command then loads.
+TEST_F(KmodIndexAliasTest, APatternThatMatchesAnInstallLinesNameAdmitsWhatTheCommandLoads) {
+    tree.write("etc/modprobe.d/more.conf", "install kmt-thing modprobe --all kmt-twin-2 kmt_after\n");
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow_alias("kmt-th*"), *open()),
+              (std::set<std::string>{"kmt_thing", "kmt_twin_a", "kmt_after"}));
+    EXPECT_EQ(admitted(test::PolicyBuilder().allow("kmt_thing").deny("kmt_after"), *open()),
+              std::set<std::string>{"kmt_thing"});
+}
+
 TEST_F(KmodIndexAliasTest, ModuleIsNamedCanonically) {
     tree.add({.name = "kmt-dashed", .aliases = {"kmt-spaced one*", "kmt-[a-c]-x"}}).depmod();
     tree.write("etc/modprobe.d/more.conf", "alias kmt-also kmt-dashed\n");
