@@ -133,6 +133,9 @@ class Linter {
     }
 
     static std::string hint_for(const core::KeptOut& kept_out) {
+        if (kept_out.by == core::Hindrance::unsigned_image)
+            return fmt::format("sign {} with a key that this kernel trusts, or remove this entry",
+                               kept_out.module);
         if (kept_out.by == core::Hindrance::kernel_blacklist)
             return fmt::format("take {} off module_blacklist=, or remove this entry", kept_out.module);
         return fmt::format("take the install line of {} out of modprobe.d, or remove this entry",

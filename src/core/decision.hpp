@@ -85,6 +85,7 @@ struct Step {
 enum class Hindrance {
     install_command,  ///< modprobe.d has a command run in its place that loads nothing
     kernel_blacklist, ///< module_blacklist= on the kernel's command line
+    unsigned_image,   ///< the kernel loads signed modules alone
     loading_disabled, ///< kernel.modules_disabled: nothing loads any more
 };
 
@@ -94,7 +95,7 @@ enum class Hindrance {
 struct KeptOut {
     Hindrance by = Hindrance::install_command;
     std::string module; ///< that is kept out: the one that was judged, or a dependency that it needs
-    std::string detail; ///< the command
+    std::string detail; ///< the command, or what wants the signature
     bool operator==(const KeptOut&) const;
 };
 

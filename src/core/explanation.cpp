@@ -46,8 +46,8 @@ constexpr std::array<ReasonText, 24> reason_texts = {{
 static_assert(static_cast<std::size_t>(Reason::denied_unload) + 1 == reason_texts.size());
 
 // In the order of the enumerators.
-constexpr std::array<std::string_view, 3> hindrance_texts = {"install-command", "kernel-blacklist",
-                                                             "loading-disabled"};
+constexpr std::array<std::string_view, 4> hindrance_texts = {"install-command", "kernel-blacklist",
+                                                             "unsigned-image", "loading-disabled"};
 static_assert(static_cast<std::size_t>(Hindrance::loading_disabled) + 1 == hindrance_texts.size());
 
 const ReasonText& text_of(Reason reason) {
@@ -109,6 +109,9 @@ std::string explain(const KeptOut& kept_out, std::string_view module) {
     case Hindrance::kernel_blacklist:
         return needed + "module_blacklist= on the kernel's command line keeps " + (is_needed ? "that" : "it")
                + " out";
+    case Hindrance::unsigned_image:
+        return (is_needed ? needed + "that" : "it")
+               + " has no signature, and the kernel loads signed modules only (" + kept_out.detail + ")";
     case Hindrance::loading_disabled: break;
     }
     return "the kernel loads no module any more (kernel.modules_disabled)";

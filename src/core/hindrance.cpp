@@ -14,8 +14,10 @@ std::optional<KeptOut> hindrance_of(const Step& step, ModuleIndex& index) {
     if (record == nullptr) return std::nullopt;
     if (record->install_command && record->install_command->loads_nothing())
         return KeptOut{Hindrance::install_command, step.module, record->install_command->text};
-    if (record->command_only || index.kernel_limits().blacklist.empty()) return std::nullopt;
-    auto found = hindrance_of(index.image(*record, false), index.kernel_limits());
+    const KernelLimits& limits = index.kernel_limits();
+    if (record->command_only || (limits.blacklist.empty() && limits.signature_wanted_by.empty()))
+        return std::nullopt;
+    auto found = hindrance_of(index.image(*record, false), limits);
     if (found) found->module = step.module;
     return found;
 }
@@ -45,8 +47,11 @@ std::optional<KeptOut> hindrance_of(const ModuleDecision& decision, ModuleIndex&
 std::optional<KeptOut> hindrance_of(const ImageFacts& facts, const KernelLimits& limits) {
     // The kernel compares what .modinfo says, byte by byte: a '-' in its list matches no module.
     const std::string& name = facts.modinfo_name.empty() ? facts.name : facts.modinfo_name;
-    if (std::ranges::find(limits.blacklist, name) == limits.blacklist.end()) return std::nullopt;
-    return KeptOut{Hindrance::kernel_blacklist, fold(name), {}};
+    if (std::ranges::find(limits.blacklist, name) != limits.blacklist.end())
+        return KeptOut{Hindrance::kernel_blacklist, fold(name), {}};
+    if (!limits.signature_wanted_by.empty() && facts.is_signed == false)
+        return KeptOut{Hindrance::unsigned_image, fold(name), limits.signature_wanted_by};
+    return std::nullopt;
 }
 
 void add_hindrances(ModuleDecision& decision, ModuleIndex& index) {

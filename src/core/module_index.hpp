@@ -41,6 +41,8 @@ struct ImageFacts {
     std::optional<Sha256> sha256 = std::nullopt; ///< of the uncompressed image, where it was asked for
     /// Its own aliases, as patterns; nothing where they were not read.
     std::optional<std::vector<std::string>> aliases = std::nullopt;
+    std::optional<bool> is_signed =
+        std::nullopt;       ///< there is a signature, good or not, where it was looked for
     std::string state = {}; ///< tells this content of the file from any other; opaque here; "" if it cannot
     /// No kernel takes the bytes for a module, whoever asks: they have not even the beginning of one.
     bool no_module = false;
@@ -48,8 +50,9 @@ struct ImageFacts {
 
 /// What the kernel itself does not load, whatever any policy says.
 struct KernelLimits {
-    std::vector<std::string> blacklist; ///< module_blacklist= on its command line, as written
-    bool loading_disabled = false;      ///< kernel.modules_disabled is 1, which nothing takes back
+    std::vector<std::string> blacklist;   ///< module_blacklist= on its command line, as written
+    bool loading_disabled = false;        ///< kernel.modules_disabled is 1, which nothing takes back
+    std::string signature_wanted_by = {}; ///< what has it load signed modules alone; "" if nothing does
     bool operator==(const KernelLimits&) const = default;
 };
 

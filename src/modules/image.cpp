@@ -75,6 +75,11 @@ sys::Result<ImageIdentity> identify(ByteSource& source, const ImageOptions& opti
         if (!hash) return std::unexpected(hash.error());
         identity.facts.sha256 = *hash;
     }
+    if (options.with_is_signed) {
+        const auto found = has_signature(source);
+        if (!found) return std::unexpected(found.error());
+        identity.facts.is_signed = *found;
+    }
     if (options.with_signature) {
         auto signature = read_signature(source);
         if (!signature) return std::unexpected(std::move(signature.error()));

@@ -90,6 +90,14 @@ Signature describe(std::span<const std::byte> message) {
 
 } // namespace
 
+sys::Result<bool> has_signature(ByteSource& source) {
+    std::array<char, marker.size()> end{};
+    if (source.size() < end.size()) return false;
+    if (auto done = source.read(source.size() - end.size(), std::as_writable_bytes(std::span(end))); !done)
+        return std::unexpected(std::move(done.error()));
+    return std::string_view(end.data(), end.size()) == marker;
+}
+
 sys::Result<Signature> read_signature(ByteSource& source) {
     std::array<unsigned char, info_size + marker.size()> tail{};
     if (source.size() < tail.size()) return Signature{};

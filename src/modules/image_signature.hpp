@@ -24,4 +24,7 @@ struct Signature {
 /// scripts/sign-file.c.
 [[nodiscard]] sys::Result<Signature> read_signature(ByteSource& source);
 
+/// Whether there is one at all. The kernel takes an image without for unsigned; one with it may be no good.
+[[nodiscard]] sys::Result<bool> has_signature(ByteSource& source);
+
 } // namespace kmodguard::modules

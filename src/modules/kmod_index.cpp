@@ -133,8 +133,9 @@ std::vector<std::string> KmodIndex::resolve(std::string_view token) {
 }
 
 void KmodIndex::read_option_names() {
-    for_each_line(kmod_config_get_options(context_.get()),
-                  [this](const std::string& name, const std::string&) { option_names_.insert(name); });
+    for_each_line(
+        kmod_config_get_options(context_.get()),
+        [this](const std::string& name, const std::string&) { option_names_.insert(name); }, foreign_.options);
 }
 
 std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord& module,
@@ -310,7 +311,9 @@ core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_ha
             return known->second.facts;
     }
     images_.erase(module.name);
-    auto identified = identify_file(module.path, {.image = {.with_hash = with_hash}});
+    const bool wants_signature = !limits_.signature_wanted_by.empty();
+    auto identified =
+        identify_file(module.path, {.image = {.with_hash = with_hash, .with_is_signed = wants_signature}});
     if (!identified) return {.problem = identified.error().what, .name = {}, .modinfo_name = {}};
     core::ImageFacts facts = identified->identity.facts;
     facts.state = to_string(identified->file);

@@ -55,6 +55,14 @@ std::filesystem::path Paths::loading_disabled() const {
     return root_ / "proc/sys/kernel/modules_disabled";
 }
 
+std::filesystem::path Paths::signature_setting() const {
+    return root_ / "sys/module/module/parameters/sig_enforce";
+}
+
+std::filesystem::path Paths::lockdown() const {
+    return root_ / "sys/kernel/security/lockdown";
+}
+
 std::filesystem::path Paths::compression() const {
     return root_ / "sys/module/compression";
 }

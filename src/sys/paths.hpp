@@ -30,6 +30,9 @@ class Paths {
     [[nodiscard]] std::filesystem::path kernel_command_line() const;
     /// kernel.modules_disabled.
     [[nodiscard]] std::filesystem::path loading_disabled() const;
+    /// module.sig_enforce.
+    [[nodiscard]] std::filesystem::path signature_setting() const;
+    [[nodiscard]] std::filesystem::path lockdown() const;
     [[nodiscard]] std::filesystem::path compression() const;
     /// The devices of each kind.
     [[nodiscard]] std::filesystem::path buses() const;

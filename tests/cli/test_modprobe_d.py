@@ -131,6 +131,26 @@ def test_a_kernel_that_loads_nothing_any_more_is_said_even_after_the_daemon_star
     assert "but the kernel loads no module any more (kernel.modules_disabled)" in answer["explanation"]
 
 
+@pytest.mark.parametrize("file, content, wanted_by", [
+    ("sys/module/module/parameters/sig_enforce", "Y", "module.sig_enforce"),
+    ("sys/module/module/parameters/sig_enforce", "N", None),
+    ("sys/kernel/security/lockdown", "none [integrity] confidentiality", "lockdown"),
+    ("sys/kernel/security/lockdown", "[none] integrity confidentiality", None)])
+def test_a_kernel_that_wants_signatures_keeps_out_what_has_none(judged, file, content, wanted_by):
+    base = judged.modules / "kernel/crc_base.ko"
+    signed = base.read_bytes() + b"~Module signature appended~\n"
+    judged.write(file, f"{content}\n")
+    configure(judged, "")
+    answer = judge(judged, "tun_dev")
+    assert (answer["verdict"], answer["will_load"]) == ("allow", wanted_by is None)
+    if wanted_by:
+        assert answer["modules"][0]["kept_out"] == {"by": "unsigned-image", "module": "crc_base", "detail": wanted_by}
+        base.write_bytes(signed)
+        assert judge(judged, "tun_dev")["modules"][0]["kept_out"]["module"] == "tun_dev"
+        assert (f"but it has no signature, and the kernel loads signed modules only ({wanted_by})"
+                in judge(judged, "tun_dev")["explanation"])
+
+
 def test_limits_of_the_running_kernel_are_not_those_of_another(machine):
     machine.write("proc/cmdline", "module_blacklist=tun_dev\n")
     machine.modules.rename(machine.modules.with_name("9.9.9-other"))

@@ -59,7 +59,7 @@ class Draw {
             module.chain.push_back({.module = word(), .required = false, .by_command = true});
         for (std::size_t i = below(3); i > 0; --i)
             module.commands.push_back({word(), word(), flip() ? word() : ""});
-        if (flip()) module.kept_out = {static_cast<core::Hindrance>(below(3)), word(), flip() ? word() : ""};
+        if (flip()) module.kept_out = {static_cast<core::Hindrance>(below(4)), word(), flip() ? word() : ""};
         for (std::size_t i = below(3); i > 0; --i)
             module.omitted.push_back(word());
         module.loadable = flip();
