@@ -23,9 +23,9 @@ struct Position {
 struct Member;
 
 struct Node {
-    enum class Kind { table, array, string, integer, floating, boolean, date_time, date, time, null };
+    enum class Kind { table, array, string, integer, floating, boolean, date_time, date, time, null, alias };
 
-    Kind kind = Kind::table;
+    Kind kind = Kind::table;     ///< alias: of YAML, and what it stands for is not looked up
     Position at;                 ///< of its first character; of the header for a table written as one
     std::string text;            ///< string: its value; date_time, date: in RFC 3339 form; YAML: as written
     std::int64_t integer = 0;    ///< integer: its value

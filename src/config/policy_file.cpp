@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -25,30 +26,59 @@ Diagnostic file_diagnostic(Severity severity, const std::string& file, std::stri
     return {severity, file, 0, 0, std::move(message), std::move(hint)};
 }
 
+/// What the framework writes at the start of a run: everything is merged into it.
+constexpr std::string_view merged_configuration = "core_config.yaml";
+
+/// Whether others than root can write `path`. A file in a directory with the sticky bit is its owner's alone.
+void check_access(const fs::path& path, std::string_view kind, Diagnostics& found) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return;
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return; // no policy, which is said already
+    const bool shared = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) != 0;
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !shared)
+        found.push_back(
+            file_diagnostic(Severity::warning, path.string(),
+                            fmt::format("this policy {} is writable by {}, who can decide what is loaded",
+                                        kind, (status.st_mode & S_IWOTH) != 0 ? "everyone" : "its group"),
+                            fmt::format("chmod go-w {}", path.string())));
+    if (status.st_uid != 0 && status.st_uid != ::geteuid())
+        found.push_back(file_diagnostic(
+            Severity::warning, path.string(),
+            fmt::format("this policy {} belongs to user {}, who can change it", kind, status.st_uid),
+            fmt::format("chown root {}", path.string())));
+}
+
 /// Gathers files into one source.
 class Loader {
   public:
     explicit Loader(const Limits& limits) : limits_(limits) {}
 
-    enum class Place { main_file, drop_in };
+    enum class Place { main_file, drop_in, patch };
 
-    /// A drop-in without any key says nothing; a policy without one is none.
-    void add_text(std::string_view text, const std::string& shown_name, Place place = Place::main_file) {
+    /// A drop-in without any key says nothing; a policy without one is none. The document, unless it is none.
+    std::optional<Node> add_text(std::string_view text, const std::string& shown_name,
+                                 Place place = Place::main_file) {
         const auto file = static_cast<std::uint32_t>(loaded_.source.files.size());
         loaded_.source.files.push_back(shown_name);
-        if (text.size() > limits_.file_bytes)
-            return report(file_diagnostic(Severity::error, shown_name,
-                                          fmt::format("larger than {} bytes", limits_.file_bytes),
-                                          "cover whole families of modules by patterns in allow.aliases"));
+        if (text.size() > limits_.file_bytes) {
+            report(file_diagnostic(Severity::error, shown_name,
+                                   fmt::format("larger than {} bytes", limits_.file_bytes),
+                                   "cover whole families of modules by patterns in allow.aliases"));
+            return std::nullopt;
+        }
         const bool yaml = form_of(shown_name) == Form::yaml;
-        const auto document = yaml ? read_yaml(text, shown_name) : read_toml(text, shown_name);
-        if (!document) return report(document.error());
-        if (place == Place::drop_in && document->members.empty()) return;
-        const auto read = yaml ? read_yaml_schema : read_schema;
+        auto document = yaml ? read_yaml(text, shown_name) : read_toml(text, shown_name);
+        if (!document) {
+            report(document.error());
+            return std::nullopt;
+        }
+        if (place == Place::drop_in && document->members.empty()) return std::move(*document);
+        const auto read = place == Place::patch ? read_yaml_patch : yaml ? read_yaml_schema : read_schema;
         read(*document, loaded_.source, file, limits_.entries, loaded_.warnings);
+        return std::move(*document);
     }
 
-    void add_file(const fs::path& path, Place place) {
+    std::optional<Node> add_file(const fs::path& path, Place place) {
         const std::string shown_name = path.string();
         const auto text = sys::read_file(path, limits_.file_bytes);
         if (text) return add_text(*text, shown_name, place);
@@ -62,6 +92,57 @@ class Loader {
             problem.hint = "a link that leads nowhere, or a file that vanished just now: try again";
         }
         report(std::move(problem));
+        return std::nullopt;
+    }
+
+    /// The main file, and what an emulation framework merges into one of its projects' configurations.
+    void add_main_file(const fs::path& path) {
+        const auto file = static_cast<std::uint32_t>(loaded_.source.files.size());
+        const auto document = add_file(path, Place::main_file);
+        if (!document || form_of(path) != Form::yaml || path.filename() == merged_configuration) return;
+        const YamlPatches patches = yaml_patches(*document, loaded_.source, file, loaded_.warnings);
+        const fs::path folder = path.parent_path();
+        std::vector<fs::path> files;
+        for (const YamlPatches::Named& patch : patches.named) {
+            std::error_code code;
+            files.push_back(folder / patch.path);
+            if (fs::exists(files.back(), code) || code) continue;
+            files.pop_back(); // the framework passes it over
+            report(
+                {Severity::warning, path.string(), patch.at.line, patch.at.column,
+                 fmt::format("there is no patch {}, and the framework ignores that", in_quotes(patch.path)),
+                 "remove it, or restore the file"});
+        }
+        if (patches.beside) add_patches_beside(folder, files);
+        if (files.size() > limits_.drop_ins)
+            return report(file_diagnostic(Severity::error, path.string(),
+                                          fmt::format("more than {} patches", limits_.drop_ins),
+                                          "give the core_config.yaml of a run's output folder"));
+        for (const fs::path& patch : files) {
+            check_access(patch, "file", loaded_.warnings);
+            add_file(patch, Place::patch);
+        }
+    }
+
+    void add_patches_beside(const fs::path& folder, std::vector<fs::path>& files) {
+        for (const bool inner : {false, true}) {
+            const fs::path from = inner ? folder / "patches" : folder.empty() ? fs::path(".") : folder;
+            std::vector<fs::path> found;
+            std::error_code code;
+            fs::directory_iterator entries(from, code);
+            for (; !code && entries != fs::directory_iterator(); entries.increment(code)) {
+                const fs::path& path = entries->path();
+                if (path.extension() == ".yaml" && (inner || path.filename().native().starts_with("patch_")))
+                    found.push_back(path);
+                if (found.size() > limits_.drop_ins) break; // which is an error
+            }
+            if (code && code != std::errc::no_such_file_or_directory)
+                report(file_diagnostic(Severity::error, from.string(),
+                                       "cannot be searched for patches: " + code.message(),
+                                       "give the core_config.yaml of a run's output folder"));
+            std::ranges::sort(found);
+            files.insert(files.end(), found.begin(), found.end());
+        }
     }
 
     void report(Diagnostics found) {
@@ -145,25 +226,6 @@ Diagnostic unread(const fs::path& drop_in) {
                                                           : "rename it, or take it out of the directory");
 }
 
-/// Whether others than root can write `path`. A file in a directory with the sticky bit is its owner's alone.
-void check_access(const fs::path& path, std::string_view kind, Diagnostics& found) {
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) return;
-    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return; // no policy, which is said already
-    const bool shared = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) != 0;
-    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !shared)
-        found.push_back(
-            file_diagnostic(Severity::warning, path.string(),
-                            fmt::format("this policy {} is writable by {}, who can decide what is loaded",
-                                        kind, (status.st_mode & S_IWOTH) != 0 ? "everyone" : "its group"),
-                            fmt::format("chmod go-w {}", path.string())));
-    if (status.st_uid != 0 && status.st_uid != ::geteuid())
-        found.push_back(file_diagnostic(
-            Severity::warning, path.string(),
-            fmt::format("this policy {} belongs to user {}, who can change it", kind, status.st_uid),
-            fmt::format("chown root {}", path.string())));
-}
-
 } // namespace
 
 std::expected<std::vector<fs::path>, Diagnostic>
@@ -190,7 +252,7 @@ Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_i
 PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
     Loader loader(limits);
     auto drop_ins = find_drop_ins(drop_in_directory, limits);
-    loader.add_file(main_file, Loader::Place::main_file);
+    loader.add_main_file(main_file);
     if (!drop_ins) {
         loader.report(std::move(drop_ins.error()));
         return std::move(loader).finish();

@@ -40,7 +40,8 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 /// begin with a dot, and links to /dev/null, left out; files with other names are warned of. A drop-in
 /// without any key says nothing. Lists add up; of a setting given twice the last one holds. The directory may
 /// be missing, or empty ("" for none); the main file may not, and may be YAML. The paths are shown, and kept
-/// in source.files, as given.
+/// in source.files, as given. With a YAML file come the patches that it names, or that lie beside it
+/// (YamlPatches); one called core_config.yaml has them in it already.
 [[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
                                        const std::filesystem::path& drop_in_directory,
                                        const Limits& limits = {});

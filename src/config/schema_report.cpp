@@ -30,6 +30,7 @@ std::string describe(const Node& node, Form form) {
     case Node::Kind::date_time: return "the date-time " + node.text;
     case Node::Kind::date: return "the date " + node.text;
     case Node::Kind::null: return "nothing";
+    case Node::Kind::alias: return "an alias, which is not looked up here";
     case Node::Kind::time: break;
     }
     return "a time";

@@ -95,8 +95,10 @@ class TreeBuilder final : public YAML::EventHandler {
     }
 
     void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        refuse(place_of(mark), "an alias, which is not read: a few of them can stand for gigabytes",
-               "write out what it stands for");
+        Node node;
+        node.kind = Node::Kind::alias; // a few of them can stand for gigabytes
+        node.at = place_of(mark);
+        put(std::move(node));
     }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
@@ -212,6 +214,8 @@ class TreeBuilder final : public YAML::EventHandler {
 
     void put_key(Node node) {
         Open& top = open_.back();
+        if (node.kind == Node::Kind::alias)
+            refuse(node.at, "an alias as a key, which is not read", "write out what it stands for");
         if (!top.keys.insert(node.text).second)
             refuse(node.at, fmt::format("the key {} is given twice", in_quotes(node.text)),
                    "remove one of them");

@@ -19,8 +19,9 @@ namespace kmodguard::config {
 inline constexpr std::size_t max_yaml_depth = 64;
 
 /// Reads a file of one YAML 1.2 document (core schema); an empty file is a null. The first error only.
-/// Refused besides what is not YAML: aliases, a second document, a key that is no scalar or that its mapping
-/// has already, tags of the author's own, and more than max_document_values values. Keys are kept as written.
+/// Aliases are Node::Kind::alias: what they stand for is not looked up, and whoever needs it says so. Refused
+/// besides what is not YAML: a second document, a key that is no scalar or that its mapping has already, tags
+/// of the author's own, and more than max_document_values values. Keys are kept as written.
 [[nodiscard]] std::expected<Node, Diagnostic> read_yaml(std::string_view text, const std::string& shown_name);
 
 } // namespace kmodguard::config

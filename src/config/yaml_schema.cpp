@@ -22,6 +22,8 @@ namespace {
 /// Loads whatever the lists say, unless it is denied: the emulation rests on it.
 constexpr std::string_view pattern_hint =
     "patterns mean nothing here; a TOML policy (`kmodctl convert`) takes them in allow.aliases";
+constexpr std::string_view merged_hint =
+    "write it out, or give the core_config.yaml of a run's output folder, in which the framework has done so";
 constexpr std::string_view quote_hint = "put the name in quotes";
 
 class KmodsReader : private SchemaReport {
@@ -32,16 +34,51 @@ class KmodsReader : private SchemaReport {
 
     void read(const Node& root) {
         const Member* kmods = find_kmods(root);
-        if (kmods == nullptr
-            || !expect(kmods->value, Node::Kind::table, "a mapping", "kmods",
-                       "\"kmods: {}\" allows nothing but the framework's module"))
+        if (kmods == nullptr) {
+            if (errors() == 0) check_missing(root);
+            // The framework has the plugin on whether its configuration mentions it or not.
+            if (errors() == 0) begin(Position{1, 1});
             return;
-        source_.mode = core::Mode::enforce;
-        source_.answer = core::Answer::pretend;
-        source_.dependencies = false;
-        for (const Member& member : kmods->value.members)
-            read_key(member);
-        allow_framework(kmods->at);
+        }
+        if (!expect(kmods->value, Node::Kind::table, "a mapping", "kmods",
+                    "\"kmods: {}\" allows nothing but the framework's module"))
+            return;
+        read_keys(kmods->value);
+        begin(kmods->at);
+    }
+
+    /// A file that adds to a configuration, and need not say anything of the plugin.
+    void read_patch(const Node& root) {
+        if (root.kind == Node::Kind::null) return;
+        const Member* plugins = root.find("plugins");
+        if (!expect(root, Node::Kind::table, "a mapping", "a patch")
+            || (plugins != nullptr && plugins->value.kind != Node::Kind::null
+                && !expect(plugins->value, Node::Kind::table, "a mapping", "plugins",
+                           std::string(merged_hint))))
+            return;
+        const Member* kmods = find_kmods(root);
+        if (kmods == nullptr || kmods->value.kind == Node::Kind::null) return;
+        if (expect(kmods->value, Node::Kind::table, "a mapping", "kmods")) read_keys(kmods->value);
+    }
+
+    YamlPatches patches_of(const Node& root) {
+        YamlPatches patches;
+        const Member* core = root.find("core");
+        if (core != nullptr && core->value.kind != Node::Kind::null
+            && expect(core->value, Node::Kind::table, "a mapping", "core", std::string(merged_hint))) {
+            const Member* automatic = core->value.find("auto_patching");
+            patches.beside =
+                automatic == nullptr || read_boolean(automatic->value, "core.auto_patching").value_or(true);
+        }
+        const Member* named = root.find("patches");
+        if (named == nullptr || named->value.kind == Node::Kind::null
+            || !expect(named->value, Node::Kind::array, "a list of files", "patches",
+                       std::string(merged_hint)))
+            return patches;
+        for (const Node& item : named->value.items)
+            if (expect(item, Node::Kind::string, "a file", "patches", std::string(merged_hint)))
+                patches.named.push_back({item.text, item.at});
+        return patches;
     }
 
   private:
@@ -51,26 +88,45 @@ class KmodsReader : private SchemaReport {
     };
     static const std::array<Key, 8> keys;
 
+    /// Every configuration of the framework has one.
+    static bool is_project(const Node& root) {
+        const Member* core = root.find("core");
+        return core != nullptr && core->value.kind == Node::Kind::table;
+    }
+
+    void begin(Position at) {
+        source_.mode = core::Mode::enforce;
+        source_.answer = core::Answer::pretend;
+        source_.dependencies = false;
+        allow_framework(at);
+    }
+
     const Member* find_kmods(const Node& root) {
         const Member* plugins = root.find("plugins");
         const Member* kmods = plugins != nullptr ? plugins->value.find("kmods") : nullptr;
-        const Member* old_place = root.find("kmods");
-        if (kmods != nullptr && old_place != nullptr) {
-            error(old_place->at, "kmods stands both here and under plugins", "remove this one");
+        const Member* at_the_top = root.find("kmods");
+        for (const Node* node : {&root, plugins != nullptr ? &plugins->value : nullptr})
+            if (const Member* merged = node != nullptr ? node->find("<<") : nullptr; merged != nullptr)
+                error(merged->at, "a merge (\"<<\") of what may be about kmods, which is not read",
+                      std::string(merged_hint));
+        if (kmods != nullptr && at_the_top != nullptr) {
+            error(at_the_top->at, "kmods stands both here and under plugins", "remove this one");
             return nullptr;
         }
-        if (old_place != nullptr) {
-            warning(old_place->at, "kmods stands at the top of the file, which is its old place",
+        if (at_the_top != nullptr) {
+            warning(at_the_top->at,
+                    "kmods stands at the top of the file, which the framework means to give up",
                     "move it under plugins");
-            return old_place;
+            return at_the_top;
         }
-        if (kmods == nullptr) report_missing(root, plugins);
         return kmods;
     }
 
-    void report_missing(const Node& root, const Member* plugins) {
+    /// Says so if there is no policy in it, or if it may be a misspelt one.
+    void check_missing(const Node& root) {
+        const Member* plugins = root.find("plugins");
         if (plugins != nullptr && plugins->value.kind != Node::Kind::null
-            && !expect(plugins->value, Node::Kind::table, "a mapping", "plugins"))
+            && !expect(plugins->value, Node::Kind::table, "a mapping", "plugins", std::string(merged_hint)))
             return;
         const Node& where = plugins != nullptr ? plugins->value : root;
         const std::string_view wanted = plugins != nullptr ? "kmods" : "plugins";
@@ -78,11 +134,17 @@ class KmodsReader : private SchemaReport {
         for (const Member& member : where.members)
             names.push_back(member.key);
         const std::string_view near = nearest(wanted, names);
+        if (near.empty() && is_project(root)) return;
         const Position at =
             near.empty() ? (plugins != nullptr ? plugins->at : Position{1, 1}) : where.find(near)->at;
         error(at, "there is no plugins.kmods, which is all that a YAML policy consists of",
               near.empty() ? "write plugins: { kmods: { allowlist: [...] } }, or the policy as TOML"
                            : fmt::format("did you mean \"{}\" instead of {}?", wanted, in_quotes(near)));
+    }
+
+    void read_keys(const Node& kmods) {
+        for (const Member& member : kmods.members)
+            read_key(member);
     }
 
     void read_key(const Member& member) {
@@ -110,14 +172,18 @@ class KmodsReader : private SchemaReport {
         if (const auto quiet = read_boolean(value, "quiet")) source_.quiet = *quiet;
     }
 
-    /// Also the words of YAML 1.1, which most Python programs still take. Nothing at all is no answer.
+    /// As the framework takes one (pydantic, not strict). Nothing at all is no answer.
     std::optional<bool> read_boolean(const Node& value, std::string_view name) {
         if (value.kind == Node::Kind::null) return std::nullopt;
-        if (value.kind == Node::Kind::string) {
-            for (const std::string_view yes : {"yes", "Yes", "YES", "on", "On", "ON"})
-                if (value.text == yes) return true;
-            for (const std::string_view no : {"no", "No", "NO", "off", "Off", "OFF"})
-                if (value.text == no) return false;
+        if (value.kind == Node::Kind::string || value.kind == Node::Kind::integer) {
+            std::string text = value.text;
+            std::ranges::transform(text, text.begin(), [](char c) {
+                return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+            });
+            for (const std::string_view yes : {"true", "t", "yes", "y", "on", "1"})
+                if (text == yes) return true;
+            for (const std::string_view no : {"false", "f", "no", "n", "off", "0"})
+                if (text == no) return false;
         }
         if (!expect(value, Node::Kind::boolean, "true or false", name)) return std::nullopt;
         return value.boolean;
@@ -147,7 +213,9 @@ class KmodsReader : private SchemaReport {
     std::optional<std::string> name_of(std::string_view text, std::string_view list, Position at) {
         if (auto name = core::module_name_of(text)) return name;
         const auto checked = check_module(text, pattern_hint);
-        error(at, fmt::format("{}: {}", list, checked.error().what), checked.error().hint);
+        const bool is_template = text.contains("{{") || text.contains("{%");
+        error(at, fmt::format("{}: {}", list, checked.error().what),
+              is_template ? std::string(merged_hint) : checked.error().hint);
         return std::nullopt;
     }
 
@@ -206,6 +274,22 @@ void read_yaml_schema(const Node& root, core::PolicySource& source, std::uint32_
     sort_by_place(found);
     diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
                        std::make_move_iterator(found.end()));
+}
+
+void read_yaml_patch(const Node& root, core::PolicySource& source, std::uint32_t file,
+                     std::size_t max_entries, Diagnostics& diagnostics) {
+    Diagnostics found;
+    KmodsReader(source, file, max_entries, found).read_patch(root);
+    sort_by_place(found);
+    diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
+                       std::make_move_iterator(found.end()));
+}
+
+YamlPatches yaml_patches(const Node& root, const core::PolicySource& source, std::uint32_t file,
+                         Diagnostics& diagnostics) {
+    core::PolicySource unused;
+    unused.files = source.files;
+    return KmodsReader(unused, file, 0, diagnostics).patches_of(root);
 }
 
 } // namespace kmodguard::config

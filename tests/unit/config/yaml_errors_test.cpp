@@ -27,6 +27,10 @@ std::string said_of_kmods(const std::string& lines) {
 const std::string syntax_hint =
     "\n  hint: indent with spaces, and put in quotes what holds any of : # [ ] { } , & * ! | > ' \" % @ `\n";
 
+const std::string merged_hint =
+    "  hint: write it out, or give the core_config.yaml of a run's output folder, in "
+    "which the framework has done so\n";
+
 std::string many_of(std::string_view piece, std::size_t count) {
     std::string text;
     while (count-- > 0)
@@ -49,15 +53,16 @@ TEST(YamlErrors, WithoutThePluginThereIsNoPolicy) {
         {"# nothing\n", "p.yaml:1:1: " + message + hint},
         {"just words", "p.yaml:1:1: " + message + hint},
         {"- a\n- b\n", "p.yaml:1:1: " + message + hint},
-        {"core: {}\n", "p.yaml:1:1: " + message + hint},
-        {"core: {}\nplugins:\n", "p.yaml:2:1: " + message + hint},
-        {"core: {}\nplugins: {}\n", "p.yaml:2:1: " + message + hint},
-        {"core: {}\nplugins: {netdevs: {}}\n", "p.yaml:2:1: " + message + hint},
+        {"core:\n", "p.yaml:1:1: " + message + hint},
+        {"more: {}\nplugins:\n", "p.yaml:2:1: " + message + hint},
+        {"more: {}\nplugins: {}\n", "p.yaml:2:1: " + message + hint},
+        {"more: {}\nplugins: {netdevs: {}}\n", "p.yaml:2:1: " + message + hint},
         {"core: {}\nplugins:\n  kmod: {}\n",
          "p.yaml:3:3: " + message + "  hint: did you mean \"kmods\" instead of \"kmod\"?\n"},
         {"core: {}\nplugin:\n  kmods: {}\n",
          "p.yaml:2:1: " + message + "  hint: did you mean \"plugins\" instead of \"plugin\"?\n"},
-        {"plugins: [kmods]\n", "p.yaml:1:10: error: plugins: expected a mapping, found a list\n"},
+        {"plugins: [kmods]\n",
+         "p.yaml:1:10: error: plugins: expected a mapping, found a list\n" + merged_hint},
         {"plugins: {kmods: {}}\nkmods: {}\n",
          "p.yaml:2:1: error: kmods stands both here and under plugins\n  hint: remove this one\n"},
     };
@@ -89,7 +94,7 @@ TEST(YamlErrors, WrongTypesSayWhatWasExpectedAndFound) {
          "  hint: put the name in quotes\n"},
         {"    allowlist:\n    - true\n", "p.yaml:4:7: error: allowlist: expected a module name, found true\n"
                                          "  hint: put the name in quotes\n"},
-        {"    quiet: 1", "p.yaml:3:12: error: quiet: expected true or false, found the integer 1\n"},
+        {"    quiet: 2", "p.yaml:3:12: error: quiet: expected true or false, found the integer 2\n"},
         {"    quiet: maybe",
          "p.yaml:3:12: error: quiet: expected true or false, found the string \"maybe\"\n"},
         {"    enabled: [no]", "p.yaml:3:14: error: enabled: expected true or false, found a list\n"},
@@ -138,6 +143,8 @@ TEST(YamlErrors, EntriesMustNameModules) {
         {"    denylist: [\"a b\"]",
          "p.yaml:3:16: error: denylist: \"a b\" is not a module name\n"
          "  hint: letters, digits, '_', '-', '+' and '.' only, as lsmod shows it\n"},
+        {"    allowlist: [\"{{ driver }}\"]",
+         "p.yaml:3:17: error: allowlist: \"{{ driver }}\" is not a module name\n" + merged_hint},
         {"    allowlist: [\"a\\x04\"]",
          "p.yaml:3:17: error: allowlist: \"a\\x04\" is not a module name\n"
          "  hint: letters, digits, '_', '-', '+' and '.' only, as lsmod shows it\n"},
@@ -183,12 +190,17 @@ TEST(YamlErrors, WhatYamlAllowsAndAPolicyDoesNot) {
          "p.yaml:1:32: error: the key \"quiet\" is given twice\n  hint: remove one of them\n"},
         {"plugins:\n  kmods: {}\nother: 1\nplugins: {}\n",
          "p.yaml:4:1: error: the key \"plugins\" is given twice\n  hint: remove one of them\n"},
-        {"a: &x [1]\nb: *x\n",
-         "p.yaml:2:4: error: an alias, which is not read: a few of them can stand for gigabytes\n"
-         "  hint: write out what it stands for\n"},
-        {"a: {b: &x {}}\nplugins:\n  <<: *x\n",
-         "p.yaml:3:7: error: an alias, which is not read: a few of them can stand for gigabytes\n"
-         "  hint: write out what it stands for\n"},
+        {"a: &x b\n*x : c\n", "p.yaml:2:1: error: an alias as a key, which is not read\n"
+                              "  hint: write out what it stands for\n"},
+        {"a: &x {}\nplugins: *x\n",
+         "p.yaml:2:10: error: plugins: expected a mapping, found an alias, which is not looked up here\n"
+             + merged_hint},
+        {"a: &x [m]\nplugins: {kmods: {allowlist: *x}}\n",
+         "p.yaml:2:30: error: allowlist: expected a list of module names, found an alias, which is not "
+         "looked "
+         "up here\n"},
+        {"a: {b: &x {}}\nplugins:\n  <<: *x\n  kmods: {}\n",
+         "p.yaml:3:3: error: a merge (\"<<\") of what may be about kmods, which is not read\n" + merged_hint},
         {"plugins: {kmods: {}}\n---\nplugins: {kmods: {allowlist: [a]}}\n",
          "p.yaml:2:1: error: something follows the document, and a policy is one document\n"
          "  hint: remove it, and a \"---\" or \"...\" before it\n"},
@@ -286,8 +298,10 @@ TEST(YamlErrors, AliasesCannotMultiply) {
     for (int i = 1; i < 9; ++i)
         bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " ["
                 + many_of("*a" + std::to_string(i - 1) + ", ", 9) + "]\n";
-    EXPECT_TRUE(said_of_yaml(bomb).starts_with("p.yaml:2:10: error: an alias, which is not read"))
-        << said_of_yaml(bomb);
+    EXPECT_EQ(said_of_yaml(bomb + "plugins: {kmods: {}}\n"), "accepted; ") << "they are not looked up";
+    EXPECT_TRUE(
+        said_of_yaml(bomb + "plugins: {kmods: {allowlist: *a8}}\n")
+            .starts_with("p.yaml:10:30: error: allowlist: expected a list of module names, found an alias"));
 }
 
 TEST(YamlErrors, AreNotReportedWithoutEnd) {

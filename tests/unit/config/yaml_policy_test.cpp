@@ -111,10 +111,12 @@ TEST(YamlPolicy, RulesRememberTheirLines) {
     EXPECT_EQ(source.files, Texts{"p.yaml"});
 }
 
-TEST(YamlPolicy, QuietTakesTheWordsOfOldAndNewYaml) {
-    for (const char* yes : {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "!!bool true"})
+TEST(YamlPolicy, QuietTakesWhatTheFrameworkTakes) {
+    for (const char* yes : {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "!!bool true",
+                            "\"true\"", "'True'", "1", "'1'", "t", "Y"})
         EXPECT_TRUE(yaml_source(std::string("plugins: {kmods: {quiet: ") + yes + "}}").quiet) << yes;
-    for (const char* no : {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "~"})
+    for (const char* no : {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "~", "\"false\"",
+                           "0", "'0'", "f", "n"})
         EXPECT_FALSE(yaml_source(std::string("plugins: {kmods: {quiet: ") + no + "}}").quiet) << no;
 }
 
@@ -143,9 +145,87 @@ TEST(YamlPolicy, TheOldPlaceOfThePluginIsReadWithAWarning) {
     const auto policy = yaml("core: {}\nplugins: {other: {}}\nkmods:\n  allowlist: [a]\n");
     ASSERT_TRUE(policy) << render(policy.error());
     EXPECT_EQ(texts(policy->source.allow_modules), (Texts{"a", "igloo"}));
-    EXPECT_EQ(render(policy->warnings),
-              "p.yaml:3:1: warning: kmods stands at the top of the file, which is its old place\n"
-              "  hint: move it under plugins\n");
+    EXPECT_EQ(
+        render(policy->warnings),
+        "p.yaml:3:1: warning: kmods stands at the top of the file, which the framework means to give up\n"
+        "  hint: move it under plugins\n");
+}
+
+TEST(YamlPolicy, AProjectThatDoesNotMentionThePluginBlocksAllButTheFramework) {
+    for (const char* text : {"core: {arch: armel}\n", "core: {}\nplugins:\n", "core: {}\nplugins: {}\n",
+                             "core: {}\nplugins: {netdevs: {}}\n"}) {
+        const auto source = yaml_source(text);
+        EXPECT_EQ(texts(source.allow_modules), Texts{"igloo"}) << text;
+        EXPECT_EQ(source.mode, core::Mode::enforce);
+        EXPECT_EQ(source.answer, core::Answer::pretend);
+        EXPECT_FALSE(source.dependencies);
+    }
+}
+
+TEST(YamlPolicy, AliasesElsewhereDoNotMatter) {
+    const auto source =
+        yaml_source("core: {arch: &arch armel}\nenv: &env {a: *arch}\nother: {<<: *env, b: [*env]}\n"
+                    "plugins: {kmods: {allowlist: [a]}, more: *env}\n");
+    EXPECT_EQ(texts(source.allow_modules), (Texts{"a", "igloo"}));
+}
+
+TEST(YamlPolicy, PatchesAreMergedAsTheFrameworkMergesThem) {
+    const TemporaryDirectory directory;
+    const auto file =
+        directory.write("config.yaml", "core: {arch: armel}\npatches: [more/first.yaml, gone.yaml]\n"
+                                       "plugins: {kmods: {allowlist: [a], quiet: true}}\n");
+    directory.write("more/first.yaml", "plugins:\n  kmods:\n    allowlist: [b]\n    denylist: [x]\n");
+    directory.write("patch_2.yaml", "plugins: {kmods: {denylist: [y], quiet: false}}\n");
+    directory.write("patch_1.yaml", "plugins: {other: {}}\n");
+    directory.write("patches/z.yaml", "kmods: {allowlist: [c]}\n");
+    directory.write("patches/none.yaml", "# nothing\n");
+    directory.write("other.yaml", "plugins: {kmods: {allowlist: [not_this]}}\n");
+    const auto policy = load_policy(file, {});
+    ASSERT_TRUE(policy) << render(policy.error());
+    EXPECT_EQ(texts(policy->source.allow_modules), (Texts{"a", "igloo", "b", "c"}));
+    EXPECT_EQ(texts(policy->source.deny_modules), (Texts{"x", "y"}));
+    EXPECT_FALSE(policy->source.quiet) << "the last one holds";
+    EXPECT_EQ(policy->source.files.at(policy->source.deny_modules.at(0).origin.file),
+              (directory.path() / "more/first.yaml").string());
+    EXPECT_TRUE(render(policy->warnings).contains("there is no patch \"gone.yaml\""))
+        << render(policy->warnings);
+}
+
+TEST(YamlPolicy, PatchesBesideAreTheProjectsToSwitchOff) {
+    const TemporaryDirectory directory;
+    directory.write("patch_1.yaml", "plugins: {kmods: {denylist: [y]}}\n");
+    for (const auto& [text, denied] : {std::pair{"core: {auto_patching: false}\n", Texts{}},
+                                       {"core: {auto_patching: true}\n", Texts{"y"}},
+                                       {"core: {}\n", Texts{"y"}},
+                                       {"plugins: {kmods: {}}\n", Texts{}}}) {
+        const auto policy = load_policy(directory.write("config.yaml", text), {});
+        ASSERT_TRUE(policy) << render(policy.error());
+        EXPECT_EQ(texts(policy->source.deny_modules), denied) << text;
+    }
+}
+
+TEST(YamlPolicy, TheMergedConfigurationOfARunIsReadByItself) {
+    const TemporaryDirectory directory;
+    directory.write("patch_1.yaml", "plugins: {kmods: {allowlist: [y]}}\n");
+    const auto policy = load_policy(
+        directory.write(
+            "core_config.yaml",
+            "core: {auto_patching: true}\npatches: [gone.yaml]\nplugins: {kmods: {allowlist: [a]}}\n"),
+        {});
+    ASSERT_TRUE(policy) << render(policy.error());
+    EXPECT_EQ(texts(policy->source.allow_modules), (Texts{"a", "igloo"}));
+    EXPECT_EQ(render(policy->warnings), "");
+}
+
+TEST(YamlPolicy, AnErrorInAPatchIsOneOfThePolicy) {
+    const TemporaryDirectory directory;
+    const auto file = directory.write("config.yaml", "core: {}\n");
+    for (const char* text :
+         {"plugins: {kmods: {allow: [a]}}\n", "plugins: {kmods: {enabled: false}}\n", "[", "- a\n",
+          "a: &x {}\nplugins: *x\n", "a: &x {}\nplugins: {kmods: *x}\n", "a: &x {}\n<<: *x\n"}) {
+        directory.write("patch_1.yaml", text);
+        EXPECT_FALSE(load_policy(file, {})) << text;
+    }
 }
 
 TEST(YamlPolicy, WindowsLineEndsAndAByteOrderMarkAreRead) {
