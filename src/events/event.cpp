@@ -10,6 +10,7 @@
 namespace kmodguard::events {
 
 bool is_notable(const Event& event) {
+    if (event.withheld) return true;
     return event.decision.judged == core::Verdict::refuse
            && event.decision.reason != core::Reason::no_such_module;
 }

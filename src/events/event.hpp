@@ -46,13 +46,16 @@ struct Event {
     std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known
     std::uint32_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
     std::string note = {};      ///< anything else worth knowing
+    /// The rules allow it, and still nothing was done: its caller had not the right to, as `note` says.
+    bool withheld = false;
 };
 
 /// What the attempt was about, for a headline: what was asked for, or the module that an image holds, or the
 /// file that it came from; "an image" where nothing is known. Printable.
 [[nodiscard]] std::string subject_of(const Event& event);
 
-/// Whether the attempt is one to call somebody's attention to: refused, or let pass by audit mode alone. A
+/// Whether the attempt is one to call somebody's attention to: refused, let pass by audit mode alone, or
+/// withheld. A
 /// name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers ask for dozens
 /// of those at each boot.
 [[nodiscard]] bool is_notable(const Event& event);

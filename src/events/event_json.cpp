@@ -83,6 +83,7 @@ Json::Object json_of(const Event& event) {
     if (!event.answer.empty()) object.emplace_back("answer", event.answer);
     if (event.repeated != 0) object.emplace_back("repeated", std::int64_t{event.repeated});
     if (!event.note.empty()) object.emplace_back("note", event.note);
+    if (event.withheld) object.emplace_back("withheld", true);
     if (const auto& by = event.requester) {
         object.emplace_back("requester",
                             Json::Object{{"pid", std::int64_t{by->pid}},

@@ -135,6 +135,13 @@ def test_row_14_an_ordinary_user_may_supervise_and_loads_no_more_than_without(su
         assert ("CAP_SYS_MODULE" in event.get("note", "")) == (verdict == "allow")
 
 
+def test_an_allowed_module_that_its_caller_may_not_load_is_said_on_standard_error(supervised, tree):
+    for answer in ("refuse", "pretend"):
+        ran = as_nobody(supervised, "insmod", tree.file(ALLOWED), options=["--answer", answer])
+        assert ran.code == 1
+        assert "not carried out: the caller has no CAP_SYS_MODULE" in ran.err
+
+
 def test_an_ordinary_users_command_gains_nothing_by_set_user_id(supervised):
     ran = as_nobody(supervised, "grep", "-E", "^(NoNewPrivs|Uid)", "/proc/self/status")
     assert ran.out.split() == ["Uid:", *[str(NOBODY)] * 4, "NoNewPrivs:", "1"]
@@ -155,6 +162,7 @@ def test_row_14_who_may_not_load_may_not_by_the_supervisor_either(supervised, tr
     event = supervised.event()
     assert judged(event) == ([ALLOWED], "allow", "EPERM")
     assert note in event["note"]
+    assert note in ran.err
 
 
 def test_row_14_a_capability_that_is_not_in_effect_does_not_count(supervised, tree):

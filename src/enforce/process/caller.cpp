@@ -156,7 +156,9 @@ bool Caller::has_capability() const {
 Taken<void> Caller::may_load() const {
     if (!has_capability()) return refused(EPERM, "the caller has no CAP_SYS_MODULE");
     if (inode_of(proc(thread_, "ns/user")) != initial_user_namespace)
-        return refused(EPERM, "the caller's CAP_SYS_MODULE is of another user namespace");
+        return refused(EPERM,
+                       "the caller's CAP_SYS_MODULE is of another user namespace than the machine's, as in a "
+                       "rootless container; load the module outside of it");
     const auto disabled = sys::read_pseudo_file("/proc/sys/kernel/modules_disabled");
     if (disabled && !disabled->starts_with('0')) return refused(EPERM, "kernel.modules_disabled is set");
     return {};

@@ -202,9 +202,11 @@ int Responder::refuse(events::Event& event) const {
     return 0;
 }
 
-/// What one gets that the policy would let pass.
+/// What one gets that the policy would let pass. Whoever reads the verdict alone would look for the mistake
+/// in the policy.
 int Responder::refuse(events::Event& event, const Refusal& refusal) {
-    event.note = refusal.why;
+    event.note = "not carried out: " + refusal.why;
+    event.withheld = true;
     return refusal.error;
 }
 

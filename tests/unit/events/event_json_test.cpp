@@ -172,6 +172,9 @@ TEST(EventSummary, NotableIsWhatTheRulesRefuseEvenIfAuditModeLetsItPass) {
     EXPECT_TRUE(is_notable(event));
     event.decision.judged = core::Verdict::allow;
     EXPECT_FALSE(is_notable(event));
+    event.withheld = true;
+    EXPECT_TRUE(is_notable(event)) << "what an allowed caller did not get";
+    EXPECT_EQ(parsed(event)["withheld"], true);
 }
 
 // A boot of 6.12 gave 26 warnings for ciphers that no module has.

@@ -161,6 +161,10 @@ TEST_F(SupervisorTest, AllowsNothingToACallerThatCouldNotDoItItself) {
     EXPECT_EQ(supervised.kernel.calls, Strings{});
     EXPECT_NE(supervised.log.events.at(0).note.find("CAP_SYS_MODULE"), std::string::npos);
     EXPECT_NE(supervised.log.events.at(1).note.find("user namespace"), std::string::npos);
+    for (const events::Event& event : supervised.log.events) {
+        EXPECT_EQ(event.decision.judged, core::Verdict::allow);
+        EXPECT_TRUE(events::is_notable(event)) << "or nobody is told why an allowed module does not load";
+    }
 }
 
 TEST_F(SupervisorTest, RecordsUnloadingAndForbidsItWhereThePolicyDoes) {
