@@ -46,6 +46,7 @@ struct Event {
     std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known
     std::uint32_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
     std::string note = {};      ///< anything else worth knowing
+    bool powerless = false;     ///< its caller could load nothing at all, and may try as often as it likes
     /// The rules allow it, and still nothing was done: its caller had not the right to, as `note` says.
     bool withheld = false;
 };

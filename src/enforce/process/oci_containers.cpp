@@ -33,7 +33,8 @@ sys::Result<std::unique_ptr<Containers>> Containers::create(AgentMeans means, st
 }
 
 Containers::Containers(AgentMeans means, std::size_t most, sys::UniqueFd stop, sys::UniqueFd something_ended)
-    : means_(std::move(means)), most_(most), stop_(std::move(stop)),
+    : means_(std::move(means)), most_(most),
+      powerless_(std::make_shared<MemoryBudget>(limits.powerless_memory)), stop_(std::move(stop)),
       something_ended_(std::move(something_ended)) {}
 
 Containers::~Containers() {
@@ -116,7 +117,7 @@ void Containers::supervise(HandOver handed) const {
     }
     const Rules rules = means_.rules(handed.state);
     const Supervisor supervisor(std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
-                                {.container = handed.state.id, .limits = limits});
+                                {.container = handed.state.id, .limits = limits, .powerless = powerless_});
     wait_for_end(supervisor.fd());
 }
 

@@ -24,6 +24,8 @@
 
 namespace kmodguard::process {
 
+class MemoryBudget;
+
 /// Something to tell whoever runs the agent.
 struct Notice {
     bool refused = false;       ///< something that a runtime or a container wanted
@@ -80,7 +82,8 @@ class Containers {
 
     AgentMeans means_;
     std::size_t most_;
-    sys::UniqueFd stop_; ///< an eventfd, readable from the beginning of the end
+    std::shared_ptr<MemoryBudget> powerless_; ///< one for all containers, however many there are
+    sys::UniqueFd stop_;                      ///< an eventfd, readable from the beginning of the end
     sys::UniqueFd something_ended_;
     Threads threads_; ///< the owner's thread's alone
     std::mutex mutex_;

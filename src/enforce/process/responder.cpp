@@ -34,12 +34,31 @@ core::ImageFacts unreadable(std::string why) {
     return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
 }
 
+/// Whether the kernel is to unpack what it is given, or to do with it what no flag meant until now.
+bool asks_to_unpack(const Notification& notification) {
+    constexpr std::uint32_t as_it_is = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC;
+    const auto flags = static_cast<std::uint32_t>(notification.arguments[2]);
+    return notification.call == Call::finit_module && (flags & ~as_it_is) != 0;
+}
+
 } // namespace
 
-MemoryBudget::Share::Share(MemoryBudget& budget, std::uint64_t bytes) : budget_(budget), bytes_(bytes) {
-    std::unique_lock lock(budget_.mutex_);
-    budget_.returned_.wait(lock, [this] { return budget_.left_ >= bytes_; });
-    budget_.left_ -= bytes_;
+std::unique_ptr<MemoryBudget::Share> MemoryBudget::take(std::uint64_t bytes) {
+    auto share = std::make_unique<Share>(*this);
+    std::unique_lock lock(mutex_);
+    returned_.wait(lock, [this, bytes] { return left_ >= bytes; });
+    left_ -= bytes;
+    share->bytes_ = bytes;
+    return share;
+}
+
+std::unique_ptr<MemoryBudget::Share> MemoryBudget::take_at_once(std::uint64_t bytes) {
+    auto share = std::make_unique<Share>(*this);
+    const std::scoped_lock lock(mutex_);
+    if (left_ < bytes) return nullptr;
+    left_ -= bytes;
+    share->bytes_ = bytes;
+    return share;
 }
 
 MemoryBudget::Share::~Share() {
@@ -58,10 +77,11 @@ struct Responder::Image {
 };
 
 Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
-                     events::Recorder& recorder, std::string container, Limits limits)
+                     events::Recorder& recorder, std::string container, Limits limits,
+                     std::shared_ptr<MemoryBudget> powerless)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(container)), limits_(limits), attempts_(recorder),
-      budget_(std::max(limits.memory, limits.image_bytes)) {}
+      budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)) {}
 
 void Responder::respond(const Notification& notification) {
     if (notification.thread == 0)
@@ -89,6 +109,7 @@ events::Event Responder::event_of(const Notification& notification, const Caller
     event.call = to_string(notification.call);
     event.requester = caller.requester();
     if (!container_.empty()) event.requester->container = container_;
+    event.powerless = !caller.has_capability() || event.requester->user_namespace != initial_user_namespace;
     return event;
 }
 
@@ -116,10 +137,7 @@ void Responder::respond_to_load(const Notification& notification) {
     AttemptLine line(attempts_);
     const Caller caller(notification.thread);
     events::Event event = event_of(notification, caller);
-    const bool powerless =
-        !caller.has_capability() || event.requester->user_namespace != initial_user_namespace;
-    auto image =
-        take(notification, caller, powerless ? limits_.powerless_bytes : limits_.image_bytes, event.file);
+    auto image = take(notification, caller, event.powerless ? Power::none : Power::some, event.file);
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id)) {
         line.settle("?");
@@ -144,12 +162,10 @@ void Responder::respond_to_load(const Notification& notification) {
     finish(notification, result, std::move(event));
 }
 
-Taken<Responder::Image> Responder::take(const Notification& notification, const Caller& caller,
-                                        std::uint64_t limit, std::string& path) {
+Taken<Responder::Image> Responder::take(const Notification& notification, const Caller& caller, Power power,
+                                        std::string& path) {
+    const std::uint64_t limit = power == Power::none ? limits_.powerless_bytes : limits_.image_bytes;
     const auto& arguments = notification.arguments;
-    const auto reserved = [this](std::uint64_t bytes) {
-        return std::make_unique<MemoryBudget::Share>(budget_, bytes);
-    };
     const auto identified = [&](std::unique_ptr<MemoryBudget::Share> share, modules::Buffer bytes) {
         core::ImageFacts facts = identify(notification, bytes, limit);
         return Image{.share = std::move(share), .bytes = std::move(bytes), .facts = std::move(facts)};
@@ -158,16 +174,31 @@ Taken<Responder::Image> Responder::take(const Notification& notification, const 
         const auto file = caller.open_file(static_cast<int>(arguments[0]));
         if (!file) return std::unexpected(file.error());
         path = file->path;
-        auto share = reserved(std::min(file->size, limit));
+        auto share = reserve(notification, std::min(file->size, limit), power);
+        if (!share) return std::unexpected(std::move(share.error()));
         auto bytes = Caller::copy_file(*file, limit);
         if (!bytes) return std::unexpected(std::move(bytes.error()));
-        return identified(std::move(share), std::move(*bytes));
+        return identified(std::move(*share), std::move(*bytes));
     }
     const std::uint64_t size = arguments[1];
-    auto share = reserved(std::min(size, limit));
+    auto share = reserve(notification, std::min(size, limit), power);
+    if (!share) return std::unexpected(std::move(share.error()));
     auto bytes = caller.copy_memory(arguments[0], size, limit);
     if (!bytes) return std::unexpected(std::move(bytes.error()));
-    return identified(std::move(share), std::move(*bytes));
+    return identified(std::move(*share), std::move(*bytes));
+}
+
+/// A caller that may load nothing does not wait: another such may hold its memory for as long as it likes, by
+/// a file that it serves itself, and the answer is known.
+Taken<std::unique_ptr<MemoryBudget::Share>> Responder::reserve(const Notification& notification,
+                                                               std::uint64_t size, Power power) {
+    if (power == Power::some) return budget_.take(size);
+    // What is unpacked grows by doubling, up to the limit.
+    const std::uint64_t unpacked = asks_to_unpack(notification) ? 2 * limits_.powerless_bytes : 0;
+    auto share = powerless_->take_at_once(size + unpacked);
+    if (share) return share;
+    return std::unexpected(
+        Refusal{.error = EPERM, .why = "too many callers that may load nothing, to look at them all"});
 }
 
 /// What the kernel would take the bytes for. What is packed is unpacked if the call asks for that. Then
@@ -175,10 +206,7 @@ Taken<Responder::Image> Responder::take(const Notification& notification, const 
 /// other: it is refused like all that cannot be judged.
 core::ImageFacts Responder::identify(const Notification& notification, const modules::Buffer& bytes,
                                      std::uint64_t limit) {
-    constexpr std::uint64_t as_they_are = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC;
-    const auto flags = static_cast<std::uint32_t>(notification.arguments[2]);
-    if (notification.call == Call::init_module || (flags & ~as_they_are) == 0)
-        return modules::identify_image(bytes.all(), {.with_hash = true}).facts;
+    if (!asks_to_unpack(notification)) return modules::identify_image(bytes.all(), {.with_hash = true}).facts;
     core::ImageFacts facts = identify_unpacked(bytes, limit);
     facts.no_module = false;
     return facts;

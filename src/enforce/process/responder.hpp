@@ -15,6 +15,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -25,7 +26,10 @@ struct Limits {
     /// The same of a caller that may load nothing: it is looked at for the record alone.
     std::uint64_t powerless_bytes = 16ULL << 20U;
     std::uint64_t memory = 1ULL << 30U; ///< of the copies that are held at one time; others wait
-    std::size_t threads = 64;           ///< calls answered at one time; others wait
+    /// The same of all callers that may load nothing: others get EPERM without being looked at. Room for one
+    /// of the largest that is packed, with what it unpacks to.
+    std::uint64_t powerless_memory = 64ULL << 20U;
+    std::size_t threads = 64; ///< calls answered at one time; others wait
 };
 
 /// Bytes that may be held at one time.
@@ -35,16 +39,22 @@ class MemoryBudget {
 
     class Share {
       public:
-        /// Waits until `bytes`, which is no more than the budget as a whole, are left.
-        Share(MemoryBudget& budget, std::uint64_t bytes);
+        /// Of nothing yet: take() gives one of more.
+        explicit Share(MemoryBudget& budget) : budget_(budget) {}
         Share(const Share&) = delete;
         Share& operator=(const Share&) = delete;
         ~Share();
 
       private:
+        friend class MemoryBudget;
         MemoryBudget& budget_;
-        std::uint64_t bytes_;
+        std::uint64_t bytes_ = 0;
     };
+
+    /// Waits until `bytes`, which is no more than the budget as a whole, are left.
+    [[nodiscard]] std::unique_ptr<Share> take(std::uint64_t bytes);
+    /// nullptr if so many are not left now.
+    [[nodiscard]] std::unique_ptr<Share> take_at_once(std::uint64_t bytes);
 
   private:
     std::mutex mutex_;
@@ -54,9 +64,10 @@ class MemoryBudget {
 
 class Responder {
   public:
-    /// All but `container` must outlive it.
+    /// All but `container` must outlive it. `powerless`: the memory for callers that may load nothing, which
+    /// several may share.
     Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-              std::string container, Limits limits);
+              std::string container, Limits limits, std::shared_ptr<MemoryBudget> powerless);
 
     /// Answers one call, and records it. Returns when the call has returned.
     void respond(const Notification& notification);
@@ -71,9 +82,13 @@ class Responder {
     [[nodiscard]] int refuse(events::Event& event) const;
     [[nodiscard]] static int refuse(events::Event& event, const Refusal& refusal);
     void refuse_unseen(const Notification& notification, int error, const std::string& why);
-    /// The copied image, what it is, and the judgement on it.
-    [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller,
-                                    std::uint64_t limit, std::string& path);
+    /// Whether a caller could load anything at all, whatever the policy says.
+    enum class Power { some, none };
+    /// The copied image, and what it is.
+    [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller, Power power,
+                                    std::string& path);
+    [[nodiscard]] Taken<std::unique_ptr<MemoryBudget::Share>> reserve(const Notification& notification,
+                                                                      std::uint64_t size, Power power);
     [[nodiscard]] core::ImageFacts identify(const Notification& notification, const modules::Buffer& bytes,
                                             std::uint64_t limit);
     [[nodiscard]] core::ImageFacts identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit);
@@ -91,6 +106,7 @@ class Responder {
     Limits limits_;
     Attempts attempts_;
     MemoryBudget budget_;
+    std::shared_ptr<MemoryBudget> powerless_;
     std::mutex unpacking_; ///< one at a time: what is packed may unpack to the limit
 };
 

@@ -28,6 +28,8 @@ class Supervisor {
     struct Settings {
         std::string container = {}; ///< its id, for events; "" where there is none
         Limits limits = {};
+        /// For callers that may load nothing; nullptr: one of its own, as large as `limits` say.
+        std::shared_ptr<MemoryBudget> powerless = nullptr;
     };
 
     /// Answers what comes to `listener` from now on, by `judge`; events and attempts go to `recorder`. All

@@ -108,6 +108,31 @@ TEST_F(SupervisorTest, AnswersByThePolicyWhatTheKernelMightUnpack) {
     EXPECT_EQ(supervised.kernel.calls, Strings{});
 }
 
+TEST(MemoryBudgetTest, WhatIsNotLeftIsNotGivenAndComesBack) {
+    process::MemoryBudget budget(100);
+    auto most = budget.take_at_once(60);
+    ASSERT_TRUE(most);
+    EXPECT_FALSE(budget.take_at_once(41));
+    const auto rest = budget.take_at_once(40);
+    EXPECT_TRUE(rest);
+    EXPECT_FALSE(budget.take_at_once(1));
+    most.reset();
+    EXPECT_TRUE(budget.take(60));
+}
+
+/// Three containers in which nobody may load anything took their agent to 799 MiB.
+TEST_F(SupervisorTest, CallersThatMayLoadNothingShareLittleMemoryAndDoNotWaitForIt) {
+    const auto budget = std::make_shared<process::MemoryBudget>(supervised.settings.limits.powerless_memory);
+    supervised.settings.powerless = budget;
+    const auto other = budget->take_at_once(supervised.settings.limits.powerless_memory);
+    const auto powerless_caller = [] {
+        if (is_privileged()) ::setresuid(65534, 65534, 65534);
+        return init_module(image_of("good"));
+    };
+    EXPECT_EQ(run(powerless_caller), EPERM);
+    EXPECT_TRUE(supervised.log.events.at(0).decision.modules.at(0).detail.contains("too many callers"));
+}
+
 TEST_F(SupervisorTest, SaysWhatTheKernelWouldSayOfWhatIsNoImage) {
     EXPECT_EQ(run([] { return finit_module(-1); }), EBADF);
     EXPECT_EQ(run([] { return finit_module(999); }), EBADF);
