@@ -23,6 +23,15 @@ std::string subject_of(const Event& event) {
     return event.file.empty() ? "an image" : core::printable(event.file);
 }
 
+Importance importance_of(const Event& event) {
+    const core::Decision& decision = event.decision;
+    if (decision.reason == core::Reason::sealed || decision.reason == core::Reason::tampered)
+        return Importance::important;
+    if (event.powerless) return Importance::routine;
+    const bool refused_request = event.call.empty() && decision.effective() == core::Verdict::refuse;
+    return refused_request ? Importance::routine : Importance::important;
+}
+
 std::string summary(const Event& event) {
     const core::Decision& decision = event.decision;
     std::string asked = core::printable(decision.token);

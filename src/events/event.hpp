@@ -61,6 +61,14 @@ struct Event {
 /// of those at each boot.
 [[nodiscard]] bool is_notable(const Event& event);
 
+/// What a log that cannot keep up loses first.
+enum class Importance {
+    routine,  ///< anybody can bring it about, any number of times: requests that are refused, powerless
+              ///< callers
+    important ///< what was loaded or let pass, images of those that can load, the seal, changes from outside
+};
+[[nodiscard]] Importance importance_of(const Event& event);
+
 /// One line for people, also the journal's MESSAGE: "autoload net-pf-9: refused: ...".
 [[nodiscard]] std::string summary(const Event& event);
 

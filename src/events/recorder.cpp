@@ -1,19 +1,34 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "events/recorder.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
 #include <variant>
 
 namespace kmodguard::events {
+namespace {
+
+constexpr std::size_t sharers = 4; ///< who make more noise than all can log, each heard
+
+/// Who has brought it about; "" where that is not known.
+std::string whose(const Event& event) {
+    if (!event.requester) return "";
+    if (!event.requester->container.empty()) return "container " + event.requester->container;
+    return event.requester->uid ? "user " + std::to_string(*event.requester->uid) : "";
+}
+
+} // namespace
 
 class Recorder::Queue {
   public:
-    using Entry = std::variant<Event, std::string>;
+    using Line = std::string; ///< of modules.log
+    using Entry = std::variant<Event, Line>;
 
     Queue(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
         : sinks_(std::move(sinks)), capacity_(capacity), thread_([this] { run(); }) {}
@@ -33,6 +48,8 @@ class Recorder::Queue {
     [[nodiscard]] std::size_t lost() const { return lost_.load(std::memory_order_relaxed); }
 
   private:
+    [[nodiscard]] bool take_room(const Entry& entry);
+    void give_back_room(const Entry& entry);
     void write(const Entry& entry);
     void run();
 
@@ -43,8 +60,13 @@ class Recorder::Queue {
     std::condition_variable written_;
     bool writing_ = false;
     std::deque<Entry> queue_;
+    std::size_t lines_ = 0; ///< that wait, as do:
+    std::size_t important_ = 0;
+    std::size_t routine_ = 0;
+    std::map<std::string, std::size_t> routine_of_; ///< by container or user
     bool stopping_ = false;
-    std::atomic<std::size_t> lost_ = 0;
+    std::atomic<std::size_t> lost_ = 0;       ///< events
+    std::atomic<std::size_t> lost_lines_ = 0; ///< of modules.log
     std::thread thread_;
 };
 
@@ -72,13 +94,37 @@ std::size_t Recorder::lost() const {
 void Recorder::Queue::add(Entry entry) {
     {
         const std::scoped_lock lock(mutex_);
-        if (queue_.size() >= capacity_) {
-            lost_.fetch_add(1, std::memory_order_relaxed);
+        if (!take_room(entry)) {
+            auto& lost = std::holds_alternative<Line>(entry) ? lost_lines_ : lost_;
+            lost.fetch_add(1, std::memory_order_relaxed);
             return;
         }
         queue_.push_back(std::move(entry));
     }
     changed_.notify_one();
+}
+
+bool Recorder::Queue::take_room(const Entry& entry) {
+    const auto take_one = [](std::size_t& count, std::size_t limit) { return count < limit && ++count > 0; };
+    const Event* event = std::get_if<Event>(&entry);
+    if (event == nullptr) return take_one(lines_, capacity_);
+    if (importance_of(*event) == Importance::important) return take_one(important_, capacity_);
+    if (routine_ >= capacity_) return false;
+    const std::string who = whose(*event);
+    const std::size_t share = who.empty() ? capacity_ : std::max<std::size_t>(1, capacity_ / sharers);
+    return take_one(routine_of_[who], share) && ++routine_ > 0;
+}
+
+void Recorder::Queue::give_back_room(const Entry& entry) {
+    const Event* event = std::get_if<Event>(&entry);
+    if (event == nullptr) {
+        --lines_;
+    } else if (importance_of(*event) == Importance::important) {
+        --important_;
+    } else {
+        --routine_;
+        if (const auto of = routine_of_.find(whose(*event)); --of->second == 0) routine_of_.erase(of);
+    }
 }
 
 void Recorder::Queue::flush() {
@@ -97,20 +143,25 @@ void Recorder::Queue::write(const Entry& entry) {
 
 void Recorder::Queue::run() {
     std::size_t reported = 0;
+    std::size_t reported_lines = 0;
     std::unique_lock lock(mutex_);
     while (true) {
         changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
         if (queue_.empty()) return;
         const Entry entry = std::move(queue_.front());
         queue_.pop_front();
+        give_back_room(entry);
         writing_ = true;
         lock.unlock();
         const std::size_t loss = lost();
-        if (loss > reported)
-            for (const auto& sink : sinks_)
-                sink->write_loss(loss - reported);
+        const std::size_t line_loss = lost_lines_.load(std::memory_order_relaxed);
+        for (const auto& sink : sinks_) {
+            if (loss > reported) sink->write_loss(loss - reported);
+            if (line_loss > reported_lines) sink->write_attempt_loss(line_loss - reported_lines);
+        }
         write(entry);
         reported = loss;
+        reported_lines = line_loss;
         lock.lock();
         writing_ = false;
         if (queue_.empty()) written_.notify_all();

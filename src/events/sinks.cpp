@@ -136,7 +136,11 @@ class ModulesLogSink final : public Sink {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
         file_.write(core::printable(line, escaped * line.size() + 1));
     }
-    void write_loss(std::size_t /*count*/) override {} // others say so: no line here is anything but a path
+    void write_loss(std::size_t /*count*/) override {} // others say so
+    /// A path begins with '/', and no module's name has a '#'.
+    void write_attempt_loss(std::size_t count) override {
+        file_.write(fmt::format("# {} attempts are missing here", count));
+    }
 
   private:
     LineFile file_;

@@ -30,8 +30,8 @@ namespace kmodguard::events {
 /// The same on standard error.
 [[nodiscard]] std::unique_ptr<Sink> json_stderr_sink();
 
-/// modules.log: one attempt a line, the path of the image or, where there is none, its name; nothing else.
-/// The file at `path` (0600) is appended to.
+/// modules.log: one attempt a line, the path of the image or, where there is none, its name. "# N attempts
+/// are missing here" stands where lines were lost. The file at `path` (0600) is appended to.
 [[nodiscard]] sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path);
 
 } // namespace kmodguard::events

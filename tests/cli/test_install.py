@@ -50,6 +50,13 @@ def test_the_unit_names_the_installed_programs(stage):
         assert program == "/bin/sh" or program[1:] in INSTALLED
 
 
+def test_the_journal_keeps_all_events_and_the_agents_memory_is_bounded(stage):
+    units = {name: (stage / f"etc/systemd/system/{name}.service").read_text() for name in ("kmodguard", "kmodguard-oci-agent")}
+    for name, unit in units.items():
+        assert "\nLogRateLimitIntervalSec=0\n" in unit, name
+    assert "\nMemoryMax=2G\n" in units["kmodguard-oci-agent"]
+
+
 def test_no_file_names_the_folder_it_was_built_in(stage):
     for name in INSTALLED:
         content = (stage / name).read_bytes()

@@ -46,7 +46,9 @@ class LogSink final : public Sink {
   public:
     explicit LogSink(Log& log) : log_(log) {}
     void write(const Event& event) override { log_.pass(event.decision.token); }
+    void write_attempt(std::string_view line) override { log_.pass(std::string(line)); }
     void write_loss(std::size_t count) override { log_.pass("lost " + std::to_string(count)); }
+    void write_attempt_loss(std::size_t count) override { log_.pass(std::to_string(count) + " lines lost"); }
 
   private:
     Log& log_;
@@ -130,6 +132,67 @@ TEST(Recorder, LaterLossesAreReportedByThemselves) {
     full.recorder.reset();
     EXPECT_EQ(full.log.lines, (std::vector<std::string>{"0", "lost 1", "1", "2", "3", "4", "5", "lost 2", "6",
                                                         "7", "8", "9"}));
+}
+
+Event loaded(const std::string& name) {
+    Event event = named(name);
+    event.call = "finit_module";
+    return event;
+}
+
+Event powerless(const std::string& name, const std::string& container) {
+    Event event = loaded(name);
+    event.powerless = true;
+    event.requester.emplace().container = container;
+    return event;
+}
+
+/// Four containers that may load nothing left 182 of 432 loads of another one in the log.
+TEST(Recorder, WhatAnybodyCanRepeatTakesNoRoomFromWhatWasLoaded) {
+    FullRecorder full; // of requests that were refused
+    for (int i = 0; i < 100; ++i)
+        full.recorder->record(powerless("noise", "a"));
+    Event seal = named("seal");
+    seal.decision.reason = core::Reason::sealed;
+    Event let_in = named("let in");
+    let_in.decision.judged = core::Verdict::allow;
+    for (const Event& important : {loaded("module"), seal, let_in})
+        full.recorder->record(important);
+    EXPECT_EQ(full.recorder->lost(), 100U);
+    full.log.set_open(true);
+    full.recorder.reset();
+    EXPECT_EQ(full.log.lines,
+              (std::vector<std::string>{"0", "lost 100", "1", "2", "3", "4", "module", "seal", "let in"}));
+}
+
+TEST(Recorder, OneContainersNoiseLeavesRoomForAnothers) {
+    Log log;
+    log.open = false;
+    Recorder recorder(sinks({&log}), 8);
+    recorder.record(named("0"));
+    log.wait_until([&] { return log.entered == 1; });
+    for (int i = 0; i < 100; ++i)
+        recorder.record(powerless("a", "a"));
+    for (int i = 0; i < 2; ++i)
+        recorder.record(powerless("b", "b"));
+    EXPECT_EQ(recorder.lost(), 98U);
+    log.set_open(true);
+    recorder.flush();
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "lost 98", "a", "a", "b", "b"}));
+    recorder.record(powerless("a again", "a"));
+    recorder.flush();
+    EXPECT_EQ(log.lines.back(), "a again");
+}
+
+TEST(Recorder, LostLinesOfModulesLogAreMarkedAndTakeNoRoomFromEvents) {
+    FullRecorder full;
+    for (const char* line : {"/1", "/2", "/3", "/4", "/5", "/6"})
+        full.recorder->record_attempt(line);
+    EXPECT_EQ(full.recorder->lost(), 0U) << "events";
+    full.log.set_open(true);
+    full.recorder.reset();
+    EXPECT_EQ(full.log.lines,
+              (std::vector<std::string>{"0", "2 lines lost", "1", "2", "3", "4", "/1", "/2", "/3", "/4"}));
 }
 
 TEST(Recorder, DestructorWritesWhatIsQueued) {

@@ -86,6 +86,19 @@ TEST_F(JsonLinesTest, PlaceThatCannotBeWrittenIsAnError) {
     EXPECT_EQ(sink.error().kind, sys::ErrorKind::not_found);
 }
 
+TEST_F(JsonLinesTest, LossesAreMarkedInModulesLog) {
+    {
+        auto sink = modules_log_sink(path);
+        ASSERT_TRUE(sink);
+        (*sink)->write_attempt("/lib/a.ko");
+        (*sink)->write_attempt_loss(17);
+        (*sink)->write_attempt("b");
+    }
+    std::ifstream file(path);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}),
+              "/lib/a.ko\n# 17 attempts are missing here\nb\n");
+}
+
 TEST(StderrSink, ShowsRefusalsAndLossesOnly) {
     const auto sink = stderr_sink();
     testing::internal::CaptureStderr();
