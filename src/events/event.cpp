@@ -38,7 +38,8 @@ std::string summary(const Event& event) {
     if (asked.empty()) asked = event.file.empty() ? "image" : core::printable(event.file);
     std::string text = fmt::format("{} {}: {}", to_string(event.point), asked, explain(decision));
     if (const auto& by = event.requester)
-        text += fmt::format(" (by {}[{}]{})", core::printable(by->command), by->pid,
+        text += fmt::format(" (by {}{}[{}]{})", by->kernel_thread ? "the kernel's thread " : "",
+                            core::printable(by->command), by->pid,
                             by->uid ? fmt::format(", uid {}", *by->uid) : "");
     if (event.repeated != 0) text += fmt::format(", {} times more since the last record", event.repeated);
     if (!event.note.empty()) text += "; " + event.note;

@@ -22,8 +22,9 @@ inline constexpr std::string_view message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1
 /// of nobody it names; the kernel point sees who made it ask.
 struct Requester {
     pid_t pid = 0;                    ///< in the initial namespace; of a guest, in the guest
-    std::optional<uid_t> uid;         ///< in the initial user namespace; not known of a guest
+    std::optional<uid_t> uid;         ///< in the initial user namespace; none of a guest or a kernel thread
     std::uint32_t user_namespace = 0; ///< inode number; 0: not known
+    bool kernel_thread = false;       ///< of no process: it asks on behalf of one that it does not name
     std::string command;
     std::string executable; ///< as its mount namespace has it; ".../" where the beginning is missing
     std::string cgroup;

@@ -85,14 +85,15 @@ Json::Object json_of(const Event& event) {
     if (!event.note.empty()) object.emplace_back("note", event.note);
     if (event.withheld) object.emplace_back("withheld", true);
     if (const auto& by = event.requester) {
-        object.emplace_back("requester",
-                            Json::Object{{"pid", std::int64_t{by->pid}},
-                                         {"uid", by->uid ? Json(std::int64_t{*by->uid}) : Json()},
-                                         {"user_namespace", std::int64_t{by->user_namespace}},
-                                         {"comm", by->command},
-                                         {"exe", by->executable},
-                                         {"cgroup", by->cgroup},
-                                         {"container", by->container}});
+        Json::Object requester{{"pid", std::int64_t{by->pid}},
+                               {"uid", by->uid ? Json(std::int64_t{*by->uid}) : Json()},
+                               {"user_namespace", std::int64_t{by->user_namespace}},
+                               {"comm", by->command},
+                               {"exe", by->executable},
+                               {"cgroup", by->cgroup},
+                               {"container", by->container}};
+        if (by->kernel_thread) requester.emplace_back("kernel_thread", true);
+        object.emplace_back("requester", std::move(requester));
     }
     return object;
 }

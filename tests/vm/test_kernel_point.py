@@ -397,6 +397,17 @@ def test_27_a_built_in_module_on_the_deny_list_is_said_plainly(guard: Guard) -> 
     assert "built into" in guard.ctl("lint").stdout + guard.ctl("lint").stderr
 
 
+def test_a_cipher_that_a_kernel_thread_asks_for_is_not_roots(guard: Guard) -> None:
+    """The parts of a cipher are asked for by the kernel's thread, whoever wants the whole."""
+    guard.vm.put(POLICY, policy(allow=["af_alg", "algif_skcipher"]).encode())
+    guard.ctl("reload", check=True)
+    guard.vm.run("requester alg skcipher 'cbc(nosuchcipher)'", user="nobody")
+    log = guard.wait_log("thread cryptomgr_probe")
+    assert re.search(r"autoload crypto-\S+: refused: .* \(by the kernel's thread cryptomgr_probe\[\d+\]\)", log)
+    assert not re.search(r"cryptomgr_probe\[\d+\], uid", log)
+    assert re.search(r"autoload crypto-cbc\(nosuchcipher\): refused: .* \(by requester\[\d+\], uid 65534\)", log)
+
+
 def test_audit_mode_refuses_nothing_and_records_everything(guard: Guard) -> None:
     guard.ctl("mode audit", check=True)
     guard.vm.run(f"insmod {raw_file_of('kmg_inner')}", check=True)

@@ -171,7 +171,8 @@ events::Requester requester_of(const guard_record& record) {
     const guard_requester& by = record.requester;
     events::Requester requester;
     requester.pid = static_cast<pid_t>(by.pid);
-    requester.uid = by.uid;
+    requester.kernel_thread = by.kernel_thread != 0;
+    if (!requester.kernel_thread) requester.uid = by.uid; // root's, but nobody has logged in as it
     requester.user_namespace = by.user_namespace;
     requester.command = text_of(by.command);
     requester.executable = path_of(by.executable);

@@ -168,6 +168,17 @@ TEST_F(EventTest, TellsWhoAsked) {
     EXPECT_EQ(requester.container, id);
 }
 
+TEST_F(EventTest, AKernelThreadIsNoUsersProcess) {
+    record.requester.uid = 0;
+    record.requester.kernel_thread = 1;
+    std::memcpy(record.requester.command, "cryptomgr_probe", 15);
+    const events::Requester requester = event().requester.value();
+    EXPECT_TRUE(requester.kernel_thread);
+    EXPECT_EQ(requester.uid, std::nullopt) << "root has not asked";
+    EXPECT_TRUE(events::summary(event()).contains("(by the kernel's thread cryptomgr_probe[0])"))
+        << events::summary(event());
+}
+
 TEST_F(EventTest, TheRootOfAllCgroupsIsASlashAndOneThatWasNotReadIsNothing) {
     record.requester.cgroup = path({});
     EXPECT_EQ(requester_of(record).cgroup, "/");

@@ -71,6 +71,7 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 struct task_struct {
+	unsigned int flags;
 	struct mm_struct *mm;
 	const struct cred *cred;
 	struct css_set *cgroups;

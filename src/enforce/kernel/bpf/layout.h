@@ -157,6 +157,8 @@ struct guard_requester {
 	__u32 thread;
 	__u32 uid; /* in the initial user namespace */
 	__u32 user_namespace; /* inode number */
+	__u32 kernel_thread; /* of no process: it works for somebody else, or for nobody */
+	__u32 unused;
 	__u64 cgroup_id;
 	char command[GUARD_COMMAND_SIZE];
 	struct guard_path executable;

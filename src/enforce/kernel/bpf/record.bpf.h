@@ -8,6 +8,7 @@
 
 #include "scratch.bpf.h"
 
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define MAX_DEPTH 64 /* components of a path */
 
 struct {
@@ -161,6 +162,7 @@ static __noinline void record_requester(struct guard_scratch *s)
 	by->thread = (__u32)both;
 	by->uid = (__u32)bpf_get_current_uid_gid();
 	by->user_namespace = BPF_CORE_READ(task, cred, user_ns, ns.inum);
+	by->kernel_thread = (BPF_CORE_READ(task, flags) & PF_KTHREAD) != 0;
 	by->cgroup_id = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(by->command, sizeof(by->command));
 	const struct file *executable = BPF_CORE_READ(task, mm, exe_file);
