@@ -31,7 +31,9 @@ struct Requester {
     std::string container; ///< its id; "" if the cgroup names none
 };
 
-/// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none.
+/// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none,
+/// or if the one who is in it may have named it: below a user's own cgroups, a service's that is no container
+/// engine, another container's, or where the beginning of the path is missing.
 [[nodiscard]] std::string container_of_cgroup(std::string_view cgroup);
 
 struct Event {

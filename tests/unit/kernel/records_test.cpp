@@ -66,9 +66,6 @@ TEST(Container, IsFoundWhereTheEnginesPutIt) {
     EXPECT_EQ(events::container_of_cgroup("/docker/" + id), id);
     EXPECT_EQ(events::container_of_cgroup("/machine.slice/libpod-" + id + ".scope"), id);
     EXPECT_EQ(events::container_of_cgroup("/machine.slice/libpod-" + id + ".scope/container"), id);
-    EXPECT_EQ(events::container_of_cgroup("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"
-                                          + id + ".scope/container"),
-              id);
     EXPECT_EQ(events::container_of_cgroup(
                   "/system.slice/containerd.service/kubepods-besteffort-pod1.slice:cri-containerd:" + id),
               id);
@@ -81,6 +78,21 @@ TEST(Container, IsFoundWhereTheEnginesPutIt) {
               id);
     EXPECT_EQ(events::container_of_cgroup("/lxc.payload.web-1"), "web-1");
     EXPECT_EQ(events::container_of_cgroup("/lxc.payload.web-1/system.slice/cron.service"), "web-1");
+}
+
+TEST(Container, IsNotTakenFromANameThatAUserMayChoose) {
+    const std::string other(64, 'f');
+    EXPECT_EQ(events::container_of_cgroup("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"
+                                          + id + ".scope/container"),
+              "");
+    EXPECT_EQ(events::container_of_cgroup("/user.slice/user-1000.slice/user@1000.service/lxc.payload.web"),
+              "");
+    EXPECT_EQ(events::container_of_cgroup("/system.slice/web.service/" + id), "");
+    EXPECT_EQ(
+        events::container_of_cgroup("/machine.slice/libpod-" + id + ".scope/docker-" + other + ".scope"), id);
+    EXPECT_EQ(events::container_of_cgroup("/lxc.payload.web/docker/" + id), "web");
+    EXPECT_EQ(events::container_of_cgroup("/docker/" + id + "/lxc.payload.web"), id);
+    EXPECT_EQ(events::container_of_cgroup(".../docker/" + id), "") << "what is before is not known";
 }
 
 TEST(Container, IsNoneWhereNothingNamesOne) {
