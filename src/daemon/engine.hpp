@@ -13,6 +13,7 @@
 #include "core/policy.hpp"
 #include "core/runtime_changes.hpp"
 #include "modules/kmod_index.hpp"
+#include "sys/boot_clock.hpp"
 #include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
@@ -51,7 +52,7 @@ class PolicyHolder {
 
 class Engine {
   public:
-    using Clock = std::chrono::steady_clock;
+    using Clock = sys::BootClock; ///< a mode for an hour ends after that hour, suspended or not
 
     /// `forced` is the break-glass of the kernel's command line: a mode that no policy overrides.
     Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced = std::nullopt);

@@ -230,8 +230,7 @@ class Service {
         int code = sd_event_add_signal(loop_.get(), nullptr, SIGTERM, nullptr, nullptr);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGINT, nullptr, nullptr);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGHUP, on_hangup, this);
-        if (code >= 0)
-            code = sd_event_add_time(loop_.get(), &timer, CLOCK_MONOTONIC, 0, 0, on_mode_end, this);
+        if (code >= 0) code = sd_event_add_time(loop_.get(), &timer, CLOCK_BOOTTIME, 0, 0, on_mode_end, this);
         if (code >= 0) code = sd_event_source_set_enabled(timer, SD_EVENT_OFF);
         limited_mode_.reset(timer);
         if (code >= 0)
