@@ -102,7 +102,11 @@ def malformed():
     }
 
 
-@pytest.mark.parametrize("kind", malformed())
+# These have not even the beginning of an image.
+NO_MODULE = {"nothing but a byte", "the magic alone", "half a header", "no ELF", "text", "zeros"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in malformed() if kind not in NO_MODULE])
 def test_row_12_malformed_images_are_refused_and_the_next_one_is_answered(supervised, crafted, tree, kind):
     file = crafted(malformed()[kind])
     for way in ("init", "finit"):
@@ -113,6 +117,16 @@ def test_row_12_malformed_images_are_refused_and_the_next_one_is_answered(superv
     events = supervised.events()
     assert len(events) == 4 and {event["verdict"] for event in events} == {"refuse"}
     assert len(supervised.attempts()) == 4 and all(line.isprintable() for line in supervised.attempts())
+
+
+@needs_the_right_to_load
+@pytest.mark.parametrize("kind", sorted(NO_MODULE))
+def test_row_12_what_is_no_module_gets_the_kernels_own_answer_whatever_the_policy_says(supervised, crafted, kind):
+    file = crafted(malformed()[kind])
+    for way in ("init", "finit"):
+        for answer in ("refuse", "pretend"):
+            assert supervised.caller(way, file, options=["--answer", answer]) == kernels_own(way, file)
+    assert {(event["verdict"], event["reason"]) for event in supervised.events()} == {("refuse", "not-a-module")}
 
 
 def as_nobody(supervised, *command, options=()):
