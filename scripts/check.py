@@ -27,7 +27,7 @@ UNITS = ["src/*", "tests/unit/*", "tests/fixtures/*", "cmake/*", "CMakeLists.txt
 
 EVERY_CLI = ["[!i]*", "in[!s]*"]  # but test_install, which builds everything for another prefix
 EXEC = ["exec*", "oci_agent"]
-RUNNING = ["daemon", "reload", "mode", "run_time_changes", "events", "arm", "hook"]
+RUNNING = ["daemon", "reload", "mode", "run_time_changes", "changes", "events", "arm", "hook"]
 # Where a change is, and the files of tests/cli that show it, without "test_" and ".py". Every row that matches counts.
 CLI: Sequence[tuple[str, list[str]]] = [
     ("src/core/*", EVERY_CLI),
@@ -35,7 +35,7 @@ CLI: Sequence[tuple[str, list[str]]] = [
     ("src/modules/*", EVERY_CLI),
     ("src/config/*", ["init_and_lint", "modprobe_d", "convert", "check_and_explain", "reload", "run_time_changes", "mode"]),
     ("src/protocol/*", [*RUNNING, "check_and_explain", "modprobe_d"]),
-    ("src/events/*", ["events", "guest", *EXEC]),
+    ("src/events/*", ["events", "changes", "guest", *EXEC]),
     ("src/enforce/autoload/*", ["arm", "hook", "daemon", "modprobe_d"]),
     ("src/enforce/kernel/*", ["doctor", "seal"]),
     ("src/enforce/process/*", EXEC),

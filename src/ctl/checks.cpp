@@ -2,6 +2,7 @@
 #include "ctl/checks.hpp"
 
 #include "ctl/local_decision.hpp"
+#include "ctl/own_change.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "installation.hpp"
 #include "sys/file.hpp"
@@ -77,11 +78,13 @@ Finding describe_handler(const autoload::HandlerStatus& status, bool kernel_poin
     return wrong(check, fmt::format("not armed: the kernel runs {}", *status.current), "kmodctl start");
 }
 
-Finding mend_handler(const sys::Paths& paths) {
+Finding mend_handler(const Context& context) {
+    const sys::Paths& paths = context.paths;
     if (sys::kernel_parameter(paths, "kmodguard.mode") == "off")
         return wrong("handler", "not mended: kmodguard.mode=off is on the kernel's command line",
                      "boot without it");
     const auto armed = autoload::arm(paths);
+    record_change(context, events::Action::arm, armed ? nullptr : &armed.error());
     if (!armed) return wrong("handler", armed.error().what, armed.error().hint);
     return worth_knowing("handler", fmt::format("armed again; {}", armed->warning),
                          "find out who changed it");
@@ -164,7 +167,7 @@ Findings check_handler(const Patient& patient, bool mend) {
     const auto status = autoload::handler_status(paths);
     if (!status) return {wrong("handler", status.error().what, "kmodctl status")};
     const bool changed = status->taken_away() || (status->armed && !status->original);
-    if (changed && mend) return {mend_handler(paths)};
+    if (changed && mend) return {mend_handler(patient.context)};
     if (!status->armed || !status->original || status->static_helper)
         return {describe_handler(*status, patient.kernel.active)};
     const std::string& original = *status->original;

@@ -27,6 +27,7 @@ protocol::Answer error(sys::ErrorKind kind, std::string what) {
 struct Server::Client {
     Server& server;
     sys::UniqueFd fd;
+    sys::Peer peer;
     Clock::time_point deadline;
     std::string input{};
     std::string output{};
@@ -41,14 +42,17 @@ struct Server::Client {
     }
 };
 
-Server::Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits)
-    : loop_(loop), socket_(std::move(socket)), handler_(std::move(handler)), limits_(limits) {}
+Server::Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits,
+               TurnedAway turned_away)
+    : loop_(loop), socket_(std::move(socket)), handler_(std::move(handler)), limits_(limits),
+      turned_away_(std::move(turned_away)) {}
 
 Server::~Server() = default;
 
 sys::Result<std::unique_ptr<Server>> Server::create(sd_event* loop, sys::UniqueFd socket, Handler handler,
-                                                    ServerLimits limits) {
-    std::unique_ptr<Server> server(new Server(loop, std::move(socket), std::move(handler), limits)); // NOLINT
+                                                    ServerLimits limits, TurnedAway turned_away) {
+    std::unique_ptr<Server> server(new Server(loop, std::move(socket), std::move(handler), limits, // NOLINT
+                                              std::move(turned_away)));
     sd_event_source* source = nullptr;
     const auto on_connection = [](sd_event_source*, int, std::uint32_t, void* self) {
         static_cast<Server*>(self)->accept_waiting();
@@ -89,8 +93,10 @@ void Server::accept_waiting() {
 
 void Server::welcome(sys::UniqueFd fd) {
     const auto peer = sys::peer_of(fd);
-    auto client = std::make_unique<Client>(*this, std::move(fd), Clock::now() + limits_.patience);
+    auto client = std::make_unique<Client>(*this, std::move(fd), peer.value_or(sys::Peer{}),
+                                           Clock::now() + limits_.patience);
     if (!peer || peer->uid != ::geteuid()) {
+        if (peer && turned_away_) turned_away_(*peer);
         client->output = encode(error(sys::ErrorKind::denied, "only root may ask"));
         client->last = true;
     }
@@ -150,7 +156,7 @@ void Server::answer_next(Client& client) {
         client.last = true;
         return;
     }
-    Reply reply = handler_(*request);
+    Reply reply = handler_(*request, client.peer);
     client.output = std::move(reply.text);
     client.afterwards = std::move(reply.afterwards);
     client.last = reply.last;

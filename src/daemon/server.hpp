@@ -12,6 +12,7 @@
 #include "protocol/message.hpp"
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
+#include "sys/unix_socket.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -29,18 +30,22 @@ struct ServerLimits {
 
 class Server {
   public:
-    /// Called with each whole request; returns the answer and whether the connection is to be closed after
-    /// it.
+    /// Called with each whole request and who sent it; returns the answer and whether the connection is to be
+    /// closed after it.
     struct Reply {
         std::string text;
         bool last = false;
         std::function<void()> afterwards; ///< run once the answer was handed to the kernel; may be empty
     };
-    using Handler = std::function<Reply(const protocol::Request&)>;
+    using Handler = std::function<Reply(const protocol::Request&, const sys::Peer&)>;
+    /// Called with each process that may not ask.
+    using TurnedAway = std::function<void(const sys::Peer&)>;
 
     /// Serves `socket`, which listens and does not block, on `loop`. Both must outlive the server.
-    [[nodiscard]] static sys::Result<std::unique_ptr<Server>>
-    create(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits = {});
+    [[nodiscard]] static sys::Result<std::unique_ptr<Server>> create(sd_event* loop, sys::UniqueFd socket,
+                                                                     Handler handler,
+                                                                     ServerLimits limits = {},
+                                                                     TurnedAway turned_away = nullptr);
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
@@ -51,7 +56,8 @@ class Server {
     struct Client;
     using Clients = std::list<std::unique_ptr<Client>>;
 
-    Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits);
+    Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits,
+           TurnedAway turned_away);
     void accept_waiting();
     void welcome(sys::UniqueFd fd);
     [[nodiscard]] bool serve(Client& client);
@@ -66,6 +72,7 @@ class Server {
     sys::UniqueFd socket_;
     Handler handler_;
     ServerLimits limits_;
+    TurnedAway turned_away_;
     Clients clients_; ///< oldest first
     EventSource listening_;
     EventSource sweep_;

@@ -3,6 +3,7 @@
 
 #include "daemon/directory_watch.hpp"
 #include "daemon/engine.hpp"
+#include "daemon/handler_watch.hpp"
 #include "daemon/kernel_point.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
@@ -11,6 +12,7 @@
 #include "sys/capabilities.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
+#include "sys/process_identity.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>
@@ -32,8 +34,10 @@ namespace {
 constexpr mode_t socket_mode = 0600;
 constexpr mode_t directory_mode = 0755;
 constexpr int backlog = 512;
-/// Between two looks at the kernel point, microseconds.
+/// Between two looks at what may have been changed, microseconds.
 constexpr std::uint64_t look_after_interval = 5'000'000;
+/// Between two records of processes that were turned away: what comes between is counted.
+constexpr std::chrono::seconds turned_away_interval{1};
 
 std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
     const auto value = sys::kernel_parameter(paths, "kmodguard.mode");
@@ -81,7 +85,8 @@ class Service {
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
           kernel_point_(engine_, std::move(kernel_point),
                         [this](events::Event event) { recorder_.record(std::move(event)); }),
-          watch_(loop_.get(), watched_directories(), [this] { index_changed(); }) {}
+          watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
+          handler_watch_(options.paths) {}
 
     sys::Result<void> start(sys::UniqueFd socket) {
         if (!engine_.policy_error().empty())
@@ -91,8 +96,10 @@ class Service {
         // Before the first request is served: ready means that every point stands.
         if (const auto held = engine_.publish_to(kernel_point_); !held)
             say("the kernel point: " + held.error().what);
-        auto server = Server::create(loop_.get(), std::move(socket),
-                                     [this](const protocol::Request& request) { return answer(request); });
+        auto server = Server::create(
+            loop_.get(), std::move(socket),
+            [this](const protocol::Request& request, const sys::Peer& peer) { return answer(request, peer); },
+            {}, [this](const sys::Peer& peer) { turned_away(peer); });
         if (!server) return std::unexpected(server.error());
         server_ = std::move(*server);
         if (auto added = add_sources(); !added) return added;
@@ -113,7 +120,7 @@ class Service {
         return directories;
     }
 
-    Server::Reply answer(const protocol::Request& request) {
+    Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
         Response response = respond(engine_, request);
         if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok) {
             response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
@@ -123,8 +130,36 @@ class Service {
         Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
         if (auto& event = response.event)
             reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
+        if (auto& change = response.change) { // while who asked still waits for the answer
+            change->by = sys::identify_process(peer.pid, peer.uid);
+            recorder_.record(std::move(*change));
+        }
         if (request.verb != "AUTOLOAD") state_changed();
         return reply;
+    }
+
+    /// Of changes that no verb brings.
+    void record(events::Action action, std::string argument, std::optional<std::string> error = std::nullopt,
+                std::optional<sys::ProcessIdentity> by = std::nullopt) {
+        events::Change change;
+        change.time = std::chrono::system_clock::now();
+        change.action = action;
+        change.argument = std::move(argument);
+        change.error = std::move(error);
+        change.generation = engine_.generation();
+        change.by = std::move(by);
+        change.repeated = action == events::Action::connect ? std::exchange(turned_away_, 0) : 0;
+        recorder_.record(std::move(change));
+    }
+
+    void turned_away(const sys::Peer& peer) {
+        const auto now = std::chrono::steady_clock::now();
+        if (last_turned_away_ && now - *last_turned_away_ < turned_away_interval) {
+            ++turned_away_;
+            return;
+        }
+        last_turned_away_ = now;
+        record(events::Action::connect, "", "only root may ask", sys::identify_process(peer.pid, peer.uid));
     }
 
     /// What the kernel point knows of the request, and has to know of the answer.
@@ -136,8 +171,14 @@ class Service {
             kernel_point_.admit_contents(response.event->decision);
     }
 
+    void look_at_handler(HandlerWatch::Occasion occasion) {
+        if (const auto foreign = handler_watch_.look(occasion))
+            record(events::Action::handler, foreign->empty() ? "(empty)" : *foreign);
+    }
+
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
+        look_at_handler(HandlerWatch::Occasion::request);
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
         watch_records();
         if (const auto until = engine_.limited_until()) {
@@ -169,6 +210,7 @@ class Service {
     /// in the kernel guards on meanwhile.
     void look_after_kernel_point() {
         index_changed(); // what no watch has seen
+        look_at_handler(HandlerWatch::Occasion::timer);
         if (!kernel_point_.look_after()
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);
@@ -185,33 +227,51 @@ class Service {
         if (engine_.refresh_index()) state_changed();
     }
 
-    void reload() {
+    void reload(const signalfd_siginfo& sender) {
         timespec now{};
         ::clock_gettime(CLOCK_MONOTONIC, &now);
         sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
                    static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
         engine_.refresh_index();
-        if (const auto reloaded = engine_.reload(); !reloaded)
+        const auto reloaded = engine_.reload();
+        if (!reloaded)
             say("the policy in force stays: " + reloaded.error().what);
         else
             say_warnings();
+        record(events::Action::reload, "", reloaded ? std::nullopt : std::optional(reloaded.error().what),
+               sender_of(sender));
         state_changed();
         sd_notify(0, "READY=1");
     }
 
+    static sys::ProcessIdentity sender_of(const signalfd_siginfo& signal) {
+        return sys::identify_process(static_cast<pid_t>(signal.ssi_pid), signal.ssi_uid);
+    }
+
+    void end_limited_mode() {
+        const auto ended = engine_.end_limited_mode();
+        if (ended)
+            say(fmt::format("the time of the limited mode is over: {} is in force",
+                            core::to_string(engine_.policy().mode())));
+        else
+            say(ended.error().what);
+        record(events::Action::mode_end, std::string(core::to_string(engine_.policy().mode())),
+               ended ? std::nullopt : std::optional(ended.error().what));
+        state_changed();
+    }
+
     /// Wraps a member function as the handler of an event source.
     sys::Result<void> add_sources() {
-        const auto on_hangup = [](sd_event_source*, const signalfd_siginfo*, void* self) {
-            static_cast<Service*>(self)->reload();
+        const auto on_hangup = [](sd_event_source*, const signalfd_siginfo* signal, void* self) {
+            static_cast<Service*>(self)->reload(*signal);
             return 0;
         };
+        const auto on_end = [](sd_event_source* source, const signalfd_siginfo* signal, void* self) {
+            static_cast<Service*>(self)->record(events::Action::end, "", std::nullopt, sender_of(*signal));
+            return sd_event_exit(sd_event_source_get_event(source), 0);
+        };
         const auto on_mode_end = [](sd_event_source*, std::uint64_t, void* self) {
-            Engine& engine = static_cast<Service*>(self)->engine_;
-            if (const auto ended = engine.end_limited_mode(); !ended)
-                say(ended.error().what);
-            else
-                say(fmt::format("the time of the limited mode is over: {} is in force",
-                                core::to_string(engine.policy().mode())));
+            static_cast<Service*>(self)->end_limited_mode();
             return 0;
         };
         const auto on_look_after = [](sd_event_source*, std::uint64_t, void* self) {
@@ -227,8 +287,8 @@ class Service {
         sd_event_source* timer = nullptr;
         sd_event_source* idle = nullptr;
         sd_event_source* look_after = nullptr;
-        int code = sd_event_add_signal(loop_.get(), nullptr, SIGTERM, nullptr, nullptr);
-        if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGINT, nullptr, nullptr);
+        int code = sd_event_add_signal(loop_.get(), nullptr, SIGTERM, on_end, this);
+        if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGINT, on_end, this);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGHUP, on_hangup, this);
         if (code >= 0) code = sd_event_add_time(loop_.get(), &timer, CLOCK_BOOTTIME, 0, 0, on_mode_end, this);
         if (code >= 0) code = sd_event_source_set_enabled(timer, SD_EVENT_OFF);
@@ -251,8 +311,11 @@ class Service {
     Engine engine_;
     KernelPoint kernel_point_;
     DirectoryWatch watch_;
+    HandlerWatch handler_watch_;
     EventSource records_;
     int watched_fd_ = -1;
+    std::optional<std::chrono::steady_clock::time_point> last_turned_away_;
+    std::uint32_t turned_away_ = 0; ///< since the last record
     EventSource look_after_;
     EventSource limited_mode_;
     EventSource warm_up_;

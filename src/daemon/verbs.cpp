@@ -224,25 +224,50 @@ Response list(Engine& engine, const std::string&) {
     return {.answer = std::move(answer)};
 }
 
+events::Change change_now(events::Action action) {
+    events::Change change;
+    change.time = std::chrono::system_clock::now();
+    change.action = action;
+    return change;
+}
+
+/// What kmodctl does to the guard by itself, for the record: "arm", "disarm WHY IT FAILED".
+Response record(Engine&, const std::string& argument) {
+    using events::Action;
+    static constexpr std::array recorded = {Action::arm, Action::disarm, Action::stop, Action::seal};
+    const std::size_t blank = argument.find(' ');
+    const auto action = events::action_from(argument.substr(0, blank));
+    if (!action || std::ranges::find(recorded, *action) == recorded.end())
+        return {.answer = protocol::error_answer(
+                    {sys::ErrorKind::invalid, "RECORD takes arm, disarm, stop or seal, and why it failed"})};
+    Response response{.answer = ok()};
+    response.change = change_now(*action);
+    if (blank != std::string::npos) response.change->error = argument.substr(blank + 1);
+    return response;
+}
+
+enum class Takes { nothing, maybe_an_argument, an_argument };
+
 struct Verb {
     std::string_view name;
-    bool takes_argument;
-    bool needs_argument;
-    Response (*run)(Engine&, const std::string&);
+    Takes takes = Takes::nothing;
+    Response (*run)(Engine&, const std::string&) = nullptr;
+    std::optional<events::Action> action = std::nullopt; ///< it is one that changes the guard
 };
 
-constexpr std::array<Verb, 11> verbs = {{
-    {"AUTOLOAD", true, true, autoload_request},
-    {"CHECK", true, true, check},
-    {"EXPLAIN", true, true, explain_token},
-    {"ALLOW", true, true, allow},
-    {"DENY", true, true, deny},
-    {"REMOVE", true, true, remove},
-    {"APPLY", false, false, apply},
-    {"MODE", true, true, mode},
-    {"RELOAD", true, false, reload},
-    {"STATUS", false, false, status},
-    {"LIST", false, false, list},
+constexpr std::array<Verb, 12> verbs = {{
+    {"AUTOLOAD", Takes::an_argument, autoload_request},
+    {"CHECK", Takes::an_argument, check},
+    {"EXPLAIN", Takes::an_argument, explain_token},
+    {"ALLOW", Takes::an_argument, allow, events::Action::allow},
+    {"DENY", Takes::an_argument, deny, events::Action::deny},
+    {"REMOVE", Takes::an_argument, remove, events::Action::remove},
+    {"APPLY", Takes::nothing, apply, events::Action::apply},
+    {"MODE", Takes::an_argument, mode, events::Action::mode},
+    {"RELOAD", Takes::maybe_an_argument, reload, events::Action::reload},
+    {"RECORD", Takes::an_argument, record},
+    {"STATUS", Takes::nothing, status},
+    {"LIST", Takes::nothing, list},
 }};
 
 } // namespace
@@ -251,11 +276,19 @@ Response respond(Engine& engine, const protocol::Request& request) {
     const auto verb = std::ranges::find(verbs, request.verb, &Verb::name);
     if (verb == verbs.end())
         return {.answer = protocol::error_answer({sys::ErrorKind::invalid, "unknown verb " + request.verb})};
-    if (request.argument.empty() ? verb->needs_argument : !verb->takes_argument)
+    if (verb->takes == (request.argument.empty() ? Takes::an_argument : Takes::nothing))
         return {.answer = protocol::error_answer(
-                    {sys::ErrorKind::invalid,
-                     fmt::format("{} takes {} argument", verb->name, verb->needs_argument ? "an" : "no")})};
-    return verb->run(engine, request.argument);
+                    {sys::ErrorKind::invalid, fmt::format("{} takes {} argument", verb->name,
+                                                          request.argument.empty() ? "an" : "no")})};
+    Response response = verb->run(engine, request.argument);
+    if (verb->action) {
+        response.change = change_now(*verb->action);
+        response.change->argument = request.argument;
+        if (response.answer.outcome == Outcome::error)
+            response.change->error = protocol::error_of(response.answer).what;
+    }
+    if (response.change) response.change->generation = engine.generation();
+    return response;
 }
 
 } // namespace kmodguard::daemon

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/engine.hpp"
+#include "events/change.hpp"
 #include "events/event.hpp"
 #include "protocol/message.hpp"
 
@@ -14,7 +15,9 @@ namespace kmodguard::daemon {
 struct Response {
     protocol::Answer answer;
     std::optional<events::Event> event = std::nullopt; ///< to be recorded once the answer is on its way
-    bool last = false;                                 ///< close the connection after it
+    /// What was done to the guard, or was to be done; without whoever asked. To be recorded as well.
+    std::optional<events::Change> change = std::nullopt;
+    bool last = false;            ///< close the connection after it
     bool lasting_refusal = false; ///< the token is refused as long as policy and index are the same
 };
 

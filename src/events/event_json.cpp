@@ -98,6 +98,22 @@ Json::Object json_of(const Event& event) {
     return object;
 }
 
+Json::Object json_of(const Change& change) {
+    Json::Object object{{"time", timestamp(change.time)}, {"change", to_string(change.action)}};
+    if (!change.argument.empty()) object.emplace_back("argument", change.argument);
+    object.emplace_back("result", change.error ? "failed" : "done");
+    if (change.error) object.emplace_back("error", *change.error);
+    object.emplace_back("generation", change.generation);
+    if (change.repeated != 0) object.emplace_back("repeated", change.repeated);
+    if (const auto& by = change.by)
+        object.emplace_back(
+            "by", Json::Object{{"pid", std::int64_t{by->pid}},
+                               {"uid", std::int64_t{by->uid}},
+                               {"comm", by->command},
+                               {"login_uid", by->login_uid ? Json(std::int64_t{*by->login_uid}) : Json()}});
+    return object;
+}
+
 std::string timestamp(std::chrono::system_clock::time_point time) {
     const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
     const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time - seconds);

@@ -28,7 +28,7 @@ std::string whose(const Event& event) {
 class Recorder::Queue {
   public:
     using Line = std::string; ///< of modules.log
-    using Entry = std::variant<Event, Line>;
+    using Entry = std::variant<Event, Change, Line>;
 
     Queue(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
         : sinks_(std::move(sinks)), capacity_(capacity), thread_([this] { run(); }) {}
@@ -79,6 +79,10 @@ void Recorder::record(Event event) {
     queue_->add(std::move(event));
 }
 
+void Recorder::record(Change change) {
+    queue_->add(std::move(change));
+}
+
 void Recorder::record_attempt(std::string line) {
     queue_->add(std::move(line));
 }
@@ -106,9 +110,10 @@ void Recorder::Queue::add(Entry entry) {
 
 bool Recorder::Queue::take_room(const Entry& entry) {
     const auto take_one = [](std::size_t& count, std::size_t limit) { return count < limit && ++count > 0; };
+    if (std::holds_alternative<Line>(entry)) return take_one(lines_, capacity_);
     const Event* event = std::get_if<Event>(&entry);
-    if (event == nullptr) return take_one(lines_, capacity_);
-    if (importance_of(*event) == Importance::important) return take_one(important_, capacity_);
+    if (event == nullptr || importance_of(*event) == Importance::important)
+        return take_one(important_, capacity_);
     if (routine_ >= capacity_) return false;
     const std::string who = whose(*event);
     const std::size_t share = who.empty() ? capacity_ : std::max<std::size_t>(1, capacity_ / sharers);
@@ -117,9 +122,9 @@ bool Recorder::Queue::take_room(const Entry& entry) {
 
 void Recorder::Queue::give_back_room(const Entry& entry) {
     const Event* event = std::get_if<Event>(&entry);
-    if (event == nullptr) {
+    if (std::holds_alternative<Line>(entry)) {
         --lines_;
-    } else if (importance_of(*event) == Importance::important) {
+    } else if (event == nullptr || importance_of(*event) == Importance::important) {
         --important_;
     } else {
         --routine_;
@@ -136,8 +141,10 @@ void Recorder::Queue::write(const Entry& entry) {
     for (const auto& sink : sinks_) {
         if (const Event* event = std::get_if<Event>(&entry))
             sink->write(*event);
+        else if (const Change* change = std::get_if<Change>(&entry))
+            sink->write_change(*change);
         else
-            sink->write_attempt(std::get<std::string>(entry));
+            sink->write_attempt(std::get<Line>(entry));
     }
 }
 

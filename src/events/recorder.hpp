@@ -6,6 +6,7 @@
 // for others.
 #pragma once
 
+#include "events/change.hpp"
 #include "events/event.hpp"
 
 #include <cstddef>
@@ -21,6 +22,8 @@ class Sink {
   public:
     virtual ~Sink() = default;
     virtual void write(const Event& event) = 0;
+    /// Something was done to the guard itself.
+    virtual void write_change(const Change& /*change*/) {}
     /// One line of modules.log: the path, or the name, of an image that somebody tried to load.
     virtual void write_attempt(std::string_view /*line*/) {}
     /// `count` events were lost since the last call.
@@ -43,6 +46,7 @@ class Recorder {
 
     /// Queues `event`, or counts it as lost if there is no room for it. Never waits for a sink.
     void record(Event event);
+    void record(Change change);
     /// The same for a line of modules.log. Its order is that of these calls; what becomes of the attempt is
     /// another matter, and told by its event.
     void record_attempt(std::string line);

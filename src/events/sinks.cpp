@@ -25,6 +25,19 @@ int priority_of(const Event& event) {
     return is_notable(event) ? LOG_WARNING : LOG_INFO;
 }
 
+/// Whoever guards the guard reads these: none is below notice.
+int priority_of(const Change& change) {
+    return is_notable(change) ? LOG_WARNING : LOG_NOTICE;
+}
+
+void send_to_journal(std::vector<std::string>& fields) {
+    std::vector<iovec> vectors;
+    vectors.reserve(fields.size());
+    for (std::string& field : fields)
+        vectors.push_back({.iov_base = field.data(), .iov_len = field.size()});
+    sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size()));
+}
+
 std::string loss_text(std::size_t count) {
     return fmt::format("{} events were lost: logging could not keep up", count);
 }
@@ -97,11 +110,27 @@ class JournalSink final : public Sink {
             add("REQUESTER_CGROUP", by->cgroup);
             add("REQUESTER_CONTAINER", by->container);
         }
-        std::vector<iovec> vectors;
-        vectors.reserve(fields.size());
-        for (std::string& field : fields)
-            vectors.push_back({.iov_base = field.data(), .iov_len = field.size()});
-        sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size()));
+        send_to_journal(fields);
+    }
+    void write_change(const Change& change) override {
+        std::vector<std::string> fields = {
+            fmt::format("MESSAGE={}", summary(change)),
+            fmt::format("MESSAGE_ID={}", change_message_id),
+            fmt::format("PRIORITY={}", priority_of(change)),
+            "SYSLOG_IDENTIFIER=kmodguard",
+            fmt::format("KMODGUARD_CHANGE={}", to_string(change.action)),
+            fmt::format("KMODGUARD_ARGUMENT={}", change.argument),
+            fmt::format("KMODGUARD_RESULT={}", change.error ? "failed" : "done"),
+            fmt::format("KMODGUARD_GENERATION={}", change.generation),
+        };
+        if (change.error) fields.push_back(fmt::format("KMODGUARD_ERROR={}", *change.error));
+        if (const auto& by = change.by) {
+            fields.push_back(fmt::format("KMODGUARD_BY_PID={}", by->pid));
+            fields.push_back(fmt::format("KMODGUARD_BY_UID={}", by->uid));
+            fields.push_back(fmt::format("KMODGUARD_BY_COMM={}", by->command));
+            if (by->login_uid) fields.push_back(fmt::format("KMODGUARD_BY_LOGIN_UID={}", *by->login_uid));
+        }
+        send_to_journal(fields);
     }
     void write_loss(std::size_t count) override {
         sd_journal_send("MESSAGE=%s", loss_text(count).c_str(), "PRIORITY=%i", LOG_ERR,
@@ -116,6 +145,9 @@ class SyslogSink final : public Sink {
     SyslogSink& operator=(const SyslogSink&) = delete;
     ~SyslogSink() override { ::closelog(); }
     void write(const Event& event) override { ::syslog(priority_of(event), "%s", summary(event).c_str()); }
+    void write_change(const Change& change) override {
+        ::syslog(priority_of(change), "%s", summary(change).c_str());
+    }
     void write_loss(std::size_t count) override { ::syslog(LOG_ERR, "%s", loss_text(count).c_str()); }
 };
 
@@ -123,6 +155,9 @@ class StderrSink final : public Sink {
   public:
     void write(const Event& event) override {
         if (is_notable(event)) append(STDERR_FILENO, summary(event) + "\n");
+    }
+    void write_change(const Change& change) override {
+        if (is_notable(change)) append(STDERR_FILENO, summary(change) + "\n");
     }
     void write_loss(std::size_t count) override { append(STDERR_FILENO, loss_text(count) + "\n"); }
 };
@@ -132,6 +167,7 @@ class ModulesLogSink final : public Sink {
   public:
     explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
     void write(const Event& /*event*/) override {}
+    void write_change(const Change& /*change*/) override {}
     void write_attempt(std::string_view line) override {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
         file_.write(core::printable(line, escaped * line.size() + 1));
@@ -150,6 +186,7 @@ class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
     void write(const Event& event) override { file_.write(Json(json_of(event)).line()); }
+    void write_change(const Change& change) override { file_.write(Json(json_of(change)).line()); }
     void write_loss(std::size_t count) override {
         const Json::Object object{{"time", timestamp(std::chrono::system_clock::now())},
                                   {"lost", std::uint64_t{count}}};

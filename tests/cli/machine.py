@@ -183,11 +183,20 @@ class Daemon:
         return self.log_file.read_text()
 
     def events(self, count):
-        """The first `count` events, once so many are written, and never more than them."""
-        lines = wait_until(lambda: len(found := self.events_file.read_text().splitlines()) >= count and found,
-                           f"{count} events", self.events_file.parent)
-        assert len(lines) == count
-        return [json.loads(line) for line in lines]
+        """The first `count` attempts, once so many are written, and never more than them."""
+        return self.recorded(count, "point")
+
+    def changes(self, count):
+        """The same of the changes of the guard."""
+        return self.recorded(count, "change")
+
+    def recorded(self, count, member):
+        def found():
+            objects = [json.loads(line) for line in self.events_file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            return [one for one in objects if member in one]
+        objects = wait_until(lambda: len(them := found()) >= count and them, f"{count} with {member}", self.events_file.parent)
+        assert len(objects) == count, objects
+        return objects
 
     def says(self, text):
         """Waits until it has said `text` on standard error; all that it has said."""

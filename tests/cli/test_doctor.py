@@ -165,6 +165,7 @@ def test_autoloading_that_is_switched_off_is_noted(machine):
 
 def test_it_changes_nothing_and_counts_nothing(machine, daemon, hook):
     machine.ask("arm")
+    daemon.changes(1)
     before = sorted((path, path.read_bytes()) for path in machine.root.rglob("*") if path.is_file())
     machine.kmodctl("doctor")
     assert sorted((path, path.read_bytes()) for path in machine.root.rglob("*") if path.is_file()) == before

@@ -89,8 +89,9 @@ def test_the_catalog_explains_the_fields_that_events_have(stage):
     assert fields
     for field in fields:
         assert f'"{field}={{}}"' in written
-    identifier, = re.findall(r"^-- (\w{32})$", text, re.MULTILINE)
-    assert f'message_id = "{identifier}"' in (SOURCES / "src/events/event.hpp").read_text()
+    event, change = re.findall(r"^-- (\w{32})$", text, re.MULTILINE)
+    assert f' message_id = "{event}"' in (SOURCES / "src/events/event.hpp").read_text()
+    assert f' change_message_id = "{change}"' in (SOURCES / "src/events/change.hpp").read_text()
 
 
 def test_journalctl_takes_the_catalog(stage, tmp_path):

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/kernel_report.hpp"
+#include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "sys/kernel.hpp"
@@ -16,10 +17,11 @@ int run_arm(const Context& context) {
     if (!armed) {
         // Where it is armed already there is nothing to do, sealed or not.
         const auto unsealed = require_unsealed(context.paths);
-        return context.fail(unsealed ? armed.error() : unsealed.error());
+        return record_failure(context, events::Action::arm, unsealed ? armed.error() : unsealed.error());
     }
     if (!armed->warning.empty()) context.warn(armed->warning);
     if (armed->original.empty()) return exit_done;
+    if (armed->changed) record_change(context, events::Action::arm);
     context.object({{"armed", true}, {"changed", armed->changed}, {"original", armed->original}});
     context.text(armed->changed ? fmt::format("armed, instead of {}", armed->original) : "armed already");
     return exit_done;

@@ -5,6 +5,7 @@
 // once more afterwards.
 #include "ctl/handler_writers.hpp"
 #include "ctl/kernel_report.hpp"
+#include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "enforce/kernel/guard.hpp"
@@ -132,7 +133,8 @@ sys::Result<void> ask(const Context& context) {
 
 int seal(const Context& context) {
     if (auto sealed = kernel::seal_guard(context.paths.sealed_table()); !sealed)
-        return context.fail(sealed.error());
+        return record_failure(context, events::Action::seal, sealed.error());
+    record_change(context, events::Action::seal);
     static_cast<void>(context.ask("STATUS")); // it notices, and lets go of the maps
     Obstacles late;
     look_at_handler(late, context.paths);

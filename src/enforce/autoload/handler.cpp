@@ -74,6 +74,12 @@ sys::Result<std::string> original_to_save(const sys::Paths& paths, const Handler
 } // namespace
 
 sys::Result<HandlerStatus> handler_status(const sys::Paths& paths) {
+    auto status = handler_setting(paths);
+    if (status) status->static_helper = has_static_helper(paths);
+    return status;
+}
+
+sys::Result<HandlerStatus> handler_setting(const sys::Paths& paths) {
     HandlerStatus status;
     auto current = read_if_there(paths.handler_setting());
     if (!current) return std::unexpected(current.error());
@@ -83,7 +89,6 @@ sys::Result<HandlerStatus> handler_status(const sys::Paths& paths) {
     const bool usable = *original && (*original)->starts_with('/') && **original != installation::hook;
     if (usable) status.original = std::move(*original); // else it is lost
     status.armed = status.current == installation::hook;
-    status.static_helper = has_static_helper(paths);
     return status;
 }
 

@@ -25,6 +25,8 @@ struct HandlerStatus {
 };
 
 [[nodiscard]] sys::Result<HandlerStatus> handler_status(const sys::Paths& paths);
+/// The same without static_helper, which takes reading a large file.
+[[nodiscard]] sys::Result<HandlerStatus> handler_setting(const sys::Paths& paths);
 
 /// The status in words, with what to do if it is not as it should be.
 [[nodiscard]] std::string describe(const HandlerStatus& status);

@@ -19,17 +19,19 @@ Server::Reply ServerFixture::reply(std::string text, bool last) {
     return {.text = std::move(text), .last = last, .afterwards = nullptr};
 }
 
-Server::Reply ServerFixture::echo(const protocol::Request& request) {
+Server::Reply ServerFixture::echo(const protocol::Request& request, const sys::Peer& /*peer*/) {
     return reply("argument " + request.argument + "\nOK\n", request.verb == "LAST");
 }
 
-void ServerFixture::serve(Server::Handler handler, ServerLimits limits, mode_t mode) {
+void ServerFixture::serve(Server::Handler handler, ServerLimits limits, mode_t mode,
+                          Server::TurnedAway turned_away) {
     sd_event* loop = nullptr;
     ASSERT_GE(sd_event_new(&loop), 0);
     loop_.reset(loop);
     auto listening = sys::listen_unix(socket, mode, 512);
     ASSERT_TRUE(listening) << listening.error().what;
-    auto created = Server::create(loop, std::move(*listening), std::move(handler), limits);
+    auto created =
+        Server::create(loop, std::move(*listening), std::move(handler), limits, std::move(turned_away));
     ASSERT_TRUE(created);
     server = std::move(*created);
 }

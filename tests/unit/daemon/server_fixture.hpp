@@ -26,9 +26,10 @@ class ServerFixture : public ::testing::Test {
 
     static Server::Reply reply(std::string text, bool last = false);
     /// "ECHO a" is answered by "argument a" and OK; with LAST the connection ends then.
-    static Server::Reply echo(const protocol::Request& request);
+    static Server::Reply echo(const protocol::Request& request, const sys::Peer& peer = {});
 
-    void serve(Server::Handler handler = echo, ServerLimits limits = {}, mode_t mode = 0600);
+    void serve(Server::Handler handler = echo, ServerLimits limits = {}, mode_t mode = 0600,
+               Server::TurnedAway turned_away = nullptr);
 
     /// Runs the loop until `condition` holds, which is asked after whatever happens there.
     template <typename Condition>

@@ -62,7 +62,7 @@ TEST_F(ServerTest, RequestInPiecesIsPutTogether) {
 
 TEST_F(ServerTest, LastAnswerClosesTheConnectionAndNothingMoreIsRead) {
     int handled = 0;
-    serve([&handled](const protocol::Request& request) {
+    serve([&handled](const protocol::Request& request, const sys::Peer&) {
         ++handled;
         return echo(request);
     });
@@ -80,7 +80,9 @@ TEST_F(ServerTest, ClientThatHasSaidAllStillGetsItsAnswers) {
 }
 
 TEST_F(ServerTest, HalfARequestAndAnEndIsNoRequest) {
-    serve([](const protocol::Request&) -> Server::Reply { throw std::runtime_error("handled"); });
+    serve([](const protocol::Request&, const sys::Peer&) -> Server::Reply {
+        throw std::runtime_error("handled");
+    });
     const auto client = connect_and_send("ECHO a");
     ASSERT_EQ(::shutdown(client.get(), SHUT_WR), 0);
     EXPECT_EQ(read_to_end(client), "");
@@ -126,7 +128,7 @@ TEST_F(ServerTest, NonsenseIsAnErrorAndTheEnd) {
 
 TEST_F(ServerTest, SlowReaderGetsItAllAndHoldsUpNobody) {
     const std::string big = "value " + std::string(2U << 20U, 'v') + "\nOK\n";
-    serve([&big](const protocol::Request& request) {
+    serve([&big](const protocol::Request& request, const sys::Peer&) {
         return request.verb == "BIG" ? reply(big) : echo(request);
     });
     const auto slow = connect_and_send("BIG\n");
@@ -178,7 +180,7 @@ TEST_F(ServerTest, SilentClientIsDroppedWhenPatienceEnds) {
 
 TEST_F(ServerTest, ReaderThatNeverReadsIsDroppedWhenPatienceEnds) {
     const std::string big = "value " + std::string(2U << 20U, 'v') + "\nOK\n";
-    serve([&big](const protocol::Request&) { return reply(big); },
+    serve([&big](const protocol::Request&, const sys::Peer&) { return reply(big); },
           {.clients = 256, .patience = std::chrono::seconds(0)});
     const auto client = connect_and_send("BIG\n");
     run_until([&] { return server->clients() == 1; });
@@ -197,7 +199,7 @@ TEST_F(ServerTest, PatientServerKeepsSilentClients) {
 
 TEST_F(ServerTest, WhatComesAfterwardsComesAfterTheAnswer) {
     std::vector<std::string> order;
-    serve([&order](const protocol::Request&) -> Server::Reply {
+    serve([&order](const protocol::Request&, const sys::Peer&) -> Server::Reply {
         order.emplace_back("handled");
         return {.text = "OK\n", .last = true, .afterwards = [&order] { order.emplace_back("afterwards"); }};
     });
@@ -210,7 +212,7 @@ TEST_F(ServerTest, WhatComesAfterwardsComesAfterTheAnswer) {
 TEST_F(ServerTest, WhatComesAfterwardsComesOnceEvenIfTheClientIsGone) {
     int recorded = 0;
     const std::string big(2U << 20U, 'v');
-    serve([&](const protocol::Request& request) -> Server::Reply {
+    serve([&](const protocol::Request& request, const sys::Peer&) -> Server::Reply {
         return {.text = request.verb == "BIG" ? big : "OK\n", .last = true, .afterwards = [&recorded] {
                     ++recorded;
                 }};
@@ -243,7 +245,10 @@ TEST_F(ServerTest, EndsWithClientsConnected) {
 TEST_F(ServerTest, WhoIsNotTheDaemonsUserIsUnauthorized) {
     if (::geteuid() != 0) GTEST_SKIP() << "only root can become somebody else";
     constexpr uid_t nobody = 65534;
-    serve([](const protocol::Request&) -> Server::Reply { throw std::runtime_error("handled"); }, {}, 0666);
+    std::vector<sys::Peer> turned_away;
+    serve([](const protocol::Request&,
+             const sys::Peer&) -> Server::Reply { throw std::runtime_error("handled"); },
+          {}, 0666, [&](const sys::Peer& peer) { turned_away.push_back(peer); });
     std::filesystem::permissions(directory.path(), std::filesystem::perms(0755));
     std::filesystem::permissions(socket, std::filesystem::perms(0666));
     int ends[2] = {};
@@ -279,6 +284,9 @@ TEST_F(ServerTest, WhoIsNotTheDaemonsUserIsUnauthorized) {
     EXPECT_EQ(status, 0);
     EXPECT_EQ(text, "ERR unauthorized: only root may ask\n");
     EXPECT_EQ(server->clients(), 0U);
+    ASSERT_EQ(turned_away.size(), 1U);
+    EXPECT_EQ(turned_away[0].uid, nobody);
+    EXPECT_EQ(turned_away[0].pid, child);
 }
 
 } // namespace

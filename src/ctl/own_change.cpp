@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "ctl/own_change.hpp"
+
+#include "events/sinks.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+
+namespace kmodguard::ctl {
+namespace {
+
+/// A daemon that hangs must not keep the guard from being stopped.
+constexpr std::chrono::seconds longest_wait{1};
+
+void log_by_itself(events::Action action, const sys::Error* error) {
+    events::Change change;
+    change.time = std::chrono::system_clock::now();
+    change.action = action;
+    if (error != nullptr) change.error = error->what;
+    change.by = sys::identify_process(::getpid(), ::geteuid());
+    const auto sink = events::has_journal() ? events::journal_sink() : events::syslog_sink();
+    sink->write_change(change);
+}
+
+} // namespace
+
+void record_change(const Context& context, events::Action action, const sys::Error* error) {
+    std::string argument(to_string(action));
+    if (error != nullptr) argument += " " + error->what.substr(0, protocol::max_request / 2);
+    std::ranges::replace(argument, '\n', ' '); // a request is one line
+    const auto recorded = protocol::ask(context.paths.socket(), {"RECORD", argument}, longest_wait);
+    if (!recorded && !context.paths.moved()) log_by_itself(action, error);
+}
+
+int record_failure(const Context& context, events::Action action, const sys::Error& error) {
+    record_change(context, action, &error);
+    return context.fail(error);
+}
+
+} // namespace kmodguard::ctl
