@@ -63,6 +63,7 @@ struct PolicySource {
         Origin origin;
     };
     std::vector<std::string> files; ///< paths, as shown to people
+    bool valid = true; ///< false: no files could be read, and nothing is in it but what was given at run time
     Mode mode = Mode::enforce;
     Answer answer = Answer::refuse;
     bool dependencies = true;   ///< allowed modules may bring their dependencies

@@ -141,6 +141,12 @@ Findings check_policy(const Patient& patient) {
     findings.push_back(
         error.empty() ? fine("policy", fmt::format("valid, generation {}", daemon.value("generation")))
                       : wrong("policy", error, remedy_for_policy(daemon.value("policy-valid") == "yes")));
+    if (const std::string wanted = daemon.value("wanted-mode"); !wanted.empty())
+        findings.push_back(
+            wrong("policy",
+                  fmt::format("a stricter one is wanted (mode {}), and not in force: {}", wanted,
+                              daemon.value("wanted-problem")),
+                  "the daemon tries again every few seconds; if it stays, restart the daemon"));
     for (const protocol::Field& field : daemon.fields)
         if (field.key == "policy-warning")
             findings.push_back(worth_knowing("policy", field.value, "kmodctl lint shows where"));

@@ -4,6 +4,7 @@
 #include "config/entry.hpp"
 #include "config/policy_edit.hpp"
 #include "config/policy_file.hpp"
+#include "core/loosening.hpp"
 #include "core/names.hpp"
 #include "enforce/autoload/plan.hpp"
 
@@ -51,8 +52,7 @@ std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& foun
         const std::string hint = std::exchange(diagnostic.hint, {});
         warnings.push_back(render(diagnostic) + (hint.empty() ? "" : "; " + hint));
     }
-    const auto& points = source.points;
-    if (!points.empty() && std::ranges::find(points, core::Point::autoload) == points.end())
+    if (!core::wants_point(source, core::Point::autoload))
         warnings.emplace_back("points leaves autoload out, and it is held all the same: requests would pass "
                               "unjudged otherwise");
     return warnings;
@@ -83,6 +83,7 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
+    state_.written.valid = false;
     open_index();                // and with it a policy, which allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
@@ -107,8 +108,10 @@ void Engine::open_index() {
     index_ = opened ? std::move(*opened) : nullptr;
     policy_ = policy_of(state_); // which names are those of modules may have changed
     forget_decisions();
-    // What it admits may have changed with the index; if it cannot be held, it says so itself.
-    if (holder_ != nullptr) static_cast<void>(holder_->hold(policy_, index_or_none(), generation_));
+    if (holder_ == nullptr) return;
+    // What it admits may have changed with the index.
+    if (auto held = holder_->hold(policy_, index_or_none(), generation_); !held && !wanted_)
+        wanted_ = Unpublished{state_, std::move(held.error())};
 }
 
 void Engine::forget_decisions() {
@@ -122,29 +125,62 @@ core::ModuleIndex& Engine::index_or_none() {
     return none;
 }
 
+core::Mode Engine::mode_of(const State& state) const {
+    if (forced_) return *forced_;
+    if (state.limited_mode) return *state.limited_mode;
+    return state.changes.mode.value_or(state.written.mode);
+}
+
 core::Policy Engine::policy_of(const State& state) const {
     core::PolicySource source = with(state.written, state.changes);
-    if (state.limited_mode) source.mode = *state.limited_mode;
-    if (forced_) source.mode = *forced_;
+    source.mode = mode_of(state);
     core::Policy policy(std::move(source));
     // Without an index it is not known which names are those of modules: they are taken for it.
     return index_ ? policy.for_modules_of(*index_) : policy;
 }
 
-sys::Result<void> Engine::publish(State next) {
+std::expected<void, Engine::NotPublished> Engine::publish(State next) {
     core::Policy policy = policy_of(next);
-    if (holder_ != nullptr)
-        if (auto held = holder_->hold(policy, index_or_none(), generation_ + 1); !held) return held;
+    if (holder_ != nullptr) {
+        if (auto held = holder_->hold(policy, index_or_none(), generation_ + 1); !held) {
+            const bool kept = !core::loosens(policy_.source(), policy.source());
+            if (kept) wanted_ = Unpublished{std::move(next), held.error()};
+            return std::unexpected(NotPublished{std::move(held.error()), kept});
+        }
+    }
     state_ = std::move(next);
+    wanted_.reset();
     policy_ = std::move(policy);
     ++generation_;
     forget_decisions();
     return {};
 }
 
+sys::Result<void> Engine::for_who_asked(std::expected<void, NotPublished> published) {
+    if (published) return {};
+    sys::Error error = std::move(published.error().error);
+    if (published.error().kept) {
+        error.what = "not in force yet: " + error.what;
+        error.hint += error.hint.empty() ? "" : "; ";
+        error.hint += "it is kept, and tried again every few seconds: kmodctl status tells how far that is";
+    }
+    return std::unexpected(std::move(error));
+}
+
 sys::Result<void> Engine::publish_to(PolicyHolder& holder) {
     holder_ = &holder;
-    return holder.hold(policy_, index_or_none(), generation_);
+    auto held = holder.hold(policy_, index_or_none(), generation_);
+    if (!held && has_policy()) wanted_ = Unpublished{state_, held.error()};
+    return held;
+}
+
+std::optional<Engine::Wanted> Engine::wanted() const {
+    if (!wanted_) return std::nullopt;
+    return Wanted{.mode = mode_of(wanted_->state), .why = wanted_->why};
+}
+
+void Engine::retry() {
+    if (wanted_) static_cast<void>(publish(wanted_->state)); // wanted() has the error
 }
 
 sys::Result<void> Engine::reload(bool discard) {
@@ -153,22 +189,17 @@ sys::Result<void> Engine::reload(bool discard) {
         sys::Error error = config::to_error(loaded.error());
         policy_error_ = error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint += has_policy_ ? "the policy in force stays" : "everything is refused until it is mended";
+        error.hint += has_policy() ? "the policy in force stays" : "everything is refused until it is mended";
         return std::unexpected(std::move(error));
     }
-    State next = state_;
+    State next = latest();
     next.changes.unmask_new_denials(next.written, loaded->source);
     next.written = std::move(loaded->source);
+    next.warnings = warnings_of(loaded->warnings, next.written);
     if (discard) next.changes = {};
-    std::vector<std::string> warnings = warnings_of(loaded->warnings, next.written);
-    if (auto published = publish(std::move(next)); !published) {
-        policy_error_ = published.error().what;
-        return published;
-    }
-    policy_error_.clear();
-    has_policy_ = true;
-    policy_warnings_ = std::move(warnings);
-    return {};
+    auto published = publish(std::move(next));
+    policy_error_ = published || published.error().kept ? "" : published.error().error.what;
+    return for_who_asked(std::move(published));
 }
 
 bool Engine::is_lasting(const core::Decision& decision) const {
@@ -218,17 +249,17 @@ sys::Result<void> Engine::allow(std::string_view module) {
                             fmt::format("kmodctl allow {}; or write the alias to allow.aliases of the policy "
                                         "file, which allows whatever answers to it",
                                         modules.front()));
-    if (const auto rule = policy_.denies_module(*name))
+    if (const auto rule = (wanted_ ? policy_of(wanted_->state) : policy_).denies_module(*name))
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is denied by {}, and deny wins", *name, describe(*rule)),
                             fmt::format("kmodctl remove {} takes it off the deny list", *name));
-    State next = state_;
+    State next = latest();
     next.changes.allow(next.written, *name);
     if (const auto denied = denial_by_alias(policy_of(next), *name))
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is denied by {}, and deny wins", *name, describe(*denied)),
                             "change that rule in the policy file");
-    return publish(std::move(next));
+    return for_who_asked(publish(std::move(next)));
 }
 
 std::vector<std::string> Engine::other_modules(const std::string& name) {
@@ -243,20 +274,20 @@ sys::Result<void> Engine::deny(std::string_view name) {
     const auto alias = alias_of(name);
     if (!alias) return std::unexpected(alias.error());
     const auto module = core::module_name_of(*alias);
-    State next = state_;
+    State next = latest();
     // An alias that is denied is also denied as a module's name: right for what no module is called now.
     if (module && index_or_none().find(*module) != nullptr)
         next.changes.deny(next.written, *module);
     else
         next.changes.deny_alias(next.written, *alias);
-    return publish(std::move(next));
+    return for_who_asked(publish(std::move(next)));
 }
 
 sys::Result<void> Engine::remove(std::string_view name) {
     const auto alias = alias_of(name);
     if (!alias) return std::unexpected(alias.error());
     const auto module = core::module_name_of(*alias);
-    State next = state_;
+    State next = latest();
     const bool off_aliases = next.changes.remove_alias(next.written, *alias);
     if (!(module && next.changes.remove(next.written, *module)) && !off_aliases) {
         const std::string shown = core::printable(module.value_or(*alias));
@@ -264,31 +295,33 @@ sys::Result<void> Engine::remove(std::string_view name) {
                             fmt::format("{} is neither allowed nor denied by name", shown),
                             fmt::format("kmodctl explain {} tells why it loads or not", shown));
     }
-    return publish(std::move(next));
+    return for_who_asked(publish(std::move(next)));
 }
 
 sys::Result<void> Engine::set_mode(core::Mode mode, std::optional<Clock::time_point> until) {
-    State next = state_;
+    State next = latest();
     next.limited_until = until;
     next.limited_mode = until ? std::optional(mode) : std::nullopt;
     if (!until) next.changes.mode = mode == next.written.mode ? std::nullopt : std::optional(mode);
-    return publish(std::move(next));
+    return for_who_asked(publish(std::move(next)));
 }
 
 sys::Result<void> Engine::end_limited_mode() {
-    State next = state_;
+    State next = latest();
     next.limited_mode.reset();
     next.limited_until.reset();
-    auto published = publish(std::move(next));
-    if (!published)
-        state_.limited_until.reset(); // sealed meanwhile: the stricter mode stays, and is not asked again
-    return published;
+    auto ended = for_who_asked(publish(std::move(next)));
+    if (!ended) { // its time is over all the same: if it is kept, retry() ends it, and a stricter mode stays
+        state_.limited_until.reset();
+        if (wanted_) wanted_->state.limited_until.reset();
+    }
+    return ended;
 }
 
 sys::Result<std::vector<std::string>> Engine::apply() {
     const auto files = config::policy_files(paths_.policy(), paths_.policy_drop_ins());
     if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto report = config::save_edits(*files, edits_of(state_.changes));
+    const auto report = config::save_edits(*files, edits_of(latest().changes));
     if (!report) return std::unexpected(report.error());
     if (auto reloaded = reload(true); !reloaded) return std::unexpected(reloaded.error());
     std::vector<std::string> changed;

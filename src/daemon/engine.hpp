@@ -5,7 +5,9 @@
 // without either.
 //
 // A policy is published whole: a file that does not parse leaves the old generation in force, and a start
-// without any valid policy refuses everything.
+// without any valid policy refuses everything. What is as strict as the policy in force, or stricter, and
+// cannot be published is kept as wanted, apart from what is in force, until it can be (retry()). What is
+// looser stays undone.
 #pragma once
 
 #include "core/decision.hpp"
@@ -20,6 +22,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <expected>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -84,11 +87,20 @@ class Engine {
     [[nodiscard]] sys::Result<void> set_mode(core::Mode mode,
                                              std::optional<Clock::time_point> until = std::nullopt);
     [[nodiscard]] sys::Result<void> end_limited_mode();
-    [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return state_.limited_until; }
+    [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return latest().limited_until; }
 
     /// Publishes to `holder` as well from now on, and the policy in force at once. It must outlive the
     /// engine.
     [[nodiscard]] sys::Result<void> publish_to(PolicyHolder& holder);
+
+    /// What is to be in force and is not yet.
+    struct Wanted {
+        core::Mode mode = core::Mode::enforce;
+        sys::Error why; ///< it could not be published the last time
+    };
+    [[nodiscard]] std::optional<Wanted> wanted() const;
+    /// Publishes what is wanted, if there is anything. To be called every few seconds.
+    void retry();
 
     /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
     [[nodiscard]] sys::Result<std::vector<std::string>> apply();
@@ -107,8 +119,8 @@ class Engine {
         return policy_error_;
     } ///< of the last reload; "" if none
     /// What is odd about the policy in force, and what it asks for that this version does not do.
-    [[nodiscard]] const std::vector<std::string>& policy_warnings() const { return policy_warnings_; }
-    [[nodiscard]] bool has_policy() const { return has_policy_; }
+    [[nodiscard]] const std::vector<std::string>& policy_warnings() const { return state_.warnings; }
+    [[nodiscard]] bool has_policy() const { return state_.written.valid; }
     [[nodiscard]] const std::string& index_error() const { return index_error_; }
     [[nodiscard]] const std::string& kernel_release() const { return release_; }
     [[nodiscard]] bool mode_is_forced() const { return forced_.has_value(); }
@@ -119,16 +131,30 @@ class Engine {
     [[nodiscard]] core::ModuleIndex& index_or_none();
 
   private:
-    /// What the policy in force is made of.
+    /// What a policy is made of.
     struct State {
         core::PolicySource written;
+        std::vector<std::string> warnings; ///< about what is written
         core::RuntimeChanges changes;
         std::optional<core::Mode> limited_mode;
         std::optional<Clock::time_point> limited_until;
     };
+    struct Unpublished {
+        State state;
+        sys::Error why;
+    };
+    struct NotPublished {
+        sys::Error error;
+        bool kept = false; ///< as wanted; else it is undone
+    };
+
+    /// What the next change starts from: what is wanted, or what is in force if nothing else is.
+    [[nodiscard]] const State& latest() const { return wanted_ ? wanted_->state : state_; }
+    [[nodiscard]] core::Mode mode_of(const State& state) const;
     [[nodiscard]] core::Policy policy_of(const State& state) const;
-    /// All of it, or nothing: on an error the state in force stays.
-    [[nodiscard]] sys::Result<void> publish(State next);
+    /// All of it, or nothing: on an error the state in force stays, and `next` is kept unless it is looser.
+    [[nodiscard]] std::expected<void, NotPublished> publish(State next);
+    [[nodiscard]] static sys::Result<void> for_who_asked(std::expected<void, NotPublished> published);
     void forget_decisions();
     [[nodiscard]] std::optional<core::Rule> denial_by_alias(const core::Policy& policy,
                                                             const std::string& module);
@@ -146,16 +172,15 @@ class Engine {
     Configuration configuration_; ///< as it was when the index was opened
     std::string index_error_;
 
-    State state_;
+    State state_;                       ///< in force
+    std::optional<Unpublished> wanted_; ///< to be in force
     core::Policy policy_;
     PolicyHolder* holder_ = nullptr;
     std::uint64_t generation_ = 0;
-    bool has_policy_ = false;
-    std::vector<std::string> policy_warnings_;
     std::string policy_error_ = "no policy was read yet";
 
     core::DecisionCache decisions_;
-    core::Decision unnamed_; ///< the last decision that is not worth remembering
+    core::Decision unnamed_;                     ///< the last decision that is not worth remembering
     std::size_t warm_up_position_ = 0;
     Counts counts_;
 };

@@ -34,7 +34,7 @@ namespace {
 constexpr mode_t socket_mode = 0600;
 constexpr mode_t directory_mode = 0755;
 constexpr int backlog = 512;
-/// Between two looks at what may have been changed, microseconds.
+/// Between two looks at what may have been changed, and two tries to publish what is wanted; microseconds.
 constexpr std::uint64_t look_after_interval = 5'000'000;
 /// Between two records of processes that were turned away: what comes between is counted.
 constexpr std::chrono::seconds turned_away_interval{1};
@@ -171,6 +171,16 @@ class Service {
             kernel_point_.admit_contents(response.event->decision);
     }
 
+    /// Says, once each, that what is wanted could not be published, and that it was in the end.
+    void report_wanted() {
+        const auto wanted = engine_.wanted();
+        if (wanted.has_value() == wanted_reported_) return;
+        wanted_reported_ = wanted.has_value();
+        const core::Mode mode = wanted ? wanted->mode : engine_.policy().mode();
+        record(events::Action::publish, fmt::format("mode {}", core::to_string(mode)),
+               wanted ? std::optional(wanted->why.what) : std::nullopt);
+    }
+
     void look_at_handler(HandlerWatch::Occasion occasion) {
         if (const auto foreign = handler_watch_.look(occasion))
             record(events::Action::handler, foreign->empty() ? "(empty)" : *foreign);
@@ -178,6 +188,7 @@ class Service {
 
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
+        report_wanted();
         look_at_handler(HandlerWatch::Occasion::request);
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
         watch_records();
@@ -211,6 +222,11 @@ class Service {
     void look_after_kernel_point() {
         index_changed(); // what no watch has seen
         look_at_handler(HandlerWatch::Occasion::timer);
+        if (engine_.wanted()) {
+            engine_.retry();
+            state_changed();
+        }
+        report_wanted();
         if (!kernel_point_.look_after()
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);
@@ -314,6 +330,7 @@ class Service {
     HandlerWatch handler_watch_;
     EventSource records_;
     int watched_fd_ = -1;
+    bool wanted_reported_ = false;
     std::optional<std::chrono::steady_clock::time_point> last_turned_away_;
     std::uint32_t turned_away_ = 0; ///< since the last record
     EventSource look_after_;

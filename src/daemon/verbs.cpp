@@ -185,6 +185,10 @@ Response status(Engine& engine, const std::string&) {
     add("generation", std::to_string(engine.generation()));
     add("policy-valid", engine.has_policy() ? "yes" : "no");
     add("mode", std::string(to_string(source.mode)));
+    if (const auto wanted = engine.wanted()) {
+        add("wanted-mode", std::string(to_string(wanted->mode)));
+        add("wanted-problem", wanted->why.what);
+    }
     if (engine.mode_is_forced()) add("mode-forced", "kmodguard.mode on the kernel's command line");
     if (const auto until = engine.limited_until())
         add("mode-seconds-left",

@@ -32,6 +32,7 @@ UNPACK = (f"mkdir -p {RAW} && cd /lib/modules/*/updates && for file in *; do cas
 CLIENT = Path(__file__).parent / "guest/client.cpp"
 # Built by the project's own build, since it shares the daemon's code: make vm-test does so.
 POWERLESS = Path(os.environ.get("KMODGUARD_BUILD", "build/main")) / "tests/vm/guest/powerless"
+FAIL_BPF = POWERLESS.with_name("fail_bpf.so")
 
 
 def file_of(vm: Machine, module: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from guard import HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
+from guard import FAIL_BPF, HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
 from images import module_image
 from machine import Machine
 
@@ -428,6 +428,30 @@ def test_points_can_leave_it_out(guard: Guard) -> None:
     guard.ctl("reload", check=True)
     assert kernel_point(guard)["active"] is False
     guard.vm.run("modprobe kmg_inner", check=True)
+
+
+def test_audit_mode_whose_end_fails_once_ends_all_the_same(machine: Prepared) -> None:
+    """The machine stayed in audit mode for ever, and `status` showed no time left."""
+    with machine.machine(machine.ready) as vm:
+        guard = Guard(vm)
+        vm.put("/usr/lib/fail_bpf.so", FAIL_BPF.read_bytes())
+        vm.put(POLICY, policy(allow=ALLOWED).encode())
+        vm.run("LD_PRELOAD=/usr/lib/fail_bpf.so kmodctl start", check=True)
+        vm.run("kmodctl mode audit --for 5s && touch /run/fail-bpf", check=True)
+        guard.wait_log("mode-end audit: failed: not in force yet: ")
+        guard.wait_log("publish mode enforce: failed: ")
+        daemon = guard.status()["daemon"]
+        assert (daemon["mode"], daemon["wanted_mode"]) == ("audit", "enforce")
+        assert "Cannot allocate memory" in daemon["wanted_problem"]
+        assert "WANTED: enforce, and not in force because" in guard.ctl("status").stdout
+        assert "BAD   policy: a stricter one is wanted (mode enforce)" in guard.ctl("doctor").stdout
+        refused = guard.ctl("deny kmg_param")
+        assert refused.status == 1 and "it is kept, and tried again" in refused.stderr
+        vm.run("modprobe kmg_inner && requester delete kmg_inner && rm /run/fail-bpf", check=True)
+        guard.wait_log("publish mode enforce: done")
+        assert "wanted_mode" not in guard.status()["daemon"]
+        assert vm.run("modprobe kmg_inner").status != 0
+        assert vm.run("modprobe kmg_param").status != 0, "denied meanwhile"
 
 
 def test_stop_takes_it_away(guard: Guard) -> None:

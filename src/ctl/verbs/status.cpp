@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/kernel_report.hpp"
+#include "ctl/mode_report.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "sys/kernel.hpp"
@@ -79,19 +80,15 @@ std::string_view limits_of(const KernelReport& kernel) {
            "the guard away (kmodctl seal keeps it), and raw access to memory or disk is not stopped";
 }
 
-std::string mode_line(const protocol::Answer& daemon) {
-    std::string line = daemon.value("mode");
-    if (const std::string forced = daemon.value("mode-forced"); !forced.empty())
-        line += fmt::format(" (by {})", forced);
-    if (const std::string left = daemon.value("mode-seconds-left"); !left.empty())
-        line += fmt::format(" (for {} s more)", left);
-    return line;
-}
-
 void print_daemon(const Context& context, const protocol::Answer& daemon) {
     context.text(fmt::format("daemon    running, version {}, kernel {}", daemon.value("version"),
                              daemon.value("kernel")));
-    context.text(fmt::format("mode      {}", mode_line(daemon)));
+    context.text(fmt::format("mode      {}", mode_in_words(daemon)));
+    if (const std::string wanted = daemon.value("wanted-mode"); !wanted.empty())
+        context.text(
+            fmt::format("          WANTED: {}, and not in force because it could not be published: {}; tried "
+                        "again every few seconds",
+                        wanted, daemon.value("wanted-problem")));
     context.text(fmt::format("policy    generation {}: allow.modules {}, allow.aliases {}, denied {}",
                              daemon.value("generation"), daemon.value("allowed-modules"),
                              daemon.value("allowed-aliases"), daemon.value("denied")));

@@ -139,12 +139,14 @@ sys::Result<void> Guard::read_state() {
 sys::Result<void> Guard::publish(const Table& table) {
     if (sealed()) return tighten(table);
     if (auto filled = fill(spare(), table); !filled) return filled;
+    // Before the swap: what cannot be forgotten would be refused by a policy that allows it. If it is the
+    // swap that fails, the hook is asked again, and no more.
+    if (auto forgotten = forget_refusals(); !forgotten) return forgotten;
     const auto fd = static_cast<std::uint32_t>(spare().fd());
     // Returns when no program uses the former one any more (maybe_wait_bpf_programs of kernel/bpf/syscall.c).
     if (auto swapped = pins_.policy.set(only, fd); !swapped) return swapped;
     b_ = !b_;
     held_ = table;
-    forget_refusals();
     static_cast<void>(spare().clear()); // it is cleared again before it is filled
     return {};
 }
@@ -176,7 +178,8 @@ sys::Result<void> Guard::tighten(const Table& wanted) {
             return sys::system_failure("cannot take away", text_of(name.text), code != 0 ? -code : EIO);
         held_.erase(name);
     }
-    forget_refusals();
+    // What stays remembered is refused by a stricter policy as well: that alone must not keep it from coming.
+    static_cast<void>(forget_refusals());
     return save_table(sealed_table_, held_);
 }
 
@@ -268,9 +271,12 @@ void Guard::remember_refusal(std::string_view token) {
         pins_.refused_tokens.set(*name, {.epoch = epoch_, .window = 0, .recorded = 0, .unrecorded = 0}));
 }
 
-void Guard::forget_refusals() {
-    if (pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = ++epoch_})) return;
-    static_cast<void>(pins_.refused_tokens.clear()); // somebody has frozen the epoch
+sys::Result<void> Guard::forget_refusals() {
+    if (pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = epoch_ + 1})) {
+        ++epoch_;
+        return {};
+    }
+    return pins_.refused_tokens.clear(); // somebody has frozen the epoch
 }
 
 Counters Guard::counters() const {

@@ -63,7 +63,8 @@ class Guard {
 
     /// Refuses `token` from now on without asking anybody, until forget_refusals().
     void remember_refusal(std::string_view token);
-    void forget_refusals();
+    /// On an error they are all remembered still.
+    [[nodiscard]] sys::Result<void> forget_refusals();
 
     [[nodiscard]] Counters counters() const;
     [[nodiscard]] const Pins& pins() const { return pins_; }

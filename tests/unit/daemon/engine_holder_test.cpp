@@ -61,13 +61,119 @@ TEST_F(EngineHolderTest, AChangeThatIsNotTakenChangesNothing) {
     EXPECT_EQ(engine().changes().count(), 0U);
 }
 
-TEST_F(EngineHolderTest, AModeForALimitedTimeThatCannotEndIsNotAskedAgain) {
+/// The machine stayed in audit mode for ever, and nothing said so.
+TEST_F(EngineHolderTest, AuditModeThatCannotEndInItsTimeEndsAsSoonAsItCan) {
     publish();
     ASSERT_TRUE(engine().set_mode(core::Mode::audit, Engine::Clock::now()));
     holder.refuses = true;
     EXPECT_FALSE(engine().end_limited_mode());
+    EXPECT_FALSE(engine().limited_until()) << "its time is over, and no timer is to run for it";
+    EXPECT_EQ(engine().policy().mode(), core::Mode::audit) << "both hold the same";
+    ASSERT_TRUE(engine().wanted());
+    EXPECT_EQ(engine().wanted()->mode, core::Mode::enforce);
+    EXPECT_EQ(engine().wanted()->why.what, "sealed");
+    engine().retry();
+    EXPECT_TRUE(engine().wanted());
+    holder.refuses = false;
+    engine().retry();
+    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(engine().policy().mode(), core::Mode::enforce);
+    EXPECT_EQ(holder.held.mode(), core::Mode::enforce);
+    EXPECT_EQ(holder.generations.back(), engine().generation());
+}
+
+TEST_F(EngineHolderTest, EnforceModeThatCannotEndInItsTimeStaysAndIsNotAskedAgain) {
+    ASSERT_TRUE(engine().set_mode(core::Mode::audit));
+    publish();
+    ASSERT_TRUE(engine().set_mode(core::Mode::enforce, Engine::Clock::now()));
+    holder.refuses = true;
+    EXPECT_FALSE(engine().end_limited_mode());
     EXPECT_FALSE(engine().limited_until());
-    EXPECT_EQ(engine().policy().mode(), core::Mode::audit);
+    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(engine().policy().mode(), core::Mode::enforce);
+}
+
+TEST_F(EngineHolderTest, AStepTowardsStricterIsKeptAndSaysSo) {
+    publish();
+    holder.refuses = true;
+    const auto denied = engine().deny("kmt_base");
+    ASSERT_FALSE(denied);
+    EXPECT_EQ(denied.error().what, "not in force yet: sealed");
+    EXPECT_NE(denied.error().hint.find("tried again"), std::string::npos) << denied.error().hint;
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    EXPECT_FALSE(engine().remove("kmt_after")) << "which adds up with what is wanted already";
+    holder.refuses = false;
+    engine().retry();
+    EXPECT_EQ(reason("kmt_base"), "denied-module");
+    EXPECT_EQ(reason("kmt_after"), "not-listed");
+    EXPECT_TRUE(holder.held.denies_module("kmt_base"));
+    EXPECT_EQ(engine().changes().count(), 2U);
+}
+
+TEST_F(EngineHolderTest, AStepTowardsLooserIsNotMadeLater) {
+    publish();
+    holder.refuses = true;
+    EXPECT_EQ(engine().allow("kmt_deep").error().what, "sealed");
+    EXPECT_EQ(engine().set_mode(core::Mode::audit).error().what, "sealed");
+    EXPECT_FALSE(engine().wanted());
+    holder.refuses = false;
+    engine().retry();
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+}
+
+TEST_F(EngineHolderTest, AStricterFileIsKeptAndALooserOneIsNot) {
+    publish();
+    holder.refuses = true;
+    const std::string stricter = "version = 1\n[allow]\nmodules = [\"kmt_base\"]\n"
+                                 "[deny]\nmodules = [\"kmt_twin_b\"]\n";
+    tree.write(policy, stricter);
+    EXPECT_FALSE(engine().reload());
+    EXPECT_EQ(engine().policy_error(), "") << "nothing is wrong with the file";
+    ASSERT_TRUE(engine().wanted());
+    holder.refuses = false;
+    engine().retry();
+    EXPECT_EQ(reason("kmt_after"), "not-listed");
+    holder.refuses = true;
+    tree.write(policy, usual_policy);
+    EXPECT_FALSE(engine().reload());
+    EXPECT_EQ(engine().policy_error(), "sealed");
+    EXPECT_FALSE(engine().wanted());
+}
+
+TEST_F(EngineHolderTest, WhatIsWantedIsWhatTheNextChangeStartsFrom) {
+    publish();
+    holder.refuses = true;
+    EXPECT_FALSE(engine().deny("kmt_base"));
+    holder.refuses = false;
+    EXPECT_FALSE(engine().allow("kmt_base")) << "deny wins, in force or not";
+    ASSERT_TRUE(engine().allow("kmt_deep"));
+    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(reason("kmt_base"), "denied-module");
+    EXPECT_TRUE(holder.held.allows_module("kmt_deep"));
+}
+
+/// What an index admits was held as it was before, and nothing said so.
+TEST_F(EngineHolderTest, ANewIndexThatIsNotTakenIsGivenAgain) {
+    publish();
+    holder.refuses = true;
+    tree.write("etc/modprobe.d/new.conf", "alias kmt_other kmt_base\n");
+    ASSERT_TRUE(engine().refresh_index());
+    ASSERT_TRUE(engine().wanted());
+    const auto times = holder.generations.size();
+    holder.refuses = false;
+    engine().retry();
+    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(holder.generations.size(), times + 1);
+    EXPECT_EQ(holder.generations.back(), engine().generation());
+}
+
+TEST_F(EngineHolderTest, TheFirstPublicationIsTriedAgainAsWell) {
+    holder.refuses = true;
+    EXPECT_FALSE(engine().publish_to(holder));
+    EXPECT_TRUE(engine().wanted());
+    holder.refuses = false;
+    engine().retry();
+    EXPECT_TRUE(holder.held.allows_module("kmt_base"));
 }
 
 TEST_F(EngineHolderTest, ANewIndexIsPublishedAsWell) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Preloaded into the daemon: while /run/fail-bpf is there, every change of a BPF map fails for want of
+// memory, as it may at any time. There is no other way to that than by chance.
+#include <dlfcn.h>
+#include <linux/bpf.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+
+// The C library's function, in front of which this one comes; libbpf calls the kernel by it.
+extern "C" long syscall(long number, ...) noexcept {
+    using Call = long (*)(long, ...);
+    static const auto real = reinterpret_cast<Call>(::dlsym(RTLD_NEXT, "syscall"));
+    std::va_list list;
+    va_start(list, number);
+    long arguments[6];
+    for (long& argument : arguments)
+        argument = va_arg(list, long);
+    va_end(list);
+    if (number == __NR_bpf && arguments[0] == BPF_MAP_UPDATE_ELEM && ::access("/run/fail-bpf", F_OK) == 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
