@@ -65,10 +65,26 @@ sys::Result<protocol::Answer> Context::ask(std::string_view daemon_verb, std::st
     return protocol::ask(paths.socket(), {std::string(daemon_verb), std::move(argument)});
 }
 
-int Context::ask_and_print(std::string_view daemon_verb, std::string argument) const {
-    const auto answer = ask(daemon_verb, std::move(argument));
+sys::Result<protocol::Answer> Context::ask_for_change(std::string_view daemon_verb,
+                                                      std::string argument) const {
+    return protocol::ask_for_change(paths.socket(), {std::string(daemon_verb), std::move(argument)},
+                                    [this] { warn("the daemon is busy; waiting until it has done this"); });
+}
+
+void Context::warn_as(const protocol::Answer& answer) const {
+    warn_all(answer, "warning");
+    std::string newer;
+    for (const protocol::Field& field : answer.fields) {
+        if (field.key == "policy-newer") newer += (newer.empty() ? "" : ", ") + field.value;
+    }
+    if (!newer.empty())
+        warn(fmt::format("changed since the policy in force was read: {}; kmodctl reload reads it", newer));
+}
+
+int Context::change_and_print(std::string_view daemon_verb, std::string argument) const {
+    const auto answer = ask_for_change(daemon_verb, std::move(argument));
     if (!answer) return fail(answer.error());
-    warn_all(*answer, "warning");
+    warn_as(*answer);
     return done(answer->text);
 }
 

@@ -50,8 +50,14 @@ struct Context {
 
     [[nodiscard]] sys::Result<protocol::Answer> ask(std::string_view daemon_verb,
                                                     std::string argument = "") const;
-    /// Asks, prints the answer's text, and returns the exit code.
-    [[nodiscard]] int ask_and_print(std::string_view daemon_verb, std::string argument = "") const;
+    /// The same for what changes something: waits until it is done, and says so if it takes long.
+    [[nodiscard]] sys::Result<protocol::Answer> ask_for_change(std::string_view daemon_verb,
+                                                               std::string argument = "") const;
+    /// Warns of what the daemon warns of in `answer`, and of policy files that are newer than what is in
+    /// force.
+    void warn_as(const protocol::Answer& answer) const;
+    /// Asks for a change, prints the answer's text, and returns the exit code.
+    [[nodiscard]] int change_and_print(std::string_view daemon_verb, std::string argument = "") const;
 };
 
 } // namespace kmodguard::ctl

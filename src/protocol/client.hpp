@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 
 namespace kmodguard::protocol {
 
@@ -15,5 +16,11 @@ namespace kmodguard::protocol {
 /// ErrorKind::unreachable.
 [[nodiscard]] sys::Result<Answer> ask(const std::filesystem::path& socket, const Request& request,
                                       std::chrono::milliseconds timeout = std::chrono::seconds(5));
+
+/// The same for a request that changes something: it waits for the answer as long as the daemon is there,
+/// since a change that was made must not be reported as a failure. `waiting` is called once, after `timeout`.
+[[nodiscard]] sys::Result<Answer> ask_for_change(const std::filesystem::path& socket, const Request& request,
+                                                 const std::function<void()>& waiting,
+                                                 std::chrono::milliseconds timeout = std::chrono::seconds(5));
 
 } // namespace kmodguard::protocol

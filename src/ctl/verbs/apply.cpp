@@ -39,11 +39,11 @@ void give_back(const Context& context, const Owned& before) {
 
 int run_apply(const Context& context) {
     const std::vector<Owned> before = policy_ownership(context);
-    const auto answer = context.ask("APPLY");
+    const auto answer = context.ask_for_change("APPLY");
     for (const Owned& owned : before) // whatever the answer: one that came too late may have changed some
         give_back(context, owned);
     if (!answer) return context.fail(answer.error());
-    context.warn_all(*answer, "warning");
+    context.warn_as(*answer);
     events::Json::List changed;
     for (const auto& field : answer->fields) {
         if (field.key != "changed") continue;

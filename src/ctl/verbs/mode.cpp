@@ -31,12 +31,12 @@ int run_mode(const Context& context) {
         return context.fail({sys::ErrorKind::invalid, fmt::format("\"{}\" is no mode", mode),
                              "the modes are enforce and audit"});
     const auto limit = context.option("for");
-    if (!limit) return context.ask_and_print("MODE", mode);
+    if (!limit) return context.change_and_print("MODE", mode);
     const auto seconds = seconds_of(*limit);
     if (!seconds)
         return context.fail({sys::ErrorKind::invalid, fmt::format("\"{}\" is no length of time", *limit),
                              "write 90s, 30m, 8h or 1d"});
-    return context.ask_and_print("MODE", fmt::format("{} {}", mode, *seconds));
+    return context.change_and_print("MODE", fmt::format("{} {}", mode, *seconds));
 }
 
 } // namespace kmodguard::ctl

@@ -4,7 +4,7 @@
 namespace kmodguard::ctl {
 
 int run_reload(const Context& context) {
-    return context.ask_and_print("RELOAD", context.has("discard") ? "discard" : "");
+    return context.change_and_print("RELOAD", context.has("discard") ? "discard" : "");
 }
 
 } // namespace kmodguard::ctl

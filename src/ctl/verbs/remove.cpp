@@ -4,7 +4,7 @@
 namespace kmodguard::ctl {
 
 int run_remove(const Context& context) {
-    return context.ask_and_print("REMOVE", context.arguments.front());
+    return context.change_and_print("REMOVE", context.arguments.front());
 }
 
 } // namespace kmodguard::ctl

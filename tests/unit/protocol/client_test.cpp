@@ -85,6 +85,35 @@ TEST_F(ClientTest, SilentDaemonIsUnreachableAfterTheTimeout) {
     EXPECT_TRUE(patient.get());
 }
 
+/// "does not answer in time", for changes that were made.
+TEST_F(ClientTest, AChangeIsWaitedForAsLongAsItTakes) {
+    std::promise<void> waited;
+    const FakeDaemon daemon(socket, [&](Connection& connection, const std::string&) {
+        waited.get_future().wait(); // past its time
+        connection.send("OK generation 2\n");
+    });
+    int told = 0;
+    const auto answer = ask_for_change(
+        socket, {"RELOAD", ""},
+        [&] {
+            ++told;
+            waited.set_value();
+        },
+        10ms);
+    ASSERT_TRUE(answer) << answer.error().what;
+    EXPECT_EQ(answer->text, "generation 2");
+    EXPECT_EQ(told, 1);
+}
+
+TEST_F(ClientTest, AChangeWhoseAnswerIsLostIsNotCalledAFailure) {
+    const FakeDaemon daemon(socket, std::string("key val"));
+    const auto answer = ask_for_change(socket, {"RELOAD", ""}, [] {}, 60s);
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().kind, ErrorKind::unreachable);
+    EXPECT_NE(answer.error().what.find("whether the change was made is not known"), std::string::npos)
+        << answer.error().what;
+}
+
 TEST_F(ClientTest, HalfAnAnswerAndThenSilenceIsNoAnswer) {
     const FakeDaemon daemon(socket, [](Connection& connection, const std::string&) {
         connection.send("key value\nOK"); // no newline
