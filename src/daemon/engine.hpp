@@ -51,6 +51,8 @@ class PolicyHolder {
     /// Holds `policy` from now on. On an error it holds what it held, and so does the daemon.
     [[nodiscard]] virtual sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex& index,
                                                  std::uint64_t generation) = 0;
+    /// What `policy`, which is held, asks for and does not get here, and why; "" if there is nothing.
+    [[nodiscard]] virtual std::string shortfall(const core::Policy& policy) const = 0;
 };
 
 class Engine {
@@ -101,6 +103,11 @@ class Engine {
     [[nodiscard]] std::optional<Wanted> wanted() const;
     /// Publishes what is wanted, if there is anything. To be called every few seconds.
     void retry();
+
+    /// What the policy in force asks for and does not get; "" if there is nothing.
+    [[nodiscard]] std::string shortfall() const {
+        return holder_ == nullptr ? "" : holder_->shortfall(policy_);
+    }
 
     /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
     [[nodiscard]] sys::Result<std::vector<std::string>> apply();

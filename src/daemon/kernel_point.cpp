@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/kernel_point.hpp"
 
+#include "core/loosening.hpp"
 #include "core/names.hpp"
 #include "modules/image_file.hpp"
 #include "sys/file.hpp"
@@ -19,8 +20,7 @@ constexpr std::chrono::seconds patience{10};
 constexpr int most_reads = 16;
 
 bool wants_kernel_point(const core::Policy& policy) {
-    const auto& points = policy.source().points;
-    return points.empty() || std::ranges::find(points, core::Point::kernel) != points.end();
+    return core::wants_point(policy.source(), core::Point::kernel);
 }
 
 } // namespace
@@ -53,6 +53,8 @@ sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleInde
             return {};
         }
     }
+    if (!reader_) // a policy did without it
+        if (auto reading = read_from_guard(); !reading) return reading;
     const bool stood = armed_;
     auto published = publish(policy, index, generation);
     if (!published && stood) return published; // the change is undone, and what is held stands as it did
@@ -62,18 +64,28 @@ sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleInde
 }
 
 sys::Result<void> KernelPoint::establish() {
-    if (!means_.loader)
-        return sys::failure(sys::ErrorKind::failed, "the kernel point was left out when the daemon started",
-                            "restart the daemon");
+    if (!means_.loader) // it loads once, and has said why it could not
+        return sys::failure(sys::ErrorKind::failed, problem_, "restart the daemon");
     auto guard = kernel::Guard::establish(*means_.loader, engine_.paths().sealed_table());
     means_.loader.reset();
     if (!guard) return std::unexpected(guard.error());
-    auto reader =
-        kernel::RecordReader::open(guard->pins(), [this](const guard_record& record) { on_record(record); });
-    if (!reader) return std::unexpected(reader.error());
     guard_.emplace(std::move(*guard));
+    return read_from_guard();
+}
+
+sys::Result<void> KernelPoint::read_from_guard() {
+    auto reader =
+        kernel::RecordReader::open(guard_->pins(), [this](const guard_record& record) { on_record(record); });
+    if (!reader) return std::unexpected(reader.error());
     reader_.emplace(std::move(*reader));
     return {};
+}
+
+std::string KernelPoint::shortfall(const core::Policy& policy) const {
+    if (armed_ || !wants_kernel_point(policy)) return "";
+    // On a machine that cannot hold it a policy that names no points asks for what there is.
+    if (policy.source().points.empty() && !means_.support.problem.empty()) return "";
+    return fmt::format("the kernel point is not held: {}{}{}", problem_, hint_.empty() ? "" : "; ", hint_);
 }
 
 sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleIndex& index,
@@ -109,10 +121,9 @@ sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleI
 }
 
 sys::Result<void> KernelPoint::give_up() {
-    if (auto removed = kernel::remove_guard(); !removed && removed.error().kind == sys::ErrorKind::denied)
-        return removed;
+    if (!engine_.paths().moved()) // else what guards this machine is another daemon's
+        if (auto removed = guard_ ? guard_->detach() : kernel::remove_guard(); !removed) return removed;
     reader_.reset();
-    guard_.reset();
     armed_ = false;
     problem_ = "the policy's points leave it out";
     hint_.clear();
@@ -249,7 +260,7 @@ bool KernelPoint::admit_next() {
 
 bool KernelPoint::look_after() {
     expire_pending();
-    if (!guard_) return true;
+    if (!armed_) return true;
     const auto mended = guard_->mend();
     if (!mended) {
         if (problem_ != mended.error().what) report(mended.error().what);
@@ -288,12 +299,12 @@ std::vector<protocol::Field> KernelPoint::status() {
     const auto add = [&fields](std::string key, std::string value) {
         fields.push_back({"kernel-point-" + std::move(key), std::move(value)});
     };
-    add("active", guard_ ? "yes" : "no");
+    add("active", armed_ ? "yes" : "no");
     if (!problem_.empty()) add("problem", problem_);
     if (!hint_.empty()) add("hint", hint_);
     for (const std::string& note : means_.support.notes)
         add("note", note);
-    if (!guard_) return fields;
+    if (!armed_) return fields;
     const kernel::Counters counters = guard_->counters();
     add("mechanism", std::string(to_string(means_.support.mechanism)));
     add("generation", std::to_string(generation_));

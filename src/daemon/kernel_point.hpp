@@ -43,7 +43,7 @@ class KernelPoint final : public PolicyHolder {
     [[nodiscard]] sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex& index,
                                          std::uint64_t generation) override;
 
-    [[nodiscard]] bool active() const { return guard_.has_value(); }
+    [[nodiscard]] std::string shortfall(const core::Policy& policy) const override;
     /// Readable when read_records() has something to do; -1 while the point is not active.
     [[nodiscard]] int fd() const { return reader_ ? reader_->fd() : -1; }
     /// Takes some of what there is. False if there was none.
@@ -73,6 +73,7 @@ class KernelPoint final : public PolicyHolder {
     };
 
     [[nodiscard]] sys::Result<void> establish();
+    [[nodiscard]] sys::Result<void> read_from_guard();
     [[nodiscard]] sys::Result<void> publish(const core::Policy& policy, core::ModuleIndex& index,
                                             std::uint64_t generation);
     [[nodiscard]] sys::Result<void> give_up();
@@ -87,7 +88,7 @@ class KernelPoint final : public PolicyHolder {
     Engine& engine_;
     KernelPointMeans means_;
     Record record_;
-    std::optional<kernel::Guard> guard_;
+    std::optional<kernel::Guard> guard_; ///< what is loaded, also while no policy wants it
     std::optional<kernel::RecordReader> reader_;
     bool armed_ = false;          ///< it guards
     core::Admissions admissions_; ///< of the policy that is held

@@ -124,10 +124,14 @@ Response remove(Engine& engine, const std::string& module) {
                                 fmt::format("{} is off the lists until the daemon restarts", module))};
 }
 
-/// What is odd about a policy is said to whoever has put it in force.
+/// What is odd about a policy that is in force, and what it asks for and this machine does not do, is said to
+/// whoever has put it in force.
 void add_warnings(Answer& answer, const Engine& engine) {
+    if (answer.outcome != Outcome::ok) return;
     for (const std::string& warning : engine.policy_warnings())
         answer.fields.push_back({"warning", warning});
+    if (const std::string lacks = engine.shortfall(); !lacks.empty())
+        answer.fields.push_back({"warning", lacks});
 }
 
 Response apply(Engine& engine, const std::string&) {
@@ -170,7 +174,7 @@ Response reload(Engine& engine, const std::string& argument) {
     engine.refresh_index();
     const auto reloaded = engine.reload(argument == "discard");
     Answer answer = answer_of(reloaded, fmt::format("generation {}", engine.generation()));
-    if (reloaded) add_warnings(answer, engine);
+    add_warnings(answer, engine);
     return {.answer = std::move(answer)};
 }
 

@@ -95,6 +95,16 @@ def test_sighup_with_a_broken_policy_keeps_the_old_one_and_logs_it(machine, daem
     assert machine.status()["generation"] == 1
 
 
+def test_a_policy_that_asks_for_a_point_that_is_not_held_is_warned_of(machine, daemon):
+    """It was said to be in force."""
+    assert machine.ask("reload").err == "", "which asks for what there is"
+    machine.policy.write_text('points = ["autoload", "kernel"]\n' + ALLOWS_AF_KEY)
+    for verb in ("reload", "apply"):
+        assert machine.ask(verb).err.startswith("kmodctl: warning: the kernel point is not held: ")
+    machine.policy.write_text('points = ["autoload"]\n' + ALLOWS_AF_KEY)
+    assert machine.ask("reload").err == ""
+
+
 @pytest.mark.parametrize("put", IN_PLACE_OF_A_POLICY)
 def test_whatever_is_in_the_policys_place_the_policy_in_force_stays(machine, daemon, put):
     machine.policy.unlink()

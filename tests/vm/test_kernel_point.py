@@ -430,6 +430,23 @@ def test_points_can_leave_it_out(guard: Guard) -> None:
     guard.vm.run("modprobe kmg_inner", check=True)
 
 
+def test_points_can_bring_it_back(guard: Guard) -> None:
+    """It stayed away until the daemon was started anew, and `reload` said nothing of that."""
+    before = policy(allow=ALLOWED).encode()
+    for _ in range(2):
+        guard.vm.put(POLICY, b'version = 1\npoints = ["autoload"]\n[allow]\nmodules = []\n')
+        guard.ctl("reload", check=True)
+        assert guard.vm.run("ls /sys/fs/bpf", check=True).stdout == ""
+        guard.vm.run("modprobe kmg_inner && requester delete kmg_inner", check=True)
+        guard.vm.put(POLICY, before)
+        assert guard.ctl("reload", check=True).stderr == ""
+        point = kernel_point(guard)
+        assert point["active"] is True and point["problem"] == ""
+        assert guard.vm.run("modprobe kmg_inner").status != 0
+        guard.vm.run("modprobe kmg_param && requester delete kmg_param", check=True)
+        assert guard.vm.run("kmodctl doctor | grep -E '^BAD +(pins|kernel)'").stdout == ""
+
+
 def test_audit_mode_whose_end_fails_once_ends_all_the_same(machine: Prepared) -> None:
     """The machine stayed in audit mode for ever, and `status` showed no time left."""
     with machine.machine(machine.ready) as vm:

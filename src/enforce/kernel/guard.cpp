@@ -183,8 +183,16 @@ sys::Result<void> Guard::tighten(const Table& wanted) {
     return save_table(sealed_table_, held_);
 }
 
+sys::Result<void> Guard::detach() {
+    if (auto removed = remove_guard(); !removed) return removed;
+    pins_.links.clear(); // the last that kept them
+    return {};
+}
+
 sys::Result<std::vector<std::string>> Guard::arm() {
     std::vector<std::string> mended;
+    if (::access(pins_.directory.c_str(), F_OK) != 0) // detach() was here
+        if (auto restored = restore_pins(pins_); !restored) return std::unexpected(restored.error());
     const auto attach_all = [&](const std::vector<std::string_view>& hooks) -> sys::Result<void> {
         for (const std::string_view hook : hooks) {
             const auto changed = attach(pins_, hook);

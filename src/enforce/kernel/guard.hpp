@@ -45,6 +45,11 @@ class Guard {
     /// Attaches the programs and pins them, or what of it is missing. Returns what had to be mended.
     [[nodiscard]] sys::Result<std::vector<std::string>> arm();
 
+    /// Takes the programs off the hooks, and all pins away: nothing is guarded any more. What was loaded
+    /// stays open here, so that publish() and then arm() bring it back, which loading anew would take
+    /// capabilities for. ErrorKind::denied if it is sealed; then, and after any other error, it guards on.
+    [[nodiscard]] sys::Result<void> detach();
+
     /// What was changed from outside since the last publish: contents of maps, pins, links. What can be put
     /// right is. ErrorKind::invalid: only a new set helps, and what is in the kernel guards on without a
     /// daemon.

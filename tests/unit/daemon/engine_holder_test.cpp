@@ -19,7 +19,9 @@ class Holder final : public PolicyHolder {
         generations.push_back(generation);
         return {};
     }
+    std::string shortfall(const core::Policy&) const override { return lacks; }
     bool refuses = false;
+    std::string lacks;
     core::Policy held;
     std::vector<std::uint64_t> generations;
 };
