@@ -19,6 +19,11 @@ std::optional<Rule> pin_rule(const Policy& policy, const std::string& module) {
     return policy.rule(RuleKind::pin, pins.front().module, pins.front().origin);
 }
 
+/// Why what no rule allows is refused.
+Reason not_allowed(const Policy& policy) {
+    return policy.source().valid ? Reason::not_listed : Reason::no_policy;
+}
+
 /// Judges one module at a time for one request.
 class Decider {
   public:
@@ -70,7 +75,7 @@ class Decider {
         } else {
             if (record->command_only)
                 decision.detail = "it is no module, but has an install command in modprobe.d";
-            return refused(std::move(decision), Reason::not_listed);
+            return refused(std::move(decision), not_allowed(policy_));
         }
         return with_dependencies(std::move(decision));
     }
@@ -271,7 +276,7 @@ ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admis
         decision.rule = std::move(listed);
         decision.kept_out = hindrance_of(facts, index.kernel_limits());
     } else {
-        decision.reason = Reason::not_listed;
+        decision.reason = not_allowed(policy);
     }
     return decision;
 }

@@ -42,6 +42,7 @@ enum class Reason {
     unload,       ///< taking a module out, which no rule forbids
     // refused
     not_listed,          ///< no rule allows it
+    no_policy,           ///< no rule allows it, since no policy file could be read
     denied_token,        ///< deny.aliases matches the token
     denied_module,       ///< deny.modules lists the module
     denied_alias,        ///< deny.aliases matches one of the module's own aliases

@@ -16,13 +16,14 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 24> reason_texts = {{
+constexpr std::array<ReasonText, 25> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
     {"built-in", "is built into the kernel: nothing is loaded, and no module control applies"},
     {"unload", "may be taken out of the kernel"},
     {"not-listed", "is not on the allow list"},
+    {"no-policy", "is allowed by nothing, since there is no valid policy"},
     {"denied-token", "is asked for by a denied alias"},
     {"denied-module", "is on the deny list"},
     {"denied-alias", "has an alias that is denied"},

@@ -141,6 +141,11 @@ Findings check_policy(const Patient& patient) {
     findings.push_back(
         error.empty() ? fine("policy", fmt::format("valid, generation {}", daemon.value("generation")))
                       : wrong("policy", error, remedy_for_policy(daemon.value("policy-valid") == "yes")));
+    for (const protocol::Field& field : daemon.fields)
+        if (field.key == "policy-newer" && error.empty()) // else it was tried, and that is said
+            findings.push_back(
+                wrong("policy", fmt::format("{} has changed since the policy in force was read", field.value),
+                      "kmodctl reload reads it; kmodctl lint shows whether it can be read"));
     if (const std::string wanted = daemon.value("wanted-mode"); !wanted.empty())
         findings.push_back(
             wrong("policy",

@@ -25,6 +25,7 @@ sys::Result<std::vector<core::Decision>> decide_in_daemon(const Context& context
         }
         const auto answer = context.ask("EXPLAIN", token);
         if (!answer) return std::unexpected(answer.error());
+        if (decisions.empty()) context.warn_as(*answer);
         auto decision = protocol::decision_of(answer->fields);
         if (!decision) return std::unexpected(decision.error());
         decisions.push_back(std::move(*decision));

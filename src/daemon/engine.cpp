@@ -84,7 +84,8 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
     state_.written.valid = false;
-    open_index();                // and with it a policy, which allows nothing, but for a forced mode
+    state_.files = read_policy_files_state(); // which are the ones that are not valid
+    open_index();                             // and with it a policy, which allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 
@@ -99,6 +100,28 @@ Engine::Configuration Engine::read_configuration_state() const {
             if (const auto file = sys::file_identity(entry->path())) state.emplace(entry->path(), *file);
     }
     return state;
+}
+
+Engine::Files Engine::read_policy_files_state() const {
+    Files state;
+    auto files = config::policy_files(paths_.policy(), paths_.policy_drop_ins());
+    if (!files) files = {paths_.policy()};
+    for (const auto& file : *files) {
+        const auto identity = sys::file_identity(file);
+        state.emplace(file, identity ? std::optional(*identity) : std::nullopt);
+    }
+    return state;
+}
+
+std::vector<std::string> Engine::newer_files() const {
+    const Files now = read_policy_files_state();
+    std::vector<std::string> newer;
+    for (const auto& [file, identity] : now)
+        if (const auto then = state_.files.find(file); then == state_.files.end() || then->second != identity)
+            newer.push_back(file.native());
+    for (const auto& [file, identity] : state_.files)
+        if (!now.contains(file)) newer.push_back(file.native());
+    return newer;
 }
 
 void Engine::open_index() {
@@ -184,6 +207,7 @@ void Engine::retry() {
 }
 
 sys::Result<void> Engine::reload(bool discard) {
+    Files files = read_policy_files_state(); // before: what changes meanwhile counts as changed
     auto loaded = config::load_policy(paths_.policy(), paths_.policy_drop_ins());
     if (!loaded) {
         sys::Error error = config::to_error(loaded.error());
@@ -195,6 +219,7 @@ sys::Result<void> Engine::reload(bool discard) {
     State next = latest();
     next.changes.unmask_new_denials(next.written, loaded->source);
     next.written = std::move(loaded->source);
+    next.files = std::move(files);
     next.warnings = warnings_of(loaded->warnings, next.written);
     if (discard) next.changes = {};
     auto published = publish(std::move(next));

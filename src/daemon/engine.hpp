@@ -109,6 +109,9 @@ class Engine {
         return holder_ == nullptr ? "" : holder_->shortfall(policy_);
     }
 
+    /// The policy files that are not as they were when what is in force was read: changed, new, or gone.
+    [[nodiscard]] std::vector<std::string> newer_files() const;
+
     /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
     [[nodiscard]] sys::Result<std::vector<std::string>> apply();
 
@@ -138,9 +141,14 @@ class Engine {
     [[nodiscard]] core::ModuleIndex& index_or_none();
 
   private:
+    /// The files of a policy and their state, by path; nothing: not there, or no regular file.
+    using Files = std::map<std::filesystem::path, std::optional<sys::FileIdentity>>;
+    [[nodiscard]] Files read_policy_files_state() const;
+
     /// What a policy is made of.
     struct State {
         core::PolicySource written;
+        Files files;                       ///< as they were when `written` was read
         std::vector<std::string> warnings; ///< about what is written
         core::RuntimeChanges changes;
         std::optional<core::Mode> limited_mode;

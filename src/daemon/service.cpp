@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/service.hpp"
 
+#include "core/names.hpp"
 #include "daemon/directory_watch.hpp"
 #include "daemon/engine.hpp"
 #include "daemon/handler_watch.hpp"
@@ -103,6 +104,7 @@ class Service {
         if (!server) return std::unexpected(server.error());
         server_ = std::move(*server);
         if (auto added = add_sources(); !added) return added;
+        tell_systemd();
         sd_event_set_watchdog(loop_.get(), 1);
         return {};
     }
@@ -186,8 +188,26 @@ class Service {
             record(events::Action::handler, foreign->empty() ? "(empty)" : *foreign);
     }
 
+    /// For `systemctl status`.
+    void tell_systemd() {
+        std::string line = fmt::format("mode {}, generation {}", core::to_string(engine_.policy().mode()),
+                                       engine_.generation());
+        if (const auto wanted = engine_.wanted())
+            line += fmt::format("; WANTED: {}, not in force: {}", core::to_string(wanted->mode),
+                                wanted->why.what);
+        if (!engine_.policy_error().empty())
+            line += fmt::format("; policy INVALID, {}: {}",
+                                engine_.has_policy() ? "the former one is in force" : "everything is refused",
+                                engine_.policy_error());
+        if (line == told_systemd_) return;
+        told_systemd_ = std::move(line);
+        constexpr std::size_t longest = 2048;
+        sd_notify(0, ("STATUS=" + core::printable(told_systemd_, longest)).c_str());
+    }
+
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
+        tell_systemd();
         report_wanted();
         look_at_handler(HandlerWatch::Occasion::request);
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
@@ -331,6 +351,7 @@ class Service {
     EventSource records_;
     int watched_fd_ = -1;
     bool wanted_reported_ = false;
+    std::string told_systemd_;
     std::optional<std::chrono::steady_clock::time_point> last_turned_away_;
     std::uint32_t turned_away_ = 0; ///< since the last record
     EventSource look_after_;

@@ -54,12 +54,19 @@ Response autoload_request(Engine& engine, const std::string& token) {
     return response;
 }
 
+/// What whoever asks about the policy in force has to know: that the files say something else by now.
+void add_newer_files(Answer& answer, const Engine& engine) {
+    for (const std::string& file : engine.newer_files())
+        answer.fields.push_back({"policy-newer", file});
+}
+
 Response check(Engine& engine, const std::string& token) {
     engine.refresh_index(); // of what the kernel does not load, only a request would take notice
     const core::Decision& decision = engine.decide(token);
     Response response;
     response.answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
                               {"reason", std::string(to_string(decision.reason))}};
+    add_newer_files(response.answer, engine);
     set_outcome(response.answer, decision);
     return response;
 }
@@ -68,7 +75,8 @@ Response explain_token(Engine& engine, const std::string& token) {
     engine.refresh_index(); // of what the kernel does not load, only a request would take notice
     const core::Decision& decision = engine.decide(token);
     Response response;
-    response.answer.fields = protocol::fields_of(decision);
+    add_newer_files(response.answer, engine);
+    std::ranges::move(protocol::fields_of(decision), std::back_inserter(response.answer.fields));
     set_outcome(response.answer, decision);
     return response;
 }
@@ -200,6 +208,7 @@ Response status(Engine& engine, const std::string&) {
     for (const std::string& file : source.files)
         add("policy", file);
     if (!engine.policy_error().empty()) add("policy-error", engine.policy_error());
+    add_newer_files(answer, engine);
     for (const std::string& warning : engine.policy_warnings())
         add("policy-warning", warning);
     if (!engine.index_error().empty()) add("index-error", engine.index_error());
@@ -225,6 +234,7 @@ void add_entries(Answer& answer, const core::Policy& policy, core::RuleKind kind
 Response list(Engine& engine, const std::string&) {
     const core::PolicySource& source = engine.policy().source();
     Answer answer = ok();
+    add_newer_files(answer, engine);
     add_entries(answer, engine.policy(), core::RuleKind::allow_module, source.allow_modules);
     add_entries(answer, engine.policy(), core::RuleKind::allow_alias, source.allow_aliases);
     add_entries(answer, engine.policy(), core::RuleKind::deny_module, source.deny_modules);

@@ -78,12 +78,21 @@ def test_sighup_does_what_reload_does(machine, start):
         systemd.bind(str(machine.root / "notify"))
         systemd.settimeout(PATIENCE)
         daemon = start(NOTIFY_SOCKET=str(machine.root / "notify"))
+        assert systemd.recv(100) == b"STATUS=mode enforce, generation 1"
         assert systemd.recv(100) == b"READY=1"
         machine.policy.write_text(ALLOWS_AF_KEY)
         daemon.send(signal.SIGHUP)
         assert systemd.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert systemd.recv(100) == b"STATUS=mode enforce, generation 2"
         assert systemd.recv(100) == b"READY=1"
-    assert machine.status()["generation"] == 2
+        machine.ask("mode", "audit")
+        assert systemd.recv(100) == b"STATUS=mode audit, generation 3"
+        machine.policy.write_text("mode = 1\n")
+        machine.kmodctl("reload")
+        assert systemd.recv(1000).startswith(b"STATUS=mode audit, generation 3; policy INVALID, the former one is in force: ")
+        machine.policy.write_text(ALLOWS_AF_KEY)
+        machine.ask("reload", "--discard")
+    assert machine.status()["generation"] == 4
     assert machine.kmodctl("check", "af_key").code == 0
 
 
@@ -103,6 +112,49 @@ def test_a_policy_that_asks_for_a_point_that_is_not_held_is_warned_of(machine, d
         assert machine.ask(verb).err.startswith("kmodctl: warning: the kernel point is not held: ")
     machine.policy.write_text('points = ["autoload"]\n' + ALLOWS_AF_KEY)
     assert machine.ask("reload").err == ""
+
+
+EDITS = {
+    "changed": lambda machine: machine.policy.write_text(ALLOWS_AF_KEY),
+    "gone": lambda machine: machine.policy.unlink(),
+    "a drop-in more": lambda machine: machine.write("etc/kmodguard/policy.d/60-more.toml", "version = 1\n"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edited_file_that_was_not_reloaded_is_named_wherever_somebody_asks(machine, daemon, edit):
+    assert "policy_newer" not in machine.status()
+    edit(machine)
+    newer, = machine.status()["policy_newer"]
+    assert newer.startswith(str(machine.root))
+    assert f"NOT IN FORCE: {newer} has changed since; kmodctl reload reads it" in machine.kmodctl("status").out
+    for question in (["check", "loop"], ["explain", "loop"], ["list"]):
+        ran = machine.kmodctl(*question)
+        assert ran.code == 0
+        assert ran.err == f"kmodctl: warning: changed since the policy in force was read: {newer}; kmodctl reload reads it\n"
+    assert f"BAD   policy: {newer} has changed" in machine.kmodctl("doctor").out
+
+
+def test_a_reloaded_file_is_not_newer_any_more(machine, daemon):
+    machine.policy.write_text(ALLOWS_AF_KEY)
+    machine.ask("reload")
+    assert "policy_newer" not in machine.status()
+    assert machine.ask("check", "af_key").err == ""
+    machine.ask("allow", "loop")
+    machine.ask("apply")
+    assert "policy_newer" not in machine.status(), "what kmodguard has written itself is in force"
+
+
+def test_without_a_valid_policy_a_refusal_says_so(machine, start):
+    machine.policy.write_text("nonsense\n")
+    daemon = start()
+    ran = machine.kmodctl("check", "loop")
+    assert (ran.code, ran.out) == (3, "loop: refused: loop is allowed by nothing, since there is no valid policy\n")
+    assert machine.kmodctl("check", "--json", "loop").json["reason"] == "no-policy"
+    machine.kmodctl("hook", "-q", "--", "loop")
+    assert daemon.events(1)[0]["reason"] == "no-policy"
+    machine.ask("allow", "loop")
+    assert machine.kmodctl("check", "loop").code == 0
 
 
 @pytest.mark.parametrize("put", IN_PLACE_OF_A_POLICY)

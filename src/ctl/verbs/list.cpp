@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace kmodguard::ctl {
 namespace {
 
@@ -44,8 +47,11 @@ int run_list(const Context& context) {
     const auto answer = context.ask("LIST");
     if (!answer && answer.error().kind == sys::ErrorKind::unreachable) return list_files(context);
     if (!answer) return context.fail(answer.error());
-    for (std::size_t i = 0; i + 1 < answer->fields.size(); i += 2) // pairs: a rule, its origin
-        print_rule(context, answer->fields[i].key, answer->fields[i].value, answer->fields[i + 1].value);
+    context.warn_as(*answer);
+    const auto rules = std::ranges::find_if(
+        answer->fields, [](const protocol::Field& field) { return field.key != "policy-newer"; });
+    for (auto rule = rules; answer->fields.end() - rule > 1; rule += 2) // pairs: a rule, its origin
+        print_rule(context, rule->key, rule->value, std::next(rule)->value);
     return exit_done;
 }
 

@@ -95,6 +95,10 @@ void print_daemon(const Context& context, const protocol::Answer& daemon) {
     for (const protocol::Field& field : daemon.fields)
         if (field.key == "policy" || field.key == "policy-warning")
             context.text(fmt::format("          {}", field.value));
+    for (const protocol::Field& field : daemon.fields)
+        if (field.key == "policy-newer")
+            context.text(fmt::format("          NOT IN FORCE: {} has changed since; kmodctl reload reads it",
+                                     field.value));
     if (const std::string error = daemon.value("policy-error"); !error.empty())
         context.text(fmt::format("          INVALID: {}", error));
     if (const std::string error = daemon.value("index-error"); !error.empty())
@@ -108,18 +112,22 @@ void print_daemon(const Context& context, const protocol::Answer& daemon) {
 events::Json::Object daemon_object(const protocol::Answer& daemon) {
     events::Json::Object object{{"running", true}};
     events::Json::List files;
+    events::Json::List newer;
     for (const protocol::Field& field : daemon.fields) {
         std::string key = field.key;
         std::ranges::replace(key, '-', '_');                  // as in events
         if (field.key.starts_with("kernel-point-")) continue; // among the points
         if (field.key == "policy")
             files.emplace_back(field.value);
+        else if (field.key == "policy-newer")
+            newer.emplace_back(field.value);
         else if (!field.value.empty() && field.value.find_first_not_of("0123456789") == std::string::npos)
             object.emplace_back(key, number_of(field.value));
         else
             object.emplace_back(key, field.value);
     }
     object.emplace_back("policy", std::move(files));
+    if (!newer.empty()) object.emplace_back("policy_newer", std::move(newer));
     return object;
 }
 

@@ -18,11 +18,11 @@ namespace {
 const std::vector<Reason> allowing = {Reason::listed, Reason::alias_listed, Reason::dependency,
                                       Reason::built_in};
 const std::vector<Reason> refusing = {
-    Reason::not_listed,          Reason::denied_token,      Reason::denied_module,
-    Reason::denied_alias,        Reason::denied_dependency, Reason::unlisted_dependency,
-    Reason::missing_dependency,  Reason::blacklisted,       Reason::unreadable_image,
-    Reason::contradictory_image, Reason::pin_mismatch,      Reason::no_such_module,
-    Reason::not_a_module,        Reason::not_a_name};
+    Reason::not_listed,          Reason::no_policy,           Reason::denied_token,
+    Reason::denied_module,       Reason::denied_alias,        Reason::denied_dependency,
+    Reason::unlisted_dependency, Reason::missing_dependency,  Reason::blacklisted,
+    Reason::unreadable_image,    Reason::contradictory_image, Reason::pin_mismatch,
+    Reason::no_such_module,      Reason::not_a_module,        Reason::not_a_name};
 
 std::vector<Reason> all_reasons() {
     std::vector<Reason> all = allowing;
