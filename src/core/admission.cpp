@@ -116,4 +116,12 @@ const Admission* Admissions::find(std::string_view module) const {
     return found == admitted_.end() ? nullptr : &found->second;
 }
 
+void note_images(Decision& decision, const Admissions& admissions) {
+    for (ModuleDecision& module : decision.modules) {
+        if (module.reason != Reason::not_listed && module.reason != Reason::no_policy) continue;
+        if (const Admission* admission = admissions.find(module.module))
+            module.as_image = ImageAdmission{admission->reason, admission->because_of};
+    }
+}
+
 } // namespace kmodguard::core

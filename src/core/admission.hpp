@@ -42,4 +42,8 @@ class Admissions {
     ByName admitted_;
 };
 
+/// Notes on the modules that `decision` refuses for want of a rule that they are admitted as images: by
+/// `admissions`, of the policy and the index that it was made with.
+void note_images(Decision& decision, const Admissions& admissions);
+
 } // namespace kmodguard::core

@@ -353,6 +353,7 @@ Decision decide(const Policy& policy, ModuleIndex& index, const Request& request
     return decision;
 }
 
+bool ImageAdmission::operator==(const ImageAdmission&) const = default;
 bool ModuleDecision::operator==(const ModuleDecision&) const = default;
 bool Decision::operator==(const Decision&) const = default;
 

@@ -108,6 +108,13 @@ struct RunCommand {
     bool operator==(const RunCommand&) const;
 };
 
+/// What is answered where the image of a module is seen and no token is: by its name alone, whoever asks.
+struct ImageAdmission {
+    Reason reason = Reason::dependency; ///< listed, alias_listed or dependency
+    std::string because_of;             ///< dependency: the allowed module that brings it
+    bool operator==(const ImageAdmission&) const;
+};
+
 /// The judgement on one of the modules a token resolves to.
 struct ModuleDecision {
     std::string module;
@@ -120,6 +127,8 @@ struct ModuleDecision {
     bool loadable = true;                  ///< without a guard: it exists, is not built in, not blacklisted
     std::vector<RunCommand> commands = {}; ///< that loading it runs
     std::optional<KeptOut> kept_out = std::nullopt; ///< though it is to be loaded
+    /// Refused as it was asked for, and admitted as an image. Found out only for people (note_images()).
+    std::optional<ImageAdmission> as_image = std::nullopt;
 
     [[nodiscard]] Verdict verdict() const { return verdict_of(reason); }
     bool operator==(const ModuleDecision&) const;
@@ -174,6 +183,7 @@ struct Request {
 [[nodiscard]] std::string explain(const ModuleDecision& decision);
 /// The end of such a sentence on `module`: "modprobe.d runs "/bin/false" in its place".
 [[nodiscard]] std::string explain(const KeptOut& kept_out, std::string_view module);
+[[nodiscard]] std::string explain(const ImageAdmission& image);
 /// "allow.modules \"loop\" (/etc/kmodguard/policy.toml:12)".
 [[nodiscard]] std::string describe(const Rule& rule);
 

@@ -127,6 +127,14 @@ std::string explain(const ModuleDecision& decision) {
     if (decision.kept_out)
         sentence += (decision.verdict() == Verdict::allow ? ", but " : "; besides, ")
                     + explain(*decision.kept_out, decision.module);
+    if (decision.as_image) sentence += "; " + explain(*decision.as_image);
+    return sentence;
+}
+
+std::string explain(const ImageAdmission& image) {
+    std::string sentence = "where its image is seen and not what it was asked for by, it may load: it ";
+    sentence += text_of(image.reason).sentence;
+    if (!image.because_of.empty()) sentence += ", " + printable(image.because_of);
     return sentence;
 }
 

@@ -60,7 +60,10 @@ sys::Result<LocalJudge> LocalJudge::create(const Context& context) {
 }
 
 core::Decision LocalJudge::decide(const std::string& token) {
-    return core::decide(policy_, *index_, {.token = token});
+    core::Decision decision = core::decide(policy_, *index_, {.token = token});
+    if (!admissions_) admissions_.emplace(policy_, *index_);
+    core::note_images(decision, *admissions_);
+    return decision;
 }
 
 sys::Result<std::vector<core::Decision>> decide_all(const Context& context) {

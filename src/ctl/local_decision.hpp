@@ -5,10 +5,12 @@
 #pragma once
 
 #include "config/policy_file.hpp"
+#include "core/admission.hpp"
 #include "ctl/context.hpp"
 #include "modules/kmod_index.hpp"
 
 #include <memory>
+#include <optional>
 
 namespace kmodguard::ctl {
 
@@ -26,6 +28,7 @@ class LocalJudge {
   private:
     core::Policy policy_;
     std::unique_ptr<modules::KmodIndex> index_;
+    std::optional<core::Admissions> admissions_;
 };
 
 /// Decides on `tokens` in the daemon, or here if it does not run or the options ask for another policy or

@@ -139,6 +139,7 @@ void Engine::open_index() {
 
 void Engine::forget_decisions() {
     decisions_.clear();
+    admissions_.reset();
     warm_up_position_ = 0;
 }
 
@@ -246,6 +247,17 @@ const core::Decision& Engine::decide_to_load(std::string_view token) {
     const core::Decision& decision = decide(token);
     if (decision.effective() == core::Verdict::refuse || !refresh_index()) return decision;
     return decide(token);
+}
+
+core::Decision Engine::decide_for_people(std::string_view token) {
+    core::Decision decision = decide(token);
+    const auto for_want_of_a_rule = [](const core::ModuleDecision& module) {
+        return module.reason == core::Reason::not_listed || module.reason == core::Reason::no_policy;
+    };
+    if (std::ranges::none_of(decision.modules, for_want_of_a_rule)) return decision;
+    if (!admissions_) admissions_.emplace(policy_, index_or_none());
+    core::note_images(decision, *admissions_);
+    return decision;
 }
 
 void Engine::count(const core::Decision& decision) {

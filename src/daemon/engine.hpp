@@ -10,6 +10,7 @@
 // looser stays undone.
 #pragma once
 
+#include "core/admission.hpp"
 #include "core/decision.hpp"
 #include "core/decision_cache.hpp"
 #include "core/policy.hpp"
@@ -69,6 +70,8 @@ class Engine {
     [[nodiscard]] const core::Decision& decide(std::string_view token);
     /// The same, when modules will be loaded by it: looks first whether the index is still that of the files.
     [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
+    /// The same for people: also says of what is refused whether its image is admitted.
+    [[nodiscard]] core::Decision decide_for_people(std::string_view token);
     /// Whether `decision` is the same as long as policy and index are. One that a file had a part in that
     /// cannot be judged now is not: the file may be mended the next time.
     [[nodiscard]] bool is_lasting(const core::Decision& decision) const;
@@ -195,6 +198,7 @@ class Engine {
     std::string policy_error_ = "no policy was read yet";
 
     core::DecisionCache decisions_;
+    std::optional<core::Admissions> admissions_; ///< of policy and index, once somebody has asked
     core::Decision unnamed_;                     ///< the last decision that is not worth remembering
     std::size_t warm_up_position_ = 0;
     Counts counts_;

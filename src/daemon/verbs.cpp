@@ -62,7 +62,7 @@ void add_newer_files(Answer& answer, const Engine& engine) {
 
 Response check(Engine& engine, const std::string& token) {
     engine.refresh_index(); // of what the kernel does not load, only a request would take notice
-    const core::Decision& decision = engine.decide(token);
+    const core::Decision decision = engine.decide_for_people(token);
     Response response;
     response.answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
                               {"reason", std::string(to_string(decision.reason))}};
@@ -73,7 +73,7 @@ Response check(Engine& engine, const std::string& token) {
 
 Response explain_token(Engine& engine, const std::string& token) {
     engine.refresh_index(); // of what the kernel does not load, only a request would take notice
-    const core::Decision& decision = engine.decide(token);
+    const core::Decision decision = engine.decide_for_people(token);
     Response response;
     add_newer_files(response.answer, engine);
     std::ranges::move(protocol::fields_of(decision), std::back_inserter(response.answer.fields));

@@ -44,6 +44,12 @@ Json json_of(const core::ModuleDecision& module, const core::Decision& decision)
         commands.push_back(json_of(command));
     if (!module.commands.empty()) object.emplace_back("commands", std::move(commands));
     if (!module.omitted.empty()) object.emplace_back("omitted", strings(module.omitted));
+    if (const auto& image = module.as_image) {
+        Json::Object admitted{{"verdict", to_string(core::Verdict::allow)},
+                              {"reason", to_string(image->reason)}};
+        if (!image->because_of.empty()) admitted.emplace_back("because_of", image->because_of);
+        object.emplace_back("as_image", std::move(admitted));
+    }
     return object;
 }
 

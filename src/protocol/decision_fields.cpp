@@ -47,6 +47,10 @@ void add_module(std::vector<Field>& fields, const core::ModuleDecision& module) 
     }
     for (const std::string& omitted : module.omitted)
         fields.push_back({"omitted", omitted});
+    if (!module.as_image) return;
+    fields.push_back({"as-image", std::string(to_string(module.as_image->reason))});
+    if (!module.as_image->because_of.empty())
+        fields.push_back({"as-image-because-of", module.as_image->because_of});
 }
 
 /// Sets the part of a rule that `field` names; false if it names none.
@@ -100,6 +104,12 @@ sys::Result<void> read_module_field(const Field& field, core::ModuleDecision& mo
         const auto reason = read_reason(field);
         if (!reason) return std::unexpected(reason.error());
         module.reason = *reason;
+    } else if (field.key == "as-image") {
+        const auto reason = read_reason(field);
+        if (!reason) return std::unexpected(reason.error());
+        module.as_image.emplace().reason = *reason;
+    } else if (field.key == "as-image-because-of") {
+        if (module.as_image) module.as_image->because_of = field.value;
     } else if (field.key == "because-of")
         module.because_of = field.value;
     else if (field.key == "detail")

@@ -5,6 +5,9 @@ import pytest
 from images import module_image
 from machine import KMODCTL, NOBODY, clean_environment, run
 
+# The second answer, of the kernel, the process and the guest point.
+AS_IMAGE = "where its image is seen and not what it was asked for by, it may load: it is allowed by an alias pattern"
+
 
 @pytest.fixture(params=["by the daemon", "by the files"])
 def judged(request, machine):
@@ -23,7 +26,24 @@ def test_a_listed_module_is_allowed_and_the_line_of_the_rule_is_named(judged):
 
 def test_what_is_not_listed_is_refused_with_3(judged):
     ran = judged.kmodctl("check", "af_key")
-    assert (ran.code, ran.out) == (3, "af_key: refused: af_key is not on the allow list\n")
+    assert (ran.code, ran.out) == (3, f"af_key: refused: af_key is not on the allow list; {AS_IMAGE}\n")
+
+
+def test_a_dependency_of_an_allowed_module_has_two_answers(judged):
+    """It was said to be refused, and insmod loaded it."""
+    ran = judged.kmodctl("check", "crc_base")
+    assert ran.code == 3
+    assert ran.out.startswith("crc_base: refused: crc_base is not on the allow list; where its image is seen and not what it was "
+                              "asked for by, it may load: it is a dependency of an allowed module, ")
+    module, = judged.kmodctl("check", "--json", "crc_base").json["modules"]
+    assert (module["verdict"], module["as_image"]["verdict"], module["as_image"]["reason"]) == ("refuse", "allow", "dependency")
+    assert module["as_image"]["because_of"] in ("loop", "tun_dev")
+    assert "it is a dependency of an allowed module" in judged.kmodctl("explain", "crc_base").out
+
+
+def test_what_no_point_admits_has_one_answer(judged):
+    assert judged.kmodctl("check", "shy").out == "shy: refused: shy is not on the allow list\n"
+    assert "as_image" not in judged.kmodctl("check", "--json", "shy").out
 
 
 def test_an_allowed_alias_admits_the_module_behind_it(judged):

@@ -11,7 +11,7 @@ def test_audit_lets_pass_and_says_what_it_would_have_refused(machine, daemon):
     machine.ask("mode", "audit")
     ran = machine.kmodctl("check", "af_key")
     assert ran.code == 0
-    assert ran.out == "af_key: would be refused: af_key is not on the allow list\n"
+    assert ran.out.startswith("af_key: would be refused: af_key is not on the allow list")
     answer = machine.ask("check", "--json", "af_key").json
     assert (answer["verdict"], answer["judged"], answer["mode"]) == ("allow", "refuse", "audit")
     assert "let pass by audit mode" in machine.ask("explain", "af_key").out
