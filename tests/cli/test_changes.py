@@ -90,7 +90,7 @@ def test_the_end_of_a_limited_mode_is_recorded(machine, daemon):
 
 
 def test_questions_change_nothing(machine, daemon):
-    for question in (["status"], ["list"], ["check", "loop"], ["explain", "loop"]):
+    for question in (["status"], ["list"], ["check", "loop"], ["explain", "loop"], ["mode"]):
         machine.kmodctl(*question)
     machine.ask("allow", "af_key")
     assert len(daemon.changes(1)) == 1

@@ -119,3 +119,13 @@ def test_anything_else_on_the_command_line_changes_nothing(machine, start):
 
 def test_the_mode_is_answered_in_json(machine, daemon):
     assert machine.ask("mode", "audit", "--json").json == {"result": "the mode is audit"}
+
+
+def test_without_an_argument_it_is_shown(machine, daemon):
+    assert machine.ask("mode").out == "enforce\n"
+    assert machine.ask("mode", "--json").json == {"mode": "enforce"}
+    machine.ask("mode", "audit", "--for", "1d")
+    assert machine.ask("mode").out.startswith("audit (for ")
+    answer = machine.ask("mode", "--json").json
+    assert answer["mode"] == "audit" and 0 < answer["seconds_left"] <= 86400
+    assert machine.kmodctl("mode", "--for", "1d").code == 2
