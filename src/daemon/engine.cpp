@@ -85,7 +85,7 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core:
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
     state_.written.valid = false;
     state_.files = read_policy_files_state(); // which are the ones that are not valid
-    open_index();                             // and with it a policy, which allows nothing, but for a forced mode
+    open_index();                // and with it a policy, which allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 

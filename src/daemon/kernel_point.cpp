@@ -99,10 +99,8 @@ sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleI
         return sys::failure(sys::ErrorKind::failed,
                             "there is no module index, and the machine is sealed: what it held is held on",
                             "depmod makes one");
-    if (guard_->sealed() && armed_ && generation == generation_) { // the index is another
-        guard_->forget_refusals(); // something may answer now to what was refused
-        return {};
-    }
+    if (guard_->sealed() && armed_ && generation == generation_) // the index is another
+        return guard_->forget_refusals(); // something may answer now to what was refused
     core::Admissions admissions(policy, index);
     const auto table = kernel::compile(policy, admissions, generation);
     if (!table) return std::unexpected(table.error());

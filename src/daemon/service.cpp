@@ -4,12 +4,12 @@
 #include "core/names.hpp"
 #include "daemon/directory_watch.hpp"
 #include "daemon/engine.hpp"
+#include "daemon/event_sinks.hpp"
 #include "daemon/handler_watch.hpp"
 #include "daemon/kernel_point.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
 #include "events/recorder.hpp"
-#include "events/sinks.hpp"
 #include "sys/capabilities.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
@@ -44,19 +44,6 @@ std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
     const auto value = sys::kernel_parameter(paths, "kmodguard.mode");
     if (value == "audit" || value == "off") return core::Mode::audit;
     return std::nullopt;
-}
-
-sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const ServiceOptions& options) {
-    std::vector<std::unique_ptr<events::Sink>> sinks;
-    if (!options.paths.moved())
-        sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
-    if (options.paths.moved() || !events::has_journal()) sinks.push_back(events::stderr_sink());
-    if (!options.events_file.empty()) {
-        auto file = events::json_lines_sink(options.events_file);
-        if (!file) return std::unexpected(file.error());
-        sinks.push_back(std::move(*file));
-    }
-    return sinks;
 }
 
 /// A line on standard error. If nobody takes it, a full disk for example, it is lost: the guard goes on.
@@ -385,7 +372,7 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     if (!socket) return std::unexpected(socket.error());
     // Before the first thread and the first byte of input: what follows decides, and can load nothing.
     if (auto dropped = sys::drop_all_capabilities(); !dropped) return dropped;
-    auto sinks = make_sinks(options);
+    auto sinks = make_sinks(options.paths, options.events_file);
     if (!sinks) return std::unexpected(sinks.error());
     sd_event* loop = nullptr;
     if (const int code = sd_event_new(&loop); code < 0)

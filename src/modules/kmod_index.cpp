@@ -135,7 +135,8 @@ std::vector<std::string> KmodIndex::resolve(std::string_view token) {
 void KmodIndex::read_option_names() {
     for_each_line(
         kmod_config_get_options(context_.get()),
-        [this](const std::string& name, const std::string&) { option_names_.insert(name); }, foreign_.options);
+        [this](const std::string& name, const std::string&) { option_names_.insert(name); },
+        foreign_.options);
 }
 
 std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord& module,

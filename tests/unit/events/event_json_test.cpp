@@ -39,16 +39,17 @@ nlohmann::json parsed(const Event& event) {
 }
 
 TEST(EventJson, HasEveryFieldInItsOrder) {
-    EXPECT_EQ(Json(json_of(refused_event())).line(),
-              R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
-              R"("verdict":"refuse","judged":"refuse","mode":"enforce","reason":"denied-module",)"
-              R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
-              R"("modules":[{"module":"x25","verdict":"refuse","reason":"denied-module","loads":false,)"
-              R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
-              R"("because_of":"lapb","detail":"more","chain":[{"module":"lapb","required":true},)"
-              R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"]}],)"
-              R"("explanation":"refused: x25 is on the deny list: lapb (more), by deny.modules \"x25\" )"
-              R"x((/etc/kmodguard/policy.toml:12)"})x");
+    EXPECT_EQ(
+        Json(json_of(refused_event())).line(),
+        R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
+        R"("verdict":"refuse","will_load":false,"judged":"refuse","mode":"enforce","reason":"denied-module",)"
+        R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
+        R"("modules":[{"module":"x25","verdict":"refuse","reason":"denied-module","loads":false,"will_load":false,)"
+        R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
+        R"("because_of":"lapb","detail":"more","chain":[{"module":"lapb","required":true},)"
+        R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"]}],)"
+        R"("explanation":"refused: x25 is on the deny list: lapb (more), by deny.modules \"x25\" )"
+        R"x((/etc/kmodguard/policy.toml:12)"})x");
 }
 
 TEST(EventJson, RuleGivenAtRunTimeHasNoLine) {
