@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -22,10 +24,18 @@ bool is_option(std::string_view word, std::string_view name) {
     return word == name;
 }
 
+/// Whether nobody but this process's user, and root, can put something else in its place. It is not so if a
+/// root shell has kept the environment of whoever it was started by (su, sudo -E).
+bool is_ours(const char* directory) {
+    struct stat status{};
+    return ::lstat(directory, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == ::geteuid()
+           && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 std::filesystem::path runtime_directory() {
     const char* directory =
         std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe): before any thread
-    return directory != nullptr && *directory == '/' ? directory : "/tmp";
+    return directory != nullptr && *directory == '/' && is_ours(directory) ? directory : "/tmp";
 }
 
 } // namespace

@@ -20,7 +20,7 @@ namespace kmodguard::guest {
 /// A folder of its own with the socket in it; both go with the object.
 class StubSocket {
   public:
-    /// In `directory`, or where none is given in $XDG_RUNTIME_DIR or /tmp.
+    /// In `directory`, or where none is given in $XDG_RUNTIME_DIR, if it is this user's own, or /tmp.
     [[nodiscard]] static sys::Result<StubSocket> create(const std::filesystem::path& directory);
     StubSocket(StubSocket&&) noexcept = default;
     StubSocket& operator=(StubSocket&&) = delete;

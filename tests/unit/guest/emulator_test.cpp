@@ -131,7 +131,17 @@ TEST_F(StubSocketTest, IsInTheRuntimeDirectoryIfNoneIsGiven) {
     const std::optional<std::string> before = set != nullptr ? std::optional<std::string>(set) : std::nullopt;
     ::setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1);
     EXPECT_EQ(StubSocket::create("")->path().parent_path().parent_path(), directory_.path());
-    for (const char* unusable : {"", "relative"}) {
+    const auto writable_by_all = directory_ / "all";
+    std::filesystem::create_directory(writable_by_all);
+    std::filesystem::permissions(writable_by_all, std::filesystem::perms::all);
+    const auto link = directory_ / "link";
+    std::filesystem::create_directory_symlink(directory_.path(), link);
+    // Another user's, as where root has kept the environment of who called it.
+    const auto others = directory_ / "others";
+    std::filesystem::create_directory(others);
+    const bool changed = ::chown(others.c_str(), 12345, 12345) == 0;
+    for (const char* unusable :
+         {"", "relative", writable_by_all.c_str(), link.c_str(), changed ? others.c_str() : "/nowhere"}) {
         ::setenv("XDG_RUNTIME_DIR", unusable, 1);
         EXPECT_EQ(StubSocket::create("")->path().parent_path().parent_path(), "/tmp") << unusable;
     }
