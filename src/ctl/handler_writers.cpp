@@ -38,16 +38,24 @@ std::optional<pid_t> number_of(const path& entry) {
     return number;
 }
 
-/// By the flags of open(2), in octal, in fdinfo (proc(5)).
-bool is_for_writing(const path& task, const path& descriptor) {
-    constexpr std::string_view key = "flags:\t";
+/// The number that fdinfo (proc(5)) has for a descriptor after `key`.
+std::optional<std::uint32_t> number_in_fdinfo(const path& task, const path& descriptor, std::string_view key,
+                                              int base) {
     const auto info = sys::read_pseudo_file(task / "fdinfo" / descriptor.filename());
     const std::size_t at = info ? info->find(key) : std::string::npos;
-    if (at == std::string::npos) return false;
-    int flags = 0;
+    if (at == std::string::npos) return std::nullopt;
+    std::uint32_t number = 0;
+    const char* begin = info->data() + at + key.size();
+    if (std::from_chars(begin, info->data() + info->size(), number, base).ec != std::errc{})
+        return std::nullopt;
+    return number;
+}
+
+/// By the flags of open(2).
+bool is_for_writing(const path& task, const path& descriptor) {
     constexpr int octal = 8;
-    std::from_chars(info->data() + at + key.size(), info->data() + info->size(), flags, octal);
-    return (flags & O_ACCMODE) != O_RDONLY;
+    const auto flags = number_in_fdinfo(task, descriptor, "flags:\t", octal);
+    return flags && (*flags & O_ACCMODE) != O_RDONLY;
 }
 
 /// Device and inode of a file, without asking any server for them.
@@ -84,19 +92,39 @@ class Search {
     std::optional<Identity> file_;
 };
 
+/// The processes that `is_one` says it of.
+template <typename Predicate>
+std::vector<Writer> processes(const path& proc, Predicate is_one) {
+    std::vector<Writer> found;
+    for (const path& entry : entries_of(proc)) {
+        const auto pid = number_of(entry);
+        if (!pid || !is_one(entry)) continue;
+        std::string command = sys::read_pseudo_file(entry / "comm").value_or("");
+        if (command.ends_with('\n')) command.pop_back();
+        found.push_back({*pid, core::printable(command)});
+    }
+    return found;
+}
+
 } // namespace
 
 std::vector<Writer> writers_of(const path& proc, const path& file, const std::string& tail) {
     const Search search(file, tail);
-    std::vector<Writer> writers;
-    for (const path& entry : entries_of(proc)) {
-        const auto pid = number_of(entry);
-        if (!pid || !search.finds_in(entry)) continue;
-        std::string command = sys::read_pseudo_file(entry / "comm").value_or("");
-        if (command.ends_with('\n')) command.pop_back();
-        writers.push_back({*pid, core::printable(command)});
-    }
-    return writers;
+    return processes(proc, [&search](const path& process) { return search.finds_in(process); });
+}
+
+std::vector<Writer> holders_of_maps(const path& proc, const std::vector<std::uint32_t>& ids) {
+    const auto is_one_of_them = [&ids](const path& task, const path& descriptor) {
+        const auto id = number_in_fdinfo(task, descriptor, "map_id:\t", 10);
+        return id && std::ranges::find(ids, *id) != ids.end();
+    };
+    return processes(proc, [&](const path& process) {
+        return std::ranges::any_of(entries_of(process / "task"), [&](const path& task) {
+            return std::ranges::any_of(entries_of(task / "fdinfo"), [&](const path& descriptor) {
+                return is_one_of_them(task, descriptor);
+            });
+        });
+    });
 }
 
 } // namespace kmodguard::ctl

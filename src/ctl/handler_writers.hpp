@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Who holds a file open for writing. The seal keeps everybody from opening the setting that names the
-// kernel's handler of module requests; whoever has it open already could still write to it.
+// Who has open what the seal keeps everybody from opening: the setting that names the kernel's handler of
+// module requests, and the kernel point's maps. Whoever has it open already could still use it, and so could
+// root, by taking the descriptor over (pidfd_getfd(2)).
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 namespace kmodguard::ctl {
 
-struct Writer {
+struct Writer { ///< or whoever else has it open
     pid_t pid = 0;
     std::string command; ///< its name, as the kernel has it
 };
@@ -21,5 +23,9 @@ struct Writer {
 /// is how the file's path ends wherever its file system is mounted: other mounts of /proc show other files.
 [[nodiscard]] std::vector<Writer> writers_of(const std::filesystem::path& proc,
                                              const std::filesystem::path& file, const std::string& tail);
+
+/// The processes that have a descriptor of one of the BPF maps with these ids, likewise.
+[[nodiscard]] std::vector<Writer> holders_of_maps(const std::filesystem::path& proc,
+                                                  const std::vector<std::uint32_t>& ids);
 
 } // namespace kmodguard::ctl

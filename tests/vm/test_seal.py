@@ -47,6 +47,16 @@ def test_audit_mode_cannot_be_sealed(guard: Guard) -> None:
     guard.ctl("mode enforce", check=True)
 
 
+def test_a_stopped_daemon_keeps_its_maps_so_nothing_is_sealed(guard: Guard) -> None:
+    """Root could take the descriptors of a process that does not let go of them."""
+    pid = guard.pid()
+    guard.kill("STOP")
+    done = guard.ctl("seal --yes")
+    guard.kill("CONT")
+    assert done.status != 0 and f"process {pid} (kmodguard) has the kernel point's maps open" in done.stderr
+    assert "sealed until" not in guard.ctl("status").stdout
+
+
 def test_seal(guard: Guard) -> None:
     guard.ctl("seal --yes", check=True)
     assert "sealed" in guard.ctl("status").stdout

@@ -11,13 +11,18 @@
 #include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/support.hpp"
 #include "sys/file.hpp"
+#include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <iostream>
+#include <optional>
+#include <vector>
 
 namespace kmodguard::ctl {
 namespace {
@@ -54,6 +59,24 @@ void look_at_kernel_point(Obstacles& obstacles, const kernel::Standing& standing
             {sys::ErrorKind::failed, "the mode is audit: nothing is refused, so there is nothing to seal",
              forced ? "boot without kmodguard.mode on the kernel's command line" : "kmodctl mode enforce"});
     }
+}
+
+/// The process of the daemon that answers.
+std::optional<pid_t> pid_of_daemon(const sys::Paths& paths) {
+    const auto connection = sys::connect_unix(paths.socket(), std::chrono::seconds(1));
+    if (!connection) return std::nullopt;
+    const auto peer = sys::peer_of(*connection);
+    return peer ? std::optional(peer->pid) : std::nullopt;
+}
+
+/// Whoever has one of the maps open keeps it. `daemon` is one that will let go of them.
+void look_at_maps(Obstacles& obstacles, const std::vector<std::uint32_t>& maps, std::optional<pid_t> daemon) {
+    for (const Writer& holder : holders_of_maps("/proc", maps))
+        if (holder.pid != daemon)
+            obstacles.push_back(
+                {sys::ErrorKind::failed,
+                 fmt::format("process {} ({}) has the kernel point's maps open", holder.pid, holder.command),
+                 fmt::format("end it: kill -KILL {}; if it is the daemon: kmodctl start", holder.pid)});
 }
 
 void look_at_handler(Obstacles& obstacles, const sys::Paths& paths) {
@@ -131,7 +154,7 @@ sys::Result<void> ask(const Context& context) {
     return sys::failure(sys::ErrorKind::failed, "not sealed");
 }
 
-int seal(const Context& context) {
+int seal(const Context& context, const std::vector<std::uint32_t>& maps) {
     if (auto sealed = kernel::seal_guard(context.paths.sealed_table()); !sealed)
         return record_failure(context, events::Action::seal, sealed.error());
     record_change(context, events::Action::seal);
@@ -139,6 +162,7 @@ int seal(const Context& context) {
     Obstacles late;
     look_at_handler(late, context.paths);
     look_at_kexec(late);
+    look_at_maps(late, maps, std::nullopt);
     for (const sys::Error& error : late)
         static_cast<void>(context.fail({error.kind, "sealed, but in the last moment: " + error.what,
                                         "restart the machine, and seal it again"}));
@@ -160,6 +184,11 @@ int run_seal(const Context& context) {
     look_at_handler(obstacles, context.paths);
     look_at_kexec(obstacles);
     look_at_running(obstacles, context.paths);
+    const auto maps = kernel::maps_to_seal();
+    if (maps) // else it is not held, which was said
+        look_at_maps(obstacles, *maps, daemon ? pid_of_daemon(context.paths) : std::nullopt);
+    else if (obstacles.empty())
+        obstacles.push_back(maps.error());
     for (const sys::Error& obstacle : obstacles)
         static_cast<void>(context.fail(obstacle));
     if (!obstacles.empty()) return exit_failed;
@@ -167,7 +196,7 @@ int run_seal(const Context& context) {
     if (context.has("dry-run")) return context.done("nothing was changed: kmodctl seal would seal");
     if (!context.has("yes"))
         if (auto agreed = ask(context); !agreed) return context.fail(agreed.error());
-    return seal(context);
+    return seal(context, *maps);
 }
 
 } // namespace kmodguard::ctl

@@ -117,6 +117,9 @@ struct Standing {
 /// kernels, CAP_BPF; so the daemon cannot. What is sealed is written to `sealed_table`.
 [[nodiscard]] sys::Result<void> seal_guard(const std::filesystem::path& sealed_table);
 
+/// The ids of the maps that the seal keeps everybody from. To be asked for before it.
+[[nodiscard]] sys::Result<std::vector<std::uint32_t>> maps_to_seal();
+
 /// Takes the kernel point away. ErrorKind::denied if it is sealed. Nothing there is fine.
 [[nodiscard]] sys::Result<void> remove_guard();
 

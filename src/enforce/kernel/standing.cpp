@@ -141,6 +141,18 @@ sys::Result<void> seal_guard(const std::filesystem::path& sealed_table) {
     return done;
 }
 
+sys::Result<std::vector<std::uint32_t>> maps_to_seal() {
+    const auto pins = open_pins(pin_directory());
+    if (!pins) return std::unexpected(pins.error());
+    std::vector<std::uint32_t> ids;
+    for (const RawMap* map : maps_of_the_verdict(*pins)) {
+        const auto id = map->id();
+        if (!id) return std::unexpected(id.error());
+        ids.push_back(*id);
+    }
+    return ids;
+}
+
 sys::Result<void> remove_guard() {
     if (const auto pins = open_pins(pin_directory())) {
         if (pins->sealed)
