@@ -259,6 +259,8 @@ bool KernelPoint::admit_next() {
 bool KernelPoint::look_after() {
     expire_pending();
     if (!armed_) return true;
+    if (reader_ && reader_->was_emptied())
+        report("another process has taken records of the kernel point, whose attempts have no events");
     const auto mended = guard_->mend();
     if (!mended) {
         if (problem_ != mended.error().what) report(mended.error().what);

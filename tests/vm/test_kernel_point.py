@@ -9,12 +9,14 @@ Tests that answer a row of docs/bypasses.md have its number in their name.
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from guard import FAIL_BPF, HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
 from images import module_image
 from machine import Machine
+from machine.guest import compiled
 
 pytestmark = pytest.mark.restored
 
@@ -337,6 +339,14 @@ def test_23_the_directory_taken_away_is_made_again(guard: Guard) -> None:
     guard.kill()
     guard.ctl("start", check=True)
     assert link(guard) == before
+
+
+def test_23_records_taken_by_another_process_are_reported(guard: Guard) -> None:
+    guard.vm.put("/tmp/drain", compiled(Path(__file__).parent / "guest/drain.cpp").read_bytes(), 0o755)
+    guard.kill("STOP")
+    guard.vm.run(f"loader init {raw_file_of('kmg_inner')}; /tmp/drain /sys/fs/bpf/kmodguard/map_records")
+    guard.kill("CONT")
+    assert "kmg_inner" not in guard.wait_log("another process has taken records of the kernel point")
 
 
 def test_23_programs_kept_from_running_are_reported(guard: Guard) -> None:

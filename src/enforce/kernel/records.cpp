@@ -3,7 +3,9 @@
 
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
+#include <unistd.h>
 
 #include <array>
 
@@ -112,13 +114,23 @@ core::ModuleDecision explained(const guard_record& record, core::ModuleDecision 
     return decision.modules.front();
 }
 
+std::size_t page_size() {
+    return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
 } // namespace
 
 sys::Result<RecordReader> RecordReader::open(const Pins& pins, Use use) {
     auto round = std::make_unique<Round>(Round{.use = std::move(use)});
     ring_buffer* buffer = ring_buffer__new(pins.records.fd(), take, round.get(), nullptr);
     if (buffer == nullptr) return sys::system_failure("cannot read", "the kernel point's records");
-    return RecordReader(std::move(round), buffer);
+    void* page = ::mmap(nullptr, page_size(), PROT_READ, MAP_SHARED, pins.records.fd(), 0);
+    if (page == MAP_FAILED) {
+        const int error = errno;
+        ring_buffer__free(buffer);
+        return sys::system_failure("cannot map", "the kernel point's records", error);
+    }
+    return RecordReader(std::move(round), buffer, Position(static_cast<const unsigned long*>(page)));
 }
 
 int RecordReader::take(void* data, void* record, std::size_t size) {
@@ -135,10 +147,27 @@ int RecordReader::fd() const {
     return ring_buffer__epoll_fd(buffer_.get());
 }
 
+void RecordReader::Unmap::operator()(const unsigned long* page) const {
+    ::munmap(const_cast<unsigned long*>(page), page_size()); // NOLINT(cppcoreguidelines-pro-type-const-cast)
+}
+
+unsigned long RecordReader::position_now() const {
+    return __atomic_load_n(position_.get(), __ATOMIC_ACQUIRE);
+}
+
 bool RecordReader::read() {
+    emptied_ = emptied_ || position_now() != read_to_;
     round_->left = most_records;
     ring_buffer__consume(buffer_.get());
+    read_to_ = position_now();
     return round_->left != most_records;
+}
+
+bool RecordReader::was_emptied() {
+    const bool emptied = emptied_ || position_now() != read_to_;
+    read_to_ = position_now();
+    emptied_ = false;
+    return emptied;
 }
 
 events::Event event_of(const guard_record& record, const Known& known) {

@@ -29,7 +29,14 @@ class RecordReader {
     /// nobody from his other work. Does not wait. False if there was none.
     [[nodiscard]] bool read();
 
+    /// Whether another process has taken records since the last call. What they were of cannot be known.
+    [[nodiscard]] bool was_emptied();
+
   private:
+    struct Unmap {
+        void operator()(const unsigned long* page) const;
+    };
+    using Position = std::unique_ptr<const unsigned long, Unmap>;
     struct Free {
         void operator()(ring_buffer* buffer) const;
     };
@@ -38,11 +45,16 @@ class RecordReader {
         int left = 0;
     };
     static int take(void* round, void* data, std::size_t size);
-    RecordReader(std::unique_ptr<Round> round, ring_buffer* buffer)
-        : round_(std::move(round)), buffer_(buffer) {}
+    RecordReader(std::unique_ptr<Round> round, ring_buffer* buffer, Position position)
+        : round_(std::move(round)), buffer_(buffer), position_(std::move(position)),
+          read_to_(position_now()) {}
+    [[nodiscard]] unsigned long position_now() const;
 
     std::unique_ptr<Round> round_; ///< at an address that stays
     std::unique_ptr<ring_buffer, Free> buffer_;
+    Position position_;     ///< how far the ring has been read, by whomever: in a page that all readers share
+    unsigned long read_to_; ///< how far by this one
+    bool emptied_ = false;
 };
 
 /// What is known of the policy that judged; the rule that decided is looked up there.
