@@ -58,18 +58,25 @@ std::string wrong_answer(const Load& load, bool kernel_unpacks) {
     const bool refused = load.answer == EPERM || (unpacked && load.answer == ENOSYS);
     if (load.answer == 0) return "it was loaded";
     if (!load.is_asked_about()) return load.answer == ENOEXEC ? "" : "the guard was not to be asked";
-    if (load.decision.reason == core::Reason::not_a_module && !unpacked)
-        return load.answer == ENOEXEC ? "" : "what is no module was not answered as the kernel does";
+    if (load.decision.reason == core::Reason::not_a_module) {
+        // Where a kernel shows what it has unpacked, or the bytes are too few, it is known to be none.
+        const bool as_packed = unpacked && load.is_refused() && refused;
+        return load.answer == ENOEXEC || as_packed ? ""
+                                                   : "what is no module was not answered as the kernel does";
+    }
     if (refused && !load.is_refused()) return "it was refused";
     if (!refused && load.is_refused()) return "it was not refused";
     return "";
 }
 
+/// It may be packed, and the kernel be asked to unpack it, which decide() was not told.
+bool taken_for_packed(const Load& load, const guard_record& record) {
+    return load.decision.reason == core::Reason::not_a_module && record.reason == GUARD_UNKNOWN_CONTENT;
+}
+
 /// Of what is refused for two reasons the kernel's programs find the cheaper one first.
 bool reasons_may_differ(const Load& load, const guard_record& record) {
-    // It may be packed, and the kernel be asked to unpack it, which decide() was not told.
-    if (load.decision.reason == core::Reason::not_a_module && record.reason == GUARD_UNKNOWN_CONTENT)
-        return true;
+    if (taken_for_packed(load, record)) return true;
     // A name longer than any module's is not read to its end, so it cannot be said what it contradicts.
     if (load.facts.modinfo_name.size() > core::max_module_name) return true;
     // What no rule admits is not hashed, so it is not known whether a pin, too, refuses it.
@@ -88,8 +95,9 @@ std::string wrong_record(const Load& load, const guard_record& record, const eve
         return "another name is on record";
     if (record.hashed != 0 && !std::ranges::equal(record.sha256, *load.facts.sha256))
         return "the hash is wrong";
-    if (event.decision.judged != load.decision.judged || event.decision.audited() != load.decision.audited())
-        return "the event has another verdict";
+    if (event.decision.judged != load.decision.judged) return "the event has another verdict";
+    if (event.decision.audited() != load.decision.audited() && !taken_for_packed(load, record))
+        return "the event has another outcome";
     if (reasons_may_differ(load, record)) return "";
     if (event.decision.reason != load.decision.reason || event.decision.rule != load.decision.rule)
         return fmt::format("the event has another reason: {}", core::explain(event.decision));
