@@ -60,8 +60,8 @@ TEST(VerbTable, ArgumentsAreNamedIfAndOnlyIfThereAreAny) {
 }
 
 TEST(VerbTable, WhatChangesTheMachineNeedsRoot) {
-    for (const char* name : {"init", "start", "stop", "arm", "disarm", "allow", "deny", "remove", "apply",
-                             "mode", "reload", "seal", "doctor"})
+    for (const char* name : {"start", "stop", "arm", "disarm", "allow", "deny", "remove", "apply", "mode",
+                             "reload", "seal", "doctor"}) // init asks for it itself, but for a preview
         EXPECT_TRUE(find_verb(name)->needs_root) << name;
     for (const char* name : {"check", "explain", "lint", "status", "list"})
         EXPECT_FALSE(find_verb(name)->needs_root) << name;
