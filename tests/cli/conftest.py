@@ -46,8 +46,8 @@ def start(machine):
     """Starts daemons on the machine; whichever still runs at the end of the test is ended."""
     started = []
 
-    def start_one(*options, **environment):
-        started.append(Daemon(machine, *options, **environment))
+    def start_one(*options, before=(), **environment):
+        started.append(Daemon(machine, *options, before=before, **environment))
         return started[-1]
 
     yield start_one

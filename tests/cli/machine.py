@@ -165,14 +165,15 @@ class Machine:
 class Daemon:
     """The daemon in the foreground, with its standard error and its events in files."""
 
-    def __init__(self, machine, *options, **environment):
+    def __init__(self, machine, *options, before=(), **environment):
+        """`before`: a command that runs the daemon's, whose words follow its own."""
         self.machine = machine
         self.events_file = machine.root / "events.jsonl"
         self.log_file = machine.root / "daemon.log"
         ready, told = os.pipe()
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [DAEMON, "--root", machine.root, "--events", self.events_file, "--ready-fd", str(told), *options],
+                [*before, DAEMON, "--root", machine.root, "--events", self.events_file, "--ready-fd", str(told), *options],
                 pass_fds=[told], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment(**environment))
         os.close(told)
         with open(ready, "rb") as pipe:

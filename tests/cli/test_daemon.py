@@ -122,3 +122,13 @@ def test_clients_that_say_nothing_keep_nobody_waiting(machine, daemon):
     finally:
         for one in silent:
             one.close()
+
+
+def test_options_on_the_command_line_of_the_running_kernel_are_not_for_another_root(machine, start):
+    """libkmod adds them to those of modprobe.d, whichever root it is given."""
+    line = machine.write("cmdline", "quiet loop.max_loop=3\n")
+    machine.write("etc/modprobe.d/options.conf", "options loop max_part=7\n")
+    start(before=["unshare", "--mount", "sh", "-c", f'mount --bind {line} /proc/cmdline && exec "$@"', "sh"])
+    plan = ask(machine, b"AUTOLOAD loop\n")
+    assert "options max_part=7\n" in plan
+    assert "max_loop" not in plan
