@@ -10,6 +10,7 @@
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
 #include "events/recorder.hpp"
+#include "modules/kmod_context.hpp"
 #include "sys/capabilities.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
@@ -364,6 +365,7 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     ::mallopt(M_ARENA_MAX, 1);
     ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     ::umask(S_IRWXG | S_IRWXO);
+    modules::keep_kmod_silent();
     block_signals();
     if (auto made = sys::make_directory(options.paths.runtime_directory(), directory_mode); !made)
         return made;

@@ -19,19 +19,22 @@ class Silence {
   public:
     Silence() : lock_(mutex()) {
         if (const char* level = std::getenv(variable)) before_ = level; // NOLINT(concurrency-mt-unsafe)
-        ::setenv(variable, "0", 1);                                     // NOLINT(concurrency-mt-unsafe)
+        if (before_ != silent) ::setenv(variable, silent, 1);           // NOLINT(concurrency-mt-unsafe)
     }
     Silence(const Silence&) = delete;
     Silence& operator=(const Silence&) = delete;
     ~Silence() {
+        if (before_ == silent) return;
         if (before_)
             ::setenv(variable, before_->c_str(), 1); // NOLINT(concurrency-mt-unsafe)
         else
             ::unsetenv(variable); // NOLINT(concurrency-mt-unsafe)
     }
 
-  private:
     static constexpr const char* variable = "KMOD_LOG";
+    static constexpr const char* silent = "0";
+
+  private:
     static std::mutex& mutex() {
         static std::mutex one;
         return one;
@@ -65,6 +68,10 @@ sys::Result<KmodContext> open_kmod_context(const std::filesystem::path& director
     kmod_set_log_fn(
         context.get(), [](void*, int, const char*, int, const char*, const char*, va_list) {}, nullptr);
     return context;
+}
+
+void keep_kmod_silent() {
+    ::setenv(Silence::variable, Silence::silent, 1); // NOLINT(concurrency-mt-unsafe)
 }
 
 sys::Result<CommandLineEntries> command_line_entries(const std::filesystem::path& directory) {

@@ -22,6 +22,10 @@ using KmodContext = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
 open_kmod_context(const std::filesystem::path& directory,
                   std::span<const std::filesystem::path> configuration = {});
 
+/// For a program that opens indexes while other threads run, and starts no program: to be called before the
+/// first thread. Opening one then leaves the environment alone, which another thread may be reading.
+void keep_kmod_silent();
+
 /// How many entries of a context's configuration, at the end of each of its lists, are from the command line
 /// of the running kernel: libkmod always reads it.
 struct CommandLineEntries {

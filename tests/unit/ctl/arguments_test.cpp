@@ -119,7 +119,7 @@ TEST_F(ArgumentsTest, UnknownVerbSuggestsTheNearest) {
 TEST_F(ArgumentsTest, MistakesAreExitCodeTwo) {
     for (const Words& words :
          {Words{}, Words{"--json"}, Words{"--root"}, Words{"allow"}, Words{"allow", "a", "b"},
-          Words{"status", "x"}, Words{"check"}, Words{"explain", "a", "b"}, Words{"mode"},
+          Words{"status", "x"}, Words{"check"}, Words{"explain", "a", "b"}, Words{"mode", "audit", "enforce"},
           Words{"mode", "audit", "--for"}, Words{"status", "--no-such-option"}, Words{"lint", "a", "b"},
           Words{"status", "status"}}) {
         const Refusal mistake = refusal(words);
