@@ -197,7 +197,7 @@ class Linter {
     /// What a name that nothing has may be a slip for: one of `known`, as long as there is time `left` to
     /// look.
     static std::string hint_for_unknown(const std::string& name, const Known& known, std::size_t& left) {
-        const std::string other = "check the spelling with `modinfo`; it may belong to another kernel";
+        std::string other = "check the spelling with `modinfo`; it may belong to another kernel";
         if (left == 0) return other;
         --left;
         const std::string_view near = nearest(core::fold_pattern(name), known);

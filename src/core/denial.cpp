@@ -20,9 +20,11 @@ std::optional<Denial> denial_by_aliases(const Policy& policy, const std::vector<
 std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index, const std::string& module) {
     if (auto denial = denial_by_name(policy, module)) return denial;
     if (!policy.has_deny_aliases()) return std::nullopt;
-    if (!index.knows_aliases(module))
+    if (!index.knows_aliases(module)) {
+        if (!policy.refuses_unknown_aliases()) return std::nullopt;
         return Denial{Reason::unreadable_image, std::nullopt,
                       "its aliases are not known, and the policy denies aliases"};
+    }
     return denial_by_aliases(policy, index.aliases(module));
 }
 

@@ -180,16 +180,15 @@ class Reader {
             words = words.subspan(1);
         if (words.empty()) return;
         const std::string_view program = program_of(words.front());
-        if (words.front().expanded)
-            not_known(joined(words));
-        else if (program == "modprobe")
+        const bool is_named = !words.front().expanded;
+        if (is_named && program == "modprobe")
             read_modprobe(words);
-        else if (program == "insmod")
+        else if (is_named && program == "insmod")
             read_insmod(words);
-        else if (is_one_of(shells, program) && words.size() == 3 && words[1].text == "-c" && depth < max_depth
-                 && !words[2].expanded)
+        else if (is_named && is_one_of(shells, program) && words.size() == 3 && words[1].text == "-c"
+                 && depth < max_depth && !words[2].expanded)
             read(words[2].text, depth + 1);
-        else if (!is_one_of(harmless, program))
+        else if (!is_named || !is_one_of(harmless, program))
             not_known(joined(words));
     }
 

@@ -111,6 +111,9 @@ class Policy {
     [[nodiscard]] bool has_pattern_denying(std::string_view alias) const;
     /// Whether a module is denied by its aliases too, so that they must be known to admit it.
     [[nodiscard]] bool has_deny_aliases() const;
+    /// Whether a module whose aliases are not known is refused: where deny.aliases has an entry. A name of
+    /// deny.modules that no module has asks for less, for it may be of a module that only other kernels have.
+    [[nodiscard]] bool refuses_unknown_aliases() const { return !source_->deny_aliases.empty(); }
     [[nodiscard]] bool has_allow_aliases() const { return !source_->allow_aliases.empty(); }
 
     /// The pins of `module`, in the order written; empty when any content will do.

@@ -109,7 +109,11 @@ void Recorder::Queue::add(Entry entry) {
 }
 
 bool Recorder::Queue::take_room(const Entry& entry) {
-    const auto take_one = [](std::size_t& count, std::size_t limit) { return count < limit && ++count > 0; };
+    const auto take_one = [](std::size_t& count, std::size_t limit) {
+        const bool has_room = count < limit;
+        if (has_room) ++count;
+        return has_room;
+    };
     if (std::holds_alternative<Line>(entry)) return take_one(lines_, capacity_);
     const Event* event = std::get_if<Event>(&entry);
     if (event == nullptr || importance_of(*event) == Importance::important)
@@ -117,7 +121,9 @@ bool Recorder::Queue::take_room(const Entry& entry) {
     if (routine_ >= capacity_) return false;
     const std::string who = whose(*event);
     const std::size_t share = who.empty() ? capacity_ : std::max<std::size_t>(1, capacity_ / sharers);
-    return take_one(routine_of_[who], share) && ++routine_ > 0;
+    if (!take_one(routine_of_[who], share)) return false;
+    ++routine_;
+    return true;
 }
 
 void Recorder::Queue::give_back_room(const Entry& entry) {
