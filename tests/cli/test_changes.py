@@ -38,7 +38,7 @@ def test_each_change_is_recorded_with_who_made_it(machine, daemon, arguments, ex
 
 @pytest.mark.parametrize("arguments, error", [
     (["allow", "twin_b"], "twin_b is denied by deny.modules"), (["remove", "nothing"], "nothing is neither allowed nor denied"),
-    (["deny", "a\x01b"], "is no possible")], ids=["allow", "remove", "deny"])
+    (["deny", "a/b"], "is a path, and neither a module nor an alias")], ids=["allow", "remove", "deny"])
 def test_what_was_tried_in_vain_is_recorded_with_why(machine, daemon, arguments, error):
     assert machine.kmodctl(*arguments).code != 0
     change, = daemon.changes(1)
