@@ -154,7 +154,8 @@ def test_row_12_what_is_no_module_is_the_kernels_to_answer_and_the_next_one_is_a
 def test_what_busybox_first_hands_over_packed_is_decided_on_when_it_is_unpacked(refusing: Ran) -> None:
     assert refusing.judgement("/t/packed.ko") == ("", "refuse", "ENOEXEC")
     assert refusing.steps["packed"].output == "insmod: can't insert '/t/packed.ko': Operation not permitted"
-    assert refusing.judgement("/t/nls_cp437.ko.xz") == ("", "refuse", "ENOEXEC")
+    # A newer busybox on a kernel that unpacks modules itself asks it to, by the file's name: there is one call.
+    assert refusing.judgement("/t/nls_cp437.ko.xz") in (("", "refuse", "ENOEXEC"), ("nls_cp437", "allow", "0"))
     assert (refusing.steps["packed and allowed"].status, refusing.steps["packed and allowed"].output) == (0, "")
     assert "nls_cp437" in refusing.loaded()
 
@@ -216,7 +217,10 @@ def test_an_allowed_module_loads_packed_where_the_others_are_pretended(by_defaul
 def test_all_attempts_are_in_the_log(by_default: Ran) -> None:
     """A script that is told of success does not try again: there is one line for each."""
     again = {"garbage": ["?"], "text": ["?"], "packed": ["loop"], "packed framework": ["igloo"]}
-    expected = [line for label, file in files_of(BY_DEFAULT).items() for line in [file, *again.get(label, [])]]
+    files = files_of(BY_DEFAULT)
+    if by_default.judgement(files["packed framework"])[1] == "allow":  # the kernel was asked to unpack it
+        del again["packed framework"]
+    expected = [line for label, file in files.items() for line in [file, *again.get(label, [])]]
     found = [line for line in by_default.outcome.attempts if not line.endswith("/nbd.ko")]
     assert found == expected
 

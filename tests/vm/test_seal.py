@@ -74,6 +74,7 @@ def test_what_was_refused_is_forgotten_when_the_index_changes(guard: Guard) -> N
 
 def test_a_missing_index_takes_nothing_away(guard: Guard) -> None:
     guard.vm.run("cd /lib/modules/$(uname -r) && mv modules.dep.bin kept.bin", check=True)
+    guard.vm.run("until kmodctl status | grep -q 'NO MODULE INDEX'; do :; done", check=True)
     assert "no module index" in guard.ctl("deny kmg_base").stderr
     guard.vm.run("cd /lib/modules/$(uname -r) && mv kept.bin modules.dep.bin", check=True)
     guard.vm.run("until kmodctl check kmg_param; do :; done", check=True)
