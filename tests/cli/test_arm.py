@@ -126,8 +126,8 @@ def test_status_says_what_is_guarded_and_what_is_not(machine, daemon):
     assert "autoload  armed, instead of /sbin/modprobe; 0 allowed, 0 refused\n" in ran.out
     assert ("kernel    not held: paths are below another root than the machine's\n"
             "          hint: leave --root out\n"
-            "process   not in this version\n"
-            "guest     not in this version\n") in ran.out
+            "process   by kmodctl exec and kmodctl oci-agent, for what they start\n"
+            "guest     by kmodctl guest, for the emulator that it watches\n") in ran.out
     assert "mode      enforce\n" in ran.out
     assert f"          {machine.policy}\n" in ran.out
     assert "allow.modules 2, allow.aliases 1, denied 1" in ran.out
@@ -142,8 +142,8 @@ def test_status_in_json(machine, daemon):
          "detail": "armed, instead of /sbin/modprobe", "original": "/sbin/modprobe", "allowed": 0, "refused": 0, "audited": 0},
         {"point": "kernel", "active": False, "problem": "paths are below another root than the machine's",
          "hint": "leave --root out", "notes": []},
-        {"point": "process", "active": False, "problem": "not in this version"},
-        {"point": "guest", "active": False, "problem": "not in this version"}]
+        {"point": "process", "held_by": "kmodctl exec and kmodctl oci-agent, for what they start"},
+        {"point": "guest", "held_by": "kmodctl guest, for the emulator that it watches"}]
     assert answer["daemon"]["running"] is True
     assert not [key for key in answer["daemon"] if key.startswith("kernel_point")]
     assert answer["daemon"]["policy"] == [str(machine.policy)]

@@ -17,8 +17,14 @@ namespace {
 
 using Daemon = sys::Result<protocol::Answer>;
 
-constexpr std::array<std::string_view, 2> points_to_come = {"process", "guest"};
-constexpr std::string_view not_yet = "not in this version";
+/// A point that no daemon holds, but commands, each for what it has started or watches.
+struct PointOfCommands {
+    std::string_view point;
+    std::string_view held_by;
+};
+constexpr std::array<PointOfCommands, 2> points_of_commands = {
+    {{"process", "kmodctl exec and kmodctl oci-agent, for what they start"},
+     {"guest", "kmodctl guest, for the emulator that it watches"}}};
 
 std::int64_t number_of(const std::string& text) {
     std::int64_t number = 0;
@@ -40,8 +46,8 @@ void print_points(const Context& context, const autoload::HandlerStatus& handler
         context.text(fmt::format("{:<10}{}", label, line));
         label = "";
     }
-    for (const std::string_view point : points_to_come)
-        context.text(fmt::format("{:<10}{}", point, not_yet));
+    for (const PointOfCommands& row : points_of_commands)
+        context.text(fmt::format("{:<10}by {}", row.point, row.held_by));
 }
 
 events::Json::Object handler_object(const autoload::HandlerStatus& handler, const Daemon& daemon) {
@@ -61,8 +67,8 @@ events::Json::Object handler_object(const autoload::HandlerStatus& handler, cons
 events::Json::List point_objects(const autoload::HandlerStatus& handler, const Daemon& daemon,
                                  const KernelReport& kernel) {
     events::Json::List points{handler_object(handler, daemon), object_of(kernel)};
-    for (const std::string_view point : points_to_come)
-        points.emplace_back(events::Json::Object{{"point", point}, {"active", false}, {"problem", not_yet}});
+    for (const PointOfCommands& row : points_of_commands)
+        points.emplace_back(events::Json::Object{{"point", row.point}, {"held_by", row.held_by}});
     return points;
 }
 

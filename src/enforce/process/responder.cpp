@@ -206,7 +206,8 @@ Taken<std::unique_ptr<MemoryBudget::Share>> Responder::reserve(const Notificatio
 /// other: it is refused like all that cannot be judged.
 core::ImageFacts Responder::identify(const Notification& notification, const modules::Buffer& bytes,
                                      std::uint64_t limit) {
-    if (!asks_to_unpack(notification)) return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+    if (!asks_to_unpack(notification))
+        return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
     core::ImageFacts facts = identify_unpacked(bytes, limit);
     facts.no_module = false;
     return facts;

@@ -224,8 +224,8 @@ TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
                                 "kernel    active by BPF LSM, generation 3, 57 modules; 4 allowed, 9 "
                                 "refused, 0 audited, 120 requests "
                                 "refused unasked\n"
-                                "process   not in this version\n"
-                                "guest     not in this version\n"))
+                                "process   by kmodctl exec and kmodctl oci-agent, for what they start\n"
+                                "guest     by kmodctl guest, for the emulator that it watches\n"))
         << out;
     EXPECT_NE(out.find("limits    root, udev and insmod are judged too;"), std::string::npos) << out;
     EXPECT_NE(out.find("root can take the guard away"), std::string::npos) << out;
@@ -251,7 +251,8 @@ TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
     EXPECT_EQ(points[1]["refused"], 9);
     EXPECT_EQ(points[1]["notes"], (nlohmann::json{"a", "b"}));
     EXPECT_EQ(points[2],
-              (nlohmann::json{{"point", "process"}, {"active", false}, {"problem", "not in this version"}}));
+              (nlohmann::json{{"point", "process"},
+                              {"held_by", "kmodctl exec and kmodctl oci-agent, for what they start"}}));
     EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_active"));
 }
 
