@@ -265,24 +265,27 @@ const std::array<KmodsReader::Key, 8> KmodsReader::keys = {{
     {"version", &KmodsReader::skip},
 }};
 
-} // namespace
-
-void read_yaml_schema(const Node& root, core::PolicySource& source, std::uint32_t file,
-                      std::size_t max_entries, Diagnostics& diagnostics) {
+/// Reads a document by `reading`, and adds what is found by its place there.
+void read_by(void (KmodsReader::*reading)(const Node&), const Node& root, core::PolicySource& source,
+             std::uint32_t file, std::size_t max_entries, Diagnostics& diagnostics) {
     Diagnostics found;
-    KmodsReader(source, file, max_entries, found).read(root);
+    KmodsReader reader(source, file, max_entries, found);
+    (reader.*reading)(root);
     sort_by_place(found);
     diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
                        std::make_move_iterator(found.end()));
 }
 
+} // namespace
+
+void read_yaml_schema(const Node& root, core::PolicySource& source, std::uint32_t file,
+                      std::size_t max_entries, Diagnostics& diagnostics) {
+    read_by(&KmodsReader::read, root, source, file, max_entries, diagnostics);
+}
+
 void read_yaml_patch(const Node& root, core::PolicySource& source, std::uint32_t file,
                      std::size_t max_entries, Diagnostics& diagnostics) {
-    Diagnostics found;
-    KmodsReader(source, file, max_entries, found).read_patch(root);
-    sort_by_place(found);
-    diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
-                       std::make_move_iterator(found.end()));
+    read_by(&KmodsReader::read_patch, root, source, file, max_entries, diagnostics);
 }
 
 YamlPatches yaml_patches(const Node& root, const core::PolicySource& source, std::uint32_t file,

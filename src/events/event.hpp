@@ -59,9 +59,8 @@ struct Event {
 [[nodiscard]] std::string subject_of(const Event& event);
 
 /// Whether the attempt is one to call somebody's attention to: refused, let pass by audit mode alone, or
-/// withheld. A
-/// name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers ask for dozens
-/// of those at each boot.
+/// withheld. A name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers
+/// ask for dozens of those at each boot.
 [[nodiscard]] bool is_notable(const Event& event);
 
 /// What a log that cannot keep up loses first.
