@@ -14,7 +14,7 @@ main := $(BUILD)/main
 stage := $(abspath $(BUILD))/stage
 results := $(abspath $(BUILD))/results
 # One more than there are processors: some tests wait for a time of kmodguard's to be up.
-pytest := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider -n $(shell expr $(JOBS) + 1)
+pytest := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q -p no:cacheprovider --dist loadgroup -n $(shell expr $(JOBS) + 1)
 configure := cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_INSTALL_LIBEXECDIR=$(LIBEXECDIR) \
 	-DCMAKE_INSTALL_SYSCONFDIR=$(SYSCONFDIR) -DKMODGUARD_UNIT_DIRECTORY=$(UNITDIR)
 # What of the tests to run: files or folders, and pytest's expression.
@@ -54,7 +54,7 @@ cli-test: build
 vm-test: stage
 	@scripts/bootstrap vm
 	cmake --build $(main) --target powerless verdicts fail_bpf
-	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(pytest) --dist loadgroup --junitxml=$(results)/vm-test.xml -k '$(VM_ONLY)' $(VM_TESTS)
+	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(pytest) --junitxml=$(results)/vm-test.xml -k '$(VM_ONLY)' $(VM_TESTS)
 
 # For the inner loop: what a change touches, and a list of what was left out.
 check:

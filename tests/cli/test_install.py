@@ -8,6 +8,9 @@ import shutil
 import pytest
 from machine import PROGRAMS, SOURCES, clean_environment, run
 
+# One after another: each may configure the build that is tested anew, as make does for another prefix.
+pytestmark = pytest.mark.xdist_group("install")
+
 INSTALLED = {
     "etc/systemd/system/kmodguard.service", "etc/systemd/system/kmodguard-oci-agent.service",
     "usr/share/kmodguard/seccomp-kmodguard.json", "usr/bin/kmodctl", "usr/libexec/kmodguard/kmodguard",
