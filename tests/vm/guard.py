@@ -81,6 +81,10 @@ class Guard:
         """Makes the kernel ask for any token; how its helper ended: "ok", "exit3", or an errno."""
         return self.vm.run(f"requester ask '{token}'", check=False).stdout.split()[-1]
 
+    def wait_answer(self, token: str, answer: str) -> None:
+        """Asks until the answer is `answer`: the daemon notices a changed index by itself, a moment later than kmodctl reads it."""
+        self.vm.run(f"until requester ask '{token}' | grep -qw {answer}; do :; done", check=True)
+
     def log(self) -> str:
         """What reached syslog."""
         return self.vm.run(f"cat {LOG}").stdout

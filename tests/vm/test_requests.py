@@ -153,11 +153,9 @@ def test_index_made_anew_by_depmod_is_noticed(guard: Guard) -> None:
     guard.start(allow=["kmg_param"])
     assert guard.ask("kmg-new-alias") == "exit3"
     guard.vm.put("/etc/modprobe.d/new.conf", b"alias kmg-new-alias kmg_param\n")
-    guard.vm.run("until kmodctl check kmg-new-alias; do :; done", check=True)
-    assert guard.ask("kmg-new-alias") == "ok"
+    guard.wait_answer("kmg-new-alias", "ok")
     guard.vm.run("requester delete kmg_param; depmod", check=True)
-    guard.vm.run("until kmodctl check kmg_param; do :; done", check=True)
-    assert guard.ask("kmg_param") == "ok"
+    guard.wait_answer("kmg_param", "ok")
 
 
 def test_image_replaced_after_it_was_judged_is_judged_anew(guard: Guard) -> None:
