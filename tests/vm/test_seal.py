@@ -22,7 +22,7 @@ def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
                  files={"/boot/vmlinuz": packages.kernel(kernel).vmlinuz}) as vm:
         vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
         guard = Guard(vm)
-        guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a"])
+        guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_twin_b"])
         yield guard
 
 
@@ -74,10 +74,15 @@ def test_what_was_refused_is_forgotten_when_the_index_changes(guard: Guard) -> N
 def test_a_missing_index_takes_nothing_away(guard: Guard) -> None:
     guard.vm.run("cd /lib/modules/$(uname -r) && mv modules.dep.bin kept.bin", check=True)
     guard.vm.run("until kmodctl status | grep -q 'NO MODULE INDEX'; do :; done", check=True)
-    assert "no module index" in guard.ctl("deny kmg_base").stderr
+    assert "no module index" in guard.ctl("deny kmg_twin_b").stderr
     guard.vm.run("cd /lib/modules/$(uname -r) && mv kept.bin modules.dep.bin", check=True)
     guard.vm.run("until kmodctl status >/run/status && ! grep -q 'NO MODULE INDEX' /run/status; do :; done", check=True)
     assert loads(guard, "kmg_base") and loads(guard, "kmg_param")
+
+
+def test_a_deny_that_had_no_index_is_in_force_once_there_is_one(guard: Guard) -> None:
+    guard.vm.run("while modprobe kmg_twin_b; do requester delete kmg_twin_b; done", check=True)
+    assert not loads(guard, "kmg_twin_b")
 
 
 def test_the_policy_cannot_be_loosened(guard: Guard) -> None:
