@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """The rules that no tool knows, for all files that git has or would take: scripts/rules.py. Prints what breaks one, and is 1 then."""
 
+import posixpath
 import re
 import subprocess
 import sys
@@ -16,6 +17,27 @@ LICENSED = re.compile(r"(src/.*\.(cpp|hpp|c|h)|tests/.*\.(cpp|hpp|py)|bench/.*|s
 MADE = re.compile(r"corpus|fixtures")
 # Headers that take seconds to compile: each has one file that includes it.
 HEAVY = ["toml++/toml.h", "yaml-cpp/yaml.h", "CLI/CLI.hpp", "nlohmann/json.hpp"]
+LISTS = "CMakeLists.txt"
+INCLUDED = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+
+
+def folder_of(name: str, folders: Iterable[str]) -> str:
+    """The one of `folders` that `name` is deepest in; "" if in none."""
+    return max((folder for folder in folders if name.startswith(folder + "/")), key=len, default="")
+
+
+def unlinked(texts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What includes a header of a folder whose library it does not link: the linker sees only what is called. A folder's
+    library has the name of the folder; what stands in a CMakeLists.txt without one, as programs do, links what it says."""
+    sources = {name: text for name, text in texts if name.startswith("src/")}
+    linked = {posixpath.dirname(name): set(re.findall(r"\bkmodguard_(\w+)", text))
+              for name, text in sources.items() if posixpath.basename(name) == LISTS and posixpath.dirname(name) != "src"}
+    for name, text in sources.items():
+        own = folder_of(name, linked)
+        for header in INCLUDED.findall(text) if own else ():
+            other = folder_of("src/" + header, linked)
+            if other and other != own and posixpath.basename(other) not in linked[own]:
+                yield f"{name}: includes {header}, but {own}/{LISTS} does not link kmodguard_{posixpath.basename(other)}"
 
 
 def broken(texts: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -39,7 +61,8 @@ def main() -> int:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "src", "tests", "bench", "scripts"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     existing = ((name, ROOT / name) for name in listed if name and not MADE.search(name))
-    found = list(broken((name, path.read_text()) for name, path in existing if path.is_file()))
+    texts = [(name, path.read_text()) for name, path in existing if path.is_file()]
+    found = [*broken(texts), *unlinked(texts)]
     for line in found:
         print(line, file=sys.stderr)
     return 1 if found else 0

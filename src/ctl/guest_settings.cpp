@@ -41,11 +41,11 @@ sys::Result<guest::Interception> chosen_interception(const Context& context) {
 }
 
 /// Of --symbols, or of the image that the emulator boots; nullopt: neither is there.
-sys::Result<std::optional<guest::Symbols>> chosen_symbols(const Context& context) {
+sys::Result<std::optional<symbols::Symbols>> chosen_symbols(const Context& context) {
     const std::string file =
         context.option("symbols").value_or(guest::option_of(context.arguments, "kernel"));
     if (file.empty()) return std::nullopt;
-    auto symbols = guest::read_symbols(file);
+    auto symbols = symbols::read_symbols(file);
     if (symbols) return std::move(*symbols);
     // Not the command line is at fault, but what is in the file.
     if (symbols.error().kind == sys::ErrorKind::invalid) symbols.error().kind = sys::ErrorKind::failed;
@@ -54,11 +54,11 @@ sys::Result<std::optional<guest::Symbols>> chosen_symbols(const Context& context
 
 /// A text of /proc/kallsyms seldom tells where the kernel's banner is; the image that is booted does. That
 /// image also tells symbols that are not its own.
-sys::Result<void> compare_with_image(const Context& context, const guest::Symbols& symbols,
+sys::Result<void> compare_with_image(const Context& context, const symbols::Symbols& symbols,
                                      GuestSettings& settings) {
     const std::string image = guest::option_of(context.arguments, "kernel");
     if (image.empty() || !context.has("symbols")) return {};
-    const auto booted = guest::read_symbols(image);
+    const auto booted = symbols::read_symbols(image);
     if (!booted) return {}; // a boot loader, or a kernel without names
     for (const std::string_view name : {"panic", "kfree"})
         if (!booted->find(name).empty() && !std::ranges::equal(booted->find(name), symbols.find(name)))
@@ -141,7 +141,7 @@ sys::Result<GuestSettings> guest_settings(const Context& context) {
     return settings;
 }
 
-sys::Result<guest::KnownKernel> kernel_in_memory(const Context& context, guest::Debugger& debugger,
+sys::Result<guest::KnownKernel> kernel_in_memory(const Context& context, gdb::Client& debugger,
                                                  const guest::Architecture& architecture) {
     const auto interception = chosen_interception(context);
     if (!interception) return std::unexpected(interception.error());

@@ -25,8 +25,8 @@ struct GuestSettings {
 
 /// The kernel that a halted guest runs, by the symbols in its memory. ErrorKind::invalid: it runs none, or
 /// not yet.
-[[nodiscard]] sys::Result<guest::KnownKernel>
-kernel_in_memory(const Context& context, guest::Debugger& debugger, const guest::Architecture& architecture);
+[[nodiscard]] sys::Result<guest::KnownKernel> kernel_in_memory(const Context& context, gdb::Client& debugger,
+                                                               const guest::Architecture& architecture);
 
 /// The policy of --policy. Without one: only the emulation framework's own module is allowed, and what is
 /// refused seems to be done. With --framework that module must be the very file that is named there.

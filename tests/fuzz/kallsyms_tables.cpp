@@ -3,7 +3,7 @@
 // libFuzzer target: a kernel with a few numbers of its tables changed, since no fuzzer makes such tables by
 // itself. The first bytes say which kernel, every eight that follow one change: near which table, how wide,
 // how far from its beginning, to what. An input that begins with 0xFF is the kernel, as it is.
-#include "enforce/guest/symbols/kallsyms_tables.hpp"
+#include "symbols/kallsyms_tables.hpp"
 
 #include "../unit/symbols/kernel_builder.cpp" // the tests' kernels
 
@@ -54,7 +54,7 @@ void change(test::Bytes& bytes, const test::KernelPlaces& at, std::endian order,
 }
 
 void check(std::span<const std::byte> kernel) {
-    const auto symbols = guest::recover_symbols(kernel);
+    const auto symbols = symbols::recover_symbols(kernel);
     if (!symbols) {
         require(symbols.error().kind == sys::ErrorKind::invalid && !symbols.error().hint.empty());
         return;
@@ -62,7 +62,7 @@ void check(std::span<const std::byte> kernel) {
     require(symbols->count() >= 1000 && symbols->word_size());
     for (std::size_t i = 0; i < symbols->count(); ++i) {
         const auto symbol = symbols->at(i);
-        require(!symbol.name.empty() && symbol.name.size() <= guest::SymbolsBuilder::max_name);
+        require(!symbol.name.empty() && symbol.name.size() <= symbols::SymbolsBuilder::max_name);
         if (i % 64 == 0) require(!symbols->find(symbol.name).empty());
     }
 }

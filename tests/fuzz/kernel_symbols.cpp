@@ -2,11 +2,11 @@
 //
 // libFuzzer target: any bytes as a text of symbols, as a vmlinux, and as the packed streams and wrappers that
 // a kernel image may be. What is accepted must be usable, and what is refused must say why.
-#include "enforce/guest/symbols/kernel_image.hpp"
-#include "enforce/guest/symbols/kernel_stream.hpp"
-#include "enforce/guest/symbols/symbol_elf.hpp"
-#include "enforce/guest/symbols/symbol_text.hpp"
 #include "modules/image_source.hpp"
+#include "symbols/kernel_image.hpp"
+#include "symbols/kernel_stream.hpp"
+#include "symbols/symbol_elf.hpp"
+#include "symbols/symbol_text.hpp"
 
 #include <cstdint>
 #include <cstdlib>
@@ -27,7 +27,7 @@ void require_reason(const sys::Error& error) {
             && !error.what.empty());
 }
 
-void require_usable(const guest::Symbols& symbols) {
+void require_usable(const symbols::Symbols& symbols) {
     require(symbols.count() > 0 && !symbols.source().empty());
     for (std::size_t i = 0; i < symbols.count(); ++i) {
         const auto symbol = symbols.at(i);
@@ -68,7 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read_elf(bytes);
     unpack(bytes);
     if (guest::find_stream(bytes, 0)) return 0; // may be a bomb, which takes its second
-    const auto image = guest::unpack_kernel(bytes);
+    const auto image = symbols::unpack_kernel(bytes);
     if (!image) require_reason(image.error());
     return 0;
 }

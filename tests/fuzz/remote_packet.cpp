@@ -3,10 +3,10 @@
 // libFuzzer target: any bytes as what a stub sends. Packets must be the same wherever the stream is cut, and
 // no longer than their limit; what is in them is read as a stop and as a description of registers, which must
 // not say more than their types allow.
-#include "enforce/guest/debugger/remote_packet.hpp"
+#include "gdb/remote_packet.hpp"
 
-#include "enforce/guest/debugger/stop_reply.hpp"
-#include "enforce/guest/debugger/target_description.hpp"
+#include "gdb/stop_reply.hpp"
+#include "gdb/target_description.hpp"
 
 #include <array>
 #include <cstddef>
@@ -34,7 +34,7 @@ struct Stream {
 };
 
 /// Decodes until an error or the end.
-void feed(guest::PacketDecoder& decoder, std::string_view bytes, Stream& stream) {
+void feed(gdb::PacketDecoder& decoder, std::string_view bytes, Stream& stream) {
     while (!stream.failed && !bytes.empty()) {
         const std::size_t before = bytes.size();
         auto item = decoder.take(bytes);
@@ -45,7 +45,7 @@ void feed(guest::PacketDecoder& decoder, std::string_view bytes, Stream& stream)
 }
 
 Stream decode(std::string_view bytes, std::size_t cut) {
-    guest::PacketDecoder decoder;
+    gdb::PacketDecoder decoder;
     Stream stream;
     feed(decoder, bytes.substr(0, cut), stream);
     feed(decoder, bytes.substr(cut), stream);
@@ -53,7 +53,7 @@ Stream decode(std::string_view bytes, std::size_t cut) {
 }
 
 void try_stop(std::string_view payload) {
-    const auto stop = guest::parse_stop_reply(payload);
+    const auto stop = gdb::parse_stop_reply(payload);
     if (!stop) require(stop.error().kind == sys::ErrorKind::invalid && !stop.error().what.empty());
     if (!stop || !*stop) return;
     const auto again = guest::parse_thread_id(guest::to_string((*stop)->thread));
@@ -62,7 +62,7 @@ void try_stop(std::string_view payload) {
 }
 
 void try_description(std::string_view xml) {
-    guest::TargetDescription description;
+    gdb::TargetDescription description;
     for (int document = 0; document < 2; ++document) {
         const auto included = description.add_document(xml);
         if (!included)
@@ -81,8 +81,8 @@ void try_description(std::string_view xml) {
 
 void try_hex(std::string_view text) {
     std::array<std::byte, 8> bytes{};
-    if (guest::from_hex(text, bytes)) require(guest::to_hex(bytes).size() == text.size());
-    if (const auto number = guest::parse_hex(text))
+    if (gdb::from_hex(text, bytes)) require(gdb::to_hex(bytes).size() == text.size());
+    if (const auto number = gdb::parse_hex(text))
         require(text.size() == 16 || *number >> (4 * text.size()) == 0);
 }
 
@@ -103,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     try_description(text);
     try_hex(text);
     // What is encoded is what is decoded.
-    const Stream own = decode(guest::encode_packet(text), 0);
+    const Stream own = decode(gdb::encode_packet(text), 0);
     require(!own.failed
             && own.items == std::vector{Received{.kind = Received::Kind::packet, .payload = text}});
     return 0;

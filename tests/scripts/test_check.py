@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
 
 from check import CLI, PROGRAMS, UNITS, VM, choose
-from rules import broken
+from rules import broken, unlinked
 
 EXISTING = sorted(str(path.relative_to(ROOT)) for folder in ("src", "tests", "docs", "scripts", "cmake", "data", "man")
                   for path in (ROOT / folder).rglob("*") if path.is_file())
@@ -43,7 +43,7 @@ def test_a_point_has_its_own_tests_and_one_machine_of_the_matrix():
     assert "tests/cli/test_exec.py" in choice.cli and "tests/cli/test_oci_agent.py" in choice.cli
     assert "tests/cli/test_guest.py" not in choice.cli
     assert choice.vm == {"tests/vm/test_process_point.py": "6.1 and not 6.12 and not fmod_ret"}
-    assert list(chosen("src/enforce/guest/symbols/elf.cpp").vm) == ["tests/vm/test_guest_point.py"]
+    assert list(chosen("src/symbols/elf.cpp").vm) == ["tests/vm/test_guest_point.py"]
 
 
 def test_a_changed_test_runs_itself_as_a_whole():
@@ -91,3 +91,12 @@ def test_a_heavy_header_has_one_user():
     assert [*broken([("src/a.cpp", text)])] == []
     assert [*broken([("src/a.cpp", text), ("src/b.cpp", text)])] == [
         "nlohmann/json.hpp is included in 2 files, src/a.cpp, src/b.cpp; one translation unit only"]
+
+
+def test_an_include_against_the_dependency_law_is_found():
+    texts = [("src/CMakeLists.txt", "add_subdirectory(core)"), ("src/sys/CMakeLists.txt", "kmodguard_library(sys fmt::fmt)"),
+             ("src/core/CMakeLists.txt", "kmodguard_library(core)"), ("src/enforce/kernel/CMakeLists.txt", "kmodguard_library(kernel kmodguard_core)"),
+             ("src/core/policy.hpp", '#include "core/names.hpp"\n#include <string>\n#include "sys/file.hpp"\n'),
+             ("src/enforce/kernel/bpf/events.h", '#include "core/policy.hpp"\n#include "verdict.h"\n'),
+             ("tests/unit/core/x.cpp", '#include "sys/file.hpp"\n')]
+    assert list(unlinked(texts)) == ["src/core/policy.hpp: includes sys/file.hpp, but src/core/CMakeLists.txt does not link kmodguard_sys"]

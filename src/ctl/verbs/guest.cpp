@@ -55,12 +55,12 @@ sys::Result<Point> make_point(const Context& context) {
     return point;
 }
 
-std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, guest::Debugger debugger,
+std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, gdb::Client debugger,
                                              bool from_its_start) {
     guest::Session::Settings settings;
     settings.watch.hash = context.has("hash");
     settings.from_its_start = from_its_start;
-    settings.search = [&context, architecture = point.settings.architecture](guest::Debugger& halted) {
+    settings.search = [&context, architecture = point.settings.architecture](gdb::Client& halted) {
         return kernel_in_memory(context, halted, *architecture);
     };
     if (!point.quiet) settings.tell = [&context](const std::string& text) { say(context, text); };
@@ -116,7 +116,7 @@ void tell_end(const Context& context, const Point& point, const guest::Session& 
 sys::Result<void> watch(const Context& context, Point& point, const std::filesystem::path& socket,
                         const sys::UniqueFd& signals, const sys::Child& child,
                         std::unique_ptr<guest::Session>& session) {
-    auto debugger = guest::Debugger::connect(socket, connect_patience);
+    auto debugger = gdb::Client::connect(socket, connect_patience);
     if (!debugger) return std::unexpected(debugger.error());
     // A machine that goes on where another has stopped has begun before.
     const bool from_its_start =
@@ -171,7 +171,7 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
 }
 
 int attach(const Context& context, Point& point, const std::string& socket, const sys::UniqueFd& signals) {
-    auto debugger = guest::Debugger::connect(socket, connect_patience);
+    auto debugger = gdb::Client::connect(socket, connect_patience);
     if (!debugger) return context.fail(debugger.error());
     const auto session = make_session(context, point, std::move(*debugger), false);
     const auto begun = session->begin();

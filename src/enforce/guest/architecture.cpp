@@ -8,7 +8,7 @@ namespace {
 
 using Kind = CallConvention::Kind;
 
-constexpr Register at(std::uint16_t number, std::uint8_t size) {
+constexpr gdb::Register at(std::uint16_t number, std::uint8_t size) {
     return {.number = number, .offset = static_cast<std::uint16_t>(number * size), .size = size};
 }
 
@@ -30,7 +30,7 @@ constexpr std::uint32_t large_page = 2U << 20U;
 constexpr std::uint32_t small_step = 64U << 10U;
 
 /// The four of one family differ in width and byte order alone. Their stub describes no registers.
-constexpr Architecture mips(std::string_view name, std::string_view emulator, ByteOrder order,
+constexpr Architecture mips(std::string_view name, std::string_view emulator, gdb::ByteOrder order,
                             std::uint8_t word) {
     return {.name = name,
             .emulator = emulator,
@@ -49,18 +49,19 @@ constexpr Architecture mips(std::string_view name, std::string_view emulator, By
 }
 
 constexpr std::array table = {
-    Architecture{
-        .name = "amd64",
-        .emulator = "x86_64",
-        .pc = at(16, 8),
-        .stack = at(7, 8),
-        .arguments = {at(5, 8), at(4, 8), at(3, 8)},
-        .result = at(0, 8),
-        .privilege = {.where = Register{.number = 18, .offset = 140, .size = 4}, .mask = 3, .user = 3}, // cs
-        .breakpoint_kind = 1,
-        .kernel_base = 0xff00'0000'0000'0000ULL,
-        .slide_step = large_page,
-        .system_calls = x86_calls},
+    Architecture{.name = "amd64",
+                 .emulator = "x86_64",
+                 .pc = at(16, 8),
+                 .stack = at(7, 8),
+                 .arguments = {at(5, 8), at(4, 8), at(3, 8)},
+                 .result = at(0, 8),
+                 .privilege = {.where = gdb::Register{.number = 18, .offset = 140, .size = 4},
+                               .mask = 3,
+                               .user = 3}, // cs
+                 .breakpoint_kind = 1,
+                 .kernel_base = 0xff00'0000'0000'0000ULL,
+                 .slide_step = large_page,
+                 .system_calls = x86_calls},
     Architecture{.name = "arm64",
                  .emulator = "aarch64",
                  .pc = at(32, 8),
@@ -68,7 +69,7 @@ constexpr std::array table = {
                  .arguments = {at(0, 8), at(1, 8), at(2, 8)},
                  .result = at(0, 8),
                  .link = at(30, 8),
-                 .privilege = {.where = Register{.number = 33, .offset = 264, .size = 4},
+                 .privilege = {.where = gdb::Register{.number = 33, .offset = 264, .size = 4},
                                .mask = 0xf,
                                .user = 0}, // EL0
                  .kernel_base = 0xfff0'0000'0000'0000ULL,
@@ -82,14 +83,14 @@ constexpr std::array table = {
                  .arguments = {at(0, 4), at(1, 4), at(2, 4)},
                  .result = at(0, 4),
                  .link = at(14, 4),
-                 .privilege = {.where = Register{.number = 25, .offset = 64, .size = 4},
+                 .privilege = {.where = gdb::Register{.number = 25, .offset = 64, .size = 4},
                                .mask = 0xf,
                                .user = 0}, // usr
-                 .state = Register{.number = 25, .offset = 64, .size = 4},
+                 .state = gdb::Register{.number = 25, .offset = 64, .size = 4},
                  .kernel_base = 0x4000'0000ULL, // of all the splits of the address space the lowest
                  .system_calls = plain_calls},
-    mips("mips", "mips", ByteOrder::big, 4), mips("mipsel", "mipsel", ByteOrder::little, 4),
-    mips("mips64", "mips64", ByteOrder::big, 8), mips("mips64el", "mips64el", ByteOrder::little, 8),
+    mips("mips", "mips", gdb::ByteOrder::big, 4), mips("mipsel", "mipsel", gdb::ByteOrder::little, 4),
+    mips("mips64", "mips64", gdb::ByteOrder::big, 8), mips("mips64el", "mips64el", gdb::ByteOrder::little, 8),
     // A described stub leaves the floating point registers out of the packet of all registers.
     Architecture{.name = "ppc64el",
                  .emulator = "ppc64",
@@ -97,9 +98,9 @@ constexpr std::array table = {
                  .stack = at(1, 8),
                  .arguments = {at(3, 8), at(4, 8), at(5, 8)},
                  .result = at(3, 8),
-                 .link = Register{.number = 67, .offset = 276, .size = 8},
+                 .link = gdb::Register{.number = 67, .offset = 276, .size = 8},
                  .target = at(12, 8),
-                 .privilege = {.where = Register{.number = 65, .offset = 264, .size = 8},
+                 .privilege = {.where = gdb::Register{.number = 65, .offset = 264, .size = 8},
                                .mask = 0x4000, // MSR: PR
                                .user = 0x4000},
                  .entry = 8,
@@ -119,12 +120,12 @@ constexpr std::array table = {
 
 } // namespace
 
-std::array<Register, 7> Architecture::saved() const {
+std::array<gdb::Register, 7> Architecture::saved() const {
     return {
         arguments[0], arguments[1], arguments[2], link.value_or(result), target.value_or(result), stack, pc};
 }
 
-std::array<Register, 8> Architecture::telling() const {
+std::array<gdb::Register, 8> Architecture::telling() const {
     return {pc,           stack,  arguments[0],          arguments[1],
             arguments[2], result, link.value_or(result), target.value_or(result)};
 }

@@ -5,7 +5,7 @@
 // else in the guest point knows one processor from another.
 #pragma once
 
-#include "enforce/guest/debugger/register.hpp"
+#include "gdb/register.hpp"
 
 #include <array>
 #include <cstdint>
@@ -31,7 +31,7 @@ struct CallConvention {
 /// register but this: QEMU stops at a breakpoint before it finds out that the address is not the process's to
 /// go to.
 struct Privilege {
-    std::optional<Register> where = std::nullopt;
+    std::optional<gdb::Register> where = std::nullopt;
     std::string_view name = {}; ///< what the stub calls it, where its number differs between machines
     std::uint64_t mask = 0;
     std::uint64_t user = 0; ///< the value under the mask that means a process
@@ -40,17 +40,17 @@ struct Privilege {
 struct Architecture {
     std::string_view name;     ///< as Debian calls the ports, for people and --architecture
     std::string_view emulator; ///< qemu-system-...
-    ByteOrder order = ByteOrder::little;
+    gdb::ByteOrder order = gdb::ByteOrder::little;
     std::uint8_t word = 8; ///< bytes of a pointer
 
-    Register pc;
-    Register stack;
-    std::array<Register, 3> arguments; ///< of a C function
-    Register result;
-    std::optional<Register> link = std::nullopt;   ///< the return address; none: on the stack (x86)
-    std::optional<Register> target = std::nullopt; ///< must hold the called function's address
+    gdb::Register pc;
+    gdb::Register stack;
+    std::array<gdb::Register, 3> arguments; ///< of a C function
+    gdb::Register result;
+    std::optional<gdb::Register> link = std::nullopt;   ///< the return address; none: on the stack (x86)
+    std::optional<gdb::Register> target = std::nullopt; ///< must hold the called function's address
     Privilege privilege;
-    std::optional<Register> state = std::nullopt; ///< bit 5: functions return to odd addresses (Thumb)
+    std::optional<gdb::Register> state = std::nullopt; ///< bit 5: functions return to odd addresses (Thumb)
     std::uint8_t entry = 0;           ///< a function's body, behind what sets up its table of contents
     std::uint8_t breakpoint_kind = 4; ///< of the packet Z
     std::uint64_t kernel_base = 0;    ///< addresses from here on are the kernel's
@@ -59,9 +59,9 @@ struct Architecture {
 
     /// What a called function may change of all that a function has a right to find, in the order in which a
     /// frame saves them (visit.hpp).
-    [[nodiscard]] std::array<Register, 7> saved() const;
+    [[nodiscard]] std::array<gdb::Register, 7> saved() const;
     /// What is worth knowing of whoever stops: where, in whose name, with which arguments and which result.
-    [[nodiscard]] std::array<Register, 8> telling() const;
+    [[nodiscard]] std::array<gdb::Register, 8> telling() const;
     [[nodiscard]] std::uint64_t address_mask() const {
         return word == 4 ? 0xffff'ffffULL : ~std::uint64_t{0};
     }

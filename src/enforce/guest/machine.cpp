@@ -10,7 +10,7 @@
 
 namespace kmodguard::guest {
 
-Machine::Machine(Debugger debugger, const Architecture& architecture)
+Machine::Machine(gdb::Client debugger, const Architecture& architecture)
     : debugger_(std::move(debugger)), architecture_(architecture) {}
 
 Machine::~Machine() = default;
@@ -71,8 +71,8 @@ sys::Result<Machine::Turn> Machine::turn(std::chrono::milliseconds patience) {
     const auto stop = debugger_.wait_stop(patience);
     if (!stop) return std::unexpected(stop.error());
     if (!stop->has_value()) return Turn::idle;
-    if ((*stop)->kind == Stop::Kind::exited) return Turn::ended;
-    if ((*stop)->signal != signal_trap) {
+    if ((*stop)->kind == gdb::Stop::Kind::exited) return Turn::ended;
+    if ((*stop)->signal != gdb::signal_trap) {
         if (std::exchange(asked_, false)) { // it is ours, and late
             if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
             return Turn::attended;
@@ -99,8 +99,8 @@ sys::Result<Machine::Halt> Machine::halt() {
         return sys::failure(sys::ErrorKind::unreachable, "the emulator does not stop its machine",
                             "it may have been stopped itself; the guest is not guarded any more");
     theirs_ = false;
-    if ((*stop)->kind == Stop::Kind::exited) return Halt::ended;
-    if ((*stop)->signal != signal_trap) return Halt::halted;
+    if ((*stop)->kind == gdb::Stop::Kind::exited) return Halt::ended;
+    if ((*stop)->signal != gdb::signal_trap) return Halt::halted;
     if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
     return Halt::halted;
 }
@@ -129,10 +129,10 @@ sys::Result<bool> Machine::runs_process(const Processor& stopped) const {
     return (*value & privilege.mask) == privilege.user;
 }
 
-sys::Result<void> Machine::attend_to(ThreadId thread) {
+sys::Result<void> Machine::attend_to(gdb::ThreadId thread) {
     if (!stopped_since_) stopped_since_ = std::chrono::steady_clock::now();
     const Processor stopped = processor(thread);
-    std::vector<Register> wanted; // in one go: most of it is needed later
+    std::vector<gdb::Register> wanted; // in one go: most of it is needed later
     std::ranges::copy(architecture_.telling(), std::back_inserter(wanted));
     if (architecture_.privilege.where) wanted.push_back(*architecture_.privilege.where);
     const auto values = stopped.get(wanted);
@@ -181,7 +181,7 @@ sys::Result<void> Machine::settle_works() {
 
 /// A processor that goes on where a breakpoint is would stop there again. A step does not always take: QEMU
 /// now and then says that it is done before the instruction was begun.
-sys::Result<void> Machine::step_off(ThreadId thread) {
+sys::Result<void> Machine::step_off(gdb::ThreadId thread) {
     const auto pc = processor(thread).get(architecture_.pc);
     if (!pc) return std::unexpected(pc.error());
     if (!breakpoints_.contains(*pc)) return {};

@@ -53,15 +53,15 @@ class Machine {
         sys::Result<void> set_{};
     };
 
-    Machine(Debugger debugger, const Architecture& architecture);
+    Machine(gdb::Client debugger, const Architecture& architecture);
     ~Machine();
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
-    [[nodiscard]] Debugger& debugger() { return debugger_; }
-    [[nodiscard]] const Debugger& debugger() const { return debugger_; }
+    [[nodiscard]] gdb::Client& debugger() { return debugger_; }
+    [[nodiscard]] const gdb::Client& debugger() const { return debugger_; }
     [[nodiscard]] const Architecture& architecture() const { return architecture_; }
-    [[nodiscard]] Processor processor(ThreadId thread) { return {debugger_, architecture_, thread}; }
+    [[nodiscard]] Processor processor(gdb::ThreadId thread) { return {debugger_, architecture_, thread}; }
 
     /// From now on whoever comes to `address` is attended to: the work begins while it is stopped there.
     [[nodiscard]] sys::Result<void> attend(std::uint64_t address, Attendant attendant);
@@ -73,7 +73,7 @@ class Machine {
     enum class Turn { idle, attended, ended };
     [[nodiscard]] sys::Result<Turn> turn(std::chrono::milliseconds patience);
     /// Attends to what stopped on `thread`, without having the guest go on.
-    [[nodiscard]] sys::Result<void> attend_to(ThreadId thread);
+    [[nodiscard]] sys::Result<void> attend_to(gdb::ThreadId thread);
     [[nodiscard]] sys::Result<void> resume();
     /// Stops the guest, and attends to it if it came to a breakpoint first.
     enum class Halt {
@@ -114,10 +114,10 @@ class Machine {
     [[nodiscard]] sys::Result<void> drop_breakpoint(std::uint64_t address);
     [[nodiscard]] sys::Result<void> begin(const Attendant& attendant, Processor processor, Place place);
     [[nodiscard]] sys::Result<void> settle_works();
-    [[nodiscard]] sys::Result<void> step_off(ThreadId thread);
+    [[nodiscard]] sys::Result<void> step_off(gdb::ThreadId thread);
     void count_stop();
 
-    Debugger debugger_;
+    gdb::Client debugger_;
     const Architecture& architecture_;
     std::optional<Processor> stopped_; ///< the one that the work which goes on has waited for
     std::optional<std::chrono::steady_clock::time_point>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/memory_symbols.hpp"
 
-#include "enforce/guest/symbols/kallsyms_tables.hpp"
+#include "symbols/kallsyms_tables.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>
@@ -95,7 +95,7 @@ std::vector<MemoryRange> memory_ranges(std::string_view listing) {
     return found;
 }
 
-sys::Result<Symbols> symbols_in_memory(Debugger& debugger) {
+sys::Result<symbols::Symbols> symbols_in_memory(gdb::Client& debugger) {
     const auto listing = debugger.monitor("info mtree -f");
     if (!listing) return std::unexpected(listing.error());
     const auto folder = ScratchFolder::create();
@@ -114,7 +114,7 @@ sys::Result<Symbols> symbols_in_memory(Debugger& debugger) {
                                 fmt::format("the emulator did not write its machine's memory to {}: {}",
                                             file.native(), said->empty() ? content.error().what : *said),
                                 "give the symbols of its kernel with --symbols");
-        auto symbols = recover_symbols(std::as_bytes(std::span(*content)));
+        auto symbols = symbols::recover_symbols(std::as_bytes(std::span(*content)));
         if (symbols) {
             symbols->set_source("the guest's memory");
             return symbols;

@@ -4,8 +4,8 @@
 // asked to write that memory to a file, for through the debugger's stub it would take minutes.
 #pragma once
 
-#include "enforce/guest/debugger/debugger.hpp"
-#include "enforce/guest/symbols/symbols.hpp"
+#include "gdb/client.hpp"
+#include "symbols/symbols.hpp"
 #include "sys/result.hpp"
 
 #include <cstdint>
@@ -31,6 +31,6 @@ inline constexpr std::uint64_t most_memory = 512ULL << 20U;
 /// The symbols of the kernel that a halted machine has in its memory, at the addresses at which it runs.
 /// ErrorKind::invalid: there is none, or not yet. QEMU must be allowed to write to a new folder in the
 /// directory for temporary files.
-[[nodiscard]] sys::Result<Symbols> symbols_in_memory(Debugger& debugger);
+[[nodiscard]] sys::Result<symbols::Symbols> symbols_in_memory(gdb::Client& debugger);
 
 } // namespace kmodguard::guest

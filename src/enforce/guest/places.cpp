@@ -13,30 +13,31 @@ namespace {
 constexpr std::array calls = {Call::init_module, Call::finit_module, Call::delete_module};
 
 /// 0 for a name that is not there, and for one that does not say which.
-std::uint64_t the_one(const Symbols& symbols, std::string_view name) {
+std::uint64_t the_one(const symbols::Symbols& symbols, std::string_view name) {
     const auto found = symbols.find(name);
     return found.size() == 1 ? found.front() : 0;
 }
 
 /// The entries of a function that may have been compiled under another name. Empty if it was taken apart: its
 /// callers may have its beginning in them, and call the rest.
-std::vector<std::uint64_t> entries(const Symbols& symbols, std::string_view stem) {
+std::vector<std::uint64_t> entries(const symbols::Symbols& symbols, std::string_view stem) {
     std::vector<std::uint64_t> addresses;
-    for (const Symbol& symbol : symbols.with_stem(stem)) {
+    for (const symbols::Symbol& symbol : symbols.with_stem(stem)) {
         if (symbol.name.contains(".part")) return {};
         if (!symbol.name.contains(".cold")) addresses.push_back(symbol.address);
     }
     return addresses;
 }
 
-std::uint64_t system_call(const Symbols& symbols, const Architecture& architecture, std::string_view name) {
+std::uint64_t system_call(const symbols::Symbols& symbols, const Architecture& architecture,
+                          std::string_view name) {
     for (const CallConvention& convention : architecture.system_calls)
         if (const auto address = the_one(symbols, std::string(convention.prefix).append(name)); address != 0)
             return address;
     return 0;
 }
 
-Functions functions_of(const Symbols& symbols, const Architecture& architecture) {
+Functions functions_of(const symbols::Symbols& symbols, const Architecture& architecture) {
     return {.landing = the_one(symbols, "panic"),
             .copy = the_one(symbols, "memcpy"),
             .get_file = the_one(symbols, "fget"),
@@ -48,7 +49,8 @@ Functions functions_of(const Symbols& symbols, const Architecture& architecture)
             .process_id = system_call(symbols, architecture, "getpid")};
 }
 
-void add_calls(const Symbols& symbols, const Architecture& architecture, std::vector<SystemCall>& found) {
+void add_calls(const symbols::Symbols& symbols, const Architecture& architecture,
+               std::vector<SystemCall>& found) {
     for (const Call call : calls) {
         for (const CallConvention& convention : architecture.system_calls) {
             for (const auto address : symbols.find(std::string(convention.prefix).append(to_string(call)))) {
@@ -96,7 +98,7 @@ Places Places::moved(std::uint64_t distance) const {
     return result;
 }
 
-sys::Result<Places> find_places(const Symbols& symbols, const Architecture& architecture,
+sys::Result<Places> find_places(const symbols::Symbols& symbols, const Architecture& architecture,
                                 Interception interception) {
     Places places;
     places.functions = functions_of(symbols, architecture);

@@ -5,8 +5,8 @@
 #pragma once
 
 #include "enforce/guest/architecture.hpp"
-#include "enforce/guest/symbols/symbols.hpp"
 #include "enforce/guest/visit.hpp"
+#include "symbols/symbols.hpp"
 #include "sys/result.hpp"
 
 #include <cstdint>
@@ -47,7 +47,8 @@ struct Places {
 enum class Interception : std::uint8_t { automatic, load_module, system_call };
 
 /// ErrorKind::invalid: the symbols are those of no kernel that could be held.
-[[nodiscard]] sys::Result<Places> find_places(const Symbols& symbols, const Architecture& architecture,
+[[nodiscard]] sys::Result<Places> find_places(const symbols::Symbols& symbols,
+                                              const Architecture& architecture,
                                               Interception interception = Interception::automatic);
 
 } // namespace kmodguard::guest

@@ -7,18 +7,18 @@
 namespace kmodguard::guest {
 namespace {
 
-std::uint64_t word_from(std::span<const std::byte> bytes, ByteOrder order) {
+std::uint64_t word_from(std::span<const std::byte> bytes, gdb::ByteOrder order) {
     std::uint64_t value = 0;
     for (std::size_t i = 0; i < bytes.size(); ++i) {
-        const std::size_t place = order == ByteOrder::big ? i : bytes.size() - 1 - i;
+        const std::size_t place = order == gdb::ByteOrder::big ? i : bytes.size() - 1 - i;
         value = value << 8U | std::to_integer<std::uint64_t>(bytes[place]);
     }
     return value;
 }
 
-void put_word(std::uint64_t value, std::span<std::byte> into, ByteOrder order) {
+void put_word(std::uint64_t value, std::span<std::byte> into, gdb::ByteOrder order) {
     for (std::size_t i = 0; i < into.size(); ++i) {
-        const std::size_t place = order == ByteOrder::big ? into.size() - 1 - i : i;
+        const std::size_t place = order == gdb::ByteOrder::big ? into.size() - 1 - i : i;
         into[place] = static_cast<std::byte>(value & 0xffU);
         value >>= 8U;
     }
@@ -26,24 +26,25 @@ void put_word(std::uint64_t value, std::span<std::byte> into, ByteOrder order) {
 
 } // namespace
 
-void Processor::remember(Register name, std::uint64_t value) const {
-    const auto found = std::ranges::find(known_, name, &RegisterValue::where);
+void Processor::remember(gdb::Register name, std::uint64_t value) const {
+    const auto found = std::ranges::find(known_, name, &gdb::RegisterValue::where);
     if (found != known_.end())
         found->value = value;
     else
         known_.push_back({.where = name, .value = value});
 }
 
-sys::Result<std::uint64_t> Processor::get(Register name) const {
+sys::Result<std::uint64_t> Processor::get(gdb::Register name) const {
     const auto values = get(std::span(&name, 1));
     if (!values) return std::unexpected(values.error());
     return values->front();
 }
 
-sys::Result<std::vector<std::uint64_t>> Processor::get(std::span<const Register> names) const {
-    std::vector<Register> unknown;
-    for (const Register name : names)
-        if (std::ranges::find(known_, name, &RegisterValue::where) == known_.end()) unknown.push_back(name);
+sys::Result<std::vector<std::uint64_t>> Processor::get(std::span<const gdb::Register> names) const {
+    std::vector<gdb::Register> unknown;
+    for (const gdb::Register name : names)
+        if (std::ranges::find(known_, name, &gdb::RegisterValue::where) == known_.end())
+            unknown.push_back(name);
     if (!unknown.empty()) {
         const auto values = debugger_->read_registers(thread_, unknown);
         if (!values) return values;
@@ -51,17 +52,17 @@ sys::Result<std::vector<std::uint64_t>> Processor::get(std::span<const Register>
             remember(unknown[i], (*values)[i]);
     }
     std::vector<std::uint64_t> values;
-    for (const Register name : names)
-        values.push_back(std::ranges::find(known_, name, &RegisterValue::where)->value);
+    for (const gdb::Register name : names)
+        values.push_back(std::ranges::find(known_, name, &gdb::RegisterValue::where)->value);
     return values;
 }
 
-sys::Result<void> Processor::set(std::span<const Register> names,
+sys::Result<void> Processor::set(std::span<const gdb::Register> names,
                                  std::span<const std::uint64_t> values) const {
-    std::vector<RegisterValue> changed;
+    std::vector<gdb::RegisterValue> changed;
     for (std::size_t i = 0; i < names.size(); ++i) {
         const std::uint64_t value = names[i].size == 4 ? values[i] & 0xffff'ffffU : values[i];
-        const auto known = std::ranges::find(known_, names[i], &RegisterValue::where);
+        const auto known = std::ranges::find(known_, names[i], &gdb::RegisterValue::where);
         if (known == known_.end() || known->value != value)
             changed.push_back({.where = names[i], .value = value});
     }
@@ -71,7 +72,7 @@ sys::Result<void> Processor::set(std::span<const Register> names,
         known_.clear();
         return written;
     }
-    for (const RegisterValue& one : changed)
+    for (const gdb::RegisterValue& one : changed)
         remember(one.where, one.value);
     return {};
 }

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "enforce/guest/architecture.hpp"
-#include "enforce/guest/debugger/debugger.hpp"
+#include "gdb/client.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -17,15 +17,15 @@ namespace kmodguard::guest {
 class Processor {
   public:
     /// Both must outlive it.
-    Processor(Debugger& debugger, const Architecture& architecture, ThreadId thread)
+    Processor(gdb::Client& debugger, const Architecture& architecture, gdb::ThreadId thread)
         : debugger_(&debugger), architecture_(&architecture), thread_(thread) {}
 
     [[nodiscard]] const Architecture& architecture() const { return *architecture_; }
-    [[nodiscard]] ThreadId thread() const { return thread_; }
+    [[nodiscard]] gdb::ThreadId thread() const { return thread_; }
 
-    [[nodiscard]] sys::Result<std::uint64_t> get(Register name) const;
-    [[nodiscard]] sys::Result<std::vector<std::uint64_t>> get(std::span<const Register> names) const;
-    [[nodiscard]] sys::Result<void> set(std::span<const Register> names,
+    [[nodiscard]] sys::Result<std::uint64_t> get(gdb::Register name) const;
+    [[nodiscard]] sys::Result<std::vector<std::uint64_t>> get(std::span<const gdb::Register> names) const;
+    [[nodiscard]] sys::Result<void> set(std::span<const gdb::Register> names,
                                         std::span<const std::uint64_t> values) const;
 
     /// Memory as the processor sees it now; ErrorKind::not_found where it sees none.
@@ -45,12 +45,12 @@ class Processor {
     [[nodiscard]] sys::Result<void> return_now(std::uint64_t value) const;
 
   private:
-    void remember(Register name, std::uint64_t value) const;
+    void remember(gdb::Register name, std::uint64_t value) const;
 
-    Debugger* debugger_;
+    gdb::Client* debugger_;
     const Architecture* architecture_;
-    ThreadId thread_;
-    mutable std::vector<RegisterValue> known_;
+    gdb::ThreadId thread_;
+    mutable std::vector<gdb::RegisterValue> known_;
 };
 
 } // namespace kmodguard::guest

@@ -27,7 +27,7 @@ std::function<void(const std::string&)> Session::in_silence() {
     return [](const std::string&) {};
 }
 
-Session::Session(Debugger debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
+Session::Session(gdb::Client debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
                  core::Judge& judge, events::Recorder& recorder, Settings settings)
     : machine_(std::move(debugger), architecture), kernel_(std::move(kernel)), settings_(std::move(settings)),
       watch_(machine_, judge, recorder, settings_.watch) {

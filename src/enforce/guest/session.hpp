@@ -16,8 +16,8 @@ namespace kmodguard::guest {
 
 /// What symbols tell of a kernel.
 struct KnownKernel {
-    Places places;                ///< as it was linked
-    std::optional<Banner> banner; ///< what it calls itself
+    Places places;                         ///< as it was linked
+    std::optional<symbols::Banner> banner; ///< what it calls itself
 };
 
 class Session {
@@ -31,13 +31,13 @@ class Session {
             true; ///< it has not run yet; else it has, and somebody may have guarded it before
         /// Finds the places of the kernel that a halted guest runs, where no symbols were given;
         /// ErrorKind::invalid: it runs none, or not yet.
-        std::function<sys::Result<KnownKernel>(Debugger&)> search;
+        std::function<sys::Result<KnownKernel>(gdb::Client&)> search;
         std::function<void(const std::string&)> tell = in_silence(); ///< what people want to know
     };
 
     /// `judge` and `recorder` must outlive it. `linked` are the places as the symbols have them, and `banner`
     /// what the kernel that they are of calls itself.
-    Session(Debugger debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
+    Session(gdb::Client debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
             core::Judge& judge, events::Recorder& recorder, Settings settings);
 
     /// Guards the guest, and has it run.

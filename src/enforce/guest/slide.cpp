@@ -28,7 +28,7 @@ sys::Result<std::string> banner_at(const Processor& processor, std::uint64_t add
 
 /// Addresses that are in the kernel's code if the processor has begun to run a kernel: where it is, and where
 /// it goes on exceptions.
-sys::Result<std::vector<std::uint64_t>> signs(Machine& machine, ThreadId thread) {
+sys::Result<std::vector<std::uint64_t>> signs(Machine& machine, gdb::ThreadId thread) {
     const Processor processor = machine.processor(thread);
     const auto pc = processor.get(machine.architecture().pc);
     if (!pc) return std::unexpected(pc.error());
@@ -73,7 +73,7 @@ sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor
     return std::nullopt;
 }
 
-sys::Result<void> check_banner(const std::string& found, const std::optional<Banner>& expected) {
+sys::Result<void> check_banner(const std::string& found, const std::optional<symbols::Banner>& expected) {
     if (found.empty() || !expected || expected->text.empty() || found == expected->text) return {};
     return std::unexpected(other_kernel(found, expected->text));
 }
@@ -81,11 +81,11 @@ sys::Result<void> check_banner(const std::string& found, const std::optional<Ban
 } // namespace
 
 sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
-                                      const std::optional<Banner>& expected, bool moved_only) {
+                                      const std::optional<symbols::Banner>& expected, bool moved_only) {
     KernelSearch search;
     const auto threads = machine.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
-    for (const ThreadId thread : *threads) {
+    for (const gdb::ThreadId thread : *threads) {
         const auto all = signs(machine, thread);
         if (!all) return std::unexpected(all.error());
         for (const std::uint64_t sign : *all) {
@@ -103,7 +103,7 @@ sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
 }
 
 sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor, const Places& linked,
-                                                     const std::optional<Banner>& expected,
+                                                     const std::optional<symbols::Banner>& expected,
                                                      std::uint64_t distance) {
     if (linked.banner == 0) return FoundKernel{.distance = distance, .banner = {}};
     auto banner = banner_at(processor, linked.banner + distance);
@@ -117,7 +117,7 @@ sys::Result<bool> is_there(Machine& machine, const Places& linked, std::uint64_t
     const auto threads = machine.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
     bool some_kernel = false;
-    for (const ThreadId thread : *threads) {
+    for (const gdb::ThreadId thread : *threads) {
         const auto all = signs(machine, thread);
         if (!all) return std::unexpected(all.error());
         if (all->empty()) continue;

@@ -7,7 +7,7 @@
 
 #include "enforce/guest/machine.hpp"
 #include "enforce/guest/places.hpp"
-#include "enforce/guest/symbols/symbols.hpp"
+#include "symbols/symbols.hpp"
 
 #include <optional>
 #include <string>
@@ -30,14 +30,14 @@ struct KernelSearch {
 /// and it is not the one of `expected`. A kernel that moves itself leaves a copy where it was linked to, so
 /// one that is found there may be none: `moved_only` passes it over.
 [[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
-                                                    const std::optional<Banner>& expected, bool moved_only);
+                                                    const std::optional<symbols::Banner>& expected,
+                                                    bool moved_only);
 
 /// The kernel of `linked` at `distance`, where a processor has come to its start; nullopt: that is other
 /// code. ErrorKind::invalid: it is not the one of `expected`.
-[[nodiscard]] sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor,
-                                                                   const Places& linked,
-                                                                   const std::optional<Banner>& expected,
-                                                                   std::uint64_t distance);
+[[nodiscard]] sys::Result<std::optional<FoundKernel>>
+check_kernel(const Processor& processor, const Places& linked, const std::optional<symbols::Banner>& expected,
+             std::uint64_t distance);
 
 /// Whether a halted machine may still run the kernel that was found at `distance`: false if a processor runs
 /// a kernel and has no banner there.

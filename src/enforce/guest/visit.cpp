@@ -74,9 +74,9 @@ sys::Result<void> Visit::make_frame() {
 sys::Result<void> Visit::enter(std::uint64_t function, std::array<std::uint64_t, 3> arguments) {
     const Architecture& row = processor_.architecture();
     std::uint64_t stack = stack_in_calls(place_.stack);
-    std::vector<Register> names(row.arguments.begin(), row.arguments.end());
+    std::vector<gdb::Register> names(row.arguments.begin(), row.arguments.end());
     std::vector<std::uint64_t> values(arguments.begin(), arguments.end());
-    const auto also = [&](Register name, std::uint64_t value) {
+    const auto also = [&](gdb::Register name, std::uint64_t value) {
         names.push_back(name);
         values.push_back(value & row.address_mask());
     };

@@ -57,7 +57,7 @@ std::vector<std::uint64_t> Watch::guarded() const {
 sys::Result<void> Watch::take_over() {
     const auto threads = machine_.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
-    for (const ThreadId thread : *threads) {
+    for (const gdb::ThreadId thread : *threads) {
         const Processor stopped = machine_.processor(thread);
         const auto process = machine_.runs_process(stopped);
         if (!process) return std::unexpected(process.error());
@@ -259,7 +259,7 @@ Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t
     const Place caller{.pc = *back, .stack = processor.stack_after_return(visit.place().stack)};
     auto returned = co_await machine_.arrival(caller);
     if (!returned) co_return std::unexpected(returned.error());
-    const Register result = returned->architecture().result;
+    const gdb::Register result = returned->architecture().result;
     const auto value = returned->get(result);
     if (!value) co_return std::unexpected(value.error());
     const std::int64_t own = int_from(*value);

@@ -48,8 +48,8 @@ TEST(Architectures, NamesAreUnique) {
 }
 
 /// Those that must be told apart: all that calls change.
-std::vector<Register> registers_of(const Architecture& row) {
-    std::vector<Register> all{row.pc, row.stack};
+std::vector<gdb::Register> registers_of(const Architecture& row) {
+    std::vector<gdb::Register> all{row.pc, row.stack};
     all.insert(all.end(), row.arguments.begin(), row.arguments.end());
     for (const auto& one : {row.link, row.target, row.state})
         if (one) all.push_back(*one);
@@ -75,7 +75,7 @@ TEST(Architectures, RegistersAreOfTheSizeOfAWordAndDoNotOverlap) {
 TEST(Architectures, FramesKeepAllThatCallsChangeWithTheStackAndThePlaceLast) {
     for (const Architecture& row : architectures()) {
         const auto saved = row.saved();
-        for (const Register& one : registers_of(row)) {
+        for (const gdb::Register& one : registers_of(row)) {
             if (one == row.state) continue; // calls do not change it
             EXPECT_NE(std::ranges::find(saved, one), saved.end()) << row.name << " " << one.number;
             const auto telling = row.telling();

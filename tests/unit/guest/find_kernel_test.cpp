@@ -22,7 +22,8 @@ class FindKernelTest : public testing::TestWithParam<std::string_view> {
     void run_at(std::size_t on, std::uint64_t address) { tiny_.reg(on, row_.pc) = address; }
 
     sys::Result<KernelSearch> find(bool moved_only = false) {
-        return find_kernel(machine_, linked_, Banner{.text = std::string(TinyKernel::banner), .address = {}},
+        return find_kernel(machine_, linked_,
+                           symbols::Banner{.text = std::string(TinyKernel::banner), .address = {}},
                            moved_only);
     }
     void expect_found(std::uint64_t distance, bool moved_only = false) {
@@ -161,13 +162,13 @@ TEST_P(FindKernelTest, WithoutABannerToKnowItByIsOnlyWhereItWasLinkedTo) {
 
 TEST_P(FindKernelTest, IsCheckedAtItsStart) {
     boot(0);
-    const Banner right{.text = std::string(TinyKernel::banner), .address = {}};
+    const symbols::Banner right{.text = std::string(TinyKernel::banner), .address = {}};
     const auto same = check_kernel(machine_.processor({1, 1}), linked_, right, 0);
     ASSERT_TRUE(same && *same);
     EXPECT_EQ((*same)->banner, TinyKernel::banner);
     EXPECT_TRUE(check_kernel(machine_.processor({1, 1}), linked_, std::nullopt, 0));
     const auto other = check_kernel(machine_.processor({1, 1}), linked_,
-                                    Banner{.text = "Linux version 1", .address = {}}, 0);
+                                    symbols::Banner{.text = "Linux version 1", .address = {}}, 0);
     ASSERT_FALSE(other);
     EXPECT_EQ(other.error().kind, sys::ErrorKind::invalid);
     EXPECT_EQ(check_kernel(machine_.processor({1, 1}), linked_, right, step_), std::nullopt) << "other code";

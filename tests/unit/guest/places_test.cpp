@@ -19,11 +19,11 @@ using Addresses = std::vector<std::uint64_t>;
 
 constexpr std::uint64_t base = 0xffff'8000'1000'0000;
 
-Symbols symbols_of(const Names& names) {
+symbols::Symbols symbols_of(const Names& names) {
     std::string text;
     for (const auto& [name, offset] : names)
         text += fmt::format("{:016x} T {}\n", base + offset, name);
-    auto symbols = read_symbols(std::as_bytes(std::span(text)), "System.map");
+    auto symbols = symbols::read_symbols(std::as_bytes(std::span(text)), "System.map");
     if (!symbols) throw std::runtime_error(symbols.error().what);
     return std::move(*symbols);
 }

@@ -60,7 +60,7 @@ std::uint64_t TinyKernel::stack_of(std::uint64_t task) const {
 void TinyKernel::make_call(std::size_t on, std::uint64_t task, Call call,
                            std::array<std::uint64_t, 3> arguments) {
     std::uint16_t number = 0;
-    for (const Register one : row_.telling()) // whatever they held before
+    for (const gdb::Register one : row_.telling()) // whatever they held before
         machine_.reg(on, one) = (0x1111'1111'1111'1111U * ++number) & row_.address_mask();
     machine_.reg(on, row_.stack) = stack_of(task);
     const auto& convention = row_.system_calls.front();
@@ -205,7 +205,7 @@ void TinyKernel::define_calls() {
 const TinyKernel::Task& TinyKernel::current(std::size_t on) {
     const auto task = tasks.find(machine_.reg(on, row_.stack));
     if (task == tasks.end()) throw std::logic_error("a system call on nobody's stack");
-    for (const Register one : row_.saved())
+    for (const gdb::Register one : row_.saved())
         if (one != row_.pc && one != row_.result
             && task->second.before.at(one.number) != machine_.reg(on, one))
             machine_.troubles.push_back(fmt::format("register {} has changed", one.number));

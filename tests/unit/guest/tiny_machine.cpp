@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "guest/tiny_machine.hpp"
 
-#include "enforce/guest/debugger/remote_packet.hpp"
+#include "gdb/remote_packet.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
@@ -34,8 +34,8 @@ TinyMachine::~TinyMachine() {
     thread_.join();
 }
 
-Debugger TinyMachine::debugger() {
-    auto made = Debugger::adopt(std::move(client_), "the stub", std::chrono::seconds(60));
+gdb::Client TinyMachine::debugger() {
+    auto made = gdb::Client::adopt(std::move(client_), "the stub", std::chrono::seconds(60));
     if (!made) throw std::runtime_error(made.error().what);
     made->set_byte_order(row.order);
     made->set_answer_timeout(std::chrono::seconds(60));
@@ -94,7 +94,7 @@ std::string TinyMachine::text_at(std::uint64_t address) {
     return text;
 }
 
-std::uint64_t& TinyMachine::reg(std::size_t processor, Register name) {
+std::uint64_t& TinyMachine::reg(std::size_t processor, gdb::Register name) {
     return processors.at(processor).registers[name.number];
 }
 
@@ -162,7 +162,7 @@ void TinyMachine::call(std::size_t on, std::uint64_t function, std::array<std::u
 }
 
 std::uint64_t TinyMachine::shift(std::uint64_t i) const {
-    return 8 * (row.order == ByteOrder::big ? row.word - 1 - i : i);
+    return 8 * (row.order == gdb::ByteOrder::big ? row.word - 1 - i : i);
 }
 
 std::byte& TinyMachine::byte_at(std::uint64_t address) {
@@ -195,14 +195,14 @@ bool TinyMachine::take(std::string& buffer) {
     if (buffer.front() != '$') {
         const bool interrupt = buffer.front() == '\x03';
         buffer.erase(0, 1);
-        if (interrupt && std::exchange(running_, false)) send(encode_packet("T02thread:p01.01;"));
+        if (interrupt && std::exchange(running_, false)) send(gdb::encode_packet("T02thread:p01.01;"));
         return true;
     }
     const std::size_t end = buffer.find('#');
     if (end == std::string::npos || buffer.size() < end + 3) return false;
     const std::string command = buffer.substr(1, end - 1);
     buffer.erase(0, end + 3);
-    send("+" + (command == "vCont;c" ? run() : encode_packet(answer_to(command))));
+    send("+" + (command == "vCont;c" ? run() : gdb::encode_packet(answer_to(command))));
     return true;
 }
 
@@ -230,7 +230,7 @@ std::string TinyMachine::run() {
             idle = false;
             if (breakpoints.contains(reg(on, row.pc))) {
                 running_ = false;
-                return encode_packet(fmt::format("T05thread:p01.{:02x};", on + 1));
+                return gdb::encode_packet(fmt::format("T05thread:p01.{:02x};", on + 1));
             }
             execute(on);
         }
@@ -265,15 +265,15 @@ std::string TinyMachine::answer_to(std::string_view command) {
     }
     if (command == "qsThreadInfo") return "l";
     if (command.starts_with("Hg")) {
-        selected_ = parse_hex(command.substr(command.find('.') + 1)).value() - 1;
+        selected_ = gdb::parse_hex(command.substr(command.find('.') + 1)).value() - 1;
         return "OK";
     }
     if (command.starts_with("vCont;s:")) {
-        execute(parse_hex(command.substr(command.find('.') + 1)).value() - 1);
+        execute(gdb::parse_hex(command.substr(command.find('.') + 1)).value() - 1);
         return fmt::format("T05thread:{};", command.substr(8));
     }
     if (command.starts_with("Z1,") || command.starts_with("z1,")) {
-        const auto address = parse_hex(command.substr(3, command.find(',', 3) - 3)).value();
+        const auto address = gdb::parse_hex(command.substr(3, command.find(',', 3) - 3)).value();
         if (command.front() == 'Z')
             breakpoints.insert(address);
         else
@@ -297,10 +297,10 @@ std::string TinyMachine::state_answer(std::string_view command) {
         return "OK";
     }
     if (command.starts_with("p"))
-        return hex_of(static_cast<std::uint16_t>(parse_hex(command.substr(1)).value()));
+        return hex_of(static_cast<std::uint16_t>(gdb::parse_hex(command.substr(1)).value()));
     if (command.starts_with("P")) {
         const std::size_t equals = command.find('=');
-        set_from_hex(static_cast<std::uint16_t>(parse_hex(command.substr(1, equals - 1)).value()),
+        set_from_hex(static_cast<std::uint16_t>(gdb::parse_hex(command.substr(1, equals - 1)).value()),
                      command.substr(equals + 1));
         return "OK";
     }
@@ -313,15 +313,16 @@ std::string TinyMachine::hex_of(std::uint16_t number) {
     const std::size_t size = half ? row.privilege.where->size : row.word;
     std::array<std::byte, 8> bytes{};
     for (std::uint64_t i = 0; i < size; ++i) {
-        const std::uint64_t by = row.order == ByteOrder::big ? 8 * (size - 1 - i) : 8 * i;
+        const std::uint64_t by = row.order == gdb::ByteOrder::big ? 8 * (size - 1 - i) : 8 * i;
         bytes.at(i) = static_cast<std::byte>(processors.at(selected_).registers[number] >> by);
     }
-    return to_hex(std::span(bytes).first(size));
+    return gdb::to_hex(std::span(bytes).first(size));
 }
 
 void TinyMachine::set_from_hex(std::uint16_t number, std::string_view digits) {
     std::array<std::byte, 8> bytes{};
-    if (!from_hex(digits, std::span(bytes).first(row.word))) troubles.emplace_back("no register's value");
+    if (!gdb::from_hex(digits, std::span(bytes).first(row.word)))
+        troubles.emplace_back("no register's value");
     std::uint64_t value = 0;
     for (std::uint64_t i = 0; i < row.word; ++i)
         value |= std::to_integer<std::uint64_t>(bytes.at(i)) << shift(i);
@@ -331,13 +332,13 @@ void TinyMachine::set_from_hex(std::uint16_t number, std::string_view digits) {
 std::string TinyMachine::memory_answer(std::string_view command) {
     const std::size_t comma = command.find(',');
     const std::size_t colon = std::min(command.find(':'), command.size());
-    const auto address = parse_hex(command.substr(1, comma - 1)).value();
-    const auto length = parse_hex(command.substr(comma + 1, colon - comma - 1)).value();
+    const auto address = gdb::parse_hex(command.substr(1, comma - 1)).value();
+    const auto length = gdb::parse_hex(command.substr(comma + 1, colon - comma - 1)).value();
     if (length > 0x800) return "E22";
     if (!seen(address, length)) return "E14";
-    if (command.front() == 'm') return to_hex(bytes_at(address, length));
+    if (command.front() == 'm') return gdb::to_hex(bytes_at(address, length));
     std::vector<std::byte> bytes(length);
-    if (!from_hex(command.substr(colon + 1), bytes)) return "E22";
+    if (!gdb::from_hex(command.substr(colon + 1), bytes)) return "E22";
     put(address, bytes);
     return "OK";
 }

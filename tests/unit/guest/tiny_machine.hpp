@@ -6,7 +6,7 @@
 #pragma once
 
 #include "enforce/guest/architecture.hpp"
-#include "enforce/guest/debugger/debugger.hpp"
+#include "gdb/client.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <array>
@@ -44,7 +44,7 @@ class TinyMachine {
     ~TinyMachine();
 
     /// A client of its stub. Once.
-    Debugger debugger();
+    gdb::Client debugger();
     void hang_up();
 
     /// Memory that there is; if it is not `seen`, only for the guest itself.
@@ -56,7 +56,7 @@ class TinyMachine {
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count);
     std::string text_at(std::uint64_t address);
 
-    std::uint64_t& reg(std::size_t processor, Register name);
+    std::uint64_t& reg(std::size_t processor, gdb::Register name);
 
     /// Whether a processor runs a process or the kernel; the kernel, at first.
     void run_process(std::size_t on, bool process);

@@ -99,7 +99,7 @@ TEST_P(VisitTest, LeavesEveryRegisterAsItWasAndNothingOnTheStack) {
     tiny_.put_text(TinyKernel::user, "dummy");
     run();
     EXPECT_EQ(pid, 321U);
-    for (const Register one : GetParam()->saved())
+    for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(after[one.number], before[one.number]) << one.number;
     EXPECT_EQ(kernel_.called, std::vector<std::string>{"getpid"});
     EXPECT_EQ(kernel_.removed, std::vector<std::string>{"dummy"})
@@ -241,7 +241,7 @@ TEST_P(VisitTest, OfTwoTasksInTheSameCallAreToldApartByTheirStacks) {
 }
 
 TEST_P(VisitTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
-    std::optional<ThreadId> came_back_on;
+    std::optional<gdb::ThreadId> came_back_on;
     work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
         auto value = co_await visit.call(places_.functions.get_file, 5);
         EXPECT_EQ(value, 55U);
@@ -257,7 +257,7 @@ TEST_P(VisitTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
     tiny_.put_text(TinyKernel::user, "dummy");
     begin_call(0, 0, TinyKernel::user);
     run();
-    EXPECT_EQ(came_back_on, (ThreadId{1, 2}));
+    EXPECT_EQ(came_back_on, (gdb::ThreadId{1, 2}));
     EXPECT_EQ(kernel_.removed.size(), 1U);
     EXPECT_FALSE(machine_.busy());
     expect_clean_stack(0);
@@ -321,7 +321,7 @@ TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheLanding) {
     tiny_.give_back(0, 1); // it comes back to the landing, and whoever waited for it is gone
     ASSERT_EQ(tiny_.reg(0, GetParam()->pc), places_.functions.landing);
     ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), true);
-    for (const Register one : GetParam()->saved())
+    for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
     EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false) << "and that is that";
@@ -341,7 +341,7 @@ TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
     tiny_.processors[0].registers = before; // the frame was made, or not yet wiped, when it died
     tiny_.reg(0, GetParam()->arguments[0]) = mask(0x4711);
     ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), true);
-    for (const Register one : GetParam()->saved())
+    for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
 }

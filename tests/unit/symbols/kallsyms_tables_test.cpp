@@ -2,7 +2,7 @@
 //
 // Symbols of kernels that have only their own tables: every generation, both word sizes and byte orders, in a
 // file and in memory.
-#include "enforce/guest/symbols/kallsyms_tables.hpp"
+#include "symbols/kallsyms_tables.hpp"
 #include "symbols/kernel_builder.hpp"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <ranges>
 #include <tuple>
 
-namespace kmodguard::guest {
+namespace kmodguard::symbols {
 namespace {
 
 using test::build_kernel;
@@ -248,4 +248,4 @@ TEST(RecoverSymbols, TooFewSymbolsAreNoKernels) {
 }
 
 } // namespace
-} // namespace kmodguard::guest
+} // namespace kmodguard::symbols

@@ -5,7 +5,7 @@
 // and can be damaged in one place at a time.
 #pragma once
 
-#include "enforce/guest/symbols/symbols.hpp"
+#include "symbols/symbols.hpp"
 
 #include <array>
 #include <bit>

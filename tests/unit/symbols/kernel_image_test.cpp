@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Kernels in the wrappers that each architecture and boot loader puts them in.
-#include "enforce/guest/symbols/kernel_image.hpp"
 #include "modules/elf_file.hpp"
 #include "modules/image_packing.hpp"
 #include "symbols/kernel_builder.hpp"
+#include "symbols/kernel_image.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <cstring>
 #include <fstream>
 
-namespace kmodguard::guest {
+namespace kmodguard::symbols {
 namespace {
 
 using test::Bytes;
@@ -241,4 +241,4 @@ TEST(ReadSymbols, NamesTheFileInErrors) {
 }
 
 } // namespace
-} // namespace kmodguard::guest
+} // namespace kmodguard::symbols

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // LZ4's legacy frame by hand: literals, matches that repeat themselves, and blocks that lie.
-#include "enforce/guest/symbols/lz4_legacy.hpp"
 #include "modules/image_packing.hpp"
+#include "symbols/lz4_legacy.hpp"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace kmodguard::guest {
+namespace kmodguard::symbols {
 namespace {
 
 using test::Bytes;
@@ -81,4 +81,4 @@ TEST(Lz4Legacy, IsBounded) {
 }
 
 } // namespace
-} // namespace kmodguard::guest
+} // namespace kmodguard::symbols

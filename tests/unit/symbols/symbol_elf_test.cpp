@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // The symbol table of a vmlinux, of either class and byte order, and damaged.
-#include "enforce/guest/symbols/symbol_elf.hpp"
 #include "modules/elf_builder.hpp"
 #include "modules/image_source.hpp"
+#include "symbols/symbol_elf.hpp"
 
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <utility>
 
-namespace kmodguard::guest {
+namespace kmodguard::symbols {
 namespace {
 
 struct Entry {
@@ -139,4 +139,4 @@ TEST(ElfSymbols, MayBeCutOffAnywhere) {
 }
 
 } // namespace
-} // namespace kmodguard::guest
+} // namespace kmodguard::symbols

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // System.map, nm's output, and copies of /proc/kallsyms, good and useless ones.
-#include "enforce/guest/symbols/symbol_text.hpp"
+#include "symbols/symbol_text.hpp"
 
 #include <gtest/gtest.h>
 
-namespace kmodguard::guest {
+namespace kmodguard::symbols {
 namespace {
 
 sys::Error error_of(std::string_view text) {
@@ -109,4 +109,4 @@ TEST(SymbolText, IsNotEveryText) {
 }
 
 } // namespace
-} // namespace kmodguard::guest
+} // namespace kmodguard::symbols

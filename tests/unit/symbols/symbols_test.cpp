@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Look-ups by name, where a name is no key.
-#include "enforce/guest/symbols/symbols.hpp"
+#include "symbols/symbols.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-namespace kmodguard::guest {
+namespace kmodguard::symbols {
 namespace {
 
 using Addresses = std::vector<std::uint64_t>;
@@ -94,4 +94,4 @@ TEST(Symbols, SurviveBeingMoved) {
 }
 
 } // namespace
-} // namespace kmodguard::guest
+} // namespace kmodguard::symbols

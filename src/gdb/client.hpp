@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// A stopped machine at the other end of QEMU's gdb stub: read and write it, let it run to a breakpoint, stop
+// it. Everything here waits for one answer at a time and none for ever. The stub is not trusted: whatever it
+// answers is an error or a value, never more memory or time than said here.
+//
+// The machine is not resumed when a Debugger goes away: QEMU keeps the breakpoints and freezes at the next
+// one, so a guard that crashed lets nothing pass. Only detach() frees it. Connecting stops the machine, and
+// clears what a predecessor left.
+//
+// What holds for all calls: ErrorKind::unreachable means that the emulator is gone, hung up or silent, and
+// that this Debugger is of no use any more; ErrorKind::invalid that it answered nonsense;
+// ErrorKind::not_found that it refused, which for memory and registers means: not readable. Calls that need a
+// stopped machine fail with ErrorKind::failed while it runs.
+#pragma once
+
+#include "gdb/register.hpp"
+#include "gdb/remote_connection.hpp"
+#include "gdb/stop_reply.hpp"
+#include "gdb/target_description.hpp"
+#include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::gdb {
+
+/// Most processors that threads() returns.
+inline constexpr std::size_t max_threads = 4096;
+
+/// Most bytes that monitor() returns.
+inline constexpr std::size_t max_monitor_output = 1048576;
+
+struct RegisterValue {
+    Register where;
+    std::uint64_t value = 0; ///< its lower `where.size` bytes count
+};
+
+class Client {
+  public:
+    /// Connects to the stub on a unix socket and stops the machine; all of it within `timeout`. A stub serves
+    /// one debugger at a time, and the next one waits in its queue. Do not try it out: QEMU stops the machine
+    /// for whoever is in the queue when the first one leaves, even if that one has given up long before.
+    [[nodiscard]] static sys::Result<Client> connect(const std::filesystem::path& socket,
+                                                     std::chrono::milliseconds timeout);
+
+    /// The same with a socket that is connected. `name` is what errors call the stub.
+    [[nodiscard]] static sys::Result<Client> adopt(sys::UniqueFd socket, std::string name,
+                                                   std::chrono::milliseconds timeout);
+
+    /// How the registers of the machine are laid out in packets. Little at first.
+    Client(Client&&) noexcept;
+    Client& operator=(Client&&) noexcept;
+    ~Client();
+
+    void set_byte_order(ByteOrder order) { order_ = order; }
+
+    /// How long every later call waits for an answer, 5 s at first. Calls that move memory wait as long again
+    /// for each MiB.
+    void set_answer_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+
+    // The machine's state. All of it needs a stopped machine.
+
+    /// Whether registers are asked for by number. If not, their offsets are what counts.
+    [[nodiscard]] bool describes_registers() const { return described_; }
+
+    /// The register that the stub calls so ("cr3", "VBAR"). nullopt: there is none, or the stub describes
+    /// none.
+    [[nodiscard]] std::optional<Register> find_register(std::string_view name) const {
+        return description_.find(name);
+    }
+
+    [[nodiscard]] sys::Result<std::uint64_t> read_register(ThreadId thread, Register where);
+    [[nodiscard]] sys::Result<void> write_register(ThreadId thread, Register where, std::uint64_t value);
+
+    /// Several at once, in their order. One exchange for all where the stub only knows all of them together.
+    [[nodiscard]] sys::Result<std::vector<std::uint64_t>> read_registers(ThreadId thread,
+                                                                         std::span<const Register> where);
+
+    /// Several at once, in their order; after an error some may be written where the stub takes them one by
+    /// one.
+    [[nodiscard]] sys::Result<void> write_registers(ThreadId thread, std::span<const RegisterValue> values);
+
+    /// Fills `bytes` from virtual memory as `thread` sees it. ErrorKind::not_found: some of it is not mapped
+    /// there.
+    [[nodiscard]] sys::Result<void> read_memory(ThreadId thread, std::uint64_t address,
+                                                std::span<std::byte> bytes);
+
+    /// Writes all of `bytes`; after an error some of it may be written.
+    [[nodiscard]] sys::Result<void> write_memory(ThreadId thread, std::uint64_t address,
+                                                 std::span<const std::byte> bytes);
+
+    /// The machine's processors.
+    [[nodiscard]] sys::Result<std::vector<ThreadId>> threads();
+
+    /// What QEMU's own monitor prints for `command`. For looking only: a command that stops or resumes the
+    /// machine leaves this Debugger with a wrong idea of it. ErrorKind::invalid: over max_monitor_output.
+    [[nodiscard]] sys::Result<std::string> monitor(std::string_view command);
+
+    // Breakpoints, on every processor. Changing them needs a stopped machine.
+
+    /// Stops the machine before the instruction at `address`; one that is set already is left as it is.
+    /// `kind` is the length of a breakpoint instruction there: 1 on x86, 4 elsewhere; nothing of it is
+    /// written into the guest.
+    [[nodiscard]] sys::Result<void> insert_breakpoint(std::uint64_t address, std::uint8_t kind);
+
+    /// Does nothing if there is none.
+    [[nodiscard]] sys::Result<void> remove_breakpoint(std::uint64_t address);
+
+    [[nodiscard]] bool has_breakpoint(std::uint64_t address) const { return breakpoints_.contains(address); }
+
+    // Running.
+
+    [[nodiscard]] bool is_running() const { return state_ == State::running; }
+
+    /// Why the machine stands still; the reason of an earlier stop while it runs.
+    [[nodiscard]] const Stop& last_stop() const { return last_stop_; }
+
+    /// Lets one processor execute one instruction, with interrupts held off, while all others stand still; on
+    /// a breakpoint too, which is how to get off it. Waits for its end. If that does not come in time
+    /// (ErrorKind::failed) the machine counts as running.
+    [[nodiscard]] sys::Result<Stop> step(ThreadId thread);
+
+    /// Lets all processors run, and returns when the stub has taken it. On a breakpoint it stops there again
+    /// at once.
+    [[nodiscard]] sys::Result<void> resume();
+
+    /// Asks a running machine to stop; wait_stop() tells when it has. Does nothing if it stands still. A
+    /// breakpoint may come first, and then is the only stop; or it is hidden by this one (signal_interrupt,
+    /// while a processor stands at the breakpoint), and then stops the machine again when that resumes.
+    [[nodiscard]] sys::Result<void> interrupt();
+
+    /// The stop that ends what resume() began: exactly one for each resume(), Stop::Kind::exited if the
+    /// emulator ends (QEMU 7.2 only hangs up then). nullopt: it still runs after `timeout`; 0 takes what is
+    /// there. ErrorKind::failed: it stands still. ErrorKind::not_found: the stub did not let it run.
+    [[nodiscard]] sys::Result<std::optional<Stop>> wait_stop(std::chrono::milliseconds timeout);
+
+    /// Of a machine that somebody else has stopped, at QEMU's monitor, and will resume: from now on it counts
+    /// as running again.
+    void leave_to_others();
+
+    /// To wait for a stop with poll(2), POLLIN, together with other things; -1 after detach().
+    [[nodiscard]] int fd() const { return connection_.fd(); }
+
+    /// Whether wait_stop() has something to look at that poll(2) no longer tells of.
+    [[nodiscard]] bool has_buffered() const { return connection_.has_buffered(); }
+
+    /// Removes the breakpoints, lets the machine run, and closes the connection. Needs a stopped machine.
+    [[nodiscard]] sys::Result<void> detach();
+
+  private:
+    enum class State : std::uint8_t { stopped, running, ended };
+
+    explicit Client(RemoteConnection connection) : connection_(std::move(connection)) {}
+
+    [[nodiscard]] Deadline deadline(std::size_t bytes = 0) const;
+    [[nodiscard]] sys::Error error(sys::ErrorKind kind, std::string_view what,
+                                   std::string_view hint = "") const;
+    [[nodiscard]] sys::Result<void> require_stopped() const;
+
+    /// One command and its answer. ErrorKind::not_found: the answer is `Exx`; invalid: the stub does not know
+    /// it.
+    [[nodiscard]] sys::Result<std::string> ask(std::string_view command, Deadline deadline);
+    /// Several commands, sent together; as ask() for each. Of all that come after one that fails, nothing is
+    /// known.
+    [[nodiscard]] sys::Result<std::vector<std::string>> ask_all(std::span<const std::string> commands,
+                                                                Deadline deadline);
+    [[nodiscard]] sys::Result<std::string> check_answer(std::string_view command, std::string answer) const;
+    [[nodiscard]] sys::Result<void> ask_for_ok(std::string_view command, Deadline deadline);
+    [[nodiscard]] sys::Result<void> select(ThreadId thread, Deadline deadline);
+
+    [[nodiscard]] sys::Result<void> shake_hands(Deadline deadline);
+    [[nodiscard]] sys::Result<void> take_features(std::string_view answer);
+    [[nodiscard]] sys::Result<void> read_description(Deadline deadline);
+    [[nodiscard]] sys::Result<std::string> read_document(std::string_view name, Deadline deadline);
+
+    [[nodiscard]] sys::Result<std::vector<std::byte>> read_all_registers(Deadline deadline);
+    [[nodiscard]] sys::Result<std::vector<std::uint64_t>>
+    read_numbered(ThreadId thread, std::span<const Register> where, Deadline deadline);
+    [[nodiscard]] sys::Result<void> write_numbered(ThreadId thread, std::span<const RegisterValue> values,
+                                                   Deadline deadline);
+
+    [[nodiscard]] sys::Result<void> start_running(std::string_view command);
+    [[nodiscard]] sys::Result<std::optional<Stop>> next_stop(Deadline deadline);
+
+    RemoteConnection connection_;
+    State state_ = State::stopped;
+    Stop last_stop_;
+    ByteOrder order_ = ByteOrder::little;
+    std::chrono::milliseconds timeout_{5000};
+    std::size_t packet_size_ = 0;
+    bool described_ = false;
+    bool offers_description_ = false;
+    TargetDescription description_;
+    std::optional<ThreadId> selected_;                  ///< by Hg since the machine stopped
+    std::map<std::uint64_t, std::uint8_t> breakpoints_; ///< address and kind
+};
+
+} // namespace kmodguard::gdb

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// From the file that QEMU is given as `-kernel` to the kernel that runs. Each architecture packs its kernel
+// in a way of its own, and firmware adds more wrappers; but all of them are few, and all end in a compressed
+// stream.
+#pragma once
+
+#include "sys/result.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kmodguard::symbols {
+
+/// Bytes of the largest kernel image that is unpacked.
+inline constexpr std::uint64_t max_kernel_image = 512ULL << 20U;
+
+struct KernelImage {
+    std::vector<std::byte> bytes; ///< empty: the file's own bytes are the kernel
+    std::string form;             ///< how it was packed, outermost first: "bzImage, xz"; empty if it was not
+};
+
+/// Unwraps uImage, bzImage, EFI zboot, and streams of gzip, xz, LZMA, zstd and LZ4, one in another if need
+/// be; where no header tells (zImage, a vmlinuz of MIPS, anything else), the first stream that unpacks to a
+/// kernel. Looks at no more than a dozen streams and 1 GiB of what they unpack to. Fails with `invalid` if a
+/// stream is damaged, or of a compression that is not supported, which the error names. Sources:
+/// arch/x86/boot/header.S and Documentation/arch/x86/boot.rst, drivers/firmware/efi/libstub/zboot-header.S,
+/// arch/arm/boot/compressed/head.S, scripts/Makefile.lib, include/image.h of U-Boot.
+[[nodiscard]] sys::Result<KernelImage> unpack_kernel(std::span<const std::byte> file);
+
+} // namespace kmodguard::symbols

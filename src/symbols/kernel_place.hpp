@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Where the kernel of a set of tables lies: what its addresses are counted from, and which of its bytes is
+// where. Some tables say it, an ELF file's segments say it; for the rest it is told by the pointers that the
+// kernel has to itself.
+#pragma once
+
+#include "symbols/address_map.hpp"
+#include "symbols/kallsyms_addresses.hpp"
+#include "symbols/kallsyms_names.hpp"
+#include "symbols/kernel_bytes.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kmodguard::symbols {
+
+/// The tables of one kernel, and its names unpacked.
+struct KallsymsTables {
+    NameTable names;
+    AddressTable addresses;
+    std::vector<std::string> texts; ///< by symbol: the type character and the name
+};
+
+/// What a file says of itself, if it is an ELF file; otherwise nothing.
+struct FileLayout {
+    AddressMap map;
+    std::optional<WordSize> word_size;
+};
+
+[[nodiscard]] FileLayout layout_of(std::span<const std::byte> kernel);
+
+struct KernelPlace {
+    WordSize word_size = WordSize::bits_64;
+    std::uint64_t base = 0; ///< what AddressTable::values are counted from
+};
+
+/// What the addresses are counted from; nothing if nothing tells.
+[[nodiscard]] std::optional<KernelPlace> place_of(const KernelBytes& bytes, const KallsymsTables& tables,
+                                                  const FileLayout& layout);
+
+/// The address of a symbol by its place in the tables.
+[[nodiscard]] std::uint64_t address_of(const KallsymsTables& tables, const KernelPlace& place,
+                                       std::size_t index);
+
+/// Where the bytes of a flat image, or of a dump, lie, as far as the kernel goes; empty if nothing tells.
+[[nodiscard]] AddressMap map_of_flat_image(const KernelBytes& bytes, const KallsymsTables& tables,
+                                           const KernelPlace& place);
+
+} // namespace kmodguard::symbols
