@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "debugger/fake_stub.hpp"
+#include "gdb/fake_stub.hpp"
 
 #include "gdb/remote_packet.hpp"
 #include "sys/unix_socket.hpp"
