@@ -108,7 +108,12 @@ std::string render_allow(const PolicySource& source) {
             "# Whatever answers to such a name is allowed.\n";
     text += render_list(source, List::allow_aliases);
     text += "\n# Whether allowed modules may bring the modules they depend on.\n";
-    return text + fmt::format("dependencies = {}\n", source.dependencies);
+    text += fmt::format("dependencies = {}\n", source.dependencies);
+    text +=
+        "\n# Whether `kmodctl exec` and `oci-agent` load allowed modules, from this machine's own files, for "
+        "callers in\n"
+        "# a user namespace, who may not load any themselves.\n";
+    return text + (source.user_namespaces ? "user_namespaces = true\n" : "# user_namespaces = false\n");
 }
 
 std::string render_deny(const PolicySource& source) {

@@ -95,9 +95,9 @@ bool same_meaning(const PolicySource& a, const PolicySource& b) {
         return x.module == y.module && x.sha256 == y.sha256;
     };
     return a.mode == b.mode && a.answer == b.answer && a.dependencies == b.dependencies && a.quiet == b.quiet
-           && a.unload_denied == b.unload_denied && a.points == b.points && a.generated_at == b.generated_at
-           && a.kernel_release == b.kernel_release && std::ranges::all_of(all_lists, same_list)
-           && std::ranges::equal(a.pins, b.pins, same_pin);
+           && a.unload_denied == b.unload_denied && a.user_namespaces == b.user_namespaces
+           && a.points == b.points && a.generated_at == b.generated_at && a.kernel_release == b.kernel_release
+           && std::ranges::all_of(all_lists, same_list) && std::ranges::equal(a.pins, b.pins, same_pin);
 }
 
 /// Inserts `line` as a line of its own behind that of `at`.

@@ -34,7 +34,7 @@ class SchemaReader : private SchemaReport {
     using Keys = std::span<const Key>;
 
     static const std::array<Key, 9> root_keys;
-    static const std::array<Key, 3> allow_keys;
+    static const std::array<Key, 4> allow_keys;
     static const std::array<Key, 4> deny_keys;
     static const std::array<Key, 2> pin_keys;
 
@@ -138,6 +138,11 @@ class SchemaReader : private SchemaReport {
             source_.dependencies = value.boolean;
     }
 
+    void read_user_namespaces(const Node& value) {
+        if (expect(value, Node::Kind::boolean, "true or false", "allow.user_namespaces"))
+            source_.user_namespaces = value.boolean;
+    }
+
     void read_quiet(const Node& value) {
         if (expect(value, Node::Kind::boolean, "true or false", "quiet")) source_.quiet = value.boolean;
     }
@@ -235,10 +240,11 @@ const std::array<SchemaReader::Key, 9> SchemaReader::root_keys = {{
     {"pin", &SchemaReader::read_pins},
 }};
 
-const std::array<SchemaReader::Key, 3> SchemaReader::allow_keys = {{
+const std::array<SchemaReader::Key, 4> SchemaReader::allow_keys = {{
     {"modules", &SchemaReader::read_list<List::allow_modules>},
     {"aliases", &SchemaReader::read_list<List::allow_aliases>},
     {"dependencies", &SchemaReader::read_dependencies},
+    {"user_namespaces", &SchemaReader::read_user_namespaces},
 }};
 
 const std::array<SchemaReader::Key, 4> SchemaReader::deny_keys = {{

@@ -50,6 +50,7 @@ bool loosens(const PolicySource& now, const PolicySource& next) {
         points, [&](Point point) { return wants_point(now, point) && !wants_point(next, point); });
     return leaves_a_point || (now.mode == Mode::enforce && next.mode == Mode::audit)
            || (!now.dependencies && next.dependencies) || (now.unload_denied && !next.unload_denied)
+           || (!now.user_namespaces && next.user_namespaces)
            || !has_all_of(now.allow_modules, next.allow_modules)
            || !has_all_of(now.allow_aliases, next.allow_aliases)
            || !has_all_of(next.deny_modules, now.deny_modules)

@@ -66,10 +66,11 @@ struct PolicySource {
     bool valid = true; ///< false: no files could be read, and nothing is in it but what was given at run time
     Mode mode = Mode::enforce;
     Answer answer = Answer::refuse;
-    bool dependencies = true;   ///< allowed modules may bring their dependencies
-    bool quiet = false;         ///< log errors only
-    bool unload_denied = false; ///< nothing may be taken out of the kernel (points process and guest)
-    std::vector<Point> points;  ///< empty: each that the machine can hold
+    bool dependencies = true;     ///< allowed modules may bring their dependencies
+    bool quiet = false;           ///< log errors only
+    bool user_namespaces = false; ///< modules load on behalf of callers in user namespaces (point process)
+    bool unload_denied = false;   ///< nothing may be taken out of the kernel (points process and guest)
+    std::vector<Point> points;    ///< empty: each that the machine can hold
     std::string generated_at;
     std::string kernel_release;
     std::vector<Entry> allow_modules; ///< canonical names
@@ -94,6 +95,8 @@ class Policy {
     [[nodiscard]] Mode mode() const { return source_->mode; }
     [[nodiscard]] bool dependencies() const { return source_->dependencies; }
     [[nodiscard]] Answer answer() const { return source_->answer; }
+    /// Whether what the rules allow is loaded on behalf of a caller in a user namespace, too.
+    [[nodiscard]] bool serves_user_namespaces() const { return source_->user_namespaces; }
     [[nodiscard]] bool denies_unload() const { return source_->unload_denied; }
 
     /// The rule that lists `module` (canonical), if one does.

@@ -39,6 +39,7 @@ void write_afresh(const core::PolicySource& source) {
     require(again->source.generated_at == source.generated_at);
     require(again->source.kernel_release == source.kernel_release);
     require(again->source.mode == source.mode && again->source.points == source.points);
+    require(again->source.user_namespaces == source.user_namespaces);
     require(again->source.quiet == source.quiet && again->source.unload_denied == source.unload_denied);
 }
 

@@ -16,6 +16,7 @@ core::PolicySource full() {
     source.answer = core::Answer::pretend;
     source.dependencies = false;
     source.quiet = true;
+    source.user_namespaces = true;
     source.unload_denied = true;
     source.points = {core::Point::kernel, core::Point::autoload};
     source.generated_at = "2026-11-21T00:00:00Z";
@@ -42,6 +43,7 @@ TEST(Baseline, ParsesBackToTheSamePolicy) {
     EXPECT_EQ(source.mode, core::Mode::audit);
     EXPECT_EQ(source.answer, core::Answer::pretend);
     EXPECT_FALSE(source.dependencies);
+    EXPECT_TRUE(source.user_namespaces);
     EXPECT_TRUE(source.quiet);
     EXPECT_TRUE(source.unload_denied);
     EXPECT_EQ(source.points, (std::vector{core::Point::kernel, core::Point::autoload}));
@@ -60,6 +62,7 @@ TEST(Baseline, AnEmptyPolicyParsesBackToo) {
     const auto source = reread({});
     EXPECT_EQ(source.mode, core::Mode::enforce);
     EXPECT_TRUE(source.dependencies);
+    EXPECT_FALSE(source.user_namespaces);
     EXPECT_FALSE(source.quiet);
     EXPECT_FALSE(source.unload_denied);
     EXPECT_TRUE(source.points.empty());

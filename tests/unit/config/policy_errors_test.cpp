@@ -63,8 +63,9 @@ TEST(PolicyErrors, KeysInTheWrongTableSayWhereTheyBelong) {
 }
 
 TEST(PolicyErrors, OtherUnknownKeysListTheKnownOnes) {
-    EXPECT_EQ(said("[allow]\nsomething = 1"), "p.toml:3:1: error: unknown key \"something\" in [allow]\n"
-                                              "  hint: known here: modules, aliases, dependencies\n");
+    EXPECT_EQ(said("[allow]\nsomething = 1"),
+              "p.toml:3:1: error: unknown key \"something\" in [allow]\n"
+              "  hint: known here: modules, aliases, dependencies, user_namespaces\n");
 }
 
 TEST(PolicyErrors, WrongTypesSayWhatWasExpectedAndFound) {
@@ -89,6 +90,9 @@ TEST(PolicyErrors, WrongTypesSayWhatWasExpectedAndFound) {
               "p.toml:2:19: error: allow.modules: expected a string, found a table\n");
     EXPECT_EQ(said("allow.dependencies = 'no'"),
               "p.toml:2:22: error: allow.dependencies: expected true or false, found the string \"no\"\n");
+    EXPECT_EQ(
+        said("allow.user_namespaces = 'yes'"),
+        "p.toml:2:25: error: allow.user_namespaces: expected true or false, found the string \"yes\"\n");
     EXPECT_EQ(said("deny.aliases = true"),
               "p.toml:2:16: error: deny.aliases: expected an array of strings, found true\n");
     EXPECT_EQ(said("[pin]\nmodule = 'a'"),

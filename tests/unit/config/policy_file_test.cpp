@@ -52,6 +52,7 @@ TEST(PolicyFile, AVersionAloneAllowsNothingAndEnforces) {
     EXPECT_EQ(source.mode, core::Mode::enforce);
     EXPECT_EQ(source.answer, core::Answer::refuse);
     EXPECT_TRUE(source.dependencies);
+    EXPECT_FALSE(source.user_namespaces);
     EXPECT_FALSE(source.quiet);
     EXPECT_FALSE(source.unload_denied);
     EXPECT_TRUE(source.points.empty());
@@ -63,6 +64,11 @@ TEST(PolicyFile, ReadsWhatIsLoggedAndWhetherModulesMayBeTakenOut) {
     EXPECT_FALSE(source_of("version = 1\nquiet = false\n").quiet);
     EXPECT_TRUE(source_of("version = 1\n[deny]\nunload = true\n").unload_denied);
     EXPECT_FALSE(source_of("version = 1\n[deny]\nunload = false\n").unload_denied);
+}
+
+TEST(PolicyFile, ReadsWhetherUserNamespacesAreServed) {
+    EXPECT_TRUE(source_of("version = 1\n[allow]\nuser_namespaces = true\n").user_namespaces);
+    EXPECT_FALSE(source_of("version = 1\n[allow]\nuser_namespaces = false\n").user_namespaces);
 }
 
 TEST(PolicyFile, LoadsWhatOtherToolsWriteUnchanged) {

@@ -63,6 +63,10 @@ TEST(Loosening, Settings) {
     strict.unload_denied = true;
     EXPECT_TRUE(loosens(strict, loose));
     EXPECT_FALSE(loosens(loose, strict));
+    strict = {};
+    loose.user_namespaces = true;
+    EXPECT_TRUE(loosens(strict, loose));
+    EXPECT_FALSE(loosens(loose, strict));
 }
 
 TEST(Loosening, TheSameInAnotherOrderIsTheSame) {
