@@ -27,4 +27,19 @@ Decision Judge::decide(const ImageFacts& facts) {
     return decide_image(policy_, *index_, admissions_, facts);
 }
 
+std::vector<ModuleRecord> Judge::needed_for(std::string_view module) {
+    const std::scoped_lock lock(mutex_);
+    std::vector<ModuleRecord> records;
+    const auto add = [&](std::string_view name) {
+        const ModuleRecord* record = index_->find(name);
+        records.push_back(record != nullptr ? *record : ModuleRecord());
+        records.back().name = name;
+    };
+    if (const ModuleRecord* record = index_->find(module))
+        for (const std::string& dependency : record->dependencies)
+            add(dependency);
+    add(module);
+    return records;
+}
+
 } // namespace kmodguard::core

@@ -10,6 +10,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
+#include <vector>
 
 namespace kmodguard::core {
 
@@ -20,6 +22,9 @@ class Judge {
     Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<Answer> answer = std::nullopt);
 
     [[nodiscard]] Decision decide(const ImageFacts& facts);
+    /// What the index says of each module that `module` cannot do without, in the order in which they load,
+    /// and of itself last. One that it has not is there by its name alone, without a file.
+    [[nodiscard]] std::vector<ModuleRecord> needed_for(std::string_view module);
     [[nodiscard]] const Policy& policy() const { return policy_; }
     /// What a refused caller is told.
     [[nodiscard]] Answer answer() const { return answer_; }

@@ -58,6 +58,11 @@ FakeModule& FakeModule::options(const std::string& text) {
     return *this;
 }
 
+FakeModule& FakeModule::file(const std::string& path) {
+    record_.path = path;
+    return *this;
+}
+
 FakeModule& FakeModule::unreadable(const std::string& problem) {
     image_ = {};
     image_.problem = problem;

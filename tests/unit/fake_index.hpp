@@ -68,6 +68,8 @@ class FakeModule {
     /// No module: there is only its install command.
     FakeModule& command_only(const std::string& text);
     FakeModule& options(const std::string& text);
+    /// Where its image is.
+    FakeModule& file(const std::string& path);
     /// Its image cannot be judged.
     FakeModule& unreadable(const std::string& problem = "not an ELF file");
     /// Its image carries another name.

@@ -8,6 +8,7 @@
 #include "ctl/supervision.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/launch.hpp"
+#include "enforce/process/lender.hpp"
 #include "enforce/process/supervisor.hpp"
 #include "sys/process.hpp"
 
@@ -92,6 +93,8 @@ int run_exec(const Context& context) {
     const bool quiet = context.has("quiet") || loaded->source.quiet;
     for (config::Diagnostic& warning : loaded->warnings)
         if (!quiet) context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
+    if (const auto may = process::may_lend(); loaded->source.user_namespaces && !may)
+        context.warn("no user namespace is served: " + may.error().why);
     auto sinks = open_sinks(context, quiet);
     if (!sinks) return context.fail(sinks.error());
     auto judge = make_judge(context, std::move(loaded->source));

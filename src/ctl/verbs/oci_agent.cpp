@@ -9,6 +9,7 @@
 #include "ctl/verbs.hpp"
 #include "enforce/process/agent.hpp"
 #include "enforce/process/caller.hpp"
+#include "enforce/process/lender.hpp"
 #include "events/event_json.hpp"
 #include "modules/kmod_context.hpp"
 #include "sys/unix_socket.hpp"
@@ -65,6 +66,9 @@ class Rulebook {
         if (!policy) return nothing_allowed(state, policy.error());
         for (const config::Diagnostic& warning : policy->loaded.warnings)
             say(context_, {.container = state.id, .text = config::render(warning)});
+        if (const auto may = process::may_lend(); policy->loaded.source.user_namespaces && !may)
+            say(context_,
+                {.container = state.id, .text = "is not served in a user namespace: " + may.error().why});
         const bool quiet = context_.has("quiet") || policy->loaded.source.quiet;
         auto judge = make_judge(context_, std::move(policy->loaded.source));
         if (!judge) return nothing_allowed(state, judge.error());

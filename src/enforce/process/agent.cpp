@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/agent.hpp"
 
+#include "enforce/process/caller.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
@@ -126,6 +127,9 @@ void Agent::hear(Client& client) {
 
 void Agent::take_over(HandOver handed) {
     const std::string id = handed.state.id;
+    // At once: what runs in the container may be in another before long.
+    const auto name_space = Caller(handed.state.pid).user_namespace();
+    if (name_space) handed.user_namespace = name_space->id;
     if (const auto added = containers_->add(std::move(handed)); !added)
         means_.say({.refused = true,
                     .container = id,

@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <linux/capability.h>
 #include <linux/kcmp.h>
+#include <linux/nsfs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -153,15 +155,29 @@ bool Caller::has_capability() const {
            && (sets[CAP_TO_INDEX(CAP_SYS_MODULE)].effective & CAP_TO_MASK(CAP_SYS_MODULE)) != 0;
 }
 
-Taken<void> Caller::may_load() const {
-    if (!has_capability()) return refused(EPERM, "the caller has no CAP_SYS_MODULE");
+Taken<void> Caller::may_load(std::string_view who) const {
+    if (!has_capability()) return refused(EPERM, fmt::format("{} has no CAP_SYS_MODULE", who));
     if (inode_of(proc(thread_, "ns/user")) != initial_user_namespace)
-        return refused(EPERM,
-                       "the caller's CAP_SYS_MODULE is of another user namespace than the machine's, as in a "
-                       "rootless container; load the module outside of it");
+        return refused(
+            EPERM, fmt::format("{}'s CAP_SYS_MODULE is of another user namespace than the machine's, as in a "
+                               "rootless container; load the module outside of it",
+                               who));
     const auto disabled = sys::read_pseudo_file("/proc/sys/kernel/modules_disabled");
     if (disabled && !disabled->starts_with('0')) return refused(EPERM, "kernel.modules_disabled is set");
     return {};
+}
+
+Taken<UserNamespace> Caller::user_namespace() const {
+    const sys::UniqueFd file(::open(proc(thread_, "ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat status{};
+    UserNamespace found;
+    if (!file || ::fstat(file.get(), &status) != 0
+        || ::ioctl(file.get(), NS_GET_OWNER_UID, &found.owner)
+               != 0) // NOLINT(cppcoreguidelines-pro-type-vararg)
+        return refused(EPERM, fmt::format("the caller's user namespace cannot be looked at: {}",
+                                          std::strerror(errno))); // NOLINT
+    found.id = status.st_ino;
+    return found;
 }
 
 Taken<OpenFile> Caller::open_file(int descriptor) const {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <expected>
 #include <string>
+#include <string_view>
 
 namespace kmodguard::process {
 
@@ -41,6 +42,11 @@ struct OpenFile {
 /// The inode number of the one that the machine starts with (PROC_USER_INIT_INO of linux/proc_ns.h).
 inline constexpr std::uint32_t initial_user_namespace = 0xEFFFFFFD;
 
+struct UserNamespace {
+    std::uint64_t id = 0; ///< inode number
+    uid_t owner = 0;      ///< who made it, in the initial user namespace
+};
+
 /// Whether /proc shows the processes by the numbers that notifications come with: not one of another pid
 /// namespace, in which they would be other processes.
 [[nodiscard]] sys::Result<void> check_proc();
@@ -54,8 +60,11 @@ class Caller {
 
     /// What may_init_module of kernel/module/main.c asks: whether the calling thread has CAP_SYS_MODULE
     /// effective, in the initial user namespace, and modules are not disabled. (securebits have had their
-    /// effect on the capabilities by then.) Refusal: EPERM.
-    [[nodiscard]] Taken<void> may_load() const;
+    /// effect on the capabilities by then.) Refusal: EPERM, of `who`.
+    [[nodiscard]] Taken<void> may_load(std::string_view who = "the caller") const;
+
+    /// The user namespace that it is in. Refusal: EPERM, it cannot be looked at.
+    [[nodiscard]] Taken<UserNamespace> user_namespace() const;
 
     /// The caller's open file `descriptor`, as finit_module(2) would take it: EBADF unless open for reading,
     /// EINVAL for what is no regular file or empty.

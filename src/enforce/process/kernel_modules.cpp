@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/kernel_modules.hpp"
 
+#include "sys/file.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -60,6 +61,12 @@ int RunningKernel::load_file(modules::Buffer image, const std::string& parameter
     if (!file) return errno != 0 ? errno : EIO;
     image = modules::Buffer(0);
     return error_of(::syscall(SYS_finit_module, file.get(), parameters.c_str(), flags));
+}
+
+bool RunningKernel::is_loaded(const std::string& module) {
+    // What is built in has a folder there too, without a state. Names are canonical: no path.
+    const auto state = sys::read_pseudo_file(fmt::format("/sys/module/{}/initstate", module));
+    return state && !state->starts_with("going");
 }
 
 int RunningKernel::unload(const std::string& module, unsigned flags) {

@@ -19,6 +19,8 @@ class KernelModules {
     [[nodiscard]] virtual int load(const modules::Buffer& image, const std::string& parameters) = 0;
     /// finit_module(2) of a file with these bytes. They are taken over, to be in memory once.
     [[nodiscard]] virtual int load_file(modules::Buffer image, const std::string& parameters, int flags) = 0;
+    /// Whether a module of this name is loaded, or just loading. No answer is no.
+    [[nodiscard]] virtual bool is_loaded(const std::string& module) = 0;
     /// delete_module(2).
     [[nodiscard]] virtual int unload(const std::string& module, unsigned flags) = 0;
 };
@@ -28,6 +30,7 @@ class RunningKernel final : public KernelModules {
   public:
     [[nodiscard]] int load(const modules::Buffer& image, const std::string& parameters) override;
     [[nodiscard]] int load_file(modules::Buffer image, const std::string& parameters, int flags) override;
+    [[nodiscard]] bool is_loaded(const std::string& module) override;
     [[nodiscard]] int unload(const std::string& module, unsigned flags) override;
 };
 

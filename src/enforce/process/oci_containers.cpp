@@ -117,7 +117,10 @@ void Containers::supervise(HandOver handed) const {
     }
     const Rules rules = means_.rules(handed.state);
     const Supervisor supervisor(std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
-                                {.container = handed.state.id, .limits = limits, .powerless = powerless_});
+                                {.container = handed.state.id,
+                                 .limits = limits,
+                                 .powerless = powerless_,
+                                 .user_namespace = handed.user_namespace});
     wait_for_end(supervisor.fd());
 }
 

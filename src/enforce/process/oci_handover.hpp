@@ -17,6 +17,8 @@ namespace kmodguard::process {
 
 struct HandOver {
     OciState state;
+    /// Of the container's first process when it was handed over, by its inode number; 0 if that is not known.
+    std::uint64_t user_namespace = 0;
     sys::UniqueFd listener; ///< said to be a seccomp listener; anything, for all that is known
 };
 

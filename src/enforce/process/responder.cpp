@@ -6,6 +6,7 @@
 #include "modules/hash.hpp"
 #include "modules/image_file.hpp"
 
+#include <fmt/format.h>
 #include <linux/module.h>
 
 #include <cstring>
@@ -43,32 +44,6 @@ bool asks_to_unpack(const Notification& notification) {
 
 } // namespace
 
-std::unique_ptr<MemoryBudget::Share> MemoryBudget::take(std::uint64_t bytes) {
-    auto share = std::make_unique<Share>(*this);
-    std::unique_lock lock(mutex_);
-    returned_.wait(lock, [this, bytes] { return left_ >= bytes; });
-    left_ -= bytes;
-    share->bytes_ = bytes;
-    return share;
-}
-
-std::unique_ptr<MemoryBudget::Share> MemoryBudget::take_at_once(std::uint64_t bytes) {
-    auto share = std::make_unique<Share>(*this);
-    const std::scoped_lock lock(mutex_);
-    if (left_ < bytes) return nullptr;
-    left_ -= bytes;
-    share->bytes_ = bytes;
-    return share;
-}
-
-MemoryBudget::Share::~Share() {
-    {
-        const std::scoped_lock lock(budget_.mutex_);
-        budget_.left_ += bytes_;
-    }
-    budget_.returned_.notify_all();
-}
-
 /// A copy of an image, and what it is.
 struct Responder::Image {
     std::unique_ptr<MemoryBudget::Share> share; ///< outlives the bytes
@@ -78,10 +53,16 @@ struct Responder::Image {
 
 Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
                      events::Recorder& recorder, std::string container, Limits limits,
-                     std::shared_ptr<MemoryBudget> powerless)
+                     std::shared_ptr<MemoryBudget> powerless, std::optional<std::uint64_t> user_namespace)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(container)), limits_(limits), attempts_(recorder),
-      budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)) {}
+      budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)),
+      lender_({.judge = judge,
+               .kernel = kernel,
+               .memory = budget_,
+               .unpacking = unpacking_,
+               .limit = limits.image_bytes},
+              user_namespace) {}
 
 void Responder::respond(const Notification& notification) {
     if (notification.thread == 0)
@@ -137,6 +118,9 @@ void Responder::respond_to_load(const Notification& notification) {
     AttemptLine line(attempts_);
     const Caller caller(notification.thread);
     events::Event event = event_of(notification, caller);
+    std::optional<Taken<void>> served; ///< where the caller could load nothing itself
+    if (event.powerless) served = lender_.serves(caller);
+    if (served && *served) event.powerless = false;
     auto image = take(notification, caller, event.powerless ? Power::none : Power::some, event.file);
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id)) {
@@ -154,6 +138,10 @@ void Responder::respond_to_load(const Notification& notification) {
             image.error().error; // what cannot be taken cannot be loaded either, whatever the policy says
     else if (is_enforced_refusal(event.decision))
         result = refuse(event);
+    else if (served && *served)
+        result = lend(notification, caller, std::move(*image), event);
+    else if (served)
+        result = refuse(event, served->error());
     else if (const auto may = caller.may_load(); !may)
         result = refuse(event, may.error());
     else
@@ -255,6 +243,54 @@ int Responder::load(const Notification& notification, const Caller& caller, Imag
     if (!from_file) return kernel_.load(image.bytes, *parameters);
     return kernel_.load_file(std::move(image.bytes), *parameters,
                              static_cast<int>(notification.arguments[2]));
+}
+
+/// Loads this machine's own file of the module that the image says it is: 0 or an errno.
+int Responder::lend(const Notification& notification, const Caller& caller, Image image,
+                    events::Event& event) {
+    if (image.facts.no_module) return ENOEXEC; // as the kernel would say
+    if (event.decision.judged != core::Verdict::allow)
+        return refuse(event,
+                      {.error = EPERM,
+                       .why = "audit mode lets pass what loads without a guard, and nothing would for a "
+                              "caller in a user namespace"});
+    const bool from_file = notification.call == Call::finit_module;
+    const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
+    if (!parameters)
+        return refuse(event, {parameters.error().error, "the parameters: " + parameters.error().why});
+    if (!parameters->empty())
+        return refuse(event,
+                      {.error = EPERM,
+                       .why = "a caller in a user namespace gives a module no parameters; those of this "
+                              "machine's modprobe.d count"});
+    image.bytes = modules::Buffer(0); // its name was all that counts, and what follows takes memory too
+    image.share.reset();
+    auto attempts = lender_.load(event.decision.modules.at(0).module,
+                                 [&] { return listener_.is_waiting(notification.id); });
+    if (!attempts && attempts.error().error == EEXIST) return EEXIST;
+    if (!attempts) return refuse(event, attempts.error());
+    const Lender::Attempt& last = attempts->back();
+    const bool is_own = last.module == event.decision.modules.at(0).module;
+    for (const Lender::Attempt& tried : *attempts)
+        if (&tried != &last || !is_own) record_needed(event, tried);
+    if (!last.why.empty()) return refuse(event, {.error = last.error, .why = last.why});
+    event.note = !is_own ? fmt::format("{}, which it needs, does not load", last.module)
+                         : fmt::format("loaded for a user namespace, by this machine's own {}{}", last.file,
+                                       last.sha256 == image.facts.sha256 ? "" : ", which has other content");
+    return last.error;
+}
+
+/// What was loaded before the module that `event` is about.
+void Responder::record_needed(events::Event event, const Lender::Attempt& tried) {
+    event.note = tried.why.empty() ? fmt::format("for {}, on behalf of a user namespace",
+                                                 event.decision.modules.at(0).module)
+                                   : "not carried out: " + tried.why;
+    event.withheld = !tried.why.empty();
+    event.file = tried.file;
+    event.decision = tried.decision;
+    event.sha256 = tried.sha256;
+    event.answer = name_of_error(tried.error);
+    recorder_.record(std::move(event));
 }
 
 void Responder::respond_to_unload(const Notification& notification) {

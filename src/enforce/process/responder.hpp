@@ -10,13 +10,15 @@
 #include "enforce/process/attempts.hpp"
 #include "enforce/process/caller.hpp"
 #include "enforce/process/kernel_modules.hpp"
+#include "enforce/process/lender.hpp"
+#include "enforce/process/memory_budget.hpp"
 #include "enforce/process/notification.hpp"
 #include "events/recorder.hpp"
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 namespace kmodguard::process {
@@ -32,42 +34,14 @@ struct Limits {
     std::size_t threads = 64; ///< calls answered at one time; others wait
 };
 
-/// Bytes that may be held at one time.
-class MemoryBudget {
-  public:
-    explicit MemoryBudget(std::uint64_t bytes) : left_(bytes) {}
-
-    class Share {
-      public:
-        /// Of nothing yet: take() gives one of more.
-        explicit Share(MemoryBudget& budget) : budget_(budget) {}
-        Share(const Share&) = delete;
-        Share& operator=(const Share&) = delete;
-        ~Share();
-
-      private:
-        friend class MemoryBudget;
-        MemoryBudget& budget_;
-        std::uint64_t bytes_ = 0;
-    };
-
-    /// Waits until `bytes`, which is no more than the budget as a whole, are left.
-    [[nodiscard]] std::unique_ptr<Share> take(std::uint64_t bytes);
-    /// nullptr if so many are not left now.
-    [[nodiscard]] std::unique_ptr<Share> take_at_once(std::uint64_t bytes);
-
-  private:
-    std::mutex mutex_;
-    std::condition_variable returned_;
-    std::uint64_t left_;
-};
-
 class Responder {
   public:
     /// All but `container` must outlive it. `powerless`: the memory for callers that may load nothing, which
-    /// several may share.
+    /// several may share. `user_namespace`: the only one whose callers modules are loaded for, where it is
+    /// known (Lender).
     Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-              std::string container, Limits limits, std::shared_ptr<MemoryBudget> powerless);
+              std::string container, Limits limits, std::shared_ptr<MemoryBudget> powerless,
+              std::optional<std::uint64_t> user_namespace);
 
     /// Answers one call, and records it. Returns when the call has returned.
     void respond(const Notification& notification);
@@ -94,6 +68,9 @@ class Responder {
     [[nodiscard]] core::ImageFacts identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit);
     [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
                            events::Event& event);
+    [[nodiscard]] int lend(const Notification& notification, const Caller& caller, Image image,
+                           events::Event& event);
+    void record_needed(events::Event event, const Lender::Attempt& tried);
     void record_unjudged(events::Event event, const std::string& why);
     void finish(const Notification& notification, int result, events::Event event);
     [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
@@ -108,6 +85,7 @@ class Responder {
     MemoryBudget budget_;
     std::shared_ptr<MemoryBudget> powerless_;
     std::mutex unpacking_; ///< one at a time: what is packed may unpack to the limit
+    Lender lender_;
 };
 
 } // namespace kmodguard::process

@@ -31,7 +31,8 @@ Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& ker
     : listener_(std::move(listener)),
       responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits,
                  settings.powerless ? std::move(settings.powerless)
-                                    : std::make_shared<MemoryBudget>(settings.limits.powerless_memory)),
+                                    : std::make_shared<MemoryBudget>(settings.limits.powerless_memory),
+                 settings.user_namespace),
       most_threads_(std::max<std::size_t>(1, settings.limits.threads)) {
     handle_wake_up();
     const std::scoped_lock lock(mutex_);

@@ -18,6 +18,7 @@
 #include <chrono>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -30,6 +31,9 @@ class Supervisor {
         Limits limits = {};
         /// For callers that may load nothing; nullptr: one of its own, as large as `limits` say.
         std::shared_ptr<MemoryBudget> powerless = nullptr;
+        /// The only user namespace whose callers modules are loaded for, by its inode number: a container's
+        /// own. nullopt: any that root made.
+        std::optional<std::uint64_t> user_namespace = std::nullopt;
     };
 
     /// Answers what comes to `listener` from now on, by `judge`; events and attempts go to `recorder`. All

@@ -83,6 +83,7 @@ class NoKernel final : public KernelModules {
   public:
     int load(const modules::Buffer&, const std::string&) override { return ENOEXEC; }
     int load_file(modules::Buffer, const std::string&, int) override { return ENOEXEC; }
+    bool is_loaded(const std::string&) override { return false; }
     int unload(const std::string&, unsigned) override { return ENOENT; }
 };
 

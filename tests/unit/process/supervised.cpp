@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <stdexcept>
@@ -25,6 +26,10 @@ int FakeKernel::load_file(modules::Buffer image, const std::string& parameters, 
     return reached("finit_module:" + std::to_string(flags), image, parameters);
 }
 
+bool FakeKernel::is_loaded(const std::string& module) {
+    return std::ranges::find(there, module) != there.end();
+}
+
 int FakeKernel::unload(const std::string& module, unsigned flags) {
     const std::scoped_lock lock(mutex_);
     calls.push_back("delete_module:" + std::to_string(flags) + " " + module);
@@ -37,7 +42,9 @@ int FakeKernel::reached(const std::string& call, const modules::Buffer& image,
     const std::scoped_lock lock(mutex_);
     calls.push_back(call + " " + name + " " + parameters);
     ++loaded[name];
-    return answer;
+    sizes.push_back(image.size());
+    const auto own = answers.find(name);
+    return own != answers.end() ? own->second : answer;
 }
 
 Log::Log(Kept& kept) : kept_(kept) {}
@@ -73,7 +80,7 @@ int Supervised::run(const core::Policy& policy, const std::function<int()>& call
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<Log>(log));
         events::Recorder recorder(std::move(sinks), 100'000);
-        core::Judge judge(policy, nullptr, answer);
+        core::Judge judge(policy, index ? std::make_unique<FakeIndex>(*index) : nullptr, answer);
         const process::Supervisor supervisor(std::move(*listener), judge, kernel, recorder, settings);
         ::waitpid(child, &status, 0);
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "enforce/process/supervisor.hpp"
+#include "fake_index.hpp"
 #include "modules/elf_builder.hpp"
 #include "policy_builder.hpp"
 
@@ -24,12 +25,16 @@ class FakeKernel final : public process::KernelModules {
   public:
     int load(const modules::Buffer& image, const std::string& parameters) override;
     int load_file(modules::Buffer image, const std::string& parameters, int flags) override;
+    bool is_loaded(const std::string& module) override;
     int unload(const std::string& module, unsigned flags) override;
 
     /// "CALL NAME PARAMETERS", as they came.
     std::vector<std::string> calls;
     std::map<std::string, int> loaded; ///< by the name in the image
+    std::vector<std::size_t> sizes;    ///< of the images, in the order of the calls
     int answer = ENOEXEC;
+    std::map<std::string, int> answers; ///< to loads of one name, where it differs
+    std::vector<std::string> there;     ///< modules that are loaded from the beginning
 
   private:
     int reached(const std::string& call, const modules::Buffer& image, const std::string& parameters);
@@ -57,6 +62,7 @@ struct Supervised {
     Log::Kept log;
     process::Supervisor::Settings settings;
     std::optional<core::Answer> answer;
+    std::optional<FakeIndex> index; ///< of the machine's modules, where there is one
 
     int run(const core::Policy& policy, const std::function<int()>& caller);
     int status = 0;
