@@ -100,16 +100,31 @@ std::string KmodIndex::path_of(const kmod_module* module) const {
     return paths_.root() / std::filesystem::path(path).relative_path();
 }
 
-std::string KmodIndex::options_of(const std::string& name, const kmod_module* module) const {
+/// Those of `module`, and of `alias` where it is asked for by one.
+std::string KmodIndex::options_of(const kmod_module* module, const std::string& alias) const {
     if (foreign_.options == 0) return text_or_empty(kmod_module_get_options(module));
+    const std::string name = kmod_module_get_name(module);
     std::string options;
     for_each_line(
         kmod_config_get_options(context_.get()),
         [&](const std::string& key, const std::string& value) {
-            if (key == name) options += (options.empty() ? "" : " ") + value;
+            if (key == name || key == alias) options += (options.empty() ? "" : " ") + value;
         },
         foreign_.options);
     return options;
+}
+
+/// The alias by which libkmod comes from `token` to `module`, to which modprobe.d may give options: the line
+/// of modprobe.d as it stands there, or what was asked for.
+std::string KmodIndex::alias_of(const std::string& token, const std::string& module) const {
+    std::string alias;
+    for_each_line(kmod_config_get_aliases(context_.get()),
+                  [&](const std::string& pattern, const std::string& name) {
+                      const bool leads_there =
+                          core::fold(name) == module && ::fnmatch(pattern.c_str(), token.c_str(), 0) == 0;
+                      if (alias.empty() && leads_there) alias = pattern;
+                  });
+    return alias.empty() ? token : alias;
 }
 
 void KmodIndex::read_install_commands() {
@@ -153,7 +168,7 @@ std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord&
     kmod_list_foreach(entry, list.get()) {
         const ModulePointer candidate = own(kmod_module_get_module(entry)); // one that knows its alias
         if (module.name != kmod_module_get_name(candidate.get())) continue;
-        const std::string options = text_or_empty(kmod_module_get_options(candidate.get()));
+        const std::string options = options_of(candidate.get(), alias_of(wanted, module.name));
         if (options == module.options) return std::nullopt;
         core::ModuleRecord asked = module;
         asked.options = options;
@@ -199,7 +214,7 @@ core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* mo
     record.command_only = record.path.empty() && !record.built_in;
     record.blacklisted = blacklist_.contains(name);
     record.named_by_command = named_by_commands_.contains(name);
-    record.options = options_of(name, module);
+    record.options = options_of(module, name);
     const ModuleList dependencies = own(kmod_module_get_dependencies(module));
     record.dependencies = names_of(dependencies.get());
     kmod_list* before = nullptr;

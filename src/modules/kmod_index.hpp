@@ -77,7 +77,8 @@ class KmodIndex final : public core::ModuleIndex {
     /// `running`: the modules are for the kernel that runs there.
     KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running);
     [[nodiscard]] std::string path_of(const kmod_module* module) const;
-    [[nodiscard]] std::string options_of(const std::string& name, const kmod_module* module) const;
+    [[nodiscard]] std::string options_of(const kmod_module* module, const std::string& alias) const;
+    [[nodiscard]] std::string alias_of(const std::string& token, const std::string& module) const;
     void read_blacklist();
     void read_install_commands();
     void read_option_names();

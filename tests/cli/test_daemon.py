@@ -124,6 +124,17 @@ def test_clients_that_say_nothing_keep_nobody_waiting(machine, daemon):
             one.close()
 
 
+def test_options_of_an_alias_on_the_command_line_of_the_running_kernel_are_not_for_another_root(machine, start):
+    """They came along once the root's own modprobe.d had options for the alias, or for what it matches."""
+    line = machine.write("cmdline", "quiet loop.max_loop=3 my_loop.max_loop=4\n")
+    machine.write("etc/modprobe.d/options.conf", "options loop max_part=7\noptions my-loop hw_queue_depth=8\n"
+                  "options block-major-7-* max_part=5\noptions block-major-7-0 max_part=6\n")
+    start(before=["unshare", "--mount", "sh", "-c", f'mount --bind {line} /proc/cmdline && exec "$@"', "sh"])
+    for token, options in (("my-loop", "max_part=7 hw_queue_depth=8"), ("block-major-7-0", "max_part=7 max_part=6"),
+                           ("loop", "max_part=7")):
+        assert f"options {options}\n" in ask(machine, f"AUTOLOAD {token}\n".encode())
+
+
 def test_options_on_the_command_line_of_the_running_kernel_are_not_for_another_root(machine, start):
     """libkmod adds them to those of modprobe.d, whichever root it is given."""
     line = machine.write("cmdline", "quiet loop.max_loop=3\n")
