@@ -6,6 +6,7 @@
 #include "config/yaml_reader.hpp"
 #include "config/yaml_schema.hpp"
 #include "sys/file.hpp"
+#include "sys/links.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -190,7 +191,19 @@ bool is_masked(const fs::path& path) {
     return fs::read_symlink(path, code) == "/dev/null";
 }
 
-std::expected<DropIns, Diagnostic> find_drop_ins(const fs::path& drop_in_directory, const Limits& limits) {
+/// Where policy files are. Links below another root than "/" do not lead out of it.
+struct PolicyPlace {
+    fs::path main_file;
+    fs::path drop_in_directory;
+    fs::path root = "/";
+};
+
+PolicyPlace place_of(const sys::Paths& paths) {
+    return {.main_file = paths.policy(), .drop_in_directory = paths.policy_drop_ins(), .root = paths.root()};
+}
+
+std::expected<DropIns, Diagnostic> find_drop_ins(const PolicyPlace& place, const Limits& limits) {
+    const fs::path& drop_in_directory = place.drop_in_directory;
     DropIns drop_ins;
     std::error_code code;
     fs::directory_iterator entries = drop_in_directory.empty()
@@ -216,6 +229,9 @@ std::expected<DropIns, Diagnostic> find_drop_ins(const fs::path& drop_in_directo
                        code == std::errc::permission_denied ? "run as root" : "");
     std::ranges::sort(drop_ins.read);
     std::ranges::sort(drop_ins.unread);
+    if (place.root != "/")
+        for (fs::path& path : drop_ins.read) // in the order of their names in the directory
+            path = sys::follow_below(place.root, path);
     return drop_ins;
 }
 
@@ -226,33 +242,30 @@ Diagnostic unread(const fs::path& drop_in) {
                                                           : "rename it, or take it out of the directory");
 }
 
-} // namespace
-
-std::expected<std::vector<fs::path>, Diagnostic>
-policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
-    auto drop_ins = find_drop_ins(drop_in_directory, limits);
+std::expected<std::vector<fs::path>, Diagnostic> files_of(const PolicyPlace& place, const Limits& limits) {
+    auto drop_ins = find_drop_ins(place, limits);
     if (!drop_ins) return std::unexpected(std::move(drop_ins.error()));
     std::vector<fs::path> files = std::move(drop_ins->read);
-    files.insert(files.begin(), main_file);
+    files.insert(files.begin(), place.main_file);
     return files;
 }
 
-Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_in_directory) {
+Diagnostics writable_at(const PolicyPlace& place) {
     Diagnostics found;
-    check_access(main_file, "file", found);
-    if (drop_in_directory.empty()) return found;
-    check_access(main_file.parent_path(), "directory", found);
-    check_access(drop_in_directory, "directory", found);
-    if (const auto drop_ins = find_drop_ins(drop_in_directory, {}))
+    check_access(place.main_file, "file", found);
+    if (place.drop_in_directory.empty()) return found;
+    check_access(place.main_file.parent_path(), "directory", found);
+    check_access(place.drop_in_directory, "directory", found);
+    if (const auto drop_ins = find_drop_ins(place, {}))
         for (const fs::path& file : drop_ins->read)
             check_access(file, "file", found);
     return found;
 }
 
-PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
+PolicyResult load_from(const PolicyPlace& place, const Limits& limits) {
     Loader loader(limits);
-    auto drop_ins = find_drop_ins(drop_in_directory, limits);
-    loader.add_main_file(main_file);
+    auto drop_ins = find_drop_ins(place, limits);
+    loader.add_main_file(place.main_file);
     if (!drop_ins) {
         loader.report(std::move(drop_ins.error()));
         return std::move(loader).finish();
@@ -261,8 +274,35 @@ PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_dire
         loader.add_file(file, Loader::Place::drop_in);
     for (const fs::path& file : drop_ins->unread)
         loader.report(unread(file));
-    loader.report(writable_by_others(main_file, drop_in_directory));
+    loader.report(writable_at(place));
     return std::move(loader).finish();
+}
+
+} // namespace
+
+std::expected<std::vector<fs::path>, Diagnostic>
+policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
+    return files_of({.main_file = main_file, .drop_in_directory = drop_in_directory}, limits);
+}
+
+std::expected<std::vector<fs::path>, Diagnostic> policy_files(const sys::Paths& paths) {
+    return files_of(place_of(paths), {});
+}
+
+Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_in_directory) {
+    return writable_at({.main_file = main_file, .drop_in_directory = drop_in_directory});
+}
+
+Diagnostics writable_by_others(const sys::Paths& paths) {
+    return writable_at(place_of(paths));
+}
+
+PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
+    return load_from({.main_file = main_file, .drop_in_directory = drop_in_directory}, limits);
+}
+
+PolicyResult load_policy(const sys::Paths& paths) {
+    return load_from(place_of(paths), {});
 }
 
 PolicyResult parse_policy(std::string_view text, const std::string& shown_name, const Limits& limits) {

@@ -8,6 +8,7 @@
 #include "config/diagnostic.hpp"
 #include "config/schema_report.hpp"
 #include "core/policy.hpp"
+#include "sys/paths.hpp"
 
 #include <cstddef>
 #include <expected>
@@ -45,6 +46,8 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 [[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
                                        const std::filesystem::path& drop_in_directory,
                                        const Limits& limits = {});
+/// The machine's own policy. Links below another root than the running machine's do not lead out of it.
+[[nodiscard]] PolicyResult load_policy(const sys::Paths& paths);
 
 /// One text by itself, shown as `shown_name`, whose suffix tells its form as that of a file does.
 [[nodiscard]] PolicyResult parse_policy(std::string_view text, const std::string& shown_name,
@@ -54,11 +57,14 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 /// warnings, which load_policy gives too. The directories count where there is one of drop-ins.
 [[nodiscard]] Diagnostics writable_by_others(const std::filesystem::path& main_file,
                                              const std::filesystem::path& drop_in_directory);
+[[nodiscard]] Diagnostics writable_by_others(const sys::Paths& paths);
 
 /// The files load_policy would read, in its order; an error if the directory cannot be listed or holds too
 /// many.
 [[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
 policy_files(const std::filesystem::path& main_file, const std::filesystem::path& drop_in_directory,
              const Limits& limits = {});
+[[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
+policy_files(const sys::Paths& paths);
 
 } // namespace kmodguard::config

@@ -19,7 +19,7 @@ namespace {
 
 /// `path`, which begins with a slash, below the root.
 std::filesystem::path below(const sys::Paths& paths, std::string_view path) {
-    return paths.root() / path.substr(1);
+    return paths.below(path.substr(1));
 }
 
 bool wants_kernel_point(const Context& context) {
@@ -44,8 +44,7 @@ Findings check_policy_files(const Context& context) {
 /// Whoever can write the policy decides what is loaded.
 Findings check_access(const sys::Paths& paths) {
     Findings findings;
-    for (const config::Diagnostic& found :
-         config::writable_by_others(paths.policy(), paths.policy_drop_ins()))
+    for (const config::Diagnostic& found : config::writable_by_others(paths))
         findings.push_back(wrong("policy", fmt::format("{}: {}", found.file, found.message), found.hint));
     return findings;
 }

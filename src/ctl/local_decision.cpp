@@ -45,7 +45,7 @@ std::string chosen_kernel(const Context& context) {
 
 config::PolicyResult read_policy(const Context& context) {
     if (const auto file = context.option("policy")) return config::load_policy(*file, "");
-    return config::load_policy(context.paths.policy(), context.paths.policy_drop_ins());
+    return config::load_policy(context.paths);
 }
 
 sys::Result<LocalJudge> LocalJudge::create(const Context& context) {

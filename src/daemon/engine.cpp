@@ -104,7 +104,7 @@ Engine::Configuration Engine::read_configuration_state() const {
 
 Engine::Files Engine::read_policy_files_state() const {
     Files state;
-    auto files = config::policy_files(paths_.policy(), paths_.policy_drop_ins());
+    auto files = config::policy_files(paths_);
     if (!files) files = {paths_.policy()};
     for (const auto& file : *files) {
         const auto identity = sys::file_identity(file);
@@ -209,7 +209,7 @@ void Engine::retry() {
 
 sys::Result<void> Engine::reload(bool discard) {
     Files files = read_policy_files_state(); // before: what changes meanwhile counts as changed
-    auto loaded = config::load_policy(paths_.policy(), paths_.policy_drop_ins());
+    auto loaded = config::load_policy(paths_);
     if (!loaded) {
         sys::Error error = config::to_error(loaded.error());
         policy_error_ = error.what;
@@ -356,7 +356,7 @@ sys::Result<void> Engine::end_limited_mode() {
 }
 
 sys::Result<std::vector<std::string>> Engine::apply() {
-    const auto files = config::policy_files(paths_.policy(), paths_.policy_drop_ins());
+    const auto files = config::policy_files(paths_);
     if (!files) return std::unexpected(config::to_error({files.error()}));
     const auto report = config::save_edits(*files, edits_of(latest().changes));
     if (!report) return std::unexpected(report.error());

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "modules/kmod_context.hpp"
 
+#include "sys/links.hpp"
+
 #include <fmt/format.h>
 #include <libkmod.h>
 
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace kmodguard::modules {
@@ -44,6 +48,12 @@ class Silence {
     std::optional<std::string> before_;
 };
 
+/// What libkmod reads in a folder of modprobe.d.
+bool is_configuration(const std::filesystem::path& file) {
+    const std::string name = file.filename();
+    return !name.starts_with('.') && (name.ends_with(".conf") || name.ends_with(".alias"));
+}
+
 std::size_t count(kmod_config_iter* entries) {
     std::size_t number = 0;
     while (entries != nullptr && kmod_config_iter_next(entries))
@@ -68,6 +78,33 @@ sys::Result<KmodContext> open_kmod_context(const std::filesystem::path& director
     kmod_set_log_fn(
         context.get(), [](void*, int, const char*, int, const char*, const char*, va_list) {}, nullptr);
     return context;
+}
+
+std::vector<std::filesystem::path> modprobe_configuration_files(const sys::Paths& paths) {
+    namespace fs = std::filesystem;
+    std::vector<fs::path> folders = paths.modprobe_configuration();
+    if (!paths.moved()) return folders;
+    std::map<std::string, fs::path>
+        files; // one of a name hides those in weaker folders, a link to /dev/null too
+    bool leads_out = false;
+    for (const fs::path& folder : folders) {
+        std::error_code error;
+        for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+             entry.increment(error)) {
+            const fs::path& path = entry->path();
+            if (!is_configuration(path)) continue;
+            const fs::path followed = sys::follow_below(paths.root(), path);
+            const bool first = files.emplace(path.filename(), followed).second;
+            leads_out = leads_out || (first && followed != path);
+        }
+    }
+    if (!leads_out) return folders;
+    std::vector<fs::path> found;
+    for (const auto& [name, file] : files) {
+        std::error_code error;
+        if (fs::is_regular_file(file, error)) found.push_back(file);
+    }
+    return found;
 }
 
 void keep_kmod_silent() {

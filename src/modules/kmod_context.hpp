@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <vector>
 
 struct kmod_ctx;
 
@@ -21,6 +22,10 @@ using KmodContext = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
 [[nodiscard]] sys::Result<KmodContext>
 open_kmod_context(const std::filesystem::path& directory,
                   std::span<const std::filesystem::path> configuration = {});
+
+/// What libkmod is to read modprobe.d from, strongest first: the folders, or where a file in one is a link
+/// that leads out of another root, the files.
+[[nodiscard]] std::vector<std::filesystem::path> modprobe_configuration_files(const sys::Paths& paths);
 
 /// For a program that opens indexes while other threads run, and starts no program: to be called before the
 /// first thread. Opening one then leaves the environment alone, which another thread may be reading.

@@ -78,7 +78,7 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
         if (!entries) return std::unexpected(entries.error());
         foreign = *entries;
     }
-    auto context = open_kmod_context(directory, paths.modprobe_configuration());
+    auto context = open_kmod_context(directory, modprobe_configuration_files(paths));
     if (!context) return std::unexpected(context.error());
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
     return std::unique_ptr<KmodIndex>(
@@ -96,8 +96,10 @@ void KmodIndex::read_blacklist() {
 /// meant below the root as well.
 std::string KmodIndex::path_of(const kmod_module* module) const {
     std::string path = text_or_empty(kmod_module_get_path(module));
-    if (path.empty() || !paths_.moved() || path.starts_with((paths_.root() / "").native())) return path;
-    return paths_.root() / std::filesystem::path(path).relative_path();
+    if (path.empty() || !paths_.moved()) return path;
+    const std::string root = paths_.root() / "";
+    return paths_.below(path.starts_with(root) ? std::filesystem::path(path.substr(root.size()))
+                                               : std::filesystem::path(path).relative_path());
 }
 
 /// Those of `module`, and of `alias` where it is asked for by one.
@@ -252,8 +254,12 @@ std::optional<std::vector<std::string>> KmodIndex::read_aliases(const core::Modu
     kmod_module* found = nullptr;
     if (kmod_module_new_from_name(context_.get(), record.name.c_str(), &found) < 0) return std::nullopt;
     const ModulePointer module = own(found);
-    // libkmod would open another file than the one below the root.
-    if (path_of(found) != text_or_empty(kmod_module_get_path(found))) return std::nullopt;
+    if (record.path != text_or_empty(kmod_module_get_path(found))) {
+        // libkmod would open another file than the one below the root.
+        const auto image = identify_file(record.path, {.image = {.with_modinfo = true}});
+        if (!image || !image->identity.facts.problem.empty()) return std::nullopt;
+        return with_configured(image->identity.facts.aliases.value_or(std::vector<std::string>()), record);
+    }
     kmod_list* information = nullptr;
     if (!record.command_only && kmod_module_get_info(found, &information) < 0) return std::nullopt;
     const std::unique_ptr<kmod_list, void (*)(kmod_list*)> list(information, kmod_module_info_free_list);
@@ -263,6 +269,12 @@ std::optional<std::vector<std::string>> KmodIndex::read_aliases(const core::Modu
         if (std::string_view(kmod_module_info_get_key(entry)) == "alias")
             aliases.push_back(text_or_empty(kmod_module_info_get_value(entry)));
     }
+    return with_configured(std::move(aliases), record);
+}
+
+/// And those of modprobe.d.
+std::vector<std::string> KmodIndex::with_configured(std::vector<std::string> aliases,
+                                                    const core::ModuleRecord& record) const {
     for_each_line(kmod_config_get_aliases(context_.get()),
                   [&](const std::string& alias, const std::string& module_name) {
                       if (core::fold(module_name) == record.name) aliases.push_back(alias);

@@ -85,6 +85,8 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
     [[nodiscard]] std::optional<std::vector<std::string>>
     read_aliases(const core::ModuleRecord& record) const;
+    [[nodiscard]] std::vector<std::string> with_configured(std::vector<std::string> aliases,
+                                                           const core::ModuleRecord& record) const;
     /// nullptr if they cannot be read.
     [[nodiscard]] const KnownAliases* known_aliases(std::string_view name);
     [[nodiscard]] std::optional<core::InstallCommand> command_of(kmod_module* module) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "sys/paths.hpp"
 
+#include "sys/links.hpp"
+
 namespace kmodguard::sys {
 
 Paths::Paths() : Paths("/") {}
@@ -15,69 +17,74 @@ bool Paths::moved() const {
     return root_ != "/";
 }
 
+std::filesystem::path Paths::below(const std::filesystem::path& relative) const {
+    const std::filesystem::path path = root_ / relative.relative_path();
+    return moved() ? follow_below(root_, path) : path;
+}
+
 std::filesystem::path Paths::policy() const {
-    return root_ / "etc/kmodguard/policy.toml";
+    return below("etc/kmodguard/policy.toml");
 }
 
 std::filesystem::path Paths::policy_drop_ins() const {
-    return root_ / "etc/kmodguard/policy.d";
+    return below("etc/kmodguard/policy.d");
 }
 
 std::filesystem::path Paths::runtime_directory() const {
-    return root_ / "run/kmodguard";
+    return below("run/kmodguard");
 }
 
 std::filesystem::path Paths::socket() const {
-    return runtime_directory() / "daemon.sock";
+    return below("run/kmodguard/daemon.sock");
 }
 
 std::filesystem::path Paths::original_handler() const {
-    return runtime_directory() / "original_modprobe";
+    return below("run/kmodguard/original_modprobe");
 }
 
 std::filesystem::path Paths::sealed_table() const {
-    return runtime_directory() / "sealed_table";
+    return below("run/kmodguard/sealed_table");
 }
 
 std::filesystem::path Paths::handler_setting() const {
-    return root_ / "proc/sys/kernel/modprobe";
+    return below("proc/sys/kernel/modprobe");
 }
 
 std::filesystem::path Paths::loaded_modules() const {
-    return root_ / "proc/modules";
+    return below("proc/modules");
 }
 
 std::filesystem::path Paths::kernel_command_line() const {
-    return root_ / "proc/cmdline";
+    return below("proc/cmdline");
 }
 
 std::filesystem::path Paths::loading_disabled() const {
-    return root_ / "proc/sys/kernel/modules_disabled";
+    return below("proc/sys/kernel/modules_disabled");
 }
 
 std::filesystem::path Paths::signature_setting() const {
-    return root_ / "sys/module/module/parameters/sig_enforce";
+    return below("sys/module/module/parameters/sig_enforce");
 }
 
 std::filesystem::path Paths::lockdown() const {
-    return root_ / "sys/kernel/security/lockdown";
+    return below("sys/kernel/security/lockdown");
 }
 
 std::filesystem::path Paths::compression() const {
-    return root_ / "sys/module/compression";
+    return below("sys/module/compression");
 }
 
 std::filesystem::path Paths::buses() const {
-    return root_ / "sys/bus";
+    return below("sys/bus");
 }
 
 std::filesystem::path Paths::modules(const std::string& release) const {
-    return root_ / "lib/modules" / release;
+    return below(std::filesystem::path("lib/modules") / release);
 }
 
 std::vector<std::filesystem::path> Paths::modprobe_configuration() const {
-    return {root_ / "etc/modprobe.d", root_ / "run/modprobe.d", root_ / "usr/local/lib/modprobe.d",
-            root_ / "lib/modprobe.d"};
+    return {below("etc/modprobe.d"), below("run/modprobe.d"), below("usr/local/lib/modprobe.d"),
+            below("lib/modprobe.d")};
 }
 
 } // namespace kmodguard::sys

@@ -17,6 +17,9 @@ class Paths {
 
     [[nodiscard]] const std::filesystem::path& root() const { return root_; }
     [[nodiscard]] bool moved() const; ///< another root than the machine's own
+    /// The file that `relative` is below the root. Links of another machine's image do not lead out of it
+    /// (follow_below()); so it is for all paths here.
+    [[nodiscard]] std::filesystem::path below(const std::filesystem::path& relative) const;
 
     [[nodiscard]] std::filesystem::path policy() const;
     [[nodiscard]] std::filesystem::path policy_drop_ins() const;

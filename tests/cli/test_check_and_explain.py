@@ -197,6 +197,21 @@ def test_the_root_can_be_given_in_the_environment(machine):
     assert str(machine.root) in ran.out
 
 
+def test_links_below_another_root_do_not_lead_out_of_it(machine):
+    """An image's absolute links led into the running machine, whose policy was read in its place."""
+    for name, module in (("policy.toml", "af_key"), ("drop-in.toml", "shy")):
+        machine.write(f"srv/{name}", f'version = 1\n[allow]\nmodules = ["{module}"]\n')
+    machine.policy.unlink()
+    machine.policy.symlink_to("/srv/policy.toml")
+    drop_ins = machine.policy.with_name("policy.d")
+    drop_ins.mkdir(exist_ok=True)
+    (drop_ins / "10-link.toml").symlink_to("/srv/drop-in.toml")
+    (drop_ins / "20-masked.toml").symlink_to("/dev/null")
+    for module, code in (("af_key", 0), ("shy", 0), ("loop", 3)):
+        assert machine.kmodctl("check", module).code == code
+    assert machine.kmodctl("lint").code in (0, 4), "it can be read"
+
+
 def test_the_command_line_of_the_running_kernel_is_not_that_of_another_root(machine):
     """libkmod reads it whichever root it is given: the host's blacklist hid modules of an image."""
     line = machine.write("cmdline", "quiet modprobe.blacklist=loop loop.max_loop=3\n")

@@ -18,7 +18,7 @@ struct Owned {
 
 std::vector<Owned> policy_ownership(const Context& context) {
     std::vector<Owned> owned;
-    const auto files = config::policy_files(context.paths.policy(), context.paths.policy_drop_ins());
+    const auto files = config::policy_files(context.paths);
     if (!files) return owned; // the daemon says why
     for (const auto& file : *files) {
         std::error_code error;

@@ -139,7 +139,7 @@ class Completion {
     void kernels() const {
         std::set<std::string> releases;
         std::error_code error;
-        for (std::filesystem::directory_iterator entry(paths_.root() / "lib/modules", error);
+        for (std::filesystem::directory_iterator entry(paths_.below("lib/modules"), error);
              !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
             releases.insert(entry->path().filename());
         for (const std::string& release : releases)

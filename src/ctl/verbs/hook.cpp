@@ -9,9 +9,9 @@ int run_hook(const Context& context) {
     const std::string socket = context.paths.socket();
     const std::string original = context.paths.original_handler();
     const std::string command_line = context.paths.kernel_command_line();
-    const std::string loaded = context.paths.root() / "sys/module";
-    const std::string syslog = context.paths.root() / "dev/log";
-    const std::string kernel_log = context.paths.root() / "dev/kmsg";
+    const std::string loaded = context.paths.below("sys/module");
+    const std::string syslog = context.paths.below("dev/log");
+    const std::string kernel_log = context.paths.below("dev/kmsg");
     autoload::HookPaths paths;
     paths.socket = socket.c_str();
     paths.original_handler = original.c_str();

@@ -104,21 +104,24 @@ class Rulebook {
 
     /// The file that the annotation names. It names no path, whatever is in it.
     [[nodiscard]] sys::Result<std::filesystem::path> file_of(const std::string& name) const {
-        const std::filesystem::path directory =
-            context_.option("policies").value_or(context_.paths.root() / "etc/kmodguard/containers");
+        const auto given = context_.option("policies");
+        const std::filesystem::path usual = "etc/kmodguard/containers";
+        const auto path_of = [&](const std::string& file) {
+            return given ? std::filesystem::path(*given) / file : context_.paths.below(usual / file);
+        };
         if (!process::is_policy_name(name))
             return sys::failure(sys::ErrorKind::invalid,
                                 fmt::format("{} is \"{}\", which is no policy's name",
                                             process::policy_annotation, core::printable(name, 64)),
                                 "a name has letters, digits, \"_\", \".\" and \"-\", and no path");
         for (const char* form : {".toml", ".yaml"}) {
-            std::filesystem::path file = directory / (name + form);
+            std::filesystem::path file = path_of(name + form);
             std::error_code ignored;
             if (std::filesystem::exists(file, ignored)) return file;
         }
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} names \"{}\", and there is no {}.toml or .yaml",
-                                        process::policy_annotation, name, (directory / name).native()));
+                                        process::policy_annotation, name, path_of(name).native()));
     }
 
     /// Its attempts are recorded, and its callers are told the truth even where others are told lies: this is

@@ -31,13 +31,13 @@ sys::Result<std::optional<std::string>> read_if_there(const std::filesystem::pat
 
 sys::Result<std::string> usual_handler(const sys::Paths& paths) {
     for (const char* handler : usual_handlers)
-        if (::access((paths.root() / (handler + 1)).c_str(), X_OK) == 0) return handler;
+        if (::access(paths.below(handler + 1).c_str(), X_OK) == 0) return handler;
     return sys::failure(sys::ErrorKind::not_found, "no modprobe is installed", "install kmod");
 }
 
 bool has_static_helper(const sys::Paths& paths) {
     const auto config =
-        sys::read_file(paths.root() / ("boot/config-" + sys::kernel_release()), std::size_t{4} << 20U);
+        sys::read_file(paths.below("boot/config-" + sys::kernel_release()), std::size_t{4} << 20U);
     return config && config->find("\nCONFIG_STATIC_USERMODEHELPER=y") != std::string::npos;
 }
 

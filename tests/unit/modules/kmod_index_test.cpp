@@ -123,6 +123,29 @@ TEST_F(KmodIndexTest, OptionsAndInstallCommandsAreRead) {
     EXPECT_FALSE(record("kmt_base").install_command);
 }
 
+/// An absolute link below another root is one to a file below that root; the running machine has others.
+TEST_F(KmodIndexTest, LinksOfAnotherRootDoNotLeadOutOfIt) {
+    namespace fs = std::filesystem;
+    tree.add({.name = "kmt_linked", .aliases = {"kmt-by-link"}}).depmod();
+    const fs::path target = tree / "srv/kmt_linked.ko";
+    fs::create_directories(target.parent_path());
+    fs::rename(image_path("kmt_linked"), target);
+    fs::create_symlink("/srv/kmt_linked.ko", image_path("kmt_linked"));
+    tree.write("srv/of-this-root.conf", "options kmt_linked number=1\n");
+    tree.write("lib/modprobe.d/masked.conf", "blacklist kmt_linked\n");
+    tree.write("etc/modprobe.d/plain.conf", "options kmt_base number=2\n");
+    fs::create_symlink("/srv/of-this-root.conf", tree / "etc/modprobe.d/link.conf");
+    fs::create_symlink("/dev/null", tree / "etc/modprobe.d/masked.conf");
+
+    EXPECT_EQ(record("kmt_linked").path, target);
+    EXPECT_EQ(index().image(record("kmt_linked"), false).name, "kmt_linked");
+    EXPECT_TRUE(index().knows_aliases("kmt_linked"));
+    EXPECT_EQ(index().aliases("kmt_linked"), Names{"kmt-by-link"});
+    EXPECT_EQ(record("kmt_linked").options, "number=1");
+    EXPECT_FALSE(record("kmt_linked").blacklisted);
+    EXPECT_EQ(record("kmt_base").options, "number=2");
+}
+
 TEST_F(KmodIndexTest, OwnAliasesAreThoseOfTheImage) {
     EXPECT_EQ(index().aliases("kmt_twin_b"), (Names{"kmt-twin-1", "kmt-only-b"}));
     EXPECT_EQ(index().aliases("kmt_base"), Names{});
