@@ -179,6 +179,37 @@ def test_row_14_who_may_not_load_may_not_by_the_supervisor_either(supervised, tr
     assert note in ran.err
 
 
+SERVING = 'version = 1\n[allow]\nmodules = ["loop"]\nuser_namespaces = true\n'
+
+
+@needs_the_right_to_load
+def test_row_14_for_a_user_namespace_the_policy_may_have_this_machines_own_file_loaded(supervised, crafted):
+    supervised.write_policy(SERVING)
+    file = crafted(module_image("loop"))
+    for way in ("init", "finit"):
+        ran = supervised.run("unshare", "--user", "--map-root-user", compiled("caller"), way, file)
+        assert counts(ran) == kernels_own("finit", file), "the kernel was asked"
+    for event in supervised.events():
+        own = next(word for word in event["note"].split() if word.startswith("/")).rstrip(",")
+        assert own.startswith(str(supervised.machine.root)) and own.endswith("/loop.ko"), event
+
+
+@needs_the_right_to_load
+def test_row_14_no_other_user_namespace_is_served(supervised, crafted):
+    supervised.write_policy(SERVING)
+    ran = supervised.run("setpriv", "--reuid=65534", "--clear-groups", "unshare", "--user", "--map-root-user", compiled("caller"),
+                         "finit", crafted(module_image("loop")))
+    assert counts(ran) == {"EPERM": 1}
+    assert "made by user 65534" in ran.err
+
+
+def test_a_kmodctl_that_may_load_nothing_says_that_it_serves_nobody(supervised):
+    supervised.write_policy(SERVING)
+    ran = as_nobody(supervised, "true")
+    assert ran.code == 0
+    assert "no user namespace is served: kmodctl has no CAP_SYS_MODULE" in ran.err
+
+
 def test_row_14_a_capability_that_is_not_in_effect_does_not_count(supervised, tree):
     assert supervised.caller("no-effective", tree.file(ALLOWED)) == {"EPERM": 1}
     assert judged(supervised.event()) == ([ALLOWED], "allow", "EPERM")

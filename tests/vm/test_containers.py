@@ -3,26 +3,30 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from guard import POLICY, policy
+from images import module_image
 from machine import Machine, Result
 
 PROFILE = Path(__file__).resolve().parents[2] / "data/seccomp-kmodguard.json"
 UNIT = "kmodguard-oci-agent.service"
 MODULES = ("kmg_param", "kmg_inner", "kmg_twin_a")
 FILES = {
+    "/root/container/bin/busybox": Path(shutil.which("busybox") or ""),
     POLICY: policy(allow=["kmg_param"]),
     "/etc/kmodguard/containers/pretends.toml": policy(allow=["kmg_inner"]) + 'answer = "pretend"\n',
+    "/etc/kmodguard/containers/serves.toml": policy(allow=["kmg_param"]).replace("[allow]\n", "[allow]\nuser_namespaces = true\n"),
     "/etc/kmodguard/containers/strict.yaml": "plugins: {kmods: {allowlist: [kmg_twin_a]}}\n",
 }
 CONFIG = {
     "ociVersion": "1.0.2",
     "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": [], "env": ["PATH=/bin"],
-                "capabilities": {kind: ["CAP_SYS_MODULE"] for kind in ("bounding", "effective", "permitted")}},
+                "capabilities": {kind: ["CAP_SYS_MODULE", "CAP_SETFCAP"] for kind in ("bounding", "effective", "permitted")}},
     "root": {"path": "/root/container", "readonly": True},
     "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
     "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")], "seccomp": json.loads(PROFILE.read_text())},
@@ -36,15 +40,21 @@ class Host:
         self.vm = vm
         self.number = 0  # of the last container
 
-    def load(self, module: str, parameters: str = "", policy_name: str = "", call: str = "finit", capable: bool = True) -> Result:
+    def load(self, module: str, parameters: str = "", policy_name: str = "", call: str = "finit", capable: bool = True,
+             mapped: bool = False, words: Sequence[str] = ()) -> Result:
         """Loads a module from within a container of its own."""
         self.number = next(self.containers)
         config = json.loads(json.dumps(CONFIG))
-        config["process"]["args"] = ["/bin/loader", *(["--params", parameters] if parameters else []), call, f"/{module}.ko"]
+        config["process"]["args"] = [*words, "/bin/loader", *(["--params", parameters] if parameters else []), call, f"/{module}.ko"]
         if policy_name:
             config["annotations"] = {"io.kmodguard.policy": policy_name}
         if not capable:
-            config["process"]["capabilities"] = {}
+            for held in config["process"]["capabilities"].values():
+                held.remove("CAP_SYS_MODULE")
+        if mapped:  # users of its own, as with podman's --uidmap
+            config["linux"]["namespaces"].append({"type": "user"})
+            for kind in ("uidMappings", "gidMappings"):
+                config["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
         bundle = f"/root/bundle-{self.number}"
         self.vm.put(f"{bundle}/config.json", json.dumps(config))
         return self.vm.run(f"crun --cgroup-manager=disabled run --no-pivot -b {bundle} container-{self.number}")
@@ -60,7 +70,8 @@ class Host:
 def vm() -> Iterator[Machine]:
     with Machine("6.1", init="systemd", files=FILES, packages=["crun"], name="test_containers") as machine:
         machine.wait_booted()
-        machine.run("mkdir -p /root/container/bin /root/container/proc /root/container/dev && cp /usr/bin/loader /root/container/bin/", check=True)
+        machine.run("chmod 755 /root && mkdir -p /root/container/bin /root/container/proc /root/container/dev "
+                    "&& cp /usr/bin/loader /root/container/bin/", check=True)
         for module in MODULES:
             machine.run(f"cp $(modinfo -n {module}) /root/container/{module}.ko", check=True)
         machine.run(f"systemctl start {UNIT}", check=True)
@@ -116,6 +127,31 @@ def test_row_14_a_container_without_the_capability_gets_what_the_kernel_would_sa
     assert "EPERM" in host.load("kmg_param", capable=False).stdout
     assert "kmg_param" not in host.vm.loaded()
     assert "CAP_SYS_MODULE" in host.vm.run(f"journalctl -o json KMODGUARD_REQUESTER_CONTAINER=container-{host.number}").stdout
+
+
+def test_row_14_a_container_in_a_user_namespace_is_told_why_nothing_loads(host: Host) -> None:
+    assert "EPERM" in host.load("kmg_param", mapped=True).stdout
+    assert "kmg_param" not in host.vm.loaded()
+    (event,) = host.journal()
+    assert "allow.user_namespaces" in event["MESSAGE"]
+
+
+def test_a_container_in_a_user_namespace_is_served_where_its_policy_says_so(host: Host) -> None:
+    host.vm.put("/root/container/kmg_twin_b.ko", module_image("kmg_param"))  # the name alone, which is enough
+    assert host.load("kmg_twin_b", policy_name="serves", mapped=True).status == 0
+    assert "kmg_param" in host.vm.loaded()
+    assert "EPERM" in host.load("kmg_inner", policy_name="serves", mapped=True).stdout
+    assert "EPERM" in host.load("kmg_param", "number=7", policy_name="serves", mapped=True).stdout
+
+
+def test_row_14_a_container_gains_nothing_by_a_user_namespace_of_its_own(host: Host) -> None:
+    """Its root is the machine's, without the capability; and in the other container the namespace is not the container's."""
+    within = ["/bin/busybox", "unshare", "-U", "-r"]
+    for mapped in (False, True):
+        assert "EPERM" in host.load("kmg_param", policy_name="serves", capable=False, mapped=mapped, words=within).stdout
+        (event,) = host.journal()
+        assert "not that of the container" in event["MESSAGE"]
+    assert "kmg_param" not in host.vm.loaded()
 
 
 def test_a_restarted_agent_serves_new_containers(host: Host) -> None:

@@ -276,6 +276,73 @@ def test_row_14_who_may_not_load_may_not_by_the_supervisor_either(supervised: Su
     assert not is_loaded(supervised, "kmg_param")
 
 
+def serve_user_namespaces(supervised: Supervised, **lists: object) -> None:
+    served = policy(**lists).replace("[allow]\n", "[allow]\nuser_namespaces = true\n")  # type: ignore[arg-type]
+    supervised.vm.put(EXEC_POLICY, served.encode())
+
+
+@pytest.mark.parametrize("way", ["finit", "init"])
+def test_row_14_for_a_user_namespace_this_machines_own_file_is_loaded(supervised: Supervised, way: str) -> None:
+    """The caller's image could not even load: it has nothing but the name of an allowed one."""
+    serve_user_namespaces(supervised, allow=ALLOWED)
+    supervised.vm.put("/tmp/caller's.ko", module_image("kmg_param"))
+    supervised.vm.put("/etc/modprobe.d/own.conf", b"options kmg_param number=5\n")
+    assert supervised.vm.run("caller finit \"/tmp/caller's.ko\"").stdout == "finit ENOEXEC 1\n"
+    ran = supervised.run(f'unshare -U -r caller {way} "/tmp/caller\'s.ko"')
+    assert ran.stdout == f"{way} ok 1\n", ran.stderr
+    assert is_loaded(supervised, "kmg_param")
+    assert supervised.vm.get("/sys/module/kmg_param/parameters/number") == b"5\n"
+    assert supervised.judged() == [("kmg_param", "allow", "0")]
+    assert f"{supervised.file('kmg_param')}, which has other content" in supervised.events()[0]["note"]
+    assert supervised.run(f'unshare -U -r caller {way} "/tmp/caller\'s.ko"').stdout == f"{way} EEXIST 1\n"
+
+
+def test_a_user_namespace_gets_what_an_allowed_module_needs_as_well(supervised: Supervised) -> None:
+    serve_user_namespaces(supervised, allow=ALLOWED)
+    ran = supervised.run(f"unshare -U -r caller finit {supervised.raw_file('kmg_needs_base')}")
+    assert ran.stdout == "finit ok 1\n", ran.stderr
+    assert {"kmg_base", "kmg_needs_base"} <= supervised.vm.loaded()
+    assert [judged[0] for judged in supervised.judged()] == ["kmg_base", "kmg_needs_base"]
+
+
+@pytest.mark.parametrize("tool", ["insmod", "busybox insmod", "modprobe"])
+def test_the_usual_programs_load_in_a_user_namespace(supervised: Supervised, tool: str) -> None:
+    serve_user_namespaces(supervised, allow=ALLOWED)
+    argument = "kmg_needs_base" if tool == "modprobe" else supervised.file("kmg_param")
+    ran = supervised.run(f"unshare -U -r {tool} {argument}")
+    assert ran.status == 0, ran.stderr
+    assert is_loaded(supervised, "kmg_needs_base" if tool == "modprobe" else "kmg_param")
+
+
+def test_row_14_a_user_namespace_gets_no_more_than_the_policy_gives(supervised: Supervised) -> None:
+    serve_user_namespaces(supervised, allow=ALLOWED, mode="audit")
+    unlisted, allowed = supervised.raw_file("kmg_inner"), supervised.raw_file("kmg_param")
+    assert supervised.run(f"unshare -U -r caller finit {unlisted}").stdout == "finit EPERM 1\n", "nor audit mode"
+    serve_user_namespaces(supervised, allow=ALLOWED)
+    assert supervised.run(f"unshare -U -r caller finit {unlisted}").stdout == "finit EPERM 1\n"
+    assert supervised.run(f"unshare -U -r insmod {allowed} number=7").status == 1
+    assert "no parameters" in supervised.run(f"unshare -U -r insmod {allowed} number=7").stderr
+    by_nobody = supervised.run(f'su nobody -s /bin/sh -c "unshare -U -r caller finit {allowed}"')
+    assert by_nobody.stdout == "finit EPERM 1\n"
+    assert "made by user 65534" in by_nobody.stderr
+    assert {"kmg_inner", "kmg_param"} & supervised.vm.loaded() == set()
+
+
+def test_without_the_key_a_user_namespace_is_told_of_it(supervised: Supervised) -> None:
+    for answer in ("refuse", "pretend"):
+        ran = supervised.run(f"unshare -U -r caller finit {supervised.raw_file('kmg_param')}", f"--answer {answer}")
+        assert ran.stdout == "finit EPERM 1\n"
+        assert "not carried out" in ran.stderr and "allow.user_namespaces" in ran.stderr
+    assert not is_loaded(supervised, "kmg_param")
+
+
+def test_a_kmodctl_that_may_load_nothing_says_that_it_serves_nobody(supervised: Supervised) -> None:
+    serve_user_namespaces(supervised, allow=ALLOWED)
+    ran = supervised.run(f"unshare -U -r caller finit {supervised.raw_file('kmg_param')}", user="user")
+    assert ran.stdout == "finit EPERM 1\n"
+    assert "no user namespace is served: kmodctl has no CAP_SYS_MODULE" in ran.stderr
+
+
 @pytest.mark.parametrize("table", ["i386", "x32"])
 def test_row_15_the_other_system_call_tables_are_covered(supervised: Supervised, table: str) -> None:
     for call in ("init", "finit"):

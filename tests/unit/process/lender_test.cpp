@@ -180,6 +180,9 @@ TEST_F(LenderTest, LoadsNothingOfAModuleOfWhichAPartIsNotAdmitted) {
     EXPECT_EQ(run([] { return load("good"); }), EPERM);
     EXPECT_EQ(supervised.kernel.calls, Strings{});
     EXPECT_NE(last_event().note.find("base"), std::string::npos) << last_event().note;
+    policy.audit();
+    EXPECT_EQ(run([] { return load("good"); }), EPERM);
+    EXPECT_EQ(supervised.kernel.calls, Strings{});
     own("good").needs("base", "missing");
     EXPECT_EQ(run([] { return load("good"); }), EPERM);
     EXPECT_NE(last_event().note.find("no file of missing"), std::string::npos) << last_event().note;
@@ -199,6 +202,9 @@ TEST_F(LenderTest, HandsBackWhatTheKernelSaysOfThatWhichIsNeeded) {
 TEST_F(LenderTest, JudgesThisMachinesOwnFileByWhatIsInIt) {
     own("good", own_image("evil"));
     EXPECT_EQ(run([] { return load("good"); }), EPERM);
+    policy.allow("another");
+    own("good", own_image("another"));
+    EXPECT_EQ(run([] { return load("good"); }), EPERM) << "allowed, and not what was asked for";
     own("good", test::to_bytes("no module"));
     EXPECT_EQ(run([] { return load("good"); }), EPERM);
     own("good").file("/nowhere/good.ko");
