@@ -257,8 +257,9 @@ std::optional<std::vector<std::string>> KmodIndex::read_aliases(const core::Modu
     if (record.path != text_or_empty(kmod_module_get_path(found))) {
         // libkmod would open another file than the one below the root.
         const auto image = identify_file(record.path, {.image = {.with_modinfo = true}});
-        if (!image || !image->identity.facts.problem.empty()) return std::nullopt;
-        return with_configured(image->identity.facts.aliases.value_or(std::vector<std::string>()), record);
+        if (!image || !image->identity.facts.problem.empty() || !image->identity.facts.aliases)
+            return std::nullopt;
+        return with_configured(*image->identity.facts.aliases, record);
     }
     kmod_list* information = nullptr;
     if (!record.command_only && kmod_module_get_info(found, &information) < 0) return std::nullopt;

@@ -127,6 +127,21 @@ def test_roots_of_other_user_namespaces_have_no_right_to_load(agent, container):
         assert event["verdict"] == "allow" and "user namespace" in event["note"]
 
 
+def test_a_container_in_a_user_namespace_is_served_by_this_machines_files_where_its_policy_says_so(machine, start_agent, container,
+                                                                                                   by_kernel):
+    machine.policy.write_text(machine.policy.read_text().replace("[allow]", "[allow]\nuser_namespaces = true"))
+    agent = start_agent()
+    box = container()
+    box.config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        box.config["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 1}]
+    assert box.calls("finit loop", "finit shy") == [by_kernel, errno.EPERM]
+    served, refused = agent.events(2)
+    assert f"{machine.modules}/kernel/loop.ko" in served["note"]
+    assert refused["reason"] == "not-listed"
+    assert agent.says("which serves its user namespace")
+
+
 def test_a_pretending_policy_says_yes_and_does_nothing(machine, start_agent, container, by_kernel):
     machine.policy.write_text(machine.policy.read_text().replace("[deny]", '[deny]\nanswer = "pretend"'))
     agent = start_agent()

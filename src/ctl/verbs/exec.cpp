@@ -93,7 +93,7 @@ int run_exec(const Context& context) {
     const bool quiet = context.has("quiet") || loaded->source.quiet;
     for (config::Diagnostic& warning : loaded->warnings)
         if (!quiet) context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
-    if (const auto may = process::may_lend(); loaded->source.user_namespaces && !may)
+    if (const auto may = process::may_lend(); loaded->source.user_namespaces && !may && !quiet)
         context.warn("no user namespace is served: " + may.error().why);
     auto sinks = open_sinks(context, quiet);
     if (!sinks) return context.fail(sinks.error());

@@ -66,15 +66,17 @@ class Rulebook {
         if (!policy) return nothing_allowed(state, policy.error());
         for (const config::Diagnostic& warning : policy->loaded.warnings)
             say(context_, {.container = state.id, .text = config::render(warning)});
-        if (const auto may = process::may_lend(); policy->loaded.source.user_namespaces && !may)
+        const bool serves = policy->loaded.source.user_namespaces;
+        if (const auto may = process::may_lend(); serves && !may)
             say(context_,
                 {.container = state.id, .text = "is not served in a user namespace: " + may.error().why});
         const bool quiet = context_.has("quiet") || policy->loaded.source.quiet;
         auto judge = make_judge(context_, std::move(policy->loaded.source));
         if (!judge) return nothing_allowed(state, judge.error());
         if (!quiet)
-            say(context_,
-                {.container = state.id, .text = fmt::format("is under the policy {}", policy->name)});
+            say(context_, {.container = state.id,
+                           .text = fmt::format("is under the policy {}{}", policy->name,
+                                               serves ? ", which serves its user namespace" : "")});
         return {.judge = std::move(*judge), .recorder = quiet ? quiet_.get() : loud_.get()};
     }
 
