@@ -38,6 +38,7 @@ End end_of(std::string_view text, std::size_t cut) {
 }
 
 void try_state(const std::string& text) {
+    static_cast<void>(process::has_user_namespace(text));
     const auto state = process::parse_oci_state(text);
     if (!state) {
         require(state.error().kind == sys::ErrorKind::invalid && !state.error().what.empty());

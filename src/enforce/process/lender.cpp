@@ -110,7 +110,7 @@ Taken<Lender::OwnImage> Lender::read(const core::ModuleRecord& record) {
 }
 
 Lender::Attempt Lender::attempt(const core::ModuleRecord& record, const std::function<bool()>& goes_on) {
-    const auto not_asked = [&](core::ImageFacts facts, int error, std::string why) {
+    const auto not_asked = [&](const core::ImageFacts& facts, int error, std::string why) {
         return Attempt{.module = record.name,
                        .file = record.path,
                        .decision = means_.judge.decide(facts),
@@ -126,7 +126,7 @@ Lender::Attempt Lender::attempt(const core::ModuleRecord& record, const std::fun
     core::ImageFacts facts = std::move(image->facts);
     if (facts.problem.empty() && core::fold(facts.name) != record.name)
         facts.problem = fmt::format("the image calls itself {}", core::printable(facts.name));
-    Attempt tried = not_asked(std::move(facts), EPERM, "");
+    Attempt tried = not_asked(facts, EPERM, "");
     // As judged, and not as audit mode has it: that lets pass what would load without a guard, and this would
     // not.
     if (tried.decision.judged != core::Verdict::allow)

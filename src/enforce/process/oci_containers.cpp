@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/oci_containers.hpp"
 
+#include "enforce/process/caller.hpp"
 #include "enforce/process/supervisor.hpp"
+#include "sys/file.hpp"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -9,6 +11,7 @@
 
 #include <array>
 #include <exception>
+#include <filesystem>
 #include <system_error>
 #include <utility>
 
@@ -17,6 +20,19 @@ namespace {
 
 /// Of one container. Many share the agent's memory, and few modules are as large.
 constexpr Limits limits{.image_bytes = 512ULL << 20U, .memory = 512ULL << 20U, .threads = 16};
+
+/// The user namespace that the container has by its configuration. Where that gives it none, the one that its
+/// first process was found in is one that it has made itself. 0: none, or it cannot be known.
+sys::Result<std::uint64_t> configured_user_namespace(const HandOver& handed) {
+    if (handed.user_namespace == 0 || handed.user_namespace == initial_user_namespace)
+        return handed.user_namespace;
+    if (handed.state.bundle.empty())
+        return sys::failure(sys::ErrorKind::invalid, "the runtime does not say where its configuration is");
+    const auto configuration =
+        sys::read_file(std::filesystem::path(handed.state.bundle) / "config.json", max_oci_configuration);
+    if (!configuration) return std::unexpected(configuration.error());
+    return has_user_namespace(*configuration) ? handed.user_namespace : 0;
+}
 
 void raise(const sys::UniqueFd& event) {
     ::eventfd_write(event.get(), 1);
@@ -116,11 +132,18 @@ void Containers::supervise(HandOver handed) const {
         return;
     }
     const Rules rules = means_.rules(handed.state);
-    const Supervisor supervisor(std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
-                                {.container = handed.state.id,
-                                 .limits = limits,
-                                 .powerless = powerless_,
-                                 .user_namespace = handed.user_namespace});
+    std::uint64_t served = 0;
+    if (rules.judge->policy().serves_user_namespaces()) {
+        const auto configured = configured_user_namespace(handed);
+        if (configured)
+            served = *configured;
+        else
+            means_.say({.container = handed.state.id,
+                        .text = "is not served in its user namespace: " + configured.error().what});
+    }
+    const Supervisor supervisor(
+        std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
+        {.container = handed.state.id, .limits = limits, .powerless = powerless_, .user_namespace = served});
     wait_for_end(supervisor.fd());
 }
 

@@ -84,10 +84,23 @@ sys::Result<OciState> parse_oci_state(std::string_view text) {
     if (id == nullptr || id->text() == nullptr || !is_container_id(*id->text()))
         return refuse_state("has no \"id\" that can be a container's");
     state.id = *id->text();
+    if (const Json* bundle = container->find("bundle"); bundle != nullptr && bundle->text() != nullptr)
+        if (bundle->text()->starts_with('/')) state.bundle = *bundle->text();
     auto policy = policy_of(*container);
     if (!policy) return std::unexpected(policy.error());
     state.policy = std::move(*policy);
     return state;
+}
+
+bool has_user_namespace(std::string_view configuration) {
+    const auto read = Json::parse(configuration, {.bytes = max_oci_configuration, .depth = max_depth * 2});
+    const Json* kernel_part = read ? read->find("linux") : nullptr;
+    const Json* namespaces = kernel_part != nullptr ? kernel_part->find("namespaces") : nullptr;
+    if (namespaces == nullptr || namespaces->list() == nullptr) return false;
+    return std::ranges::any_of(*namespaces->list(), [](const Json& one) {
+        const Json* type = one.find("type");
+        return type != nullptr && type->text() != nullptr && *type->text() == "user";
+    });
 }
 
 bool is_policy_name(std::string_view name) {

@@ -25,6 +25,7 @@ inline constexpr std::string_view policy_annotation = "io.kmodguard.policy";
 struct OciState {
     std::string id;           ///< the container's: 1 to 255 bytes without control characters
     pid_t pid = 0;            ///< as the runtime sees it; 0 if it did not say
+    std::string bundle = {};  ///< the folder of its configuration; "" if the runtime names none absolutely
     std::size_t fds = 0;      ///< how many descriptors come with the text
     std::size_t listener = 0; ///< which of them, from 0, is the seccomp listener
     std::optional<std::string> policy = std::nullopt; ///< the annotation's value, whatever it is
@@ -32,6 +33,12 @@ struct OciState {
 
 /// The state that `text`, one whole JSON object, holds. Members that are not known are left alone.
 [[nodiscard]] sys::Result<OciState> parse_oci_state(std::string_view text);
+
+inline constexpr std::size_t max_oci_configuration = 4U << 20U; ///< bytes
+
+/// Whether a container's configuration, the text of its config.json, puts it into a user namespace. Not if it
+/// cannot be read as one.
+[[nodiscard]] bool has_user_namespace(std::string_view configuration);
 
 /// Whether `name` may name a policy: 1 to 64 of [A-Za-z0-9_.-], not beginning with a dot. It becomes part of
 /// a file's name, and comes from whoever creates the container.

@@ -3,6 +3,7 @@
 // Shows that what runtimes send is understood, that what could be understood in two ways is refused, and that
 // a container's annotation can name nothing outside of the administrator's folder.
 #include "enforce/process/oci_state.hpp"
+#include "oci_runtime.hpp"
 
 #include <gtest/gtest.h>
 
@@ -173,6 +174,27 @@ TEST(ObjectEnd, IsFoundHoweverTheTextIsCut) {
 TEST(ObjectEnd, IsNoneWhereThereIsNoObject) {
     for (const char* text : {"x", " [", "\"{}\"", "}", "]", "1"})
         EXPECT_EQ(find_end({text}).first, ObjectEnd::Found::no_object) << text;
+}
+
+TEST(OciState, SaysWhereTheConfigurationIsIfThatCanBeFound) {
+    const auto bundle_of = [](const std::string& more) {
+        const auto state = parse_oci_state(test::state_of("box", R"(["seccompFd"])", more));
+        return state ? state->bundle : "refused: " + state.error().what;
+    };
+    EXPECT_EQ(bundle_of(R"(,"bundle":"/run/box")"), "/run/box");
+    for (const char* none : {"", R"(,"bundle":"box")", R"(,"bundle":"")", R"(,"bundle":1)"})
+        EXPECT_EQ(bundle_of(none), "") << none;
+}
+
+TEST(OciConfiguration, TellsWhetherTheContainerHasAUserNamespace) {
+    EXPECT_TRUE(has_user_namespace(R"({"linux":{"namespaces":[{"type":"pid"},{"type":"user"}]}})"));
+    EXPECT_TRUE(has_user_namespace(R"({"linux":{"namespaces":[{"type":"user","path":"/proc/1/ns/user"}]}})"));
+    for (const char* none : {R"({"linux":{"namespaces":[{"type":"pid"}]}})", R"({"linux":{"namespaces":[]}})",
+                             R"({"linux":{}})", "{}", "", "[", R"({"linux":{"namespaces":["user"]}})",
+                             R"({"linux":{"namespaces":{"type":"user"}}})",
+                             R"({"linux":[],"annotations":{"linux":{"namespaces":[{"type":"user"}]}}})",
+                             R"({"linux":{"namespaces":[{"type":["user"]}]}})"})
+        EXPECT_FALSE(has_user_namespace(none)) << none;
 }
 
 } // namespace
