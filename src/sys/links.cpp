@@ -74,7 +74,7 @@ class Walk {
 
 fs::path follow_below(const fs::path& root, const fs::path& path) {
     Walk walk(root, path);
-    if (!walk.go()) return path / "too many links";
+    if (!walk.go()) return walk.led_out() ? path / "too many links" : path;
     return walk.led_out() ? walk.found() : path;
 }
 

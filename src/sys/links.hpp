@@ -11,8 +11,8 @@ namespace kmodguard::sys {
 
 /// The file that `path`, which is below `root`, is for a system whose root that is. `path` itself, as it is,
 /// if no link on it leads out of `root`: then the kernel finds the same. What does not exist is taken as it
-/// is named. A path that winds through more than 40 links leads nowhere: it comes back with one component too
-/// many, so that it cannot be opened.
+/// is named. A path that winds through more than 40 links leads nowhere: if one of them leads out, it comes
+/// back with one component too many, so that it cannot be opened.
 [[nodiscard]] std::filesystem::path follow_below(const std::filesystem::path& root,
                                                  const std::filesystem::path& path);
 
