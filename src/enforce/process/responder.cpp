@@ -120,8 +120,8 @@ void Responder::respond_to_load(const Notification& notification) {
     events::Event event = event_of(notification, caller);
     std::optional<Taken<void>> served; ///< where the caller could load nothing itself
     if (event.powerless) served = lender_.serves(caller);
-    if (served && *served) event.powerless = false;
-    auto image = take(notification, caller, event.powerless ? Power::none : Power::some, event.file);
+    const Power power = event.powerless && !(served && *served) ? Power::none : Power::some;
+    auto image = take(notification, caller, power, event.file);
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id)) {
         line.settle("?");
@@ -269,6 +269,7 @@ int Responder::lend(const Notification& notification, const Caller& caller, Imag
                                  [&] { return listener_.is_waiting(notification.id); });
     if (!attempts && attempts.error().error == EEXIST) return EEXIST;
     if (!attempts) return refuse(event, attempts.error());
+    event.powerless = false; // what else it tries, as often as it likes, is not to push out others' records
     const Lender::Attempt& last = attempts->back();
     const bool is_own = last.module == event.decision.modules.at(0).module;
     for (const Lender::Attempt& tried : *attempts)

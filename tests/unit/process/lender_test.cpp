@@ -92,6 +92,7 @@ TEST_F(LenderTest, LoadsNothingWhereThePolicyDoesNotSaySo) {
 TEST_F(LenderTest, IsJudgedAsAlways) {
     own("evil");
     EXPECT_EQ(run([] { return load("evil"); }), EPERM);
+    EXPECT_TRUE(last_event().powerless) << "others' records come first";
     policy.deny("good");
     EXPECT_EQ(run([] { return load("good"); }), EPERM);
     EXPECT_EQ(supervised.kernel.calls, Strings{});
@@ -167,6 +168,7 @@ TEST_F(LenderTest, LeavesWhatIsLoadedAlready) {
     EXPECT_EQ(supervised.kernel.calls, Strings{"finit_module:0 good "});
     supervised.kernel.there = {"base", "good"};
     EXPECT_EQ(run([] { return load("good"); }), EEXIST);
+    EXPECT_TRUE(last_event().powerless) << "it may try that as often as it likes";
     EXPECT_EQ(supervised.kernel.calls.size(), 1U);
     supervised.kernel.there = {};
     supervised.kernel.answers["base"] = EEXIST; // another loads it meanwhile
