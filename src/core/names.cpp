@@ -130,4 +130,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
+std::string first_of(const std::vector<std::string>& names) {
+    constexpr std::size_t most_named = 8;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(names.size(), most_named); ++i)
+        text += (i > 0 ? ", " : "") + names[i];
+    return names.size() > most_named ? text + ", ..." : text;
+}
+
 } // namespace kmodguard::core

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kmodguard::core {
 
@@ -40,5 +41,8 @@ inline constexpr std::size_t max_token = 2048;
 /// `text` made safe to show on a terminal or in a log line: control characters and invalid UTF-8 as \xNN, and
 /// cut after `limit` bytes with "...".
 [[nodiscard]] std::string printable(std::string_view text, std::size_t limit = 256);
+
+/// "a, b, c" for a sentence: of many names the first eight, and ", ...".
+[[nodiscard]] std::string first_of(const std::vector<std::string>& names);
 
 } // namespace kmodguard::core

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "core/loaded.hpp"
+
+#include "core/names.hpp"
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace kmodguard::core {
+
+std::vector<ModuleDecision> not_admitted(const Policy& policy, ModuleIndex& index,
+                                         const Admissions& admissions,
+                                         const std::vector<std::string>& loaded) {
+    std::vector<ModuleDecision> found;
+    for (const std::string& name : loaded) {
+        const std::string module = fold(name);
+        if (admissions.find(module) != nullptr) continue;
+        ImageFacts facts{.problem = {}, .name = module, .modinfo_name = module};
+        if (const auto pins = policy.pins(module); !pins.empty()) facts.sha256 = pins.front().sha256;
+        Decision decision = decide_image(policy, index, admissions, facts);
+        ModuleDecision& judged = decision.modules.front();
+        if (judged.verdict() == Verdict::refuse) found.push_back(std::move(judged));
+    }
+    std::ranges::sort(found, {}, [](const ModuleDecision& module) {
+        return std::tuple{!is_denied(module), std::string_view(module.module)};
+    });
+    return found;
+}
+
+bool is_denied(const ModuleDecision& loaded) {
+    return loaded.rule.has_value();
+}
+
+std::string explain_loaded(const std::vector<ModuleDecision>& not_admitted) {
+    if (not_admitted.empty()) return "";
+    std::vector<std::string> names;
+    for (const ModuleDecision& module : not_admitted)
+        names.push_back(printable(module.module) + (is_denied(module) ? " (denied)" : ""));
+    const std::string what =
+        names.size() == 1 ? "a loaded module would not be admitted, and stays until it is unloaded: "
+                          : std::to_string(names.size())
+                                + " loaded modules would not be admitted, and stay until they are unloaded: ";
+    return what + first_of(names);
+}
+
+} // namespace kmodguard::core
