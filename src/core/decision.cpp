@@ -37,6 +37,7 @@ class Decider {
         const ModuleRecord* record = index_.find(name);
         asked_record_ = record == nullptr ? std::nullopt : index_.asked_for(*record, asked_);
         const bool hidden = record != nullptr && record->blacklisted && token_ != name;
+        decision.built_in = record != nullptr && record->built_in;
         decision.loadable = record != nullptr && !record->built_in && !hidden;
         decision = by_rules(std::move(decision), record);
         // Audit mode leaves nothing out: it loads what would load without a guard.
@@ -60,8 +61,6 @@ class Decider {
         if (auto denial = denial_of(name)) {
             decision.rule = std::move(denial->rule);
             decision.detail = std::move(denial->detail);
-            if (record->built_in)
-                decision.detail = "it is built into the kernel, so no module control applies";
             return refused(std::move(decision), denial->reason);
         }
         if (record->built_in) return refused(std::move(decision), Reason::built_in);
@@ -370,6 +369,13 @@ bool Decision::will_load(const ModuleDecision& module) const {
 
 bool Decision::will_load() const {
     return std::ranges::any_of(modules, [this](const auto& module) { return will_load(module); });
+}
+
+bool Decision::blocks() const {
+    const auto is_kept_out = [](const ModuleDecision& module) {
+        return module.verdict() == Verdict::refuse && !module.built_in;
+    };
+    return effective() == Verdict::refuse && (modules.empty() || std::ranges::any_of(modules, is_kept_out));
 }
 
 Verdict Decision::effective() const {

@@ -125,6 +125,7 @@ struct ModuleDecision {
     std::vector<std::string> omitted;      ///< soft dependencies left out (audit mode: only recorded as such)
     std::string detail;                    ///< more about an image that was refused
     bool loadable = true;                  ///< without a guard: it exists, is not built in, not blacklisted
+    bool built_in = false;                 ///< in the kernel itself, and there whatever is decided
     std::vector<RunCommand> commands = {}; ///< that loading it runs
     std::optional<KeptOut> kept_out = std::nullopt; ///< though it is to be loaded
     /// Refused as it was asked for, and admitted as an image. Found out only for people (note_images()).
@@ -146,6 +147,8 @@ struct Decision {
     [[nodiscard]] Verdict effective() const;
     /// Refused by the rules and let pass by audit mode.
     [[nodiscard]] bool audited() const { return judged == Verdict::refuse && effective() == Verdict::allow; }
+    /// Refused, and something is kept out by it: what is built into the kernel is there all the same.
+    [[nodiscard]] bool blocks() const;
     /// Whether `module` of this decision is to be loaded.
     [[nodiscard]] bool loads(const ModuleDecision& module) const;
     /// Whether it is to be loaded and nothing that is known keeps it out.
@@ -178,8 +181,11 @@ struct Request {
 [[nodiscard]] std::vector<Step> load_order(ModuleIndex& index, std::string_view module,
                                            const std::vector<std::string>& skip = {});
 
-/// One sentence for people: "refused: af_key is not on the allow list".
+/// One sentence for people: "refused: af_key is not on the allow list". It is outcome_of(), a colon, and
+/// reasons_of().
 [[nodiscard]] std::string explain(const Decision& decision);
+[[nodiscard]] std::string outcome_of(const Decision& decision);
+[[nodiscard]] std::string reasons_of(const Decision& decision);
 [[nodiscard]] std::string explain(const ModuleDecision& decision);
 /// The end of such a sentence on `module`: "modprobe.d runs "/bin/false" in its place".
 [[nodiscard]] std::string explain(const KeptOut& kept_out, std::string_view module);

@@ -124,6 +124,8 @@ std::string explain(const ModuleDecision& decision) {
         sentence += (decision.reason == Reason::dependency ? ", " : ": ") + printable(decision.because_of);
     if (!decision.detail.empty()) sentence += " (" + printable(decision.detail) + ")";
     if (decision.rule) sentence += ", by " + describe(*decision.rule);
+    if (decision.built_in && decision.verdict() == Verdict::refuse)
+        sentence += ", but is built into the kernel: it is there already, and no module control applies";
     if (decision.kept_out)
         sentence += (decision.verdict() == Verdict::allow ? ", but " : "; besides, ")
                     + explain(*decision.kept_out, decision.module);
@@ -138,23 +140,30 @@ std::string explain(const ImageAdmission& image) {
     return sentence;
 }
 
-std::string explain(const Decision& decision) {
-    std::string verdict = decision.audited()                  ? "would be refused"
-                          : decision.judged == Verdict::allow ? "allowed"
-                                                              : "refused";
+std::string outcome_of(const Decision& decision) {
+    if (decision.audited()) return "would be refused";
+    if (decision.judged == Verdict::refuse) return decision.blocks() ? "refused" : "refused, but not blocked";
     const auto loads = [&decision](const ModuleDecision& module) { return decision.loads(module); };
-    if (decision.judged == Verdict::allow && decision.reason != Reason::unload
-        && std::ranges::any_of(decision.modules, loads) && !decision.will_load())
-        verdict += ", but does not load";
+    if (decision.reason != Reason::unload && std::ranges::any_of(decision.modules, loads)
+        && !decision.will_load())
+        return "allowed, but does not load";
+    return "allowed";
+}
+
+std::string reasons_of(const Decision& decision) {
     if (decision.modules.empty()) {
         const std::string sentence =
-            verdict + ": " + subject(decision.token) + " " + std::string(text_of(decision.reason).sentence);
+            subject(decision.token) + " " + std::string(text_of(decision.reason).sentence);
         return decision.rule ? sentence + ", by " + describe(*decision.rule) : sentence;
     }
-    std::string sentence = verdict + ": ";
-    for (std::size_t i = 0; i < decision.modules.size(); ++i)
-        sentence += (i > 0 ? "; " : "") + explain(decision.modules[i]);
+    std::string sentence;
+    for (const ModuleDecision& module : decision.modules)
+        sentence += (sentence.empty() ? "" : "; ") + explain(module);
     return sentence;
+}
+
+std::string explain(const Decision& decision) {
+    return outcome_of(decision) + ": " + reasons_of(decision);
 }
 
 } // namespace kmodguard::core

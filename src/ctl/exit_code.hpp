@@ -15,6 +15,7 @@ enum ExitCode : int {
     exit_not_found = 4,
     exit_unreachable = 5, ///< the daemon
     exit_bad_policy = 6,
+    exit_not_blocked = 7, ///< refused by policy, and in the kernel all the same, since it is built in
 };
 
 [[nodiscard]] constexpr ExitCode exit_code_of(sys::ErrorKind kind) {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/local_decision.hpp"
 
+#include "core/loaded.hpp"
 #include "core/names.hpp"
 #include "protocol/decision_fields.hpp"
 #include "sys/kernel.hpp"
+
+#include <algorithm>
 
 namespace kmodguard::ctl {
 namespace {
@@ -61,9 +64,17 @@ sys::Result<LocalJudge> LocalJudge::create(const Context& context) {
 
 core::Decision LocalJudge::decide(const std::string& token) {
     core::Decision decision = core::decide(policy_, *index_, {.token = token});
-    if (!admissions_) admissions_.emplace(policy_, *index_);
-    core::note_images(decision, *admissions_);
+    core::note_images(decision, admissions());
     return decision;
+}
+
+std::vector<core::ModuleDecision> LocalJudge::not_admitted(const std::vector<std::string>& loaded) {
+    return core::not_admitted(policy_, *index_, admissions(), loaded);
+}
+
+const core::Admissions& LocalJudge::admissions() {
+    if (!admissions_) admissions_.emplace(policy_, *index_);
+    return *admissions_;
 }
 
 sys::Result<std::vector<core::Decision>> decide_all(const Context& context) {
@@ -79,6 +90,14 @@ sys::Result<std::vector<core::Decision>> decide_all(const Context& context) {
     for (const std::string& token : context.arguments)
         decisions.push_back(judge->decide(token));
     return decisions;
+}
+
+ExitCode exit_code_of(const std::vector<core::Decision>& decisions) {
+    const auto is_refused = [](const core::Decision& decision) {
+        return decision.effective() == core::Verdict::refuse;
+    };
+    if (std::ranges::any_of(decisions, &core::Decision::blocks)) return exit_refused;
+    return std::ranges::any_of(decisions, is_refused) ? exit_not_blocked : exit_done;
 }
 
 } // namespace kmodguard::ctl

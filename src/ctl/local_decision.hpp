@@ -24,8 +24,12 @@ class LocalJudge {
   public:
     [[nodiscard]] static sys::Result<LocalJudge> create(const Context& context);
     [[nodiscard]] core::Decision decide(const std::string& token);
+    /// core::not_admitted().
+    [[nodiscard]] std::vector<core::ModuleDecision> not_admitted(const std::vector<std::string>& loaded);
 
   private:
+    const core::Admissions& admissions();
+
     core::Policy policy_;
     std::unique_ptr<modules::KmodIndex> index_;
     std::optional<core::Admissions> admissions_;
@@ -34,5 +38,8 @@ class LocalJudge {
 /// Decides on `tokens` in the daemon, or here if it does not run or the options ask for another policy or
 /// kernel.
 [[nodiscard]] sys::Result<std::vector<core::Decision>> decide_all(const Context& context);
+
+/// 3 if any of them keeps something out; else 7 if any is refused, and what it asks for is built in; else 0.
+[[nodiscard]] ExitCode exit_code_of(const std::vector<core::Decision>& decisions);
 
 } // namespace kmodguard::ctl

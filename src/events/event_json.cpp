@@ -28,6 +28,7 @@ Json json_of(const core::ModuleDecision& module, const core::Decision& decision)
                         {"reason", to_string(module.reason)},
                         {"loads", decision.loads(module)},
                         {"will_load", decision.will_load(module)}};
+    if (module.built_in) object.emplace_back("built_in", true);
     if (module.kept_out) object.emplace_back("kept_out", json_of(*module.kept_out));
     if (module.rule) object.emplace_back("rule", events::json_of(*module.rule));
     if (!module.because_of.empty()) object.emplace_back("because_of", module.because_of);
@@ -68,6 +69,7 @@ Json::Object json_of(const core::Decision& decision) {
     Json::Object object{{"token", decision.token},           {"verdict", to_string(decision.effective())},
                         {"will_load", decision.will_load()}, {"judged", to_string(decision.judged)},
                         {"mode", to_string(decision.mode)},  {"reason", to_string(decision.reason)}};
+    if (decision.effective() == core::Verdict::refuse) object.emplace_back("blocked", decision.blocks());
     if (decision.rule) object.emplace_back("rule", json_of(*decision.rule));
     Json::List modules;
     for (const core::ModuleDecision& module : decision.modules)

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <iterator>
+#include <utility>
 
 namespace kmodguard::protocol {
 namespace {
@@ -30,6 +32,7 @@ void add_module(std::vector<Field>& fields, const core::ModuleDecision& module) 
     fields.push_back({"module", module.module});
     fields.push_back({"reason", std::string(to_string(module.reason))});
     if (!module.loadable) fields.push_back({"loadable", "no"});
+    if (module.built_in) fields.push_back({"built-in", "yes"});
     add_rule(fields, module.rule);
     if (!module.because_of.empty()) fields.push_back({"because-of", module.because_of});
     if (!module.detail.empty()) fields.push_back({"detail", module.detail});
@@ -122,6 +125,8 @@ sys::Result<void> read_module_field(const Field& field, core::ModuleDecision& mo
         module.chain.push_back({.module = field.value, .required = false, .by_command = true});
     else if (field.key == "loadable")
         module.loadable = field.value != "no";
+    else if (field.key == "built-in")
+        module.built_in = field.value == "yes";
     else if (field.key == "omitted")
         module.omitted.push_back(field.value);
     else
@@ -153,9 +158,21 @@ std::vector<Field> fields_of(const core::Decision& decision) {
     fields.push_back({"verdict", std::string(to_string(decision.judged))});
     fields.push_back({"reason", std::string(to_string(decision.reason))});
     add_rule(fields, decision.rule);
-    for (const core::ModuleDecision& module : decision.modules)
+    std::ranges::move(fields_of(decision.modules), std::back_inserter(fields));
+    return fields;
+}
+
+std::vector<Field> fields_of(const std::vector<core::ModuleDecision>& modules) {
+    std::vector<Field> fields;
+    for (const core::ModuleDecision& module : modules)
         add_module(fields, module);
     return fields;
+}
+
+sys::Result<std::vector<core::ModuleDecision>> modules_of(const std::vector<Field>& fields) {
+    auto decision = decision_of(fields);
+    if (!decision) return std::unexpected(std::move(decision.error()));
+    return std::move(decision->modules);
 }
 
 sys::Result<core::Decision> decision_of(const std::vector<Field>& fields) {

@@ -11,18 +11,13 @@ namespace kmodguard::ctl {
 int run_check(const Context& context) {
     const auto decisions = decide_all(context);
     if (!decisions) return context.fail(decisions.error());
-    int code = exit_done;
     for (const core::Decision& decision : *decisions) {
-        const core::Verdict verdict = decision.effective();
-        const std::string sentence = explain(decision);
-        const std::size_t colon = sentence.find(':');
-        context.text(fmt::format("{}: {}{}", core::printable(decision.token),
-                                 context.coloured(verdict, sentence.substr(0, colon)),
-                                 sentence.substr(colon)));
+        context.text(fmt::format("{}: {}: {}", core::printable(decision.token),
+                                 context.coloured(decision.effective(), outcome_of(decision)),
+                                 reasons_of(decision)));
         context.object(events::json_of(decision));
-        if (verdict == core::Verdict::refuse) code = exit_refused;
     }
-    return code;
+    return exit_code_of(*decisions);
 }
 
 } // namespace kmodguard::ctl

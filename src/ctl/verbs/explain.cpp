@@ -6,8 +6,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace kmodguard::ctl {
 namespace {
 
@@ -28,9 +26,10 @@ void print_commands(const Context& context, const core::ModuleDecision& module) 
 
 void print_module(const Context& context, const core::Decision& decision,
                   const core::ModuleDecision& module) {
-    const bool loads = decision.will_load(module);
-    context.text(fmt::format("  {} {}", context.coloured(module.verdict(), loads ? "loads" : "stays out:"),
-                             explain(module)));
+    const std::string_view outcome = decision.will_load(module) ? "loads"
+                                     : module.built_in          ? "is there:"
+                                                                : "stays out:";
+    context.text(fmt::format("  {} {}", context.coloured(module.verdict(), outcome), explain(module)));
     if (module.chain.size() > 1) {
         std::string chain;
         for (const core::Step& step : module.chain)
@@ -42,15 +41,9 @@ void print_module(const Context& context, const core::Decision& decision,
         context.text(fmt::format("    without its soft dependency {}", omitted));
 }
 
-std::string outcome_of(const core::Decision& decision) {
-    std::string outcome = decision.audited()                             ? "let pass by audit mode"
-                          : decision.effective() == core::Verdict::allow ? "allowed"
-                                                                         : "refused";
-    const bool nothing = std::ranges::all_of(
-        decision.modules, [](const auto& module) { return module.reason == core::Reason::built_in; });
-    if (decision.effective() == core::Verdict::allow && !nothing && !decision.will_load())
-        outcome += ", but does not load";
-    return outcome;
+std::string outcome_in_this_mode(const core::Decision& decision) {
+    if (!decision.audited()) return outcome_of(decision);
+    return decision.will_load() ? "let pass by audit mode" : "let pass by audit mode, but does not load";
 }
 
 } // namespace
@@ -59,14 +52,13 @@ int run_explain(const Context& context) {
     const auto decisions = decide_all(context);
     if (!decisions) return context.fail(decisions.error());
     const core::Decision& decision = decisions->front();
-    const core::Verdict verdict = decision.effective();
     context.text(fmt::format("{}: {}", core::printable(decision.token),
-                             context.coloured(verdict, outcome_of(decision))));
+                             context.coloured(decision.effective(), outcome_in_this_mode(decision))));
     for (const core::ModuleDecision& module : decision.modules)
         print_module(context, decision, module);
     if (decision.modules.empty()) context.text(fmt::format("  {}", explain(decision)));
     context.object(events::json_of(decision));
-    return verdict == core::Verdict::allow ? exit_done : exit_refused;
+    return exit_code_of(*decisions);
 }
 
 } // namespace kmodguard::ctl

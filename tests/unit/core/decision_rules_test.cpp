@@ -187,6 +187,27 @@ TEST_F(DecisionRules, ABuiltInModuleIsLetPassAndNothingIsLoaded) {
     EXPECT_TRUE(decision.modules[0].chain.empty());
 }
 
+/// A script took the verdict for the effect: exit status 3, "refuse".
+TEST_F(DecisionRules, ADeniedModuleThatIsBuiltInIsRefusedAndNotBlocked) {
+    index.module("ext4").alias("fs-ext4").built_in();
+    index.module("ext4_more").alias("fs-ext4");
+    for (const PolicyBuilder& policy : {PolicyBuilder().deny("ext4"), PolicyBuilder().deny_alias("fs-ext4"),
+                                        PolicyBuilder().deny("ext4").audit()}) {
+        const Decision decision = ask(policy, "ext4");
+        EXPECT_EQ(decision.effective(), Verdict::refuse);
+        EXPECT_FALSE(decision.blocks());
+        EXPECT_TRUE(explain(decision).starts_with("refused, but not blocked: ext4 ")) << explain(decision);
+        EXPECT_TRUE(explain(decision).ends_with(
+            ", but is built into the kernel: it is there already, and no module control applies"))
+            << explain(decision);
+    }
+    const Decision both = ask(PolicyBuilder().deny_alias("fs-ext4"), "fs-ext4");
+    EXPECT_TRUE(both.blocks()); // the other one
+    EXPECT_TRUE(explain(both).starts_with("refused: "));
+    EXPECT_TRUE(ask(PolicyBuilder(), "nothing").blocks());
+    EXPECT_FALSE(ask(PolicyBuilder(), "ext4").blocks());
+}
+
 TEST_F(DecisionRules, ABlacklistedModuleIsHiddenFromItsAliasesNotFromItsName) {
     index.module("pcspkr").alias("platform:pcspkr").blacklisted();
     const PolicyBuilder policy = PolicyBuilder().allow("pcspkr").allow_alias("platform:*");
