@@ -4,12 +4,13 @@
 #include "config/entry.hpp"
 #include "config/policy_schema.hpp"
 #include "core/alias_reach.hpp"
-#include "core/decision.hpp"
+#include "core/loaded.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -52,6 +53,7 @@ class Linter {
                               "the aliases of this kernel's modules cannot be read",
                               "run `depmod`; what alias patterns reach was not checked"});
         check_pins();
+        check_loaded();
         std::ranges::sort(found_, {}, [this](const Diagnostic& diagnostic) {
             return std::tuple{std::ranges::find(source_.files, diagnostic.file), diagnostic.line,
                               std::string_view(diagnostic.message)};
@@ -239,6 +241,22 @@ class Linter {
         for (const std::string& module : by_alias)
             admit(module);
         return admitted;
+    }
+
+    /// What is loaded already, and would not be admitted: once for each rule that denies some of it, and once
+    /// for all that no rule allows.
+    void check_loaded() {
+        if (!options_.loaded) return;
+        std::map<std::pair<std::string, std::uint32_t>, std::vector<core::ModuleDecision>> by_rule;
+        for (core::ModuleDecision& module :
+             core::not_admitted(policy_, index_, core::Admissions(policy_, index_), *options_.loaded)) {
+            const auto rule = module.rule ? std::pair(module.rule->file, module.rule->line)
+                                          : std::pair(std::string(), std::uint32_t{0});
+            by_rule[rule].push_back(std::move(module));
+        }
+        for (const auto& [rule, modules] : by_rule)
+            found_.push_back({Severity::warning, rule.first, rule.second, 0, core::explain_loaded(modules),
+                              std::string(core::remedy_for_loaded)});
     }
 
     void warn(core::Origin origin, std::string message, std::string hint) {

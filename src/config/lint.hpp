@@ -10,12 +10,17 @@
 #include "core/policy.hpp"
 
 #include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace kmodguard::config {
 
 struct LintOptions {
     /// An alias pattern that admits more modules than this is worth a second look.
     std::size_t many_modules = 32;
+    /// The names of the modules that are loaded on the kernel that the policy is for, if that is known.
+    std::optional<std::vector<std::string>> loaded = std::nullopt;
 };
 
 /// Findings about `source` on a kernel with the modules of `index`; warnings all, ordered by file, line and

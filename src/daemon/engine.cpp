@@ -255,9 +255,13 @@ core::Decision Engine::decide_for_people(std::string_view token) {
         return module.reason == core::Reason::not_listed || module.reason == core::Reason::no_policy;
     };
     if (std::ranges::none_of(decision.modules, for_want_of_a_rule)) return decision;
-    if (!admissions_) admissions_.emplace(policy_, index_or_none());
-    core::note_images(decision, *admissions_);
+    core::note_images(decision, admissions());
     return decision;
+}
+
+const core::Admissions& Engine::admissions() {
+    if (!admissions_) admissions_.emplace(policy_, index_or_none());
+    return *admissions_;
 }
 
 void Engine::count(const core::Decision& decision) {

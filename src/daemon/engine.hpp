@@ -72,6 +72,8 @@ class Engine {
     [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
     /// The same for people: also says of what is refused whether its image is admitted.
     [[nodiscard]] core::Decision decide_for_people(std::string_view token);
+    /// What the policy in force admits where an image is seen. Valid until policy or index change.
+    [[nodiscard]] const core::Admissions& admissions();
     /// Whether `decision` is the same as long as policy and index are. One that a file had a part in that
     /// cannot be judged now is not: the file may be mended the next time.
     [[nodiscard]] bool is_lasting(const core::Decision& decision) const;

@@ -4,6 +4,7 @@
 #include "core/alias_reach.hpp"
 #include "core/denial.hpp"
 #include "core/names.hpp"
+#include "daemon/loaded.hpp"
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
 #include "protocol/decision_fields.hpp"
@@ -121,15 +122,33 @@ std::string said_of_denial(Engine& engine, const std::string& name) {
                        effect_of_denial(engine, name));
 }
 
+/// The modules that a change of `name` on the lists is about.
+std::set<std::string> modules_called(Engine& engine, const std::string& name) {
+    const auto module = core::module_name_of(name);
+    if (module && engine.index_or_none().find(*module) != nullptr) return {*module};
+    return core::AliasReach(engine.index_or_none()).modules(name);
+}
+
+/// Whoever keeps something out has to know that it is in the kernel already.
+void add_what_stays(Answer& answer, Engine& engine, const std::string& name) {
+    for (std::string& warning : what_stays(engine, modules_called(engine, name)))
+        answer.fields.push_back({"warning", std::move(warning)});
+}
+
 Response deny(Engine& engine, const std::string& name) {
     if (const auto denied = engine.deny(name); !denied)
         return {.answer = protocol::error_answer(denied.error())};
-    return {.answer = ok(said_of_denial(engine, name))};
+    Answer answer = ok(said_of_denial(engine, name));
+    add_what_stays(answer, engine, name);
+    return {.answer = std::move(answer)};
 }
 
-Response remove(Engine& engine, const std::string& module) {
-    return {.answer = answer_of(engine.remove(module),
-                                fmt::format("{} is off the lists until the daemon restarts", module))};
+Response remove(Engine& engine, const std::string& name) {
+    if (const auto removed = engine.remove(name); !removed)
+        return {.answer = protocol::error_answer(removed.error())};
+    Answer answer = ok(fmt::format("{} is off the lists until the daemon restarts", name));
+    add_what_stays(answer, engine, name);
+    return {.answer = std::move(answer)};
 }
 
 /// What is odd about a policy that is in force, and what it asks for and this machine does not do, is said to
@@ -231,6 +250,15 @@ void add_entries(Answer& answer, const core::Policy& policy, core::RuleKind kind
     }
 }
 
+Response loaded(Engine& engine, const std::string&) {
+    engine.refresh_index();
+    const auto found = loaded_and_not_admitted(engine);
+    if (!found) return {.answer = protocol::error_answer(found.error())};
+    Answer answer = ok();
+    answer.fields = protocol::fields_of(*found);
+    return {.answer = std::move(answer)};
+}
+
 Response list(Engine& engine, const std::string&) {
     const core::PolicySource& source = engine.policy().source();
     Answer answer = ok();
@@ -273,7 +301,7 @@ struct Verb {
     std::optional<events::Action> action = std::nullopt; ///< it is one that changes the guard
 };
 
-constexpr std::array<Verb, 12> verbs = {{
+constexpr std::array<Verb, 13> verbs = {{
     {"AUTOLOAD", Takes::an_argument, autoload_request},
     {"CHECK", Takes::an_argument, check},
     {"EXPLAIN", Takes::an_argument, explain_token},
@@ -285,6 +313,7 @@ constexpr std::array<Verb, 12> verbs = {{
     {"RELOAD", Takes::maybe_an_argument, reload, events::Action::reload},
     {"RECORD", Takes::an_argument, record},
     {"STATUS", Takes::nothing, status},
+    {"LOADED", Takes::nothing, loaded},
     {"LIST", Takes::nothing, list},
 }};
 

@@ -32,7 +32,7 @@ def test_a_healthy_machine_lacks_the_kernel_point_only(machine, daemon, hook):
     assert found["kernel point"]["remedy"] == "leave --root out"
     assert {check: finding["level"] for check, finding in found.items()} == {
         "daemon": "ok", "policy": "ok", "mode": "ok", "index": "ok", "handler": "ok", "hook": "ok",
-        "kernel point": "bad", "records": "ok", "request": "note"}
+        "kernel point": "bad", "loaded": "ok", "records": "ok", "request": "note"}
 
 
 def test_every_finding_is_a_line_with_its_remedy(machine):

@@ -406,6 +406,27 @@ def test_27_a_built_in_module_on_the_deny_list_is_said_plainly(guard: Guard) -> 
     builtin = guard.vm.run("sed -n '1s|.*/\\(.*\\)\\.ko|\\1|p' /lib/modules/$(uname -r)/modules.builtin", check=True).stdout.strip()
     guard.vm.put(POLICY, policy(deny=[builtin]).encode())
     assert "built into" in guard.ctl("lint").stdout + guard.ctl("lint").stderr
+    guard.ctl("reload", check=True)
+    checked = guard.ctl(f"check --json {builtin}")
+    assert checked.status == 7
+    assert json.loads(checked.stdout)["blocked"] is False
+
+
+def test_a_denied_module_that_is_loaded_is_named_wherever_somebody_asks(guard: Guard) -> None:
+    """No verb said that it is in the kernel already."""
+    loaded = "unloaded: kmg_param (denied)"
+    guard.vm.run("modprobe kmg_param", check=True)
+    assert "kmg_param" not in guard.ctl("status").stdout
+    assert loaded in guard.ctl("deny kmg_param", check=True).stderr
+    guard.ctl("apply", check=True)
+    assert loaded in guard.ctl("status").stdout
+    assert "BAD   loaded: " in (said := guard.ctl("doctor").stdout) and loaded in said
+    assert loaded in guard.ctl("lint").stdout
+    assert loaded in guard.ctl("start").stderr
+    assert loaded in guard.ctl("seal --dry-run").stderr
+    guard.vm.run("rmmod kmg_param", check=True)
+    assert "kmg_param" not in guard.ctl("status").stdout
+    assert guard.vm.run("modprobe kmg_param").status != 0
 
 
 def test_a_cipher_that_a_kernel_thread_asks_for_is_not_roots(guard: Guard) -> None:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/checks.hpp"
+#include "ctl/loaded_report.hpp"
 #include "ctl/verbs.hpp"
 
 #include <fmt/format.h>
@@ -47,6 +48,7 @@ int run_doctor(const Context& context) {
     add(check_hook(patient));
     add(check_kernel_support(patient));
     add(check_kernel_point(patient));
+    add({finding_of(loaded_report(context))});
     add(check_records(patient));
     add(check_by_trial(patient));
     context.text(bad == 0 ? "all is well" : fmt::format("{} to be mended", bad));

@@ -3,6 +3,7 @@
 
 #include "ctl/local_decision.hpp"
 #include "ctl/verbs.hpp"
+#include "sys/kernel.hpp"
 
 #include <fmt/format.h>
 
@@ -27,6 +28,15 @@ bool is_for_guests(const Context& context) {
            && config::form_of(context.arguments.front()) == config::Form::yaml;
 }
 
+/// What is loaded on the kernel that is looked at, where that is the running one.
+std::optional<std::vector<std::string>> loaded_modules_of(const Context& context) {
+    if (chosen_kernel(context) != sys::kernel_release()) return std::nullopt;
+    auto loaded = sys::loaded_modules(context.paths);
+    if (loaded) return std::move(*loaded);
+    context.text(fmt::format("not compared with what is loaded: {}", loaded.error().what));
+    return std::nullopt;
+}
+
 } // namespace
 
 int run_lint(const Context& context) {
@@ -36,7 +46,7 @@ int run_lint(const Context& context) {
     if (loaded && !is_for_guests(context)) {
         const auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
         if (!index) return context.fail(index.error());
-        merge(findings, config::lint(loaded->source, **index));
+        merge(findings, config::lint(loaded->source, **index, {.loaded = loaded_modules_of(context)}));
     }
     for (const config::Diagnostic& finding : findings)
         print(context, finding);

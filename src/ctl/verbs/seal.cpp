@@ -5,6 +5,7 @@
 // once more afterwards.
 #include "ctl/handler_writers.hpp"
 #include "ctl/kernel_report.hpp"
+#include "ctl/loaded_report.hpp"
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
@@ -178,6 +179,7 @@ int run_seal(const Context& context) {
     const kernel::Standing standing = kernel::standing();
     if (standing.sealed) return context.done("sealed already");
     print_forbidden(context);
+    if (const std::string loaded = sentence_of(loaded_report(context)); !loaded.empty()) context.warn(loaded);
     const auto daemon = context.ask("STATUS");
     Obstacles obstacles;
     look_at_kernel_point(obstacles, standing, daemon);

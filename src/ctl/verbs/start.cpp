@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/daemon_process.hpp"
 #include "ctl/kernel_report.hpp"
+#include "ctl/loaded_report.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/kernel/pins.hpp"
 
@@ -21,7 +22,11 @@ int run_start(const Context& context) {
         context.warn((kernel.active ? "the kernel point: " : "the kernel point is not held: ")
                      + kernel.problem);
     const std::string error = status->value("policy-error");
-    if (error.empty()) return exit_done;
+    if (error.empty()) {
+        if (const std::string loaded = sentence_of(loaded_report(context)); !loaded.empty())
+            context.warn(loaded);
+        return exit_done;
+    }
     const bool none = status->value("policy-valid") == "no";
     return context.fail({sys::ErrorKind::bad_policy, error,
                          none ? "there is no valid policy: everything is refused until kmodctl init, or "

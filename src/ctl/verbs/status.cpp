@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/kernel_report.hpp"
+#include "ctl/loaded_report.hpp"
 #include "ctl/mode_report.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
@@ -152,8 +153,12 @@ int run_status(const Context& context) {
     else
         context.text(
             fmt::format("daemon    not running{}", handler->armed ? ": every request is refused" : ""));
+    const LoadedReport loaded = loaded_report(context);
+    if (const std::string sentence = sentence_of(loaded); !sentence.empty())
+        context.text(fmt::format("loaded    {}", sentence));
     context.text(fmt::format("limits    {}", limits_of(kernel)));
     context.object({{"points", point_objects(*handler, daemon, kernel)},
+                    {"loaded", object_of(loaded)},
                     {"daemon", daemon ? daemon_object(*daemon) : events::Json::Object{{"running", false}}}});
     return daemon ? int{exit_done} : int{exit_code_of(daemon.error().kind)};
 }

@@ -18,10 +18,11 @@ class Lint : public ::testing::Test {
     std::string said(const std::string& text) {
         const auto policy = parse_policy("version = 1\n" + text, "p.toml");
         if (!policy) return render(policy.error());
-        return render(lint(policy->source, index_, {.many_modules = 2}));
+        return render(lint(policy->source, index_, {.many_modules = 2, .loaded = loaded_}));
     }
 
     FakeIndex index_;
+    std::optional<std::vector<std::string>> loaded_;
 };
 
 TEST_F(Lint, ASoundPolicyHasNoFindings) {
@@ -104,6 +105,25 @@ TEST_F(Lint, BuiltInModulesAreSaidPlainly) {
               "  hint: the entry does no harm, and is needed on a kernel that has it as a module\n"
               "p.toml:5: warning: unix is built into this kernel: it is there already and cannot be refused\n"
               "  hint: no module control applies to it; only a kernel built without it leaves it out\n");
+}
+
+/// What is in the kernel already was not compared with the policy.
+TEST_F(Lint, LoadedModulesThatWouldNotBeAdmittedAreNamedByTheRuleThatDeniesThem) {
+    for (const char* name : {"loop", "af_key", "dm_mod", "stray"})
+        index_.module(name);
+    index_.module("dm_crypt").needs("dm_mod");
+    loaded_ = {"loop", "af_key", "dm_crypt", "dm_mod", "stray"};
+    EXPECT_EQ(
+        said("[allow]\nmodules = ['loop', 'dm_crypt']\n[deny]\nmodules = ['af_key']\n"),
+        "p.toml:5: warning: a loaded module would not be admitted, and stays until it is unloaded: "
+        "af_key (denied)\n"
+        "  hint: rmmod takes a module out, kmodctl allow admits it the next time, kmodctl explain tells "
+        "why it is not\n"
+        "warning: a loaded module would not be admitted, and stays until it is unloaded: stray\n"
+        "  hint: rmmod takes a module out, kmodctl allow admits it the next time, kmodctl explain tells "
+        "why it is not\n");
+    loaded_ = {"loop"};
+    EXPECT_EQ(said("[allow]\nmodules = ['loop']\n"), "");
 }
 
 TEST_F(Lint, AllowedModulesWithADeniedDependency) {

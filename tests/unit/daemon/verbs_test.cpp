@@ -39,6 +39,40 @@ TEST_F(VerbsTest, CheckSaysVerdictReasonAndSentence) {
               "verdict refuse\nreason not-a-name\nDENY refused: -r is not a possible module name or alias\n");
 }
 
+/// "is denied" was all that was said of what is in the kernel already.
+TEST_F(VerbsTest, WhatIsDeniedOrRemovedAndInTheKernelAlreadyIsSaidTo) {
+    tree.write("proc/modules", "kmt_base 1 0 - Live 0x0\nkmt_twin_a 1 0 - Live 0x0\n");
+    EXPECT_EQ(
+        text("DENY", "kmt_base"),
+        "warning a loaded module would not be admitted, and stays until it is unloaded: kmt_base (denied)\n"
+        "OK kmt_base is denied until the daemon restarts\n");
+    EXPECT_EQ(text("DENY", "kmt-twin-*").substr(0, 106),
+              "warning a loaded module would not be admitted, and stays until it is unloaded: kmt_twin_a "
+              "(denied)\nOK "
+              "kmt");
+    EXPECT_EQ(text("REMOVE", "kmt_base"),
+              "warning a loaded module would not be admitted, and stays until it is unloaded: kmt_base\n"
+              "OK kmt_base is off the lists until the daemon restarts\n");
+    EXPECT_EQ(text("DENY", "kmt_inside"),
+              "warning built into the kernel, and not kept out by any policy: kmt_inside\n"
+              "OK kmt_inside is denied until the daemon restarts\n");
+    EXPECT_EQ(text("DENY", "kmt_deep"), "OK kmt_deep is denied until the daemon restarts\n");
+}
+
+TEST_F(VerbsTest, LoadedNamesWhatIsInTheKernelAndWouldNotBeAdmitted) {
+    EXPECT_EQ(ask("LOADED").answer.outcome, Outcome::error); // nobody knows what is loaded
+    tree.write("proc/modules",
+               "kmt_base 1 0 - Live 0x0\nkmt_deep 1 0 - Live 0x0\nkmt_twin_b 1 0 - Live 0x0\n");
+    const auto found = protocol::modules_of(ask("LOADED").answer.fields).value();
+    ASSERT_EQ(found.size(), 2U);
+    EXPECT_EQ(found[0].module, "kmt_twin_b");
+    EXPECT_EQ(found[0].reason, core::Reason::denied_module);
+    EXPECT_EQ(found[1].module, "kmt_deep");
+    tree.write(policy, "nonsense");
+    restart();
+    EXPECT_EQ(ask("LOADED").answer.text, "bad-policy: there is no valid policy");
+}
+
 TEST_F(VerbsTest, CheckAndExplainAreNoAttemptsToLoad) {
     for (const char* verb : {"CHECK", "EXPLAIN"}) {
         const Response response = ask(verb, "kmt_deep");
