@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string_view>
@@ -91,7 +92,10 @@ class Linter {
     void unknown_module(List list, const PolicySource::Entry& entry) {
         const auto answering = index_.resolve(entry.text);
         std::string hint;
-        if (answering.empty())
+        if (const auto successors = successors_of(entry.text); !successors.empty())
+            hint = fmt::format("{} here has the aliases that it had on {}: list that",
+                               core::first_of(successors), options_.former_release);
+        else if (answering.empty())
             hint = hint_for_unknown(entry.text, modules_, modules_left_);
         else if (list == List::deny_modules)
             hint = fmt::format("it is an alias of {}, and denied as one: it belongs into deny.aliases",
@@ -101,6 +105,27 @@ class Linter {
                                fmt::join(answering, ", "), table_of(list));
         warn(entry.origin, fmt::format("{}: there is no module {} on this kernel", path_of(list), entry.text),
              std::move(hint));
+    }
+
+    /// The modules that answer here to what `module`, which there is not, answered to on the former kernel,
+    /// and that did not answer to it there; the likeliest first.
+    std::vector<std::string> successors_of(const std::string& module) {
+        if (options_.former == nullptr || successors_left_ == 0) return {};
+        core::ModuleIndex& former = *options_.former;
+        if (former.find(module) == nullptr) return {};
+        --successors_left_; // to ask for a module's aliases unpacks it
+        std::map<std::string, std::size_t> answers;
+        for (const std::string& alias : former.aliases(module)) {
+            const auto before = former.resolve(alias);
+            for (const std::string& other : index_.resolve(alias))
+                if (std::ranges::find(before, other) == before.end()) ++answers[other];
+        }
+        std::vector<std::string> successors;
+        for (const auto& [name, count] : answers)
+            successors.push_back(name);
+        std::ranges::stable_sort(successors, std::greater{},
+                                 [&answers](const std::string& name) { return answers[name]; });
+        return successors;
     }
 
     /// Whether an allowed module would be loaded if it were asked for by name.
@@ -275,6 +300,7 @@ class Linter {
     // To compare a name with all others takes some milliseconds, and a list may be of another kernel.
     std::size_t modules_left_ = 256;
     std::size_t suggestions_left_ = 8;
+    std::size_t successors_left_ = 64;
     Diagnostics found_;
 };
 

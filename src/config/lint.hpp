@@ -21,6 +21,9 @@ struct LintOptions {
     std::size_t many_modules = 32;
     /// The names of the modules that are loaded on the kernel that the policy is for, if that is known.
     std::optional<std::vector<std::string>> loaded = std::nullopt;
+    /// Another kernel, which may know listed modules that this one has under another name; may be nullptr.
+    core::ModuleIndex* former = nullptr;
+    std::string former_release = {};
 };
 
 /// Findings about `source` on a kernel with the modules of `index`; warnings all, ordered by file, line and

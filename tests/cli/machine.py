@@ -142,9 +142,9 @@ class Machine:
         file.write_bytes(image)
         return file
 
-    def depmod(self, *options):
+    def depmod(self, *options, release=RELEASE):
         path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-        done = run(["depmod", "-b", self.root, *options, RELEASE], env=clean_environment(PATH=path))
+        done = run(["depmod", "-b", self.root, *options, release], env=clean_environment(PATH=path))
         assert done.code == 0, done
 
     def kmodctl(self, *arguments, user=None, environment=None, **options):

@@ -5,6 +5,7 @@ import shutil
 import tomllib
 
 import pytest
+from images import module_image
 from machine import NOBODY, POLICY, RELEASE
 
 
@@ -212,6 +213,20 @@ def test_names_and_aliases_that_nothing_has_are_named_with_what_was_meant(machin
     assert ran.code == 0
     assert 'there is no module lop on this kernel\n  hint: did you mean "loop"?' in ran.out
     assert 'deny.aliases: nothing on this kernel answers to "net-fp-15"\n  hint: did you mean "net_pf_15"?' in ran.out
+
+
+def test_a_module_that_another_kernel_has_under_another_name_is_found_by_its_aliases(machine):
+    """"check the spelling" was all that was said."""
+    new = machine.root / "lib/modules/9.9.9-new"
+    image = module_image("tun_renamed", aliases=["char-major-10-200"])
+    machine.write(new / "modules.builtin", "")
+    machine.write(new / "modules.order", "")
+    (new / "kernel").mkdir()
+    (new / "kernel/tun_renamed.ko").write_bytes(image)
+    machine.depmod(release="9.9.9-new")
+    out = machine.ask("lint", "--kernel", "9.9.9-new").out
+    assert (f"{machine.policy}:8: warning: allow.modules: there is no module tun_dev on this kernel\n"
+            f"  hint: tun_renamed here has the aliases that it had on {RELEASE}: list that\n") in out
 
 
 def test_a_drop_in_that_is_not_read_is_named(machine):

@@ -3,11 +3,14 @@
 
 #include "ctl/local_decision.hpp"
 #include "ctl/verbs.hpp"
+#include "modules/modprobe_lines.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 namespace kmodguard::ctl {
 namespace {
@@ -37,6 +40,34 @@ std::optional<std::vector<std::string>> loaded_modules_of(const Context& context
     return std::nullopt;
 }
 
+/// A slip there makes a module load, or keeps one out, against what its author meant.
+config::Diagnostics findings_in_modprobe_d(const sys::Paths& paths) {
+    config::Diagnostics findings;
+    for (const modules::IgnoredLine& line : modules::ignored_lines(paths))
+        findings.push_back({config::Severity::warning, line.file, line.line, 0,
+                            fmt::format("modprobe passes over this line, which begins with {}",
+                                        config::in_quotes(line.word)),
+                            "modprobe.d(5) has the directives, and what each takes"});
+    return findings;
+}
+
+/// A kernel beside the one that is looked at.
+struct Former {
+    std::string release;
+    std::unique_ptr<modules::KmodIndex> index; ///< nullptr if there is none
+};
+
+/// The running kernel, or the one that the policy was written on: a module that it knows may have another
+/// name on the one that is looked at.
+Former former_kernel(const Context& context, const core::PolicySource& source) {
+    for (const std::string& release : {sys::kernel_release(), source.kernel_release}) {
+        if (release.empty() || release.contains('/') || release == chosen_kernel(context)) continue;
+        if (auto index = modules::KmodIndex::open(context.paths, release); index)
+            return {release, std::move(*index)};
+    }
+    return {};
+}
+
 } // namespace
 
 int run_lint(const Context& context) {
@@ -46,7 +77,12 @@ int run_lint(const Context& context) {
     if (loaded && !is_for_guests(context)) {
         const auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
         if (!index) return context.fail(index.error());
-        merge(findings, config::lint(loaded->source, **index, {.loaded = loaded_modules_of(context)}));
+        const Former former = former_kernel(context, loaded->source);
+        merge(findings, findings_in_modprobe_d(context.paths));
+        merge(findings, config::lint(loaded->source, **index,
+                                     {.loaded = loaded_modules_of(context),
+                                      .former = former.index.get(),
+                                      .former_release = former.release}));
     }
     for (const config::Diagnostic& finding : findings)
         print(context, finding);

@@ -18,10 +18,13 @@ class Lint : public ::testing::Test {
     std::string said(const std::string& text) {
         const auto policy = parse_policy("version = 1\n" + text, "p.toml");
         if (!policy) return render(policy.error());
-        return render(lint(policy->source, index_, {.many_modules = 2, .loaded = loaded_}));
+        return render(
+            lint(policy->source, index_,
+                 {.many_modules = 2, .loaded = loaded_, .former = &former_, .former_release = "6.1"}));
     }
 
     FakeIndex index_;
+    FakeIndex former_;
     std::optional<std::vector<std::string>> loaded_;
 };
 
@@ -105,6 +108,20 @@ TEST_F(Lint, BuiltInModulesAreSaidPlainly) {
               "  hint: the entry does no harm, and is needed on a kernel that has it as a module\n"
               "p.toml:5: warning: unix is built into this kernel: it is there already and cannot be refused\n"
               "  hint: no module control applies to it; only a kernel built without it leaves it out\n");
+}
+
+/// "check the spelling" was said of a module that the new kernel has under another name.
+TEST_F(Lint, AModuleWithAnotherNameOnThisKernelIsFoundByItsAliases) {
+    former_.module("old_nic").alias("pci:v0001*", "pci:v0002*");
+    former_.module("both").alias("pci:v0002*");
+    index_.module("new_nic").alias("pci:v0001*", "pci:v0002*");
+    index_.module("part_nic").alias("pci:v0002*");
+    index_.module("both").alias("pci:v0002*");
+    EXPECT_EQ(said("[allow]\nmodules = ['old_nic']\n[deny]\nmodules = ['old_nix']\n"),
+              "p.toml:3: warning: allow.modules: there is no module old_nic on this kernel\n"
+              "  hint: new_nic, part_nic here has the aliases that it had on 6.1: list that\n"
+              "p.toml:5: warning: deny.modules: there is no module old_nix on this kernel\n"
+              "  hint: check the spelling with `modinfo`; it may belong to another kernel\n");
 }
 
 /// What is in the kernel already was not compared with the policy.

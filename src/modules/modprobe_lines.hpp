@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Lines of modprobe.d that nobody obeys. libkmod says of them, on standard error and before anybody can
+// listen, that it passes over them; whoever wrote "blacklsit" has to be told where it is.
+#pragma once
+
+#include "sys/paths.hpp"
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::modules {
+
+struct IgnoredLine {
+    std::filesystem::path file;
+    unsigned line = 0; ///< where it begins, from 1
+    std::string word;  ///< its first
+    bool operator==(const IgnoredLine&) const = default;
+};
+
+/// Of the files that libkmod reads, in its order. Unreadable ones are skipped, as it skips them, and those of
+/// more than a megabyte.
+[[nodiscard]] std::vector<IgnoredLine> ignored_lines(const sys::Paths& paths);
+
+/// The same of one file's text, which is hostile.
+[[nodiscard]] std::vector<IgnoredLine> ignored_lines_of(std::string_view text);
+
+} // namespace kmodguard::modules
