@@ -38,6 +38,7 @@ class Decider {
         asked_record_ = record == nullptr ? std::nullopt : index_.asked_for(*record, asked_);
         const bool hidden = record != nullptr && record->blacklisted && token_ != name;
         decision.built_in = record != nullptr && record->built_in;
+        if (record != nullptr) decision.file = record->path;
         decision.loadable = record != nullptr && !record->built_in && !hidden;
         decision = by_rules(std::move(decision), record);
         // Audit mode leaves nothing out: it loads what would load without a guard.

@@ -121,6 +121,7 @@ struct ModuleDecision {
     Reason reason = Reason::not_listed;
     std::optional<Rule> rule;              ///< the rule that decided, if one did
     std::string because_of;                ///< the dependency that decided; empty: the module itself
+    std::string file;                      ///< of its image in the index; "" if it has none there
     std::vector<Step> chain;               ///< what loading it takes, in order, the module itself included
     std::vector<std::string> omitted;      ///< soft dependencies left out (audit mode: only recorded as such)
     std::string detail;                    ///< more about an image that was refused

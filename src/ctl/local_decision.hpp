@@ -14,6 +14,8 @@
 
 namespace kmodguard::ctl {
 
+inline constexpr std::size_t longest_path = 4096; ///< shown whole
+
 /// The kernel of --kernel, or the running one.
 [[nodiscard]] std::string chosen_kernel(const Context& context);
 

@@ -28,6 +28,7 @@ Json json_of(const core::ModuleDecision& module, const core::Decision& decision)
                         {"reason", to_string(module.reason)},
                         {"loads", decision.loads(module)},
                         {"will_load", decision.will_load(module)}};
+    if (!module.file.empty()) object.emplace_back("file", module.file);
     if (module.built_in) object.emplace_back("built_in", true);
     if (module.kept_out) object.emplace_back("kept_out", json_of(*module.kept_out));
     if (module.rule) object.emplace_back("rule", events::json_of(*module.rule));

@@ -36,6 +36,7 @@ void add_module(std::vector<Field>& fields, const core::ModuleDecision& module) 
     add_rule(fields, module.rule);
     if (!module.because_of.empty()) fields.push_back({"because-of", module.because_of});
     if (!module.detail.empty()) fields.push_back({"detail", module.detail});
+    if (!module.file.empty()) fields.push_back({"file", module.file});
     for (const core::Step& step : module.chain)
         fields.push_back({step_key(step), step.module});
     for (const core::RunCommand& command : module.commands) {
@@ -125,6 +126,8 @@ sys::Result<void> read_module_field(const Field& field, core::ModuleDecision& mo
         module.chain.push_back({.module = field.value, .required = false, .by_command = true});
     else if (field.key == "loadable")
         module.loadable = field.value != "no";
+    else if (field.key == "file")
+        module.file = field.value;
     else if (field.key == "built-in")
         module.built_in = field.value == "yes";
     else if (field.key == "omitted")

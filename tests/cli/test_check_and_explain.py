@@ -21,7 +21,20 @@ def test_a_listed_module_is_allowed_and_the_line_of_the_rule_is_named(judged):
     ran = judged.kmodctl("check", "loop")
     assert ran.code == 0
     assert ran.out == ("loop: allowed: loop is on the allow list, "
-                       f"by allow.modules \"loop\" ({judged.policy}:7)\n")
+                       f"by allow.modules \"loop\" ({judged.policy}:7); from {judged.modules}/kernel/loop.ko\n")
+
+
+def test_of_two_files_of_one_name_the_one_that_depmod_chose_is_named(judged):
+    """The decision was right, and nobody was told on which file."""
+    (judged.modules / "updates").mkdir()
+    (judged.modules / "updates/loop.ko").write_bytes(module_image("loop"))
+    judged.depmod()
+    chosen = judged.modules / "updates/loop.ko"
+    judged.kmodctl("reload")
+    assert judged.ask("check", "loop").out.endswith(f"; from {chosen}\n")
+    assert judged.ask("check", "--json", "loop").json["modules"][0]["file"] == str(chosen)
+    assert f"    its file: {chosen}\n" in judged.ask("explain", "loop").out
+    assert f"    its file: {judged.modules}/kernel/shy.ko\n" in judged.kmodctl("explain", "shy").out
 
 
 def test_what_is_not_listed_is_refused_with_3(judged):
@@ -243,3 +256,11 @@ def test_what_libkmod_finds_wrong_in_modprobe_d_is_not_said_raw(machine, argumen
     assert ran.code == 0
     assert "libkmod" not in ran.err
     assert "rubbish" not in ran.err
+
+
+def test_lines_of_modprobe_d_that_it_passes_over_are_findings_of_lint(machine):
+    """They were not said at all: a slip in "blacklist" blacklists nothing."""
+    file = machine.write("etc/modprobe.d/slip.conf", "weakdep loop tun_dev\nblacklsit loop\n")
+    finding, = machine.ask("lint", "--json").objects
+    assert (finding["file"], finding["line"], finding["severity"]) == (str(file), 2, "warning")
+    assert finding["message"] == "modprobe passes over this line, which begins with \"blacklsit\""

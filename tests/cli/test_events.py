@@ -17,9 +17,9 @@ def test_a_refused_request_is_one_event(machine, daemon):
     assert before <= datetime.fromisoformat(event.pop("time")) <= datetime.now(timezone.utc)
     assert event == {
         "point": "autoload", "generation": 1, "token": "af_key", "verdict": "refuse", "will_load": False,
-        "judged": "refuse", "mode": "enforce", "reason": "not-listed",
+        "judged": "refuse", "mode": "enforce", "reason": "not-listed", "blocked": True,
         "modules": [{"module": "af_key", "verdict": "refuse", "reason": "not-listed", "loads": False, "will_load": False,
-                     "chain": []}],
+                     "file": f"{machine.modules}/kernel/af_key.ko", "chain": []}],
         "explanation": "refused: af_key is not on the allow list"}
 
 
@@ -29,7 +29,8 @@ def test_an_allowed_request_names_the_rule_and_what_loads(machine, daemon):
     rule = {"list": "allow.aliases", "text": "net-pf-15", "file": str(machine.policy), "line": 10}
     assert (event["verdict"], event["reason"], event["rule"]) == ("allow", "alias-listed", rule)
     assert event["modules"] == [{"module": "af_key", "verdict": "allow", "reason": "alias-listed", "loads": True,
-                                 "will_load": True, "rule": rule, "chain": [{"module": "af_key", "required": True}]}]
+                                 "will_load": True, "file": f"{machine.modules}/kernel/af_key.ko", "rule": rule,
+                                 "chain": [{"module": "af_key", "required": True}]}]
 
 
 def test_what_audit_mode_lets_pass_is_recorded_as_what_would_be_refused(machine, daemon):

@@ -7,14 +7,26 @@
 #include <fmt/format.h>
 
 namespace kmodguard::ctl {
+namespace {
+
+/// Of several files of one name depmod chooses, by its configuration: nobody would know which is meant.
+std::string files_of(const core::Decision& decision) {
+    std::string text;
+    for (const core::ModuleDecision& module : decision.modules)
+        if (decision.will_load(module) && !module.file.empty())
+            text += (text.empty() ? "; from " : ", ") + core::printable(module.file, longest_path);
+    return text;
+}
+
+} // namespace
 
 int run_check(const Context& context) {
     const auto decisions = decide_all(context);
     if (!decisions) return context.fail(decisions.error());
     for (const core::Decision& decision : *decisions) {
-        context.text(fmt::format("{}: {}: {}", core::printable(decision.token),
+        context.text(fmt::format("{}: {}: {}{}", core::printable(decision.token),
                                  context.coloured(decision.effective(), outcome_of(decision)),
-                                 reasons_of(decision)));
+                                 reasons_of(decision), files_of(decision)));
         context.object(events::json_of(decision));
     }
     return exit_code_of(*decisions);

@@ -30,6 +30,8 @@ void print_module(const Context& context, const core::Decision& decision,
                                      : module.built_in          ? "is there:"
                                                                 : "stays out:";
     context.text(fmt::format("  {} {}", context.coloured(module.verdict(), outcome), explain(module)));
+    if (!module.file.empty())
+        context.text(fmt::format("    its file: {}", core::printable(module.file, longest_path)));
     if (module.chain.size() > 1) {
         std::string chain;
         for (const core::Step& step : module.chain)

@@ -52,6 +52,7 @@ class Draw {
         module.reason = reason();
         module.rule = rule();
         module.built_in = flip();
+        if (flip()) module.file = word();
         if (flip()) module.because_of = word();
         if (flip()) module.detail = word() + " " + word();
         for (std::size_t i = below(4); i > 0; --i)
