@@ -132,7 +132,10 @@ class Rulebook {
         say(context_, {.refused = true,
                        .container = state.id,
                        .text = "has no policy, everything is refused: " + why.what});
-        return {.judge = std::make_unique<core::Judge>(core::Policy(), nullptr, core::Answer::refuse),
+        core::PolicySource none;
+        none.valid = false;
+        return {.judge = std::make_unique<core::Judge>(core::Policy(std::move(none)), nullptr,
+                                                       core::Answer::refuse),
                 .recorder = loud_.get()};
     }
 

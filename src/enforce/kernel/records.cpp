@@ -79,7 +79,7 @@ core::ModuleDecision judgement_of(const guard_record& record) {
         judged.detail = "compressed, and nobody has checked this content";
         break;
     case GUARD_NO_POLICY:
-        judged.reason = core::Reason::unreadable_image;
+        judged.reason = core::Reason::no_policy;
         judged.detail = "there is no policy in the kernel";
         break;
     case GUARD_NOT_A_MODULE:
