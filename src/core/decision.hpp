@@ -35,11 +35,13 @@ enum class Verdict { allow, refuse };
 
 enum class Reason {
     // allowed
-    listed,       ///< in allow.modules
-    alias_listed, ///< the token, or for an image one of its own aliases, matches allow.aliases
-    dependency,   ///< for an image: an allowed module depends on it
-    built_in,     ///< part of the kernel: nothing is loaded
-    unload,       ///< taking a module out, which no rule forbids
+    listed,         ///< in allow.modules
+    alias_listed,   ///< the token, or for an image one of its own aliases, matches allow.aliases
+    dependency,     ///< for an image: an allowed module depends on it
+    built_in,       ///< part of the kernel: nothing is loaded
+    already_loaded, ///< for an image that no rule allows: a module of its name is in the kernel, which says
+                    ///< so
+    unload,         ///< taking a module out, which no rule forbids
     // refused
     not_listed,          ///< no rule allows it
     no_policy,           ///< no rule allows it, since no policy file could be read

@@ -16,11 +16,12 @@ struct ReasonText {
 };
 
 // In the order of the enumerators.
-constexpr std::array<ReasonText, 25> reason_texts = {{
+constexpr std::array<ReasonText, 26> reason_texts = {{
     {"listed", "is on the allow list"},
     {"alias-listed", "is allowed by an alias pattern"},
     {"dependency", "is a dependency of an allowed module"},
     {"built-in", "is built into the kernel: nothing is loaded, and no module control applies"},
+    {"already-loaded", "is loaded already: nothing is loaded, and the caller is told that it exists"},
     {"unload", "may be taken out of the kernel"},
     {"not-listed", "is not on the allow list"},
     {"no-policy", "is allowed by nothing, since there is no valid policy"},

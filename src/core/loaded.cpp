@@ -45,4 +45,16 @@ std::string explain_loaded(const std::vector<ModuleDecision>& not_admitted) {
     return what + first_of(names);
 }
 
+bool take_for_loaded(Decision& decision) {
+    if (decision.effective() == Verdict::allow || decision.modules.size() != 1) return false;
+    ModuleDecision& module = decision.modules.front();
+    if (module.reason != Reason::not_listed && module.reason != Reason::no_policy) return false;
+    module.reason = Reason::already_loaded;
+    module.loadable = false;
+    module.chain.clear();
+    decision.judged = Verdict::allow;
+    decision.reason = module.reason;
+    return true;
+}
+
 } // namespace kmodguard::core

@@ -31,4 +31,9 @@ namespace kmodguard::core {
 inline constexpr std::string_view remedy_for_loaded =
     "rmmod takes a module out, kmodctl allow admits it the next time, kmodctl explain tells why it is not";
 
+/// Makes of the refusal of an image for want of a rule, where a module of that name is in the kernel already,
+/// what the kernel makes of it: there is nothing to load, and nothing to refuse. False: it is no such
+/// refusal, and stays what it is.
+[[nodiscard]] bool take_for_loaded(Decision& decision);
+
 } // namespace kmodguard::core

@@ -5,6 +5,7 @@
 #include "core/names.hpp"
 #include "modules/image_file.hpp"
 #include "sys/file.hpp"
+#include "sys/kernel.hpp"
 
 #include <fmt/format.h>
 
@@ -171,6 +172,11 @@ void KernelPoint::on_image(const guard_record& record) {
         else
             judge_by_file(event);
     }
+    const bool for_want_of_a_rule =
+        event.decision.reason == core::Reason::not_listed || event.decision.reason == core::Reason::no_policy;
+    if (for_want_of_a_rule && record.kind == GUARD_IMAGE && record.refused != 0
+        && sys::has_live_module(kernel::text_of(record.name.text)))
+        event.note = "a module of this name is loaded; without the guard the kernel would say that it exists";
     record_(std::move(event));
 }
 

@@ -40,6 +40,14 @@ Result<std::vector<std::string>> loaded_modules(const Paths& paths) {
     return names;
 }
 
+bool has_live_module(std::string_view name) {
+    if (name.empty() || name.starts_with('.') || name.find_first_of(std::string_view("/\0", 2)) != name.npos)
+        return false; // it would be another path
+    // Of what is built in there is a folder as well, but no such file.
+    const auto state = read_pseudo_file(std::filesystem::path("/sys/module") / name / "initstate");
+    return state && state->starts_with("live");
+}
+
 std::vector<std::string> device_aliases(const Paths& paths) {
     namespace fs = std::filesystem;
     constexpr std::size_t most_devices = 1'000'000;

@@ -22,6 +22,10 @@ namespace kmodguard::sys {
 /// is not mounted, or the kernel is one without modules.
 [[nodiscard]] Result<std::vector<std::string>> loaded_modules(const Paths& paths);
 
+/// Whether the running kernel has a module, live, that calls itself `name`. False of what is built in, and
+/// where that cannot be seen.
+[[nodiscard]] bool has_live_module(std::string_view name);
+
 /// The aliases by which the devices of this machine ask for a driver (sysfs, modalias); at most a million.
 /// None where sysfs has none, or is not there.
 [[nodiscard]] std::vector<std::string> device_aliases(const Paths& paths);

@@ -183,7 +183,7 @@ def test_a_policy_that_cannot_be_had_refuses_the_container_everything(machine, s
     machine.write("etc/kmodguard/containers/.hidden.toml", 'version = 1\n[allow]\nmodules = ["loop"]\n')
     agent = start_agent("--answer", "pretend", "--policy", machine.policy)
     assert container(policy=policy).calls("finit loop", "finit shy") == [errno.EPERM] * 2
-    assert [event["verdict"] for event in agent.events(2)] == ["refuse"] * 2
+    assert [(event["verdict"], event["reason"]) for event in agent.events(2)] == [("refuse", "no-policy")] * 2
     assert agent.says("container box has no policy, everything is refused: ") and reason in agent.err()
 
 

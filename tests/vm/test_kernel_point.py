@@ -425,8 +425,26 @@ def test_a_denied_module_that_is_loaded_is_named_wherever_somebody_asks(guard: G
     assert loaded in guard.ctl("start").stderr
     assert loaded in guard.ctl("seal --dry-run").stderr
     guard.vm.run("rmmod kmg_param", check=True)
-    assert "kmg_param" not in guard.ctl("status").stdout
+    assert "unloaded: kmg_param" not in guard.ctl("status").stdout
     assert guard.vm.run("modprobe kmg_param").status != 0
+
+
+def test_without_a_valid_policy_the_record_of_a_load_says_so(guard: Guard) -> None:
+    guard.ctl("stop", check=True)
+    guard.vm.put(POLICY, b"nonsense\n")
+    assert guard.ctl("start").status == 6
+    assert guard.vm.run("modprobe kmg_param").status != 0
+    log = guard.wait_log("kmg_param is allowed by nothing, since there is no valid policy")
+    assert "kmg_param is not on the allow list" not in log
+
+
+def test_a_loaded_module_that_is_not_allowed_is_recorded_as_loaded(guard: Guard) -> None:
+    """A security hook comes before the kernel looks, so the answer is EPERM; the record tells what it was about."""
+    guard.vm.run("modprobe kmg_param", check=True)
+    guard.ctl("remove kmg_param", check=True)
+    assert guard.vm.run("modprobe kmg_param").status == 0  # which looks first, and asks nobody
+    assert "Operation not permitted" in guard.vm.run(f"insmod {raw_file_of('kmg_param')}").stderr
+    guard.wait_log("a module of this name is loaded; without the guard the kernel would say that it exists")
 
 
 def test_a_cipher_that_a_kernel_thread_asks_for_is_not_roots(guard: Guard) -> None:

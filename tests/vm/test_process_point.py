@@ -127,6 +127,20 @@ def test_the_kernels_own_refusal_is_handed_back(supervised: Supervised) -> None:
     assert {judged[1] for judged in supervised.judged()} == {"allow"}
 
 
+def test_a_loaded_module_that_is_not_allowed_exists_as_the_kernel_says(supervised: Supervised) -> None:
+    """EPERM, and a refusal in the log, where insmod alone says "File exists" and scripts go on."""
+    file = supervised.raw_file("kmg_inner")
+    calls = f"caller finit {file}; caller init {file}"
+    supervised.vm.run(f"insmod {file}", check=True)
+    alone = supervised.vm.run(calls).stdout
+    assert supervised.run(calls, "--quiet").stdout == alone == "finit EEXIST 1\ninit EEXIST 1\n"
+    assert supervised.judged() == [("kmg_inner", "allow", "EEXIST")] * 2
+    assert {event["reason"] for event in supervised.events()} == {"already-loaded"}
+    supervised.vm.run("rmmod kmg_inner", check=True)
+    assert supervised.run(calls, "--quiet").stdout == "finit EPERM 1\ninit EPERM 1\n"
+    assert not is_loaded(supervised, "kmg_inner")
+
+
 def test_modprobe_loads_what_an_allowed_module_needs(supervised: Supervised) -> None:
     assert supervised.run("modprobe kmg_needs_base").status == 0
     assert {"kmg_base", "kmg_needs_base"} <= supervised.vm.loaded()

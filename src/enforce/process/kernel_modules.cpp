@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/kernel_modules.hpp"
 
-#include "sys/file.hpp"
+#include "sys/kernel.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -64,9 +64,7 @@ int RunningKernel::load_file(modules::Buffer image, const std::string& parameter
 }
 
 bool RunningKernel::is_loaded(const std::string& module) {
-    // What is built in has a folder there too, without a state. Names are canonical: no path.
-    const auto state = sys::read_pseudo_file(fmt::format("/sys/module/{}/initstate", module));
-    return state && !state->starts_with("going");
+    return sys::has_live_module(module);
 }
 
 int RunningKernel::unload(const std::string& module, unsigned flags) {

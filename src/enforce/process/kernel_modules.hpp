@@ -19,7 +19,7 @@ class KernelModules {
     [[nodiscard]] virtual int load(const modules::Buffer& image, const std::string& parameters) = 0;
     /// finit_module(2) of a file with these bytes. They are taken over, to be in memory once.
     [[nodiscard]] virtual int load_file(modules::Buffer image, const std::string& parameters, int flags) = 0;
-    /// Whether a module of this name is loaded, or just loading. No answer is no.
+    /// Whether a module is there, and live, that calls itself `module`. False where that cannot be seen.
     [[nodiscard]] virtual bool is_loaded(const std::string& module) = 0;
     /// delete_module(2).
     [[nodiscard]] virtual int unload(const std::string& module, unsigned flags) = 0;

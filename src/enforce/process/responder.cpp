@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/responder.hpp"
 
+#include "core/loaded.hpp"
 #include "core/names.hpp"
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
@@ -136,6 +137,8 @@ void Responder::respond_to_load(const Notification& notification) {
     if (!image)
         result =
             image.error().error; // what cannot be taken cannot be loaded either, whatever the policy says
+    else if (is_loaded_already(caller, facts, event))
+        result = EEXIST;
     else if (is_enforced_refusal(event.decision))
         result = refuse(event);
     else if (served && *served)
@@ -210,6 +213,14 @@ core::ImageFacts Responder::identify_unpacked(const modules::Buffer& bytes, std:
     const auto content = modules::decompress(source, limit);
     if (!content) return unreadable(content.error().what);
     return modules::identify_image(*content, {.with_hash = true, .with_modinfo = true}).facts;
+}
+
+/// Whether the kernel would have said that the module exists, to what no rule allows: scripts go by that
+/// answer, and it is no attempt at a load. It is not asked, since the module may be gone the next moment. Who
+/// may not load is told that first, and pretending is for what is not there.
+bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts, events::Event& event) {
+    return is_enforced_refusal(event.decision) && judge_.answer() == core::Answer::refuse && caller.may_load()
+           && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
 }
 
 /// What a caller gets that the policy refuses.

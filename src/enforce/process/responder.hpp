@@ -53,6 +53,8 @@ class Responder {
 
     void respond_to_load(const Notification& notification);
     void respond_to_unload(const Notification& notification);
+    [[nodiscard]] bool is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
+                                         events::Event& event);
     [[nodiscard]] int refuse(events::Event& event) const;
     [[nodiscard]] static int refuse(events::Event& event, const Refusal& refusal);
     void refuse_unseen(const Notification& notification, int error, const std::string& why);

@@ -16,7 +16,7 @@ namespace kmodguard::core {
 namespace {
 
 const std::vector<Reason> allowing = {Reason::listed, Reason::alias_listed, Reason::dependency,
-                                      Reason::built_in};
+                                      Reason::built_in, Reason::already_loaded};
 const std::vector<Reason> refusing = {
     Reason::not_listed,          Reason::no_policy,           Reason::denied_token,
     Reason::denied_module,       Reason::denied_alias,        Reason::denied_dependency,

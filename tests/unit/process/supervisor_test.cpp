@@ -72,6 +72,27 @@ TEST_F(SupervisorTest, RefusesWhatIsNotAndLoadsNothing) {
     EXPECT_EQ(supervised.log.attempts, (Strings{"evil", "evil"}));
 }
 
+/// EPERM and a refusal in the log, where insmod by itself says "File exists" and scripts go on.
+TEST_F(SupervisorTest, OfALoadedModuleThatNoRuleAllowsItSaysThatItExists) {
+    supervised.kernel.there = {"evil", "good", "bad"};
+    EXPECT_EQ(run([] { return init_module(image_of("evil")); }), errno_if_privileged(EEXIST));
+    EXPECT_EQ(run([] { return finit_module(file_with(image_of("other"))); }), EPERM);
+    EXPECT_EQ(supervised.kernel.calls, Strings{});
+    if (is_privileged()) {
+        const events::Event& event = supervised.log.events.at(0);
+        EXPECT_EQ(event.answer, "EEXIST");
+        EXPECT_EQ(event.decision.reason, core::Reason::already_loaded);
+        EXPECT_EQ(event.decision.effective(), core::Verdict::allow);
+        EXPECT_FALSE(event.decision.will_load());
+    }
+    // What a rule refuses stays refused, and pretending is as before.
+    EXPECT_EQ(
+        supervised.run(PolicyBuilder().deny("bad").build(), [] { return init_module(image_of("bad")); }),
+        EPERM);
+    supervised.answer = core::Answer::pretend;
+    EXPECT_EQ(run([] { return init_module(image_of("evil")); }), 0);
+}
+
 TEST_F(SupervisorTest, PretendsSuccessAndLoadsNothing) {
     supervised.answer = core::Answer::pretend;
     EXPECT_EQ(run([] { return init_module(image_of("evil")); }), 0);
