@@ -89,15 +89,20 @@ Finding mend_handler(const Context& context) {
                          "find out who changed it");
 }
 
+constexpr const char* tracing_setting = "/proc/sys/kernel/ftrace_enabled";
+
+bool is_tracing_off() {
+    return sys::read_pseudo_file(tracing_setting).value_or("").starts_with('0');
+}
+
 Findings check_pins(const Patient& patient) {
     if (auto there = kernel::require_bpffs(); !there)
         return {wrong("bpffs", there.error().what, there.error().hint)};
     Findings findings{fine("bpffs", "mounted")};
-    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
-    if (tracing && tracing->starts_with('0') && patient.kernel.problem.empty()) // the daemon notices in time
+    if (is_tracing_off() && patient.kernel.problem.empty()) // else the daemon has said it
         findings.push_back(wrong("tracing",
                                  "kernel.ftrace_enabled is 0, which keeps the programs from running",
-                                 "sysctl kernel.ftrace_enabled=1"));
+                                 "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"));
     const kernel::Standing standing = kernel::standing();
     if (patient.kernel.by_daemon && patient.kernel.active && !standing.whole)
         findings.push_back(wrong("pins",
@@ -121,6 +126,17 @@ Patient examine(const Context& context) {
             .kernel = std::move(report),
             .support = kernel::examine(context.paths),
             .wants_kernel_point = wants_kernel_point(context)};
+}
+
+Findings mend_tracing(const Context& context) {
+    if (context.paths.moved() || !is_tracing_off() || !kernel::standing().present) return {};
+    if (const auto written = sys::write_setting(tracing_setting, "1\n"); !written)
+        return {wrong("tracing", written.error().what, written.error().hint)};
+    return {worth_knowing(
+        "tracing",
+        "kernel.ftrace_enabled was 0, which kept the kernel point's programs from running; it is "
+        "1 again",
+        "find out who changed it")};
 }
 
 Findings check_daemon(const Patient& patient) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // What `kmodctl doctor` looks at, from the policy to what happens when somebody tries. Nothing is changed,
-// except by check_handler where that is asked for.
+// except by mend_tracing, and by check_handler where that is asked for.
 #pragma once
 
 #include "ctl/context.hpp"
@@ -20,6 +20,10 @@ struct Patient {
     bool wants_kernel_point = true; ///< the policy does
 };
 [[nodiscard]] Patient examine(const Context& context);
+
+/// Lets programs of the kernel point run again that somebody keeps from it (kernel.ftrace_enabled), if it is
+/// there. Before examine(): the daemon notices.
+[[nodiscard]] Findings mend_tracing(const Context& context);
 
 [[nodiscard]] Findings check_daemon(const Patient& patient);
 [[nodiscard]] Findings check_policy(const Patient& patient);

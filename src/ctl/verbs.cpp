@@ -36,7 +36,7 @@ constexpr std::array seal_options = {
     Option{"yes", "", "seal without asking"},
     Option{"dry-run", "", "only say what it would do, and what keeps it from that"}};
 constexpr std::array doctor_options = {
-    Option{"mend", "", "arm again if somebody has changed the kernel's handler"}};
+    Option{"mend", "", "set back what somebody has changed: the kernel's handler, kernel.ftrace_enabled"}};
 constexpr std::array convert_options = {Option{"output", "FILE", "write there instead of to standard output"},
                                         Option{"force", "", "replace a file that exists"}};
 constexpr std::array exec_options = {

@@ -269,24 +269,23 @@ bool KernelPoint::look_after() {
         report("another process has taken records of the kernel point, whose attempts have no events");
     const auto mended = guard_->mend();
     if (!mended) {
-        if (problem_ != mended.error().what) report(mended.error().what);
-        problem_ = mended.error().what;
-        hint_ = mended.error().hint.empty() ? "restart the daemon, which makes the kernel point anew"
-                                            : mended.error().hint;
+        if (!broken_ || broken_->what != mended.error().what) report(mended.error().what);
+        broken_ = mended.error();
+        if (broken_->hint.empty()) broken_->hint = "restart the daemon, which makes the kernel point anew";
         return mended.error().kind != sys::ErrorKind::invalid;
     }
-    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
-    if (tracing && tracing->starts_with('0')) {
-        if (problem_.empty()) report("kernel.ftrace_enabled is 0, and the programs do not run");
-        problem_ = "kernel.ftrace_enabled is 0, which keeps its programs from running: NOTHING IS JUDGED";
-        hint_ = "sysctl kernel.ftrace_enabled=1";
-    } else if (hint_.ends_with("ftrace_enabled=1")) {
-        problem_.clear();
-        hint_.clear();
-    }
+    broken_.reset();
+    look_at_tracing();
     for (const std::string& what : *mended)
         report(what);
     return true;
+}
+
+void KernelPoint::look_at_tracing() {
+    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
+    const bool off = tracing && tracing->starts_with('0');
+    if (off && !tracing_off_) report("kernel.ftrace_enabled is 0, and the programs do not run");
+    tracing_off_ = off;
 }
 
 void KernelPoint::report(const std::string& what) {
@@ -306,8 +305,16 @@ std::vector<protocol::Field> KernelPoint::status() {
         fields.push_back({"kernel-point-" + std::move(key), std::move(value)});
     };
     add("active", armed_ ? "yes" : "no");
-    if (!problem_.empty()) add("problem", problem_);
-    if (!hint_.empty()) add("hint", hint_);
+    if (armed_) look_at_tracing(); // who asks has perhaps just changed it
+    sys::Error wrong{sys::ErrorKind::failed, problem_, hint_};
+    if (armed_ && tracing_off_)
+        wrong = {sys::ErrorKind::failed,
+                 "kernel.ftrace_enabled is 0, which keeps its programs from running: NOTHING IS JUDGED",
+                 "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"};
+    else if (armed_ && broken_)
+        wrong = *broken_;
+    if (!wrong.what.empty()) add("problem", wrong.what);
+    if (!wrong.hint.empty()) add("hint", wrong.hint);
     for (const std::string& note : means_.support.notes)
         add("note", note);
     if (!armed_) return fields;

@@ -83,6 +83,8 @@ class KernelPoint final : public PolicyHolder {
     void judge_by_file(events::Event& event);
     void admit_content(const core::ModuleRecord& module);
     void expire_pending();
+    /// Records once that programs are kept from running.
+    void look_at_tracing();
     void report(const std::string& what);
 
     Engine& engine_;
@@ -95,6 +97,8 @@ class KernelPoint final : public PolicyHolder {
     std::uint64_t generation_ = 0;
     std::string problem_; ///< why it is not active, or not as it should be
     std::string hint_;
+    std::optional<sys::Error> broken_; ///< what could not be put right the last time
+    bool tracing_off_ = false;         ///< kernel.ftrace_enabled is 0
     std::deque<Pending> pending_;
     std::map<std::string, sys::FileIdentity, std::less<>> contents_; ///< by module, of admitted files
     std::string warm_up_position_; ///< the last module admit_next() looked at

@@ -33,6 +33,7 @@ void print(const Context& context, const Finding& finding) {
 } // namespace
 
 int run_doctor(const Context& context) {
+    const Findings mended = context.has("mend") ? mend_tracing(context) : Findings{};
     const Patient patient = examine(context);
     std::size_t bad = 0;
     const auto add = [&](const Findings& findings) {
@@ -41,6 +42,7 @@ int run_doctor(const Context& context) {
             if (finding.level == Level::bad) ++bad;
         }
     };
+    add(mended);
     add(check_daemon(patient));
     add(check_policy(patient));
     add(check_index(patient));
