@@ -7,6 +7,7 @@
 #include "daemon/event_sinks.hpp"
 #include "daemon/handler_watch.hpp"
 #include "daemon/kernel_point.hpp"
+#include "daemon/loaded.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
 #include "events/recorder.hpp"
@@ -98,6 +99,8 @@ class Service {
     }
 
     sys::Result<void> run() {
+        if (const auto loaded = loaded_and_not_admitted(engine_); loaded && !loaded->empty())
+            say(core::explain_loaded(*loaded)); // what came before the guard, as from the initramfs
         const int code = sd_event_loop(loop_.get());
         if (code < 0) return sys::system_failure("cannot go on with", "the event loop", -code);
         return {};

@@ -62,6 +62,11 @@ def test_where_nobody_knows_what_is_loaded_that_is_said(judged):
     assert judged.ask("lint").out.startswith("not compared with what is loaded: ")
 
 
+def test_the_daemon_says_at_its_start_what_came_before_it(machine, start):
+    load(machine, "shy")
+    assert STAYS + "shy" in start().says("would not be admitted")
+
+
 def test_start_warns_of_them(machine, daemon):
     assert "loaded" not in machine.ask("start").err
     load(machine, "shy")

@@ -62,6 +62,19 @@ TEST_F(Loaded, ADeniedModuleComesFirstWithItsRule) {
                                      "unloaded: omega (denied), zeta (denied), alpha");
 }
 
+/// To unpack all that is loaded takes seconds.
+TEST_F(Loaded, WhatTheIndexHasAllAliasesOfIsNotReadForThem) {
+    index.module("indexed").alias("net-pf-16");
+    index.module("changed").alias_in_index("net-pf-17").alias_in_image("net-pf-17", "net-pf-15");
+    index.module("unknown").aliases_unreadable();
+    const auto found = judged(PolicyBuilder().deny_alias("net-pf-15"), {"indexed", "changed", "unknown"});
+    ASSERT_EQ(found.size(), 3U);
+    EXPECT_EQ(found[0].module, "changed");
+    EXPECT_EQ(found[0].reason, Reason::denied_alias);
+    EXPECT_EQ(found[1].reason, Reason::not_listed);
+    EXPECT_EQ(found[2].reason, Reason::unreadable_image);
+}
+
 TEST_F(Loaded, TheModeAndPinsMakeNoDifference) {
     index.module("loop");
     index.module("stray");
