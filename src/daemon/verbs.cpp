@@ -67,6 +67,8 @@ Response check(Engine& engine, const std::string& token) {
     Response response;
     response.answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
                               {"reason", std::string(to_string(decision.reason))}};
+    if (decision.effective() == core::Verdict::refuse && !decision.blocks())
+        response.answer.fields.push_back({"blocked", "no"});
     add_newer_files(response.answer, engine);
     set_outcome(response.answer, decision);
     return response;

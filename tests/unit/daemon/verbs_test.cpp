@@ -73,6 +73,13 @@ TEST_F(VerbsTest, LoadedNamesWhatIsInTheKernelAndWouldNotBeAdmitted) {
     EXPECT_EQ(ask("LOADED").answer.text, "bad-policy: there is no valid policy");
 }
 
+TEST_F(VerbsTest, CheckSaysOfADeniedModuleThatIsBuiltInThatItIsNotBlocked) {
+    ask("DENY", "kmt_inside");
+    EXPECT_TRUE(text("CHECK", "kmt_inside")
+                    .starts_with(
+                        "verdict refuse\nreason denied-module\nblocked no\nDENY refused, but not blocked: "));
+}
+
 TEST_F(VerbsTest, CheckAndExplainAreNoAttemptsToLoad) {
     for (const char* verb : {"CHECK", "EXPLAIN"}) {
         const Response response = ask(verb, "kmt_deep");
