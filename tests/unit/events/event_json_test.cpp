@@ -42,7 +42,7 @@ TEST(EventJson, HasEveryFieldInItsOrder) {
     EXPECT_EQ(
         Json(json_of(refused_event())).line(),
         R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
-        R"("verdict":"refuse","will_load":false,"judged":"refuse","mode":"enforce","reason":"denied-module",)"
+        R"("verdict":"refuse","will_load":false,"judged":"refuse","mode":"enforce","reason":"denied-module","blocked":true,)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
         R"("modules":[{"module":"x25","verdict":"refuse","reason":"denied-module","loads":false,"will_load":false,)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
