@@ -57,6 +57,10 @@ def test_what_a_boot_loads_by_itself_is_judged() -> None:
         assert failed == "systemd-modules-load.service"
         events = vm.run("journalctl -b -o cat KMODGUARD_VERDICT=refuse", check=True).stdout
         assert "kmg_inner is not on the allow list" in events and "pvpanic" in events
+        # What came before the unit, as from the initramfs, is not judged, and named.
+        before = {module["module"] for module in Guard(vm).status()["loaded"]["not_admitted"]}
+        assert before and before <= vm.loaded() - {"kmg_twin_a"}
+        assert "would not be admitted" in vm.run(f"journalctl -b -o cat -u {UNIT}", check=True).stdout
 
 
 def kernel_point(guard: Guard) -> dict:
