@@ -5,21 +5,24 @@ One machine each, since nothing undoes a seal. Tests run in the order in which t
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from guard import HANDLER, LOG, POLICY, Guard, policy
 from machine import Machine, packages
+from machine.guest import compiled
 
 MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", "lsm=lockdown,yama,apparmor"), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
 PINS = "/sys/fs/bpf/kmodguard"
+MOVER = Path(__file__).parent / "guest/mover.cpp"
 
 
 @pytest.fixture(scope="module", params=MACHINES)
 def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
     kernel, cmdline = MACHINES[request.param]
     with Machine(kernel, cmdline=cmdline, packages=["bpftool", "kexec-tools"], name=f"test_seal-{request.param}",
-                 files={"/boot/vmlinuz": packages.kernel(kernel).vmlinuz}) as vm:
+                 files={"/boot/vmlinuz": packages.kernel(kernel).vmlinuz, "/usr/bin/mover": compiled(MOVER)}) as vm:
         vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
         guard = Guard(vm)
         guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_twin_b"])
@@ -123,6 +126,35 @@ def test_23_pins_links_and_maps_cannot_be_changed(guard: Guard) -> None:
         assert done.status != 0, command
     assert not loads(guard, "kmg_inner") and not loads(guard, "kmg_base")
     assert "the machine is sealed" in guard.wait_log("removing the kernel point")
+
+
+# A process in a mount namespace of its own, which shares nothing with the machine's.
+ELSEWHERE = "unshare -m sh -c 'mount --make-rprivate /; {}'"
+
+
+def test_23_the_file_system_of_the_pins_does_not_go_with_what_it_is_mounted_on(guard: Guard) -> None:
+    """umount -l takes away all that is mounted below, and the kernel asks about the uppermost mount alone."""
+    guard.vm.run("mkdir -p /mnt/copy /mnt/room && mount -t tmpfs room /mnt/room && mkdir /mnt/room/sys", check=True)
+    guard.vm.run("mount --make-rshared / && mount --rbind /sys /mnt/copy", check=True)
+    for command in ("umount -l /sys", "umount -l /mnt/copy",  # whose end is carried over to /sys
+                    "mount --move /sys /mnt/room/sys", "mover /sys /mnt/room/sys",  # then umount -l /mnt/room
+                    ELSEWHERE.format("umount -l /sys && rmdir /sys"),  # which takes what others have mounted there with it
+                    ELSEWHERE.format("umount -l /sys && mkdir /mnt/empty && mv -T /mnt/empty /sys")):
+        assert guard.vm.run(command).status != 0, command
+    assert "sysfs /sys " in guard.vm.run("cat /proc/mounts").stdout
+    assert "unmounting the kernel point" in guard.wait_log("unmounting the kernel point")
+    guard.kill()  # which has the programs open as well
+    guard.ctl("start", check=True)
+    assert not loads(guard, "kmg_inner") and loads(guard, "kmg_param")
+
+
+def test_mounts_without_the_pins_come_and_go_as_ever(guard: Guard) -> None:
+    for command in ("mount --make-rslave /mnt/copy && mount --make-rprivate /mnt/copy && umount -l /mnt/copy",
+                    "umount -l /mnt/room && rmdir /mnt/room",
+                    "mkdir /mnt/new && mount -t tmpfs new /mnt/new && mkdir /mnt/new/a /mnt/new/b && mount -t tmpfs a /mnt/new/a",
+                    "mount --make-rprivate /mnt/new && mover /mnt/new/a /mnt/new/b && umount /mnt/new/b && umount /mnt/new && rmdir /mnt/new",
+                    ELSEWHERE.format("umount -l /sys")):
+        guard.vm.run(command, check=True)
 
 
 def test_22_the_handler_cannot_be_changed(guard: Guard) -> None:

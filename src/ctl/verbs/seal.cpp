@@ -34,7 +34,8 @@ constexpr std::array<std::string_view, 7> forbidden = {
     "loosening the policy: allowing more, taking back what was denied, audit mode (denying and removing go "
     "on)",
     "kmodctl stop and disarm",
-    "detaching or unpinning the kernel point's programs, and unmounting /sys/fs/bpf",
+    "detaching or unpinning the kernel point's programs; unmounting or moving /sys/fs/bpf, and what it is "
+    "mounted on",
     "changing kernel.modprobe, the program that the kernel runs when it wants a module",
     "starting another kernel by kexec, and hibernation",
     "/dev/mem and other ways of writing to the kernel's memory that lockdown refuses as well",

@@ -118,9 +118,9 @@ const std::vector<std::string_view>& guarding_hooks() {
 }
 
 const std::vector<std::string_view>& sealing_hooks() {
-    static const std::vector<std::string_view> hooks = {"inode_unlink", "inode_rmdir", "inode_rename",
-                                                        "sb_umount",    "file_open",   "bpf",
-                                                        "bpf_map",      "locked_down"};
+    static const std::vector<std::string_view> hooks = {
+        "inode_unlink", "inode_rmdir", "inode_rename", "sb_umount", "move_mount", "sb_mount",
+        "sb_pivotroot", "file_open",   "bpf",          "bpf_map",   "locked_down"};
     return hooks;
 }
 

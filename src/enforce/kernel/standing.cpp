@@ -7,6 +7,8 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
@@ -84,18 +86,32 @@ Standing standing() {
 namespace {
 
 /// What the maps of `pins` are to be protected by.
-sys::Result<guard_settings> sealed_settings(const Pins& pins) {
+sys::Result<guard_settings> settings_to_seal(const Pins& pins) {
     auto settings = settings_of(pins);
     if (!settings) return settings;
     const auto directory = identity_of_directory(pins.directory);
     if (!directory) return std::unexpected(directory.error());
-    settings->sealed = 1;
     settings->pin_directory_device = directory->device;
     settings->pin_directory_inode = directory->inode;
     const auto id = pins.settings.id();
     if (!id) return std::unexpected(id.error());
     settings->settings_map = *id;
     return settings;
+}
+
+/// Has the program of the hook of opened files note where the pins are mounted: for that it must be attached,
+/// and know their directory.
+sys::Result<guard_settings> note_mounts(const Pins& pins, const guard_settings& settings) {
+    if (auto set = pins.settings.set(0, settings); !set) return std::unexpected(set.error());
+    const sys::UniqueFd directory(::open(pins.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory) return sys::system_failure("cannot open", pins.directory.native());
+    auto noted = settings_of(pins);
+    if (noted && noted->mounts_are_known == 0)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} lies below more than {} mounts, which cannot all be kept",
+                                        pins.directory.native(), GUARD_MOUNTS - 1),
+                            "mount bpffs where fewer are above it");
+    return noted;
 }
 
 /// What the verdict depends on, and the key of contents.
@@ -120,7 +136,7 @@ sys::Result<void> seal_guard(const std::filesystem::path& sealed_table) {
     auto pins = open_pins(pin_directory());
     if (!pins) return std::unexpected(pins.error());
     if (pins->sealed) return {};
-    const auto settings = sealed_settings(*pins);
+    const auto settings = settings_to_seal(*pins);
     const auto table = read_table(*pins);
     if (!settings) return std::unexpected(settings.error());
     if (!table) return std::unexpected(table.error());
@@ -134,8 +150,11 @@ sys::Result<void> seal_guard(const std::filesystem::path& sealed_table) {
         for (const std::string_view hook : *hooks)
             if (const auto attached = attach(*pins, hook); !attached)
                 return std::unexpected(attached.error());
+    auto noted = note_mounts(*pins, *settings);
+    if (!noted) return std::unexpected(noted.error());
+    noted->sealed = 1;
     auto done = protect(maps_of_the_verdict(*pins), pins->protected_maps);
-    if (done) done = pins->settings.set(0, *settings);
+    if (done) done = pins->settings.set(0, *noted);
     for (const RawMap* map : maps_of_the_verdict(*pins))
         if (done) done = map->freeze();
     return done;

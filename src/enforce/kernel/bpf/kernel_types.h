@@ -30,10 +30,18 @@ struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
 };
+struct list_head {
+	struct list_head *next;
+};
+struct mnt_namespace; /* only ever compared */
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct list_head mnt_mounts; /* those on it */
+	struct list_head mnt_child; /* in that list of its parent */
+	struct mnt_namespace *mnt_ns;
+	int mnt_group_id; /* 0: what happens below it happens nowhere else */
 };
 struct path {
 	struct vfsmount *mnt;
@@ -70,8 +78,12 @@ struct cgroup {
 struct css_set {
 	struct cgroup *dfl_cgrp;
 };
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
 struct task_struct {
 	unsigned int flags;
+	struct nsproxy *nsproxy;
 	struct mm_struct *mm;
 	const struct cred *cred;
 	struct css_set *cgroups;

@@ -94,11 +94,14 @@ HOOK(kernel_load_data, (__u64 id, __u64 whole), on_data((__u32)id, (__u8)whole))
 HOOK(kernel_post_load_data, (char *bytes, __u64 size, __u64 id), on_data_read(bytes, size, (__u32)id))
 
 /* Of the seal. */
-HOOK(inode_unlink, (struct inode * directory), seal_removal(directory))
-HOOK(inode_rmdir, (struct inode * directory), seal_removal(directory))
+HOOK(inode_unlink, (struct inode * directory, struct dentry *removed), seal_removal(directory, removed))
+HOOK(inode_rmdir, (struct inode * directory, struct dentry *removed), seal_removal(directory, removed))
 HOOK(inode_rename, (struct inode * from, struct dentry *moved, struct inode *to, struct dentry *replaced),
      seal_rename(from, moved, to, replaced))
 HOOK(sb_umount, (struct vfsmount * mount), seal_unmount(mount))
+HOOK(move_mount, (struct path * from, struct path *to), seal_move(from, to))
+HOOK(sb_mount, (char *device, struct path *path, char *type, __u64 flags), flags & MOVES ? seal_own_namespace() : 0)
+HOOK(sb_pivotroot, (struct path * old), seal_own_namespace())
 HOOK(file_open, (struct file * file), seal_open(file))
 HOOK(bpf, (__u64 command, union bpf_attr *attributes), seal_bpf((int)command, attributes))
 HOOK(bpf_map, (struct bpf_map * map), seal_map(map))

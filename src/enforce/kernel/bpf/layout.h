@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define GUARD_LAYOUT 2
+#define GUARD_LAYOUT 3
 
 #define GUARD_NAME_SIZE 56 /* MODULE_NAME_LEN on 64-bit, the NUL included; the kernel's own tokens fit as well */
 #define GUARD_HASH_SIZE 32
@@ -45,6 +45,7 @@ struct guard_rule {
 #define GUARD_REFUSED_STATUS (3 << 8)
 
 #define GUARD_PROTECTED 16
+#define GUARD_MOUNTS 8 /* from the one that has the pins to the root */
 
 /* Settings that stay as they are until the machine is sealed; then nobody gets a descriptor of this map any more. */
 struct guard_settings {
@@ -53,7 +54,11 @@ struct guard_settings {
 	__u64 pin_directory_device; /* kernel's dev_t of the bpffs that holds the pins */
 	__u64 pin_directory_inode;
 	__u32 settings_map; /* id of this one */
-	__u32 unused;
+	__u32 mounts_are_known; /* all that follow, of the mounts */
+	/* Kernel addresses, written by a program when the machine is about to be sealed (mounts.bpf.h). */
+	__u64 mount_namespace;
+	__u64 mounts[GUARD_MOUNTS];
+	__u64 mountpoints[GUARD_MOUNTS]; /* dentries that these are mounted on */
 	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
 };
 

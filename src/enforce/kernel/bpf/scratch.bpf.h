@@ -48,6 +48,10 @@ struct guard_scratch {
 	/* A walk from a path's last component to its first. */
 	__u64 place; /* dentry or kernfs_node */
 	__u64 mount;
+	/* A walk over what is mounted below a mount (mounts.bpf.h). */
+	__u64 top;
+	__u32 rising; /* all below `mount` was seen */
+	__u32 walk_ended;
 	struct guard_name other_name; /* a second one to compare with, or the key of a pin */
 	struct guard_content content;
 	struct guard_record record;

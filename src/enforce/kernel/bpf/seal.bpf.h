@@ -7,17 +7,10 @@
 #ifndef KMODGUARD_SEAL_BPF_H
 #define KMODGUARD_SEAL_BPF_H
 
-#include "record.bpf.h"
+#include "mounts.bpf.h"
 
 #define PROC_SUPER_MAGIC 0x9fa0
 #define WRITABLE 2 /* FMODE_WRITE */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct guard_settings);
-} settings SEC(".maps");
 
 /* By id, those maps that nobody gets a descriptor of; filled by the seal. */
 struct {
@@ -47,47 +40,22 @@ int tighten(struct guard_name *name)
 	return (int)bpf_map_update_elem(&tightened, &key, &yes, BPF_ANY);
 }
 
-static const struct guard_settings *current_settings(void)
+static __always_inline bool is_pin_directory(const struct guard_settings *now, const struct inode *inode)
 {
-	const __u32 zero = 0;
-
-	return bpf_map_lookup_elem(&settings, &zero);
-}
-
-static bool is_sealed(void)
-{
-	const struct guard_settings *now = current_settings();
-
-	return now && now->sealed;
-}
-
-/* Records the attempt, if not too many are, and refuses it. */
-static __noinline int forbid(__u32 what)
-{
-	struct guard_scratch *s = within_budget() ? begin_scratch() : NULL;
-
-	if (s) {
-		s->record.kind = GUARD_SEAL;
-		s->record.reason = what;
-		s->record.refused = 1;
-		record_requester(s);
-		submit(s);
-		end_scratch();
-	}
-	return -EPERM;
+	return BPF_CORE_READ(inode, i_ino) == now->pin_directory_inode &&
+	       BPF_CORE_READ(inode, i_sb, s_dev) == now->pin_directory_device;
 }
 
 static bool holds_pins(const struct inode *inode)
 {
-	const struct guard_settings *now = current_settings();
+	const struct guard_settings *now = sealed_settings();
 
-	return now && BPF_CORE_READ(inode, i_ino) == now->pin_directory_inode &&
-	       BPF_CORE_READ(inode, i_sb, s_dev) == now->pin_directory_device;
+	return now && is_pin_directory(now, inode);
 }
 
-static __always_inline int seal_removal(const struct inode *directory)
+static __always_inline int seal_removal(const struct inode *directory, const struct dentry *removed)
 {
-	return holds_pins(directory) ? forbid(GUARD_FORBIDDEN_UNPIN) : 0;
+	return holds_pins(directory) || carries_pins(removed) ? forbid(GUARD_FORBIDDEN_UNPIN) : 0;
 }
 
 /* Exchanging two names is asked about once, or twice with the roles swapped, by kernel and mechanism. */
@@ -96,18 +64,10 @@ static __always_inline int seal_rename(const struct inode *from, const struct de
 {
 	const struct inode *inode = BPF_CORE_READ(moved, d_inode), *other = BPF_CORE_READ(replaced, d_inode);
 
-	return holds_pins(from) || holds_pins(to) || (inode && holds_pins(inode)) || (other && holds_pins(other)) ?
+	return holds_pins(from) || holds_pins(to) || (inode && holds_pins(inode)) || (other && holds_pins(other)) ||
+			       carries_pins(replaced) ?
 		       forbid(GUARD_FORBIDDEN_UNPIN) :
 		       0;
-}
-
-static __always_inline int seal_unmount(const struct vfsmount *mount)
-{
-	const struct guard_settings *now = current_settings();
-
-	if (!now || BPF_CORE_READ(mount, mnt_sb, s_dev) != now->pin_directory_device)
-		return 0;
-	return forbid(GUARD_FORBIDDEN_UNMOUNT);
 }
 
 /* A name of up to 15 bytes as two words: comparing those takes the verifier no loop. */
@@ -143,6 +103,13 @@ static __always_inline bool is_called(const struct short_name *name, const struc
  * through what it switches off. */
 static __always_inline int seal_open(const struct file *file)
 {
+	struct guard_settings *now = current_settings();
+
+	if (now && !now->sealed) {
+		if (is_pin_directory(now, BPF_CORE_READ(file, f_inode)))
+			note_mounts(now, BPF_CORE_READ(file, f_path.mnt));
+		return 0;
+	}
 	if (!(BPF_CORE_READ(file, f_mode) & WRITABLE) ||
 	    BPF_CORE_READ(file, f_inode, i_sb, s_magic) != PROC_SUPER_MAGIC)
 		return 0;
@@ -195,7 +162,7 @@ static __always_inline int seal_bpf(int command, const union bpf_attr *attribute
  * map of maps. So nobody gets one of those that the verdict depends on, nor of the key of contents. */
 static __always_inline int seal_map(const struct bpf_map *map)
 {
-	const struct guard_settings *now = current_settings();
+	const struct guard_settings *now = sealed_settings();
 	const __u32 id = BPF_CORE_READ(map, id);
 
 	if (!now || !bpf_map_lookup_elem(&protected_maps, &id))
