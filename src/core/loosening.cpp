@@ -38,6 +38,13 @@ bool loosens_pins(const PolicySource& now, const PolicySource& next) {
     return !std::ranges::includes(pinned_next, pinned_now);
 }
 
+/// Whether audit mode begins, or ends later.
+bool audits_longer(const PolicySource& now, const PolicySource& next) {
+    if (next.mode != Mode::audit) return false;
+    if (now.mode != Mode::audit) return true;
+    return now.audit_ends && (!next.audit_ends || *next.audit_ends > *now.audit_ends);
+}
+
 } // namespace
 
 bool wants_point(const PolicySource& source, Point point) {
@@ -48,9 +55,8 @@ bool loosens(const PolicySource& now, const PolicySource& next) {
     constexpr std::array points = {Point::autoload, Point::kernel, Point::process, Point::guest};
     const bool leaves_a_point = std::ranges::any_of(
         points, [&](Point point) { return wants_point(now, point) && !wants_point(next, point); });
-    return leaves_a_point || (now.mode == Mode::enforce && next.mode == Mode::audit)
-           || (!now.dependencies && next.dependencies) || (now.unload_denied && !next.unload_denied)
-           || (!now.user_namespaces && next.user_namespaces)
+    return leaves_a_point || audits_longer(now, next) || (!now.dependencies && next.dependencies)
+           || (now.unload_denied && !next.unload_denied) || (!now.user_namespaces && next.user_namespaces)
            || !has_all_of(now.allow_modules, next.allow_modules)
            || !has_all_of(now.allow_aliases, next.allow_aliases)
            || !has_all_of(next.deny_modules, now.deny_modules)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -65,6 +66,8 @@ struct PolicySource {
     std::vector<std::string> files; ///< paths, as shown to people
     bool valid = true; ///< false: no files could be read, and nothing is in it but what was given at run time
     Mode mode = Mode::enforce;
+    /// Of audit mode that ends by itself: when, since the machine started (CLOCK_BOOTTIME). Never written.
+    std::optional<std::chrono::seconds> audit_ends;
     Answer answer = Answer::refuse;
     bool dependencies = true;     ///< allowed modules may bring their dependencies
     bool quiet = false;           ///< log errors only

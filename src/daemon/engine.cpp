@@ -158,6 +158,8 @@ core::Mode Engine::mode_of(const State& state) const {
 core::Policy Engine::policy_of(const State& state) const {
     core::PolicySource source = with(state.written, state.changes);
     source.mode = mode_of(state);
+    if (source.mode == core::Mode::audit && !forced_ && state.audit_until)
+        source.audit_ends = std::chrono::ceil<std::chrono::seconds>(state.audit_until->time_since_epoch());
     core::Policy policy(std::move(source));
     // Without an index it is not known which names are those of modules: they are taken for it.
     return index_ ? policy.for_modules_of(*index_) : policy;
@@ -342,6 +344,7 @@ sys::Result<void> Engine::remove(std::string_view name) {
 sys::Result<void> Engine::set_mode(core::Mode mode, std::optional<Clock::time_point> until) {
     State next = latest();
     next.limited_until = until;
+    next.audit_until = mode == core::Mode::audit ? until : std::nullopt;
     next.limited_mode = until ? std::optional(mode) : std::nullopt;
     if (!until) next.changes.mode = mode == next.written.mode ? std::nullopt : std::optional(mode);
     return for_who_asked(publish(std::move(next)));
@@ -351,6 +354,7 @@ sys::Result<void> Engine::end_limited_mode() {
     State next = latest();
     next.limited_mode.reset();
     next.limited_until.reset();
+    next.audit_until.reset();
     auto ended = for_who_asked(publish(std::move(next)));
     if (!ended) { // its time is over all the same: if it is kept, retry() ends it, and a stricter mode stays
         state_.limited_until.reset();

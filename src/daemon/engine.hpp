@@ -157,7 +157,8 @@ class Engine {
         std::vector<std::string> warnings; ///< about what is written
         core::RuntimeChanges changes;
         std::optional<core::Mode> limited_mode;
-        std::optional<Clock::time_point> limited_until;
+        std::optional<Clock::time_point> limited_until; ///< none also if the end has failed, and is retried
+        std::optional<Clock::time_point> audit_until;   ///< of a limited audit mode, whatever its end does
     };
     struct Unpublished {
         State state;

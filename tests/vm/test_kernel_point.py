@@ -524,11 +524,23 @@ def test_audit_mode_whose_end_fails_once_ends_all_the_same(machine: Prepared) ->
         assert "BAD   policy: a stricter one is wanted (mode enforce)" in guard.ctl("doctor").stdout
         refused = guard.ctl("deny kmg_param")
         assert refused.status == 1 and "it is kept, and tried again" in refused.stderr
-        vm.run("modprobe kmg_inner && requester delete kmg_inner && rm /run/fail-bpf", check=True)
+        assert vm.run("modprobe kmg_inner").status != 0, "the kernel point has ended it by itself"
+        vm.run("rm /run/fail-bpf", check=True)
         guard.wait_log("publish mode enforce: done")
         assert "wanted_mode" not in guard.status()["daemon"]
         assert vm.run("modprobe kmg_inner").status != 0
         assert vm.run("modprobe kmg_param").status != 0, "denied meanwhile"
+
+
+def test_audit_mode_for_a_limited_time_ends_without_the_daemon(guard: Guard) -> None:
+    """Where nobody starts a dead daemon again, and while one hangs, the kernel point let everything pass for ever."""
+    guard.ctl("mode audit --for 2s", check=True)
+    guard.kill("STOP")
+    guard.vm.run("until ! modprobe kmg_inner; do requester delete kmg_inner; done", check=True)
+    guard.vm.run("modprobe kmg_param", check=True)
+    guard.kill()
+    assert guard.vm.run("modprobe kmg_inner").status != 0
+    assert kernel_point(guard)["problem"] == ""
 
 
 def test_stop_takes_it_away(guard: Guard) -> None:

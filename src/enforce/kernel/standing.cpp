@@ -4,6 +4,7 @@
 #include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/programs.hpp"
 #include "enforce/kernel/table_file.hpp"
+#include "sys/boot_clock.hpp"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -76,7 +77,9 @@ Standing standing() {
     found.sealed = pins->sealed; // its table cannot be read any more, and is in enforce mode
     if (const auto table = pins->sealed ? sys::Result<Table>() : read_table(*pins)) {
         found.generation = head_of(*table).number;
-        found.audit = (head_of(*table).flags & GUARD_AUDIT) != 0;
+        found.audit =
+            audits(head_of(*table),
+                   std::chrono::floor<std::chrono::seconds>(sys::BootClock::now().time_since_epoch()));
     }
     found.mechanism = mechanism_of(*pins);
     found.counters = read_counters(*pins);

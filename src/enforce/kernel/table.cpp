@@ -25,7 +25,10 @@ sys::Result<Table> compile(const core::Policy& policy, const core::Admissions& a
                            std::uint64_t generation) {
     Table table;
     const bool audits = policy.mode() == core::Mode::audit;
-    table[head_key] = {.number = generation, .flags = audits ? GUARD_AUDIT : 0, .reason = 0};
+    const auto ends = policy.source().audit_ends.value_or(std::chrono::seconds(0));
+    table[head_key] = {.number = generation,
+                       .flags = audits ? GUARD_AUDIT : 0,
+                       .reason = audits ? static_cast<std::uint32_t>(ends.count()) : 0};
     std::uint64_t number = 0;
     for (const auto& [module, admission] : admissions.all()) {
         const auto key = name_key(module);
@@ -50,6 +53,15 @@ sys::Result<Table> compile(const core::Policy& policy, const core::Admissions& a
 guard_rule head_of(const Table& table) {
     const auto found = table.find(head_key);
     return found == table.end() ? guard_rule{.number = 0, .flags = GUARD_AUDIT, .reason = 0} : found->second;
+}
+
+std::size_t modules_of(const Table& table) {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(table, [](const auto& entry) { return is_module(entry.first); }));
+}
+
+bool audits(const guard_rule& head, std::chrono::seconds now) {
+    return (head.flags & GUARD_AUDIT) != 0 && (head.reason == 0 || now.count() < head.reason);
 }
 
 namespace {

@@ -9,6 +9,8 @@
 #include "enforce/kernel/layout.hpp"
 #include "sys/result.hpp"
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -36,6 +38,13 @@ inline constexpr guard_name head_key{};
 
 /// The modules that `held` admits and `wanted` does not.
 [[nodiscard]] std::vector<guard_name> taken_away(const Table& held, const Table& wanted);
+
+/// Whether a policy with this head refuses nothing `now`, which counts from the machine's start
+/// (CLOCK_BOOTTIME).
+[[nodiscard]] bool audits(const guard_rule& head, std::chrono::seconds now);
+
+/// How many modules `table` admits.
+[[nodiscard]] std::size_t modules_of(const Table& table);
 
 /// The head of `table`; audit and generation 0 if it has none.
 [[nodiscard]] guard_rule head_of(const Table& table);

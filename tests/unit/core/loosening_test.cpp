@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 
 namespace kmodguard::core {
@@ -51,6 +52,22 @@ TEST(Loosening, EachWayToLetMorePass) {
         EXPECT_TRUE(loosens(usual_rules().source(), looser)) << name;
         EXPECT_FALSE(loosens(looser, usual_rules().source())) << name << " taken back";
     }
+}
+
+TEST(Loosening, AuditModeThatEndsLater) {
+    using std::chrono::seconds;
+    PolicySource sooner;
+    sooner.mode = Mode::audit;
+    sooner.audit_ends = seconds(10);
+    PolicySource later = sooner;
+    later.audit_ends = seconds(11);
+    PolicySource never = sooner;
+    never.audit_ends.reset();
+    EXPECT_TRUE(loosens(sooner, later));
+    EXPECT_TRUE(loosens(later, never));
+    EXPECT_FALSE(loosens(later, sooner));
+    EXPECT_FALSE(loosens(never, later));
+    EXPECT_FALSE(loosens(sooner, sooner));
 }
 
 TEST(Loosening, Settings) {

@@ -71,6 +71,7 @@ TEST_F(EngineHolderTest, AuditModeThatCannotEndInItsTimeEndsAsSoonAsItCan) {
     EXPECT_FALSE(engine().end_limited_mode());
     EXPECT_FALSE(engine().limited_until()) << "its time is over, and no timer is to run for it";
     EXPECT_EQ(engine().policy().mode(), core::Mode::audit) << "both hold the same";
+    EXPECT_TRUE(engine().policy().source().audit_ends) << "the holder ends it by itself";
     ASSERT_TRUE(engine().wanted());
     EXPECT_EQ(engine().wanted()->mode, core::Mode::enforce);
     EXPECT_EQ(engine().wanted()->why.what, "sealed");

@@ -70,6 +70,19 @@ class TableTest : public ::testing::Test {
     test::FakeIndex index;
 };
 
+TEST_F(TableTest, LimitedAuditModeHasItsEnd) {
+    using std::chrono::seconds;
+    core::PolicySource source;
+    source.mode = core::Mode::audit;
+    const auto head = [&] { return head_of(compile(core::Policy(source), core::Admissions(), 1).value()); };
+    EXPECT_TRUE(audits(head(), seconds(1'000'000)));
+    source.audit_ends = seconds(100);
+    EXPECT_TRUE(audits(head(), seconds(99)));
+    EXPECT_FALSE(audits(head(), seconds(100)));
+    source.mode = core::Mode::enforce;
+    EXPECT_FALSE(audits(head(), seconds(0)));
+}
+
 TEST_F(TableTest, HeadHasGenerationAndMode) {
     const guard_rule enforcing = table(PolicyBuilder(), 12).at(head_key);
     EXPECT_EQ(enforcing.number, 12U);

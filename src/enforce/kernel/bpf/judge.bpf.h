@@ -171,6 +171,12 @@ static __noinline int conclude(struct guard_scratch *s, bool audit)
 	return record->reason == GUARD_UNKNOWN_CONTENT ? -ENOSYS : -EPERM;
 }
 
+/* Audit mode for a limited time ends here, with or without a daemon. */
+static __always_inline bool audits(const struct guard_rule *head)
+{
+	return (head->flags & GUARD_AUDIT) && (!head->reason || bpf_ktime_get_boot_ns() < head->reason * SECOND);
+}
+
 static __noinline int judge_image(const void *bytes, __u64 size, const struct file *file, __u32 known_reason)
 {
 	const __u32 zero = 0;
@@ -196,7 +202,7 @@ static __noinline int judge_image(const void *bytes, __u64 size, const struct fi
 	if (!head) {
 		s->record.reason = GUARD_NO_POLICY;
 	} else {
-		audit = head->flags & GUARD_AUDIT;
+		audit = audits(head);
 		s->record.generation = head->number;
 		s->record.reason = known_reason ? known_reason : identify(s);
 		if (s->record.reason == GUARD_ADMITTED)

@@ -31,13 +31,13 @@ struct guard_name {
 
 #define GUARD_PIN_MARK '\1' /* then the hash, then the module's number, little-endian; the rest zero */
 
-#define GUARD_AUDIT 1U  /* head: refuse nothing */
+#define GUARD_AUDIT 1U  /* head: refuse nothing, until its end */
 #define GUARD_PINNED 2U /* module: only with a content that a pin names */
 
 struct guard_rule {
 	__u64 number; /* head: the generation; module: what its pins are filed under */
 	__u32 flags;
-	__u32 reason; /* module: core::Reason, why it is admitted */
+	__u32 reason; /* module: core::Reason, why it is admitted; head: second since the start at which audit mode ends, or 0 */
 };
 
 /* What a remembered refusal makes request_module() return: the wait status of a hook that refused (hook_refused of
