@@ -52,6 +52,10 @@ KernelReport report_by_pins(const sys::Paths& paths) {
         report.mechanism = standing.mechanism;
         if (!standing.sealed) report.generation = standing.generation;
         report.counters = standing.counters;
+        if (standing.audit) {
+            report.problem = "it was left in AUDIT MODE, and refuses nothing";
+            report.hint = "kmodctl start";
+        }
     } else if (!support.problem.empty()) {
         report.problem = std::move(support.problem);
         report.hint = std::move(support.hint);

@@ -320,8 +320,8 @@ std::vector<protocol::Field> KernelPoint::status() {
     if (!armed_) return fields;
     const kernel::Counters counters = guard_->counters();
     add("mechanism", std::string(to_string(means_.support.mechanism)));
-    add("generation", std::to_string(generation_));
-    add("modules", std::to_string(admissions_.all().size()));
+    add("generation", std::to_string(guard_->held_generation()));
+    add("modules", std::to_string(guard_->held_modules()));
     add("sealed", guard_->sealed() ? "yes" : "no");
     add("allowed", std::to_string(counters.allowed));
     add("refused", std::to_string(counters.refused));

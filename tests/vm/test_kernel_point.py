@@ -543,6 +543,14 @@ def test_audit_mode_for_a_limited_time_ends_without_the_daemon(guard: Guard) -> 
     assert kernel_point(guard)["problem"] == ""
 
 
+def test_status_says_that_a_dead_daemon_has_left_audit_mode_behind(guard: Guard) -> None:
+    """It said "guards on" of a machine on which everything passed."""
+    guard.ctl("mode audit", check=True)
+    guard.kill()
+    assert "AUDIT MODE" in guard.ctl("status").stdout
+    guard.vm.run("modprobe kmg_inner", check=True)
+
+
 def test_stop_takes_it_away(guard: Guard) -> None:
     guard.ctl("stop", check=True)
     assert guard.vm.run("ls /sys/fs/bpf", check=True).stdout == ""

@@ -198,6 +198,8 @@ def test_a_killed_daemon_takes_over_and_stays_bound(guard: Guard) -> None:
     guard.ctl("start")  # the file is looser than what is held: said, and not obeyed
     assert not loads(guard, "kmg_inner") and not loads(guard, "kmg_base")
     assert loads(guard, "kmg_param")
+    (point,) = [point for point in guard.status()["points"] if point["point"] == "kernel"]
+    assert point["modules"] == 2, "those that the kernel admits, not those of the file"
     guard.vm.put(POLICY, policy(allow=["kmg_param"]).encode())
     guard.ctl("reload", check=True)
     assert loads(guard, "kmg_param") and not loads(guard, "kmg_twin_a")

@@ -174,10 +174,14 @@ sys::Result<void> Guard::tighten(const Table& wanted) {
         options.ctx_in = &name;
         options.ctx_size_in = sizeof name;
         const int code = ::bpf_prog_test_run_opts(pins_.programs.find("tighten")->second.get(), &options);
-        if (code != 0 || options.retval != 0)
+        if (code != 0 || options.retval != 0) {
+            static_cast<void>(
+                save_table(sealed_table_, held_)); // what is gone is gone, also for the next daemon
             return sys::system_failure("cannot take away", text_of(name.text), code != 0 ? -code : EIO);
+        }
         held_.erase(name);
     }
+    held_.insert_or_assign(head_key, head_of(wanted)); // who asks is told by which policy that is
     // What stays remembered is refused by a stricter policy as well: that alone must not keep it from coming.
     static_cast<void>(forget_refusals());
     return save_table(sealed_table_, held_);

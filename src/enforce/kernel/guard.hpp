@@ -73,6 +73,10 @@ class Guard {
 
     [[nodiscard]] Counters counters() const;
     [[nodiscard]] const Pins& pins() const { return pins_; }
+    /// Which policy the kernel holds, and how many modules that admits: sealed, it may be another than what
+    /// was asked for last.
+    [[nodiscard]] std::uint64_t held_generation() const { return head_of(held_).number; }
+    [[nodiscard]] std::size_t held_modules() const { return modules_of(held_); }
     [[nodiscard]] bool taken_over() const { return taken_over_; }
 
   private:
