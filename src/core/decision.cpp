@@ -40,7 +40,9 @@ class Decider {
         decision.built_in = record != nullptr && record->built_in;
         if (record != nullptr) decision.file = record->path;
         decision.loadable = record != nullptr && !record->built_in && !hidden;
+        looked_inside_ = false;
         decision = by_rules(std::move(decision), record);
+        decision.looked_inside = looked_inside_;
         // Audit mode leaves nothing out: it loads what would load without a guard.
         const bool audit = policy_.mode() == Mode::audit;
         if (audit && decision.loadable) decision.chain = load_order(index_, name);
@@ -75,6 +77,11 @@ class Decider {
         } else {
             if (record->command_only)
                 decision.detail = "it is no module, but has an install command in modprobe.d";
+            if (is_named_inside(*record)) {
+                const ImageFacts facts = index_.image(*record, false);
+                decision.detail = facts.problem;
+                if (!facts.problem.empty()) return refused(std::move(decision), Reason::unreadable_image);
+            }
             return refused(std::move(decision), not_allowed(policy_));
         }
         return with_dependencies(std::move(decision));
@@ -105,9 +112,14 @@ class Decider {
     /// The name by which the kernel knows a module whose file has another, as packages of DKMS have them: an
     /// install line gives modprobe the file's name. Empty for all other modules.
     std::string name_inside(const ModuleRecord& record) {
-        if (!record.named_by_command || record.built_in || record.command_only) return {};
+        if (!is_named_inside(record)) return {};
+        looked_inside_ = true;
         const ImageFacts facts = index_.image(record, false);
         return facts.problem.empty() && fold(facts.name) != record.name ? fold(facts.name) : std::string();
+    }
+
+    static bool is_named_inside(const ModuleRecord& record) {
+        return record.named_by_command && !record.built_in && !record.command_only;
     }
 
     /// Judges what an allowed module would bring along. Hard dependencies refuse it, soft ones are left out,
@@ -210,6 +222,7 @@ class Decider {
         asked_record_; ///< of the module that is judged, where the token makes it another
     std::optional<Rule> token_allowed_;
     std::optional<Rule> token_denied_;
+    bool looked_inside_ = false; ///< of the module that is judged
 };
 
 /// Whether what an image says of itself makes it `module`, or whichever it says if `module` is empty.

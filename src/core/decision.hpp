@@ -131,6 +131,9 @@ struct ModuleDecision {
     bool built_in = false;                 ///< in the kernel itself, and there whatever is decided
     std::vector<RunCommand> commands = {}; ///< that loading it runs
     std::optional<KeptOut> kept_out = std::nullopt; ///< though it is to be loaded
+    /// A name that is in an image had a part in it, or would have had, could the image be read. The file may
+    /// be another the next time, and nothing of the index with it.
+    bool looked_inside = false;
     /// Refused as it was asked for, and admitted as an image. Found out only for people (note_images()).
     std::optional<ImageAdmission> as_image = std::nullopt;
 

@@ -21,7 +21,8 @@ bool is_transient(const core::Decision& decision) {
     return std::ranges::any_of(decision.modules, [](const core::ModuleDecision& module) {
         return module.reason == core::Reason::unreadable_image
                || module.reason == core::Reason::contradictory_image
-               || module.reason == core::Reason::pin_mismatch || !module.omitted.empty();
+               || module.reason == core::Reason::pin_mismatch || !module.omitted.empty()
+               || (module.looked_inside && module.verdict() == core::Verdict::refuse);
     });
 }
 

@@ -82,6 +82,19 @@ def test_module_in_a_file_of_another_name_is_loaded_by_the_name_inside(guard: Gu
     assert "kmg_param" in guard.vm.loaded()
 
 
+def test_module_in_a_file_of_another_name_is_refused_no_longer_than_its_file_is_broken(guard: Guard) -> None:
+    """It stayed refused, by the kernel's memory of refusals too, until depmod ran."""
+    guard.vm.run("cd /lib/modules/$(uname -r)/updates && file=$(echo kmg_param.ko*) && mv $file kmg-current.${file#kmg_param.} && depmod "
+                 "&& cp kmg-current.* /tmp && echo broken >$(echo kmg-current.*)", check=True)
+    guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /sbin/modprobe -i kmg-current\n")
+    guard.start(allow=["kmg_param"])
+    for _ in range(2):
+        assert guard.ask("kmg-current") == "exit3"
+    assert "an image that cannot be judged" in guard.ctl("check kmg-current").stdout
+    guard.vm.run("cd /lib/modules/$(uname -r)/updates && cp /tmp/kmg-current.* .", check=True)
+    assert guard.ask("kmg-current") == "ok"
+
+
 def test_install_line_of_no_module_loads_what_the_policy_admits_by_its_name(guard: Guard) -> None:
     guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg-thing /sbin/modprobe --all kmg_param kmg_twin_a\n")
     guard.start(allow=["kmg_param"])
