@@ -58,6 +58,7 @@ void for_each_line(kmod_config_iter* iterator, Use use, std::size_t left_out = 0
 KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running)
     : context_(std::move(context)), paths_(paths), foreign_(foreign),
       compression_(sys::in_kernel_compression(paths)), running_(running) {
+    index_files_ = read_index_state();
     kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
     read_blacklist();
     read_install_commands();
@@ -359,8 +360,20 @@ sys::Result<FileImage> KmodIndex::packed_image(const core::ModuleRecord& module,
     return image;
 }
 
+KmodIndex::IndexFiles KmodIndex::read_index_state() const {
+    const std::filesystem::path directory = kmod_get_dirname(context_.get());
+    IndexFiles state;
+    for (const char* name :
+         {"modules.dep.bin", "modules.alias.bin", "modules.symbols.bin", "modules.builtin.bin",
+          "modules.builtin.alias.bin", "modules.builtin.modinfo", "modules.softdep"}) {
+        const auto file = sys::file_identity(directory / name);
+        state.push_back(file ? std::optional(*file) : std::nullopt);
+    }
+    return state;
+}
+
 bool KmodIndex::outdated() const {
-    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK
+    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK || index_files_ != read_index_state()
            || (running_ && read_kernel_limits(paths_) != limits_);
 }
 

@@ -98,6 +98,11 @@ class KmodIndex final : public core::ModuleIndex {
     CommandLineEntries foreign_;
     std::string compression_; ///< suffix of images that the kernel unpacks itself; "" if none
     bool running_ = false;
+    /// The state of depmod's files, as they were before they were opened. libkmod notices changes only of
+    /// those that it keeps open, and keeps none open if one is missing or broken.
+    using IndexFiles = std::vector<std::optional<sys::FileIdentity>>;
+    [[nodiscard]] IndexFiles read_index_state() const;
+    IndexFiles index_files_;
     core::KernelLimits limits_; ///< none of a kernel that does not run
     std::set<std::string, std::less<>> blacklist_;
     ByName<core::InstallCommand> commands_; ///< by the name that the line is for, which may be a pattern

@@ -171,6 +171,16 @@ def test_index_made_anew_by_depmod_is_noticed(guard: Guard) -> None:
     guard.wait_answer("kmg_param", "ok")
 
 
+def test_index_that_lacks_a_file_is_watched_all_the_same(guard: Guard) -> None:
+    """libkmod keeps none of its files open then, and notices no change of any."""
+    guard.vm.run("rm /lib/modules/$(uname -r)/modules.symbols.bin", check=True)
+    guard.start(allow=["kmg_param"])
+    assert guard.ask("kmg_param") == "ok"
+    guard.vm.run("cd /lib/modules/$(uname -r) && mv modules.dep.bin kept.bin", check=True)
+    guard.ctl("reload", check=True)
+    assert "NO MODULE INDEX" in guard.ctl("status").stdout
+
+
 def test_image_replaced_after_it_was_judged_is_judged_anew(guard: Guard) -> None:
     guard.start(allow=["kmg_param"])
     assert guard.ctl("check kmg_param").status == 0
