@@ -114,6 +114,17 @@ bool is_one_of(const std::array<std::string_view, N>& names, std::string_view na
     return std::ranges::find(names, name) != names.end();
 }
 
+/// NAME=VALUE before a command.
+bool is_assignment(const Word& word) {
+    const auto is_of_a_name = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    };
+    const std::size_t end = word.text.find('=');
+    return end != std::string::npos && end > 0 && (word.text.front() < '0' || word.text.front() > '9')
+           && std::all_of(word.text.begin(), word.text.begin() + static_cast<std::ptrdiff_t>(end),
+                          is_of_a_name);
+}
+
 std::string_view program_of(const Word& word) {
     const std::string_view text = word.text;
     return text.substr(text.rfind('/') + 1);
@@ -145,10 +156,12 @@ void read_long_option(std::string_view text, ModprobeOptions& options) {
         "show-config", "showconfig",          "dry-run",        "show",          "help"};
     constexpr std::array<std::string_view, 3> elsewhere = {"config", "dirname", "set-version"};
     const std::string_view name = text.substr(0, text.find('='));
-    if (name == "all") options.all = true;
+    // As getopt_long(3) takes them, also cut short; what only shows is believed by its whole name alone.
+    const auto may_be = [name](std::string_view option) { return option.starts_with(name); };
+    if (may_be("all")) options.all = true;
     if (is_one_of(not_loading, name)) options.loads = false;
-    if (is_one_of(elsewhere, name) || name == "wait") {
-        options.elsewhere |= name != "wait";
+    if (std::ranges::any_of(elsewhere, may_be) || may_be("wait")) {
+        options.elsewhere |= !may_be("wait");
         options.takes_a_word = !text.contains('=');
     }
 }
@@ -176,8 +189,13 @@ class Reader {
                                                                "return", "echo",  "printf", "sleep",
                                                                "logger", "test",  "[",      "nologin"};
         constexpr std::array<std::string_view, 4> shells = {"sh", "bash", "dash", "ash"};
-        while (!words.empty() && is_one_of(prefixes, words.front().text))
+        const std::span<const Word> whole = words;
+        bool in_other_environment = false; // PATH and MODPROBE_OPTIONS among others
+        while (!words.empty() && (is_one_of(prefixes, words.front().text) || is_assignment(words.front()))) {
+            in_other_environment = in_other_environment || is_assignment(words.front());
             words = words.subspan(1);
+        }
+        if (in_other_environment && !words.empty()) not_known(joined(whole));
         if (words.empty()) return;
         const std::string_view program = program_of(words.front());
         const bool is_named = !words.front().expanded;

@@ -48,6 +48,22 @@ TEST(InstallCommand, LoadsWhatItGivesToModprobe) {
         EXPECT_EQ(unknown(text), "") << text;
 }
 
+/// getopt_long(3) takes an option that is cut short; the word after it was taken for the module.
+TEST(InstallCommand, LoadsWhatComesAfterAnOptionThatIsCutShort) {
+    EXPECT_EQ(loads("modprobe --al a b"), (Names{"a", "b"}));
+    EXPECT_EQ(loads("modprobe --wai 5 a"), Names{"a"});
+    EXPECT_EQ(loads("modprobe --dirn / a"), Names{"a"});
+    EXPECT_EQ(unknown("modprobe --dirn / a"), "modprobe --dirn / a");
+    EXPECT_EQ(loads("modprobe --dry a"), Names{"a"}) << "what only shows is believed by its whole name alone";
+}
+
+TEST(InstallCommand, LoadsWhatItGivesToModprobeInAnotherEnvironment) {
+    EXPECT_EQ(loads("LC_ALL=C MODPROBE_OPTIONS=-q exec modprobe a"), Names{"a"});
+    EXPECT_EQ(unknown("LC_ALL=C MODPROBE_OPTIONS=-q exec modprobe a"),
+              "LC_ALL=C MODPROBE_OPTIONS=-q exec modprobe a");
+    EXPECT_EQ(unknown("name=x; modprobe a"), "") << "which concerns no other command";
+}
+
 TEST(InstallCommand, NamesThePartThatCannotBeTold) {
     EXPECT_EQ(unknown("modprobe a; /usr/local/bin/load-all now"), "/usr/local/bin/load-all now");
     EXPECT_EQ(unknown("modprobe $NAME"), "modprobe $NAME");
