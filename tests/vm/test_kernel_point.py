@@ -342,6 +342,14 @@ def test_23_the_directory_taken_away_is_made_again(guard: Guard) -> None:
     assert link(guard) == before
 
 
+def test_23_bpffs_that_is_mounted_again_is_no_problem_any_more(guard: Guard) -> None:
+    """Status went on saying that it was not mounted, until the policy changed."""
+    guard.vm.run("umount -l /sys/fs/bpf; until kmodctl status | grep -q 'bpffs is not mounted'; do :; done", check=True)
+    guard.vm.run("mount -t bpf bpf /sys/fs/bpf; until [ -d /sys/fs/bpf/kmodguard ]; do :; done", check=True)
+    assert kernel_point(guard)["problem"] == ""
+    assert guard.vm.run("modprobe kmg_inner").status != 0
+
+
 def test_23_records_taken_by_another_process_are_reported(guard: Guard) -> None:
     guard.vm.put("/tmp/drain", compiled(Path(__file__).parent / "guest/drain.cpp").read_bytes(), 0o755)
     guard.kill("STOP")
