@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from guard import HANDLER, LOG, POLICY, Guard, policy
+from guard import FAIL_BPF, HANDLER, LOG, POLICY, Guard, policy
 from machine import Machine, packages
 from machine.guest import compiled
 
@@ -22,7 +22,8 @@ MOVER = Path(__file__).parent / "guest/mover.cpp"
 def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
     kernel, cmdline = MACHINES[request.param]
     with Machine(kernel, cmdline=cmdline, packages=["bpftool", "kexec-tools"], name=f"test_seal-{request.param}",
-                 files={"/boot/vmlinuz": packages.kernel(kernel).vmlinuz, "/usr/bin/mover": compiled(MOVER)}) as vm:
+                 files={"/boot/vmlinuz": packages.kernel(kernel).vmlinuz, "/usr/bin/mover": compiled(MOVER),
+                        "/usr/lib/fail_bpf.so": FAIL_BPF}) as vm:
         vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
         guard = Guard(vm)
         guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_twin_b"])
@@ -58,6 +59,32 @@ def test_a_stopped_daemon_keeps_its_maps_so_nothing_is_sealed(guard: Guard) -> N
     guard.kill("CONT")
     assert done.status != 0 and f"process {pid} (kmodguard) has the kernel point's maps open" in done.stderr
     assert "sealed until" not in guard.ctl("status").stdout
+
+
+def test_before_it_is_sealed_the_kernel_has_none_of_the_seals_programs(guard: Guard) -> None:
+    assert guard.vm.run(f"ls {PINS} | grep -c '^program_'").stdout == "5\n"
+
+
+def test_what_another_build_has_loaded_is_not_sealed(guard: Guard) -> None:
+    """The seal's programs are loaded by kmodctl, and work on the maps that the daemon has loaded."""
+    kept = guard.vm.run(f"bpftool -j map dump pinned {PINS}/map_settings | tr , '\\n' | grep -o '0x..'", check=True).stdout.split()
+    value = kept[4:]  # after the key
+    for byte, status in ((f"0x{int(value[-1], 16) ^ 1:02x}", 1), (value[-1], 0)):
+        guard.vm.run(f"bpftool map update pinned {PINS}/map_settings key 0 0 0 0 value {' '.join(value[:-1])} {byte}", check=True)
+        for words in ("seal --dry-run", "seal --yes") if status else ("seal --dry-run",):
+            done = guard.ctl(words)
+            assert done.status == status and ("another version of kmodguard" in done.stderr) == bool(status)
+    assert "sealed until" not in guard.ctl("status").stdout
+
+
+def test_a_seal_whose_programs_cannot_all_be_loaded_is_none(guard: Guard) -> None:
+    guard.vm.run("touch /run/fail-bpf-load", check=True)
+    done = guard.vm.run("LD_PRELOAD=/usr/lib/fail_bpf.so kmodctl seal --yes")
+    guard.vm.run("rm /run/fail-bpf-load", check=True)
+    assert done.status != 0 and "cannot load the kernel point's programs" in done.stderr
+    assert "sealed until" not in guard.ctl("status").stdout
+    guard.ctl("allow kmg_inner", check=True)
+    guard.ctl("remove kmg_inner", check=True)
 
 
 def test_seal(guard: Guard) -> None:

@@ -55,6 +55,10 @@ void look_at_kernel_point(Obstacles& obstacles, const kernel::Standing& standing
         const std::string why = report.problem.empty() ? "its pins are not all there" : report.problem;
         obstacles.push_back({sys::ErrorKind::failed, fmt::format("the kernel point is not held: {}", why),
                              report.hint.empty() ? "kmodctl start" : report.hint});
+    } else if (!standing.this_build) {
+        obstacles.push_back({sys::ErrorKind::failed,
+                             "the kernel point was loaded by another version of kmodguard than this kmodctl",
+                             "start the daemon anew, which loads its own; then seal"});
     } else if (standing.audit) {
         const bool forced = daemon && !daemon->value("mode-forced").empty();
         obstacles.push_back(

@@ -165,6 +165,7 @@ Table stricter_half(const Table& held, const Table& wanted) {
 
 sys::Result<void> Guard::tighten(const Table& wanted) {
     if (const auto looser = loosened(held_, wanted); !looser.empty()) return sealed_failure(looser);
+    if (auto opened = open_sealing_programs(pins_); !opened) return opened;
     // Only names can be taken away from what is sealed.
     if (const auto other = loosened(wanted, stricter_half(held_, wanted)); !other.empty())
         return sealed_failure({"pins cannot be changed"});
@@ -173,7 +174,8 @@ sys::Result<void> Guard::tighten(const Table& wanted) {
         options.sz = sizeof options;
         options.ctx_in = &name;
         options.ctx_size_in = sizeof name;
-        const int code = ::bpf_prog_test_run_opts(pins_.programs.find("tighten")->second.get(), &options);
+        const int code =
+            ::bpf_prog_test_run_opts(pins_.programs.find(tightening_program)->second.get(), &options);
         if (code != 0 || options.retval != 0) {
             static_cast<void>(
                 save_table(sealed_table_, held_)); // what is gone is gone, also for the next daemon
@@ -206,8 +208,10 @@ sys::Result<std::vector<std::string>> Guard::arm() {
         return {};
     };
     if (auto attached = attach_all(guarding_hooks()); !attached) return std::unexpected(attached.error());
-    if (sealed())
+    if (sealed()) {
+        if (auto opened = open_sealing_programs(pins_); !opened) return std::unexpected(opened.error());
         if (auto attached = attach_all(sealing_hooks()); !attached) return std::unexpected(attached.error());
+    }
     if (pins_.directory != pin_directory()) {
         if (auto replaced = replace_pins(pins_); !replaced) return std::unexpected(replaced.error());
         mended.clear();

@@ -110,7 +110,8 @@ struct Standing {
     bool present = false; ///< there are pins
     bool whole = false;   ///< and all of them, attached
     bool sealed = false;
-    std::string mechanism; ///< "lsm" or "fmod_ret"
+    bool this_build = false; ///< what is held was loaded by this build, or is sealed: else it cannot be
+    std::string mechanism;   ///< "lsm" or "fmod_ret"
     std::uint64_t generation = 0;
     bool audit = false;
     Counters counters;

@@ -126,13 +126,22 @@ sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
     Pins pins;
     pins.directory = directory;
     if (auto opened = open_maps(pins); !opened) return std::unexpected(std::move(opened.error()));
-    for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
-        for (const std::string_view hook : *hooks)
-            if (auto opened = open_program(pins, hook); !opened)
-                return std::unexpected(std::move(opened.error()));
-    if (auto opened = open_program(pins, "tighten"); !opened)
-        return std::unexpected(std::move(opened.error()));
+    for (const std::string_view hook : guarding_hooks())
+        if (auto opened = open_program(pins, hook); !opened)
+            return std::unexpected(std::move(opened.error()));
+    if (pins.sealed)
+        if (auto opened = open_sealing_programs(pins); !opened)
+            return std::unexpected(std::move(opened.error()));
     return pins;
+}
+
+sys::Result<void> open_sealing_programs(Pins& pins) {
+    std::vector<std::string_view> names = sealing_hooks();
+    names.push_back(tightening_program);
+    for (const std::string_view name : names)
+        if (!pins.programs.contains(name))
+            if (auto opened = open_program(pins, name); !opened) return opened;
+    return {};
 }
 
 sys::Result<bool> restore_pins(Pins& pins) {
@@ -164,8 +173,12 @@ sys::Result<bool> attach(Pins& pins, std::string_view hook) {
     if (attached && is_pinned(link->second, path)) return false;
     if (!attached && open_link(pins, hook)) return false;
     if (!attached) {
+        const auto program = pins.programs.find(hook);
+        if (program == pins.programs.end())
+            return sys::failure(sys::ErrorKind::failed,
+                                fmt::format("the program of the hook {} is not loaded", hook));
         // How programs with a BTF target are attached (bpf(2), BPF_RAW_TRACEPOINT_OPEN without a name).
-        sys::UniqueFd fd(::bpf_raw_tracepoint_open(nullptr, pins.programs.find(hook)->second.get()));
+        sys::UniqueFd fd(::bpf_raw_tracepoint_open(nullptr, program->second.get()));
         if (!fd) return sys::system_failure("cannot attach the program of the hook", hook);
         link = pins.links.insert_or_assign(std::string(hook), std::move(fd)).first;
     }

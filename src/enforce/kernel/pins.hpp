@@ -37,8 +37,9 @@ struct Pins {
     RawMap scratch;
     RawMap empty_scratch;
     bool sealed = false; ///< then settings, policies, inventory, key and what was taken away are not open
-    std::map<std::string, sys::UniqueFd, std::less<>> programs; ///< by hook
-    std::map<std::string, sys::UniqueFd, std::less<>> links;    ///< by hook, of those that are attached
+    /// By hook; those of the seal are there from the moment of sealing.
+    std::map<std::string, sys::UniqueFd, std::less<>> programs;
+    std::map<std::string, sys::UniqueFd, std::less<>> links; ///< by hook, of those that are attached
 };
 
 /// Where the guard's pins are, and where a new set is made.
@@ -50,8 +51,12 @@ struct Pins {
 /// Mounts it there if nobody has. Takes CAP_SYS_ADMIN.
 [[nodiscard]] sys::Result<void> mount_bpffs();
 
-/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole.
+/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole: the programs of the
+/// seal must be there if it is sealed.
 [[nodiscard]] sys::Result<Pins> open_pins(const std::filesystem::path& directory);
+
+/// Opens what the seal has added to the pins meanwhile, as far as it is not open.
+[[nodiscard]] sys::Result<void> open_sealing_programs(Pins& pins);
 
 /// Pins again, as far as it is open, whatever has lost its pin. True if there was something to do.
 [[nodiscard]] sys::Result<bool> restore_pins(Pins& pins);

@@ -3,6 +3,7 @@
 // The only unit that sees the generated skeleton, and libbpf's objects.
 #include "enforce/kernel/programs.hpp"
 
+#include "enforce/kernel/map.hpp"
 #include "modules/content_tag.hpp"
 #include "modules/hash.hpp"
 
@@ -34,9 +35,27 @@ std::string_view hook_of(const bpf_program* program, Mechanism mechanism) {
     return section.starts_with(prefix) ? section.substr(prefix.size()) : "";
 }
 
-bool is_wanted(const bpf_program* program, Mechanism mechanism) {
-    return !hook_of(program, mechanism).empty()
-           || std::string_view(bpf_program__section_name(program)) == "syscall";
+/// What a program is pinned as, and whether it is one of the seal's; "" if it is of the other kind.
+std::string_view name_of(const bpf_program* program, Mechanism mechanism) {
+    const std::string_view hook = hook_of(program, mechanism);
+    if (hook.empty() && bpf_program__name(program) == tightening_program) return tightening_program;
+    return hook;
+}
+
+enum class Part : std::uint8_t { guarding, sealing };
+
+bool is_wanted(const bpf_program* program, Mechanism mechanism, Part part) {
+    const std::string_view name = name_of(program, mechanism);
+    const bool seals =
+        name == tightening_program || std::ranges::find(sealing_hooks(), name) != sealing_hooks().end();
+    return !name.empty() && seals == (part == Part::sealing);
+}
+
+/// Which programs are loaded: of what is not, nothing is fitted to the kernel or verified.
+void choose(const kmodguard_programs& skeleton, Mechanism mechanism, Part part) {
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton.obj)
+        bpf_program__set_autoload(program, is_wanted(program, mechanism, part));
 }
 
 struct Destroy {
@@ -88,22 +107,45 @@ sys::Result<void> set_for_good(const kmodguard_programs& skeleton) {
     return {};
 }
 
-sys::Result<void> pin_all(const kmodguard_programs& skeleton, const LoadOptions& options) {
-    if (::mkdir(options.directory.c_str(), S_IRWXU) != 0)
-        return sys::system_failure("cannot create", options.directory.native());
+/// Those that are shared by all programs, and not the compiler's own for constants.
+std::vector<bpf_map*> maps_of(const kmodguard_programs& skeleton) {
+    std::vector<bpf_map*> maps;
     bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, skeleton.obj) {
-        const std::string_view name = bpf_map__name(map);
-        if (name.find('.') != std::string_view::npos) continue; // constants
-        if (auto pinned = pin(bpf_map__fd(map), options.directory / map_pin(name)); !pinned) return pinned;
-    }
+    bpf_object__for_each_map(map, skeleton.obj) if (std::string_view(bpf_map__name(map)).find('.')
+                                                    == std::string_view::npos) maps.push_back(map);
+    return maps;
+}
+
+sys::Result<void> pin_maps(const kmodguard_programs& skeleton, const std::filesystem::path& directory) {
+    if (::mkdir(directory.c_str(), S_IRWXU) != 0)
+        return sys::system_failure("cannot create", directory.native());
+    for (const bpf_map* map : maps_of(skeleton))
+        if (auto pinned = pin(bpf_map__fd(map), directory / map_pin(bpf_map__name(map))); !pinned)
+            return pinned;
+    return {};
+}
+
+/// Those that are loaded.
+sys::Result<void> pin_programs(const kmodguard_programs& skeleton, Mechanism mechanism,
+                               const std::filesystem::path& directory) {
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, skeleton.obj) {
         if (!bpf_program__autoload(program)) continue;
-        std::string_view hook = hook_of(program, options.mechanism);
-        if (hook.empty()) hook = bpf_program__name(program);
-        if (auto pinned = pin(bpf_program__fd(program), options.directory / program_pin(hook)); !pinned)
-            return pinned;
+        const auto path = directory / program_pin(name_of(program, mechanism));
+        ::unlink(path.c_str()); // of an attempt to seal that failed
+        if (auto pinned = pin(bpf_program__fd(program), path); !pinned) return pinned;
+    }
+    return {};
+}
+
+/// Has the programs work on the maps that are pinned already.
+sys::Result<void> use_pinned_maps(const kmodguard_programs& skeleton,
+                                  const std::filesystem::path& directory) {
+    for (bpf_map* map : maps_of(skeleton)) {
+        const auto pinned = RawMap::open(directory / map_pin(bpf_map__name(map)));
+        if (!pinned) return std::unexpected(pinned.error());
+        if (const int code = bpf_map__reuse_fd(map, pinned->fd()); code != 0)
+            return sys::system_failure("cannot use the map", bpf_map__name(map), -code);
     }
     return {};
 }
@@ -134,16 +176,25 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     libbpf_set_print(keep_message);
     const Skeleton skeleton(kmodguard_programs__open());
     if (!skeleton) return load_failure(errno);
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, skeleton->obj)
-        bpf_program__set_autoload(program, is_wanted(program, options.mechanism));
+    choose(*skeleton, options.mechanism, Part::guarding);
     skeleton->rodata->kernel_unpacks = options.kernel_unpacks ? 1 : 0;
     const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
     const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
     bpf_map__set_max_entries(skeleton->maps.scratch, room);
     if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
     if (auto set = set_for_good(*skeleton); !set) return set;
-    return pin_all(*skeleton, options);
+    if (auto pinned = pin_maps(*skeleton, options.directory); !pinned) return pinned;
+    return pin_programs(*skeleton, options.mechanism, options.directory);
+}
+
+sys::Result<void> load_sealing_programs(Mechanism mechanism, const std::filesystem::path& directory) {
+    libbpf_set_print(keep_message);
+    const Skeleton skeleton(kmodguard_programs__open());
+    if (!skeleton) return load_failure(errno);
+    choose(*skeleton, mechanism, Part::sealing);
+    if (auto used = use_pinned_maps(*skeleton, directory); !used) return used;
+    if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
+    return pin_programs(*skeleton, mechanism, directory);
 }
 
 } // namespace kmodguard::kernel

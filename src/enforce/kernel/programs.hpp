@@ -19,6 +19,8 @@ namespace kmodguard::kernel {
 /// The kernel's functions that are watched from the start, and those that are once the machine is sealed.
 [[nodiscard]] const std::vector<std::string_view>& guarding_hooks();
 [[nodiscard]] const std::vector<std::string_view>& sealing_hooks();
+/// The program that takes names away from what is sealed. It is of no hook: user space runs it.
+inline constexpr std::string_view tightening_program = "tighten";
 
 /// Names of pins below the guard's directory.
 [[nodiscard]] inline std::string map_pin(std::string_view map) {
@@ -40,7 +42,14 @@ struct LoadOptions {
     std::filesystem::path directory; ///< for the pins; made here, must not exist
 };
 
-/// Loads the programs and pins them and their maps. Needs CAP_BPF and CAP_PERFMON.
+/// Loads the guarding programs and pins them and their maps. Needs CAP_BPF and CAP_PERFMON.
 [[nodiscard]] sys::Result<void> load_programs(const LoadOptions& options);
+
+/// Loads the programs that hold a seal, which work on the maps that are pinned in `directory`, and pins them
+/// there, in place of those that an earlier attempt has left. They are attached to nothing yet. The pins must
+/// be of this build (guard_settings::object). Needs CAP_BPF and CAP_PERFMON, and that the machine is not
+/// sealed.
+[[nodiscard]] sys::Result<void> load_sealing_programs(Mechanism mechanism,
+                                                      const std::filesystem::path& directory);
 
 } // namespace kmodguard::kernel

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -34,13 +35,14 @@ std::uint64_t sum_of(const RawMap& counters, std::uint32_t which, std::size_t pr
     return sum;
 }
 
-std::string mechanism_of(const Pins& pins) {
-    const auto program = pins.programs.find("kernel_post_read_file");
+sys::Result<Mechanism> mechanism_of(const Pins& pins) {
+    constexpr std::string_view hook = "kernel_post_read_file"; // one that has programs of both kinds
+    const auto program = pins.programs.find(hook);
     bpf_prog_info info{};
     std::uint32_t size = sizeof info;
     if (program == pins.programs.end() || ::bpf_obj_get_info_by_fd(program->second.get(), &info, &size) != 0)
-        return "";
-    return std::string(to_string(info.type == BPF_PROG_TYPE_LSM ? Mechanism::lsm : Mechanism::fmod_ret));
+        return sys::system_failure("cannot tell the kind of the program of", hook);
+    return info.type == BPF_PROG_TYPE_LSM ? Mechanism::lsm : Mechanism::fmod_ret;
 }
 
 } // namespace
@@ -65,6 +67,22 @@ Counters read_counters(const Pins& pins) {
     return counters;
 }
 
+namespace {
+
+/// The programs of the seal are loaded when it is made, and must be of one build with the maps that they use.
+sys::Result<void> require_this_build(const Pins& pins) {
+    const auto settings = settings_of(pins);
+    if (!settings) return std::unexpected(settings.error());
+    const auto hash = programs_hash();
+    if (!hash) return std::unexpected(hash.error());
+    if (settings->layout == GUARD_LAYOUT && std::ranges::equal(*hash, settings->object)) return {};
+    return sys::failure(sys::ErrorKind::failed,
+                        "the kernel point was loaded by another version of kmodguard than this one",
+                        "start the daemon anew, which loads its own; then seal");
+}
+
+} // namespace
+
 Standing standing() {
     Standing found;
     found.present = ::access(pin_directory().c_str(), F_OK) == 0;
@@ -74,6 +92,7 @@ Standing standing() {
     found.whole = true;
     for (const std::string_view hook : guarding_hooks())
         found.whole = found.whole && pins->links.contains(hook);
+    found.this_build = pins->sealed || require_this_build(*pins);
     found.sealed = pins->sealed; // its table cannot be read any more, and is in enforce mode
     if (const auto table = pins->sealed ? sys::Result<Table>() : read_table(*pins)) {
         found.generation = head_of(*table).number;
@@ -81,7 +100,7 @@ Standing standing() {
             audits(head_of(*table),
                    std::chrono::floor<std::chrono::seconds>(sys::BootClock::now().time_since_epoch()));
     }
-    found.mechanism = mechanism_of(*pins);
+    if (const auto mechanism = mechanism_of(*pins)) found.mechanism = to_string(*mechanism);
     found.counters = read_counters(*pins);
     return found;
 }
@@ -100,6 +119,21 @@ sys::Result<guard_settings> settings_to_seal(const Pins& pins) {
     if (!id) return std::unexpected(id.error());
     settings->settings_map = *id;
     return settings;
+}
+
+/// Loads the seal's programs and attaches them. Until the settings say that the machine is sealed they are
+/// idle.
+sys::Result<void> attach_seal(Pins& pins) {
+    const auto mechanism = mechanism_of(pins);
+    if (!mechanism) return std::unexpected(mechanism.error());
+    for (const std::string_view hook : sealing_hooks()) // of an attempt that failed
+        ::unlink((pins.directory / link_pin(hook)).c_str());
+    if (auto loaded = load_sealing_programs(*mechanism, pins.directory); !loaded) return loaded;
+    if (auto opened = open_sealing_programs(pins); !opened) return opened;
+    for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
+        for (const std::string_view hook : *hooks)
+            if (const auto attached = attach(pins, hook); !attached) return std::unexpected(attached.error());
+    return {};
 }
 
 /// Has the program of the hook of opened files note where the pins are mounted: for that it must be attached,
@@ -147,12 +181,10 @@ sys::Result<void> seal_guard(const std::filesystem::path& sealed_table) {
         return sys::failure(sys::ErrorKind::failed,
                             "in audit mode nothing is refused, so there is nothing to seal",
                             "kmodctl mode enforce");
+    if (auto same = require_this_build(*pins); !same) return same;
     if (auto saved = save_table(sealed_table, *table); !saved) return saved;
-    // First what can fail and be done without: the programs are attached, and idle until the settings say so.
-    for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
-        for (const std::string_view hook : *hooks)
-            if (const auto attached = attach(*pins, hook); !attached)
-                return std::unexpected(attached.error());
+    // First what can fail and be done without.
+    if (auto attached = attach_seal(*pins); !attached) return attached;
     auto noted = note_mounts(*pins, *settings);
     if (!noted) return std::unexpected(noted.error());
     noted->sealed = 1;

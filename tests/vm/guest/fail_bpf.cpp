@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Preloaded into the daemon: while /run/fail-bpf is there, every change of a BPF map fails for want of
-// memory, as it may at any time. There is no other way to that than by chance.
+// Preloaded into the daemon or kmodctl: while /run/fail-bpf is there, every change of a BPF map fails for
+// want of memory, as it may at any time; while /run/fail-bpf-load is, so does every program that is to be
+// loaded. There is no other way to that than by chance.
 #include <dlfcn.h>
 #include <linux/bpf.h>
 #include <sys/syscall.h>
@@ -20,7 +21,9 @@ extern "C" long syscall(long number, ...) noexcept {
     for (long& argument : arguments)
         argument = va_arg(list, long);
     va_end(list);
-    if (number == __NR_bpf && arguments[0] == BPF_MAP_UPDATE_ELEM && ::access("/run/fail-bpf", F_OK) == 0) {
+    if (number == __NR_bpf
+        && ((arguments[0] == BPF_MAP_UPDATE_ELEM && ::access("/run/fail-bpf", F_OK) == 0)
+            || (arguments[0] == BPF_PROG_LOAD && ::access("/run/fail-bpf-load", F_OK) == 0))) {
         errno = ENOMEM;
         return -1;
     }

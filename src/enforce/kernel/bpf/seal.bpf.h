@@ -2,7 +2,7 @@
  *
  * What a sealed machine keeps its root from: taking the pins away, getting hold of the maps, changing the
  * kernel's handler of module requests, starting another kernel, writing to this one's memory.
- * These programs are attached when the machine is sealed and cost nothing before.
+ * These programs are loaded and attached when the machine is sealed and cost nothing before.
  */
 #ifndef KMODGUARD_SEAL_BPF_H
 #define KMODGUARD_SEAL_BPF_H
