@@ -28,6 +28,8 @@ LOG = "/var/log/messages"
 RAW = "/tmp/raw"  # has the test modules uncompressed, in a machine that UNPACK was run in
 UNPACK = (f"mkdir -p {RAW} && cd /lib/modules/*/updates && for file in *; do case $file in *.xz) xz -dc $file >{RAW}/${{file%.xz}};; "
           f"*) cp $file {RAW}/;; esac; done")
+# Makes the index anew, of the test modules alone: the kernel's own are packed, and many, which takes the emulator ten seconds.
+DEPMOD = "mkdir -p /etc/depmod.d && echo exclude kernel >/etc/depmod.d/kmg.conf && depmod"
 # Talks to a socket by hand.
 CLIENT = Path(__file__).parent / "guest/client.cpp"
 # Built by the project's own build, since it shares the daemon's code: make vm-test does so.
@@ -139,6 +141,14 @@ def guarded(name: str, kernel: str, lists: Mapping[str, object] = {}, **paramete
     return Prepared(kernel, states["ready"], states["started"], int(parameters.get("cpus", 1)))  # type: ignore[call-overload]
 
 
+class RunningGuard(Guard):
+    """A guard that runs already: to start it with a policy is to reload, the index too. A first start takes the emulator 2 s more."""
+
+    def start(self, **lists: object) -> None:
+        self.vm.put(POLICY, policy(**lists).encode())  # type: ignore[arg-type]
+        self.ctl("reload", check=True)
+
+
 class LazyGuard(Guard):
     """A guard whose machine is chosen at its first use: one where kmodguard runs already if the test starts it at once,
     which is then a reload of the test's policy, and else one where it was never started."""
@@ -156,8 +166,7 @@ class LazyGuard(Guard):
         if self._machine:
             super().start(**lists)
             return
-        self._go_on(self._prepared.started).put(POLICY, policy(**lists).encode())  # type: ignore[arg-type]
-        self.ctl("reload", check=True)
+        RunningGuard(self._go_on(self._prepared.started)).start(**lists)
 
     def _go_on(self, state: State) -> Machine:
         self._machine = self._opened.enter_context(self._prepared.machine(state))
@@ -180,6 +189,13 @@ def undisturbed(machine: Machine) -> Iterator[Guard]:
     while extra := machine.loaded() - before:  # what others use goes after them
         gone = [name for name in sorted(extra) if machine.run(f"requester delete {name}").status == 0]
         assert gone, f"cannot unload {extra}"
+
+
+@pytest.fixture
+def running(prepared_machine: Prepared) -> Iterator[Guard]:
+    """For tests that lay something into the machine before they start the guard with their policy."""
+    with prepared_machine.machine(prepared_machine.started) as vm:
+        yield RunningGuard(vm)
 
 
 @pytest.fixture

@@ -39,14 +39,14 @@ def test_row_5_denied_pattern_matches_with_either_dash(guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("module,denied", [("kmg_needs_base", "kmg_base"), ("kmg_soft", "kmg_inner"), ("kmg_soft", "kmg_twin_a")])
-def test_row_6_denied_dependency_refuses_what_needs_it_and_lint_warned(guard: Guard, module: str, denied: str) -> None:
-    guard.vm.put(POLICY, policy(allow=[module], deny=[denied]).encode())
-    lint = guard.ctl("lint").stdout
+def test_row_6_denied_dependency_refuses_what_needs_it_and_lint_warned(running: Guard, module: str, denied: str) -> None:
+    running.vm.put(POLICY, policy(allow=[module], deny=[denied]).encode())
+    lint = running.ctl("lint").stdout
     assert module in lint and denied in lint
-    guard.ctl("start", check=True)
-    assert guard.ask(module) == "exit3"
-    assert not guard.vm.loaded() & {module, denied}
-    assert f"{module} would bring a denied dependency: {denied}" in guard.wait_log("denied dependency")
+    running.ctl("reload", check=True)
+    assert running.ask(module) == "exit3"
+    assert not running.vm.loaded() & {module, denied}
+    assert f"{module} would bring a denied dependency: {denied}" in running.wait_log("denied dependency")
 
 
 def test_row_16_others_are_answered_while_50_processes_ask_without_pause(guard: Guard) -> None:
@@ -60,15 +60,15 @@ def test_row_16_others_are_answered_while_50_processes_ask_without_pause(guard: 
     assert guard.status()["daemon"]["refused"] < 100
 
 
-def test_row_16_slow_loads_hold_up_nobody_else(guard: Guard) -> None:
-    guard.vm.put("/etc/modprobe.d/kmg.conf", b"options kmg_slow hold=1\n")
-    guard.start(allow=["kmg_param", "kmg_slow"])
-    slow = guard.vm.start("requester --parallel 20 ask kmg_slow")
-    guard.vm.run("until grep -q '^kmg_slow ' /proc/modules; do :; done", check=True)
-    assert guard.ask("kmg_param") == "ok" and slow.running
-    guard.vm.run("echo 0 > /sys/module/kmg_slow/parameters/hold", check=True)
+def test_row_16_slow_loads_hold_up_nobody_else(running: Guard) -> None:
+    running.vm.put("/etc/modprobe.d/kmg.conf", b"options kmg_slow hold=1\n")
+    running.start(allow=["kmg_param", "kmg_slow"])
+    slow = running.vm.start("requester --parallel 20 ask kmg_slow")
+    running.vm.run("until grep -q '^kmg_slow ' /proc/modules; do :; done", check=True)
+    assert running.ask("kmg_param") == "ok" and slow.running
+    running.vm.run("echo 0 > /sys/module/kmg_slow/parameters/hold", check=True)
     slow.wait(timeout=900)
-    assert {"kmg_param", "kmg_slow"} <= guard.vm.loaded()
+    assert {"kmg_param", "kmg_slow"} <= running.vm.loaded()
 
 
 def test_row_17_module_whose_init_asks_for_another_does_not_deadlock(guard: Guard) -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from guard import FAIL_BPF, HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
+from guard import DEPMOD, FAIL_BPF, HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
 from images import module_image
 from machine import Machine
 from machine.guest import compiled
 
 pytestmark = pytest.mark.restored
 
+DRAIN = Path(__file__).parent / "guest/drain.cpp"
 WITHOUT_BPF = "lsm=lockdown,yama,apparmor"
 MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", WITHOUT_BPF), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
 # Allowed: kmg_param, and kmg_needs_base with what it needs. Everything else is on no list.
@@ -33,7 +34,9 @@ def machine(request: pytest.FixtureRequest) -> Prepared:
 
 def machine_of(name: str, cpus: int = 1) -> Prepared:
     kernel, cmdline = MACHINES[name]
-    return guarded(f"kernel_point-{name}-{cpus}", kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"], cpus=cpus)
+    files = {"/usr/bin/drain": compiled(DRAIN), "/usr/lib/fail_bpf.so": FAIL_BPF}
+    return guarded(f"kernel_point-{name}-{cpus}", kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"], files=files,
+                   cpus=cpus)
 
 
 @pytest.fixture
@@ -248,7 +251,7 @@ def test_a_listed_module_whose_aliases_are_not_known_is_refused_where_aliases_ar
     guard.ctl("reload", check=True)
     assert guard.vm.run(f"loader --unload kmg_param init {raw_file_of('kmg_param')}").stdout == "init ok\n"
     assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
-    guard.vm.run({"depmod has not seen it": f"mv {file_of(guard.vm, 'kmg_twin_a')} /tmp && depmod",
+    guard.vm.run({"depmod has not seen it": f"mv {file_of(guard.vm, 'kmg_twin_a')} /tmp && {DEPMOD}",
                   "there is no index": "mv /lib/modules/$(uname -r)/modules.dep.bin /tmp"}[way], check=True)
     guard.vm.run("while kmodctl explain kmg_twin_a | grep -q 'an alias that is denied'; do :; done", check=True)
     guard.ctl("reload", check=True)  # published by what the index has now
@@ -351,9 +354,8 @@ def test_23_bpffs_that_is_mounted_again_is_no_problem_any_more(guard: Guard) -> 
 
 
 def test_23_records_taken_by_another_process_are_reported(guard: Guard) -> None:
-    guard.vm.put("/tmp/drain", compiled(Path(__file__).parent / "guest/drain.cpp").read_bytes(), 0o755)
     guard.kill("STOP")
-    guard.vm.run(f"loader init {raw_file_of('kmg_inner')}; /tmp/drain /sys/fs/bpf/kmodguard/map_records")
+    guard.vm.run(f"loader init {raw_file_of('kmg_inner')}; drain /sys/fs/bpf/kmodguard/map_records")
     guard.kill("CONT")
     assert "kmg_inner" not in guard.wait_log("another process has taken records of the kernel point")
 
@@ -519,7 +521,6 @@ def test_audit_mode_whose_end_fails_once_ends_all_the_same(machine: Prepared) ->
     """The machine stayed in audit mode for ever, and `status` showed no time left."""
     with machine.machine(machine.ready) as vm:
         guard = Guard(vm)
-        vm.put("/usr/lib/fail_bpf.so", FAIL_BPF.read_bytes())
         vm.put(POLICY, policy(allow=ALLOWED).encode())
         vm.run("LD_PRELOAD=/usr/lib/fail_bpf.so kmodctl start", check=True)
         vm.run("kmodctl mode audit --for 5s && touch /run/fail-bpf", check=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from guard import KERNELS, UNPACK, Guard, file_of, policy, raw_file_of
+from guard import DEPMOD, KERNELS, UNPACK, Guard, file_of, policy, raw_file_of
 from images import module_image
 from machine import Machine, Result
 from machine.channel import HANG
@@ -158,7 +158,7 @@ def test_a_module_that_depmod_has_not_seen_is_judged_by_the_aliases_that_its_ima
     supervised.write_policy(allow=["kmg_twin_a", "kmg_param"], deny_aliases=["kmg-twin[rs]"])
     for module in ("kmg_twin_a", "kmg_param"):
         supervised.vm.run(f"rm {file_of(supervised.vm, module)}", check=True)
-    supervised.vm.run("depmod", check=True)
+    supervised.vm.run(DEPMOD, check=True)
     assert supervised.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
     assert supervised.run(f"loader init {raw_file_of('kmg_param')}").stdout == "init ok\n"
     supervised.vm.run("rm /lib/modules/$(uname -r)/modules.dep.bin", check=True)

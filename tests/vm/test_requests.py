@@ -6,7 +6,7 @@ Each row is refused while its module is not listed, and loads it when it is.
 
 import pytest
 
-from guard import Guard
+from guard import DEPMOD, Guard
 
 pytestmark = pytest.mark.restored
 
@@ -23,6 +23,11 @@ REQUESTS = {
 }
 # What the way there takes, and is not the question: the AF_ALG family itself, for example.
 NEEDED = {"md4": ["af_alg", "algif_hash"]}
+
+
+@pytest.fixture
+def guard(running: Guard) -> Guard:
+    return running
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def test_module_with_an_install_command_is_left_to_the_original_modprobe(guard: 
 def test_module_in_a_file_of_another_name_is_loaded_by_the_name_inside(guard: Guard) -> None:
     """As packages of DKMS have them: an install line gives modprobe the file's name."""
     guard.vm.run("d=/lib/modules/$(uname -r); mkdir -p $d/updates && file=$(find $d -name 'kmg_param.ko*') && "
-                 "mv $file $d/updates/kmg-param-current.${file##*/kmg_param.} && depmod", check=True)
+                 f"mv $file $d/updates/kmg-param-current.${{file##*/kmg_param.}} && {DEPMOD}", check=True)
     guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /sbin/modprobe -i kmg-param-current $CMDLINE_OPTS\n"
                                              b"options kmg_param number=7\n")
     guard.start(allow=["kmg_twin_a"])
@@ -167,7 +172,7 @@ def test_index_made_anew_by_depmod_is_noticed(guard: Guard) -> None:
     assert guard.ask("kmg-new-alias") == "exit3"
     guard.vm.put("/etc/modprobe.d/new.conf", b"alias kmg-new-alias kmg_param\n")
     guard.wait_answer("kmg-new-alias", "ok")
-    guard.vm.run("requester delete kmg_param; depmod", check=True)
+    guard.vm.run(f"requester delete kmg_param; {DEPMOD}", check=True)
     guard.wait_answer("kmg_param", "ok")
 
 
