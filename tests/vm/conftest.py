@@ -66,6 +66,7 @@ def restored(tests: list[pytest.Item]) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "restored: the tests of this file each go on from a saved state")
+    config.addinivalue_line("markers", "leaves_nothing: nothing but a policy and what the test loads; it may share its machine")
     if os.environ.get("KMODGUARD_REMEMBER") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Remembered())
 

@@ -8,13 +8,14 @@ the two, so that it finds nothing of what the others did, and nothing has to be 
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from machine import Command, Machine, Result
+from machine.cache import content_key
 from machine.guest import compiled
 from machine.prepared import prepared
 from machine.states import State
@@ -176,9 +177,20 @@ class LazyGuard(Guard):
 @pytest.fixture(scope="module", params=KERNELS)
 def prepared_machine(request: pytest.FixtureRequest) -> Prepared:
     """Of as many processors as the file of tests says in PROCESSORS."""
+    return usual(request.param, getattr(request.module, "PROCESSORS", 1))
+
+
+def usual(kernel: str, cpus: int, cmdline: str = "") -> Prepared:
+    """A machine whose policy allows nothing, which several files of tests go on from."""
     files = {"/usr/bin/powerless": POWERLESS, "/usr/bin/client": compiled(CLIENT)}
-    cpus = getattr(request.module, "PROCESSORS", 1)
-    return guarded(f"guard-{request.param}-{cpus}", request.param, files=files, cpus=cpus)
+    kind = f"-{content_key(cmdline)}" if cmdline else ""
+    return guarded(f"guard-{kernel}-{cpus}{kind}", kernel, files=files, cpus=cpus, cmdline=cmdline)
+
+
+def unload_all_but(machine: Machine, before: set[str]) -> None:
+    while extra := machine.loaded() - before:  # what others use goes after them
+        gone = [name for name in sorted(extra) if machine.run(f"requester delete {name}").status == 0]
+        assert gone, f"cannot unload {extra}"
 
 
 @contextlib.contextmanager
@@ -186,9 +198,43 @@ def undisturbed(machine: Machine) -> Iterator[Guard]:
     """A machine for a test that changes nothing but what is loaded, which is then taken out again."""
     before = machine.loaded()
     yield Guard(machine)
-    while extra := machine.loaded() - before:  # what others use goes after them
-        gone = [name for name in sorted(extra) if machine.run(f"requester delete {name}").status == 0]
-        assert gone, f"cannot unload {extra}"
+    unload_all_but(machine, before)
+
+
+class Lasting:
+    """A machine that tests marked `leaves_nothing` have one after the other: nine tenths of what a test costs is the
+    translation of code that the machine runs for the first time. After a test that has failed it is another one."""
+
+    def __init__(self, make: Callable[[], Machine]) -> None:
+        self._make = make
+        self._opened = contextlib.ExitStack()
+        self._machine: Machine | None = None
+
+    def __enter__(self) -> "Lasting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._machine = None
+        self._opened.close()
+
+    @contextlib.contextmanager
+    def lent(self, session: pytest.Session) -> Iterator[Machine]:
+        """The machine for one test, which may load modules: they are taken out again."""
+        failed = session.testsfailed
+        machine, self._machine = self._machine or self._opened.enter_context(self._make()), None
+        before = machine.loaded()
+        yield machine
+        if session.testsfailed > failed:
+            self._opened.close()
+            return
+        unload_all_but(machine, before)
+        self._machine = machine
+
+
+@pytest.fixture(scope="module")
+def lasting(prepared_machine: Prepared) -> Iterator[Lasting]:
+    with Lasting(lambda: prepared_machine.machine(prepared_machine.started)) as machine:
+        yield machine
 
 
 @pytest.fixture
@@ -199,6 +245,9 @@ def running(prepared_machine: Prepared) -> Iterator[Guard]:
 
 
 @pytest.fixture
-def guard(prepared_machine: Prepared) -> Iterator[Guard]:
+def guard(prepared_machine: Prepared, lasting: Lasting, request: pytest.FixtureRequest) -> Iterator[Guard]:
     with contextlib.ExitStack() as opened:
-        yield LazyGuard(prepared_machine, opened)
+        if request.node.get_closest_marker("leaves_nothing"):
+            yield RunningGuard(opened.enter_context(lasting.lent(request.session)))
+        else:
+            yield LazyGuard(prepared_machine, opened)

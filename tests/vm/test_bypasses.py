@@ -12,6 +12,7 @@ pytestmark = pytest.mark.restored
 PROCESSORS = 2  # for floods, and for what happens meanwhile
 
 
+@pytest.mark.leaves_nothing
 def test_row_4_alias_of_an_allowed_and_an_unlisted_module_loads_only_the_allowed_one(guard: Guard) -> None:
     guard.start(allow=["kmg_twin_b"])
     assert guard.ask("kmg-twins") == "ok"
@@ -24,6 +25,7 @@ def test_row_4_with_real_modules(guard: Guard) -> None:
     assert guard.vm.loaded() & {"vmw_vsock_vmci_transport", "vsock_loopback", "hv_sock"} == {"vsock_loopback"}
 
 
+@pytest.mark.leaves_nothing
 def test_row_5_denied_module_is_refused_by_its_alias_whatever_allows_it(guard: Guard) -> None:
     guard.start(allow=["kmg_twin_a", "kmg_twin_b"], aliases=["*"], deny=["kmg-twin-a"])
     assert guard.ask("kmg-twins") == "ok"
@@ -31,6 +33,7 @@ def test_row_5_denied_module_is_refused_by_its_alias_whatever_allows_it(guard: G
     assert guard.ask("kmg-twin_a") == "exit3"
 
 
+@pytest.mark.leaves_nothing
 def test_row_5_denied_pattern_matches_with_either_dash(guard: Guard) -> None:
     guard.start(aliases=["*"], deny_aliases=["kmg_tw?ns", "net-pf-[0-9]*"])
     assert guard.ask("kmg-twins") == "exit3"
@@ -71,6 +74,7 @@ def test_row_16_slow_loads_hold_up_nobody_else(running: Guard) -> None:
     assert {"kmg_param", "kmg_slow"} <= running.vm.loaded()
 
 
+@pytest.mark.leaves_nothing
 def test_row_17_module_whose_init_asks_for_another_does_not_deadlock(guard: Guard) -> None:
     guard.start(allow=["kmg_outer", "kmg_inner"])
     assert guard.ask("kmg_outer") == "ok"
@@ -78,6 +82,7 @@ def test_row_17_module_whose_init_asks_for_another_does_not_deadlock(guard: Guar
     assert {"kmg_outer", "kmg_inner"} <= guard.vm.loaded()
 
 
+@pytest.mark.leaves_nothing
 def test_row_17_what_it_asks_for_is_judged_like_any_request(guard: Guard) -> None:
     guard.start(allow=["kmg_outer"])
     assert guard.ask("kmg_outer") == "ok"
@@ -137,6 +142,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.leaves_nothing
 @pytest.mark.parametrize("name", BROKEN)
 def test_row_19_policy_replaced_by_something_broken_leaves_the_old_one_in_force(guard: Guard, name: str) -> None:
     guard.start(allow=["kmg_param"])
@@ -199,6 +205,7 @@ def test_row_20_many_connections_do_not_keep_requests_out(guard: Guard) -> None:
 TOKENS = ["-r", "--remove", "../../tmp/x", "/etc/passwd", "$(touch /run/pwned)", "`id`", ";reboot", "a b", "*", "%n%s", "."]
 
 
+@pytest.mark.leaves_nothing
 @pytest.mark.parametrize("token", TOKENS)
 def test_row_21_token_that_looks_like_something_else_is_a_name_that_does_not_exist(guard: Guard, token: str) -> None:
     guard.start(allow=["kmg_param"])
@@ -208,6 +215,7 @@ def test_row_21_token_that_looks_like_something_else_is_a_name_that_does_not_exi
     assert guard.vm.run("test -e /run/pwned").status == 1
 
 
+@pytest.mark.leaves_nothing
 def test_row_21_odd_bytes_and_lengths_through_the_hook(guard: Guard) -> None:
     guard.start(aliases=["*"])
     for token in ("\"$(printf '\\377\\376')\"", "\"$(printf 'a\\nb')\"", "\"$(head -c 5000 /dev/zero | tr '\\0' a)\""):

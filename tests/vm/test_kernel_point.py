@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from guard import DEPMOD, FAIL_BPF, HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed
+from guard import DEPMOD, FAIL_BPF, HANDLER, POLICY, Guard, Prepared, file_of, guarded, policy, raw_file_of, undisturbed, usual
 from images import module_image
 from machine import Machine
 from machine.guest import compiled
@@ -29,14 +29,9 @@ ALLOWED = ["kmg_param", "kmg_needs_base", "kmg_crafted"]
 
 @pytest.fixture(scope="module", params=MACHINES)
 def machine(request: pytest.FixtureRequest) -> Prepared:
-    return machine_of(request.param)
-
-
-def machine_of(name: str, cpus: int = 1) -> Prepared:
-    kernel, cmdline = MACHINES[name]
+    kernel, cmdline = MACHINES[request.param]
     files = {"/usr/bin/drain": compiled(DRAIN), "/usr/lib/fail_bpf.so": FAIL_BPF}
-    return guarded(f"kernel_point-{name}-{cpus}", kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"], files=files,
-                   cpus=cpus)
+    return guarded(f"kernel_point-{request.param}", kernel, {"allow": ALLOWED}, cmdline=cmdline, packages=["bpftool"], files=files)
 
 
 @pytest.fixture
@@ -406,7 +401,8 @@ def test_23_a_frozen_map_is_replaced_when_the_daemon_starts_again(guard: Guard) 
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_25_two_loads_of_one_refused_file_at_once(name: str) -> None:
-    machine = machine_of(name, cpus=2)
+    kernel, cmdline = MACHINES[name]
+    machine = usual(kernel, 2, cmdline)
     with machine.machine(machine.started) as vm:
         guard = Guard(vm)
         for _ in range(10):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from guard import DEPMOD, KERNELS, UNPACK, Guard, file_of, policy, raw_file_of
+from guard import DEPMOD, KERNELS, UNPACK, Guard, Lasting, file_of, policy, raw_file_of
 from images import module_image
 from machine import Machine, Result
 from machine.channel import HANG
@@ -84,17 +84,33 @@ class Supervised:
         return raw_file_of(module)
 
 
-@pytest.fixture
-def supervised(machine: tuple[str, State]) -> Iterator[Supervised]:
+@pytest.fixture(scope="module")
+def lasting(machine: tuple[str, State]) -> Iterator[Lasting]:
+    with Lasting(lambda: going_on(machine)) as machines:
+        yield machines
+
+
+def going_on(machine: tuple[str, State]) -> Machine:
     kernel, state = machine
-    with Machine(kernel, state=state, cpus=PROCESSORS) as vm:
-        yield Supervised(vm)
+    return Machine(kernel, state=state, cpus=PROCESSORS)
+
+
+@pytest.fixture
+def supervised(machine: tuple[str, State], lasting: Lasting, request: pytest.FixtureRequest) -> Iterator[Supervised]:
+    if request.node.get_closest_marker("leaves_nothing"):
+        with lasting.lent(request.session) as vm:
+            vm.run(f"rm -rf {LOGS} && mkdir -m 777 {LOGS}", check=True)
+            yield Supervised(vm)
+    else:
+        with going_on(machine) as vm:
+            yield Supervised(vm)
 
 
 def is_loaded(supervised: Supervised, module: str) -> bool:
     return module in supervised.vm.loaded()
 
 
+@pytest.mark.leaves_nothing
 @pytest.mark.parametrize("tool", ["insmod", "busybox insmod", "modprobe"])
 def test_an_allowed_module_is_loaded_with_its_parameters(supervised: Supervised, tool: str) -> None:
     argument = "kmg_param" if tool == "modprobe" else supervised.raw_file("kmg_param")
@@ -105,6 +121,7 @@ def test_an_allowed_module_is_loaded_with_its_parameters(supervised: Supervised,
     assert supervised.judged() == [("kmg_param", "allow", "0")]
 
 
+@pytest.mark.leaves_nothing
 @pytest.mark.parametrize("tool", ["insmod", "busybox insmod", "modprobe"])
 def test_a_refused_and_a_pretended_module_are_not_loaded(supervised: Supervised, tool: str) -> None:
     argument = "kmg_inner" if tool == "modprobe" else supervised.raw_file("kmg_inner")
@@ -117,6 +134,7 @@ def test_a_refused_and_a_pretended_module_are_not_loaded(supervised: Supervised,
     assert {judged[2] for judged in supervised.judged()} == {"EPERM", "0"}
 
 
+@pytest.mark.leaves_nothing
 def test_the_kernels_own_refusal_is_handed_back(supervised: Supervised) -> None:
     supervised.write_policy(allow=["kmg_fail", "kmg_param", "kmg_crafted"])
     supervised.vm.put("/tmp/crafted.ko", module_image("kmg_crafted"))
@@ -141,12 +159,14 @@ def test_a_loaded_module_that_is_not_allowed_exists_as_the_kernel_says(supervise
     assert not is_loaded(supervised, "kmg_inner")
 
 
+@pytest.mark.leaves_nothing
 def test_modprobe_loads_what_an_allowed_module_needs(supervised: Supervised) -> None:
     assert supervised.run("modprobe kmg_needs_base").status == 0
     assert {"kmg_base", "kmg_needs_base"} <= supervised.vm.loaded()
     assert supervised.judged() == [("kmg_base", "allow", "0"), ("kmg_needs_base", "allow", "0")]
 
 
+@pytest.mark.leaves_nothing
 def test_what_an_allowed_module_needs_may_be_denied(supervised: Supervised) -> None:
     supervised.write_policy(allow=["kmg_needs_base"], deny=["kmg_base"])
     assert supervised.run("modprobe kmg_needs_base").status == 1
@@ -165,6 +185,7 @@ def test_a_module_that_depmod_has_not_seen_is_judged_by_the_aliases_that_its_ima
     assert supervised.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
 
 
+@pytest.mark.leaves_nothing
 def test_compressed_modules_load_in_every_way_that_plain_ones_do(supervised: Supervised) -> None:
     allowed, unlisted = supervised.file("kmg_param"), supervised.file("kmg_inner")
     if not allowed.endswith(".xz"):
@@ -216,6 +237,7 @@ def test_row_17_a_module_whose_init_asks_for_another_does_not_wait_for_ever(supe
     assert supervised.judged() == [("kmg_outer", "allow", "0")]
 
 
+@pytest.mark.leaves_nothing
 def test_a_module_that_takes_long_keeps_nobody_else_waiting(supervised: Supervised) -> None:
     slow = "(insmod $SLOW hold=1; echo slow) & until grep -q '^kmg_slow ' /proc/modules; do :; done; caller init $INNER"
     command = slow.replace("$SLOW", supervised.raw_file("kmg_slow")).replace("$INNER", supervised.raw_file("kmg_inner"))
@@ -223,6 +245,7 @@ def test_a_module_that_takes_long_keeps_nobody_else_waiting(supervised: Supervis
     assert supervised.run(command).stdout == "init EPERM 1\nslow\n"
 
 
+@pytest.mark.leaves_nothing
 def test_taking_a_module_away_works_and_is_recorded(supervised: Supervised) -> None:
     supervised.vm.run("modprobe kmg_param && modprobe kmg_inner", check=True)
     assert supervised.run("rmmod kmg_param && rmmod kmg_inner").status == 0
@@ -232,6 +255,7 @@ def test_taking_a_module_away_works_and_is_recorded(supervised: Supervised) -> N
     assert supervised.run("loader unload kmg_param").stdout == "unload ENOENT\n"
 
 
+@pytest.mark.leaves_nothing
 def test_taking_a_module_away_can_be_forbidden(supervised: Supervised) -> None:
     supervised.vm.run("modprobe kmg_param", check=True)
     supervised.vm.put(EXEC_POLICY, b'version = 1\n[allow]\nmodules = ["kmg_param"]\n[deny]\nunload = true\n')
@@ -277,6 +301,7 @@ def test_row_18_a_killed_kmodctl_means_refusal(supervised: Supervised) -> None:
     assert not is_loaded(supervised, "kmg_param")
 
 
+@pytest.mark.leaves_nothing
 def test_row_14_who_may_not_load_may_not_by_the_supervisor_either(supervised: Supervised) -> None:
     file = supervised.raw_file("kmg_param")
     for command, user in ((f"caller finit {file}", "nobody"), (f"unshare -U -r caller finit {file}", "root"),
@@ -357,6 +382,7 @@ def test_a_kmodctl_that_may_load_nothing_says_that_it_serves_nobody(supervised: 
     assert "no user namespace is served: kmodctl has no CAP_SYS_MODULE" in ran.stderr
 
 
+@pytest.mark.leaves_nothing
 @pytest.mark.parametrize("table", ["i386", "x32"])
 def test_row_15_the_other_system_call_tables_are_covered(supervised: Supervised, table: str) -> None:
     for call in ("init", "finit"):
@@ -374,6 +400,7 @@ STRICTER = {"init-huge": "EFBIG", "init-endless": "EFBIG", "parameters-long": "E
 OF_OTHER_TABLES = r"x32-.*"
 
 
+@pytest.mark.leaves_nothing
 def test_calls_fail_as_the_kernel_has_them_fail(supervised: Supervised) -> None:
     """Every way in which a call can be wrong, with an allowed image: the errno is the one that it has without kmodctl."""
     file = supervised.raw_file("kmg_param")
@@ -392,6 +419,7 @@ def test_calls_fail_as_the_kernel_has_them_fail(supervised: Supervised) -> None:
     assert different == {}
 
 
+@pytest.mark.leaves_nothing
 def test_an_interrupted_caller_has_one_event_for_one_load(supervised: Supervised) -> None:
     ran = supervised.run(f"caller --times 500 --every 1500 finit {supervised.raw_file('kmg_inner')}", "--quiet")
     results = dict(re.findall(r"finit (\S+) (\d+)", ran.stdout))
