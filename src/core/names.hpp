@@ -14,6 +14,8 @@ namespace kmodguard::core {
 
 /// Longest module name in bytes: MODULE_NAME_LEN of linux/module.h on 64-bit, less the NUL.
 inline constexpr std::size_t max_module_name = 55;
+/// The module that `kmodctl doctor` tries to load, to see whether it is refused. No other has that name.
+inline constexpr std::string_view canary_name = "kmodguard_canary";
 /// Longest token in bytes that is looked at. The kernel itself asks with at most 55, udev with a few hundred.
 inline constexpr std::size_t max_token = 2048;
 

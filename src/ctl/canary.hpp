@@ -5,6 +5,7 @@
 // nothing in it but a name.
 #pragma once
 
+#include "core/names.hpp"
 #include "modules/image_container.hpp"
 #include "sys/result.hpp"
 
@@ -15,7 +16,7 @@
 
 namespace kmodguard::ctl {
 
-inline constexpr std::string_view canary_name = "kmodguard_canary";
+using core::canary_name;
 
 /// A relocatable ELF file of the byte order that this program runs in, with the section that names a module.
 [[nodiscard]] std::vector<std::byte> canary_image();

@@ -35,10 +35,41 @@ bool is_named_by_users_below(std::string_view component) {
     return component.ends_with(".service") && std::ranges::find(engines, component) == engines.end();
 }
 
+/// "181 times more in the 0.9 s before".
+std::string repetition_of(const Event& event) {
+    std::string text = fmt::format("{} times more ", event.repeated);
+    if (!event.repeated_since) return text + "since the last record";
+    using Seconds = std::chrono::duration<double>;
+    const double span = std::chrono::duration_cast<Seconds>(event.time - *event.repeated_since).count();
+    text += fmt::format("in the {:.1f} s before", std::max(span, 0.0));
+    constexpr std::size_t shown = 8;
+    for (std::size_t i = 0; i < std::min(shown, event.other_tokens.size()); ++i)
+        text += (i == 0 ? ", also for " : ", ") + core::printable(event.other_tokens[i]);
+    if (event.other_tokens.size() > shown)
+        text += fmt::format(" and {} others", event.other_tokens.size() - shown);
+    return text;
+}
+
 } // namespace
+
+bool is_trial(const Event& event) {
+    const core::Decision& decision = event.decision;
+    const auto& by = event.requester;
+    if (event.point != core::Point::kernel && event.point != core::Point::autoload) return false;
+    if (!by || by->uid != uid_t{0} || by->kernel_thread || by->command != "kmodctl" || !by->container.empty()
+        || decision.judged != core::Verdict::refuse)
+        return false;
+    if (event.call.empty()) return decision.reason == core::Reason::no_such_module;
+    if (decision.modules.size() != 1) return false;
+    const std::string& module = decision.modules.front().module;
+    // Of what is packed the kernel point sees the file alone, which is one in memory.
+    return module == core::canary_name
+           || (module.empty() && event.file.ends_with(fmt::format("memfd:{}", core::canary_name)));
+}
 
 bool is_notable(const Event& event) {
     if (event.withheld) return true;
+    if (is_trial(event)) return false;
     return event.decision.judged == core::Verdict::refuse
            && event.decision.reason != core::Reason::no_such_module;
 }
@@ -49,6 +80,16 @@ std::string subject_of(const Event& event) {
     for (const core::ModuleDecision& module : decision.modules)
         if (!module.module.empty()) return core::printable(module.module);
     return event.file.empty() ? "an image" : core::printable(event.file);
+}
+
+bool asks_for_other_form(const Event& event) {
+    return event.other_form_wanted || event.decision.reason == core::Reason::not_a_module;
+}
+
+std::string originator_of(const Event& event) {
+    if (!event.requester) return "";
+    if (!event.requester->container.empty()) return "container " + event.requester->container;
+    return event.requester->uid ? fmt::format("user {}", *event.requester->uid) : "";
 }
 
 Importance importance_of(const Event& event) {
@@ -69,7 +110,9 @@ std::string summary(const Event& event) {
         text += fmt::format(" (by {}{}[{}]{})", by->kernel_thread ? "the kernel's thread " : "",
                             core::printable(by->command), by->pid,
                             by->uid ? fmt::format(", uid {}", *by->uid) : "");
-    if (event.repeated != 0) text += fmt::format(", {} times more since the last record", event.repeated);
+    if (event.repeated != 0) text += ", " + repetition_of(event);
+    if (event.after) text += "; after " + event.after->call;
+    if (is_trial(event)) text += "; a trial of kmodctl doctor";
     if (!event.note.empty()) text += "; " + event.note;
     return text;
 }

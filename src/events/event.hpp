@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kmodguard::events {
 
@@ -36,6 +37,14 @@ struct Requester {
 /// engine, another container's, or where the beginning of the path is missing.
 [[nodiscard]] std::string container_of_cgroup(std::string_view cgroup);
 
+/// The call by which the same program has tried the same before, in a form that it was not to be taken in:
+/// packed.
+struct EarlierCall {
+    std::string call;
+    std::string file;
+    std::string answer;
+};
+
 struct Event {
     std::chrono::system_clock::time_point time;
     core::Point point = core::Point::autoload;
@@ -47,9 +56,17 @@ struct Event {
     std::string parameters = {}; ///< of the module, where they were seen
     std::optional<core::Sha256> sha256 = std::nullopt; ///< of the image, where it was hashed
     std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known
-    std::uint32_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
-    std::string note = {};      ///< anything else worth knowing
-    bool powerless = false;     ///< its caller could load nothing at all, and may try as often as it likes
+    std::uint64_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
+    /// When the first of these was made; nothing where that is not known.
+    std::optional<std::chrono::system_clock::time_point> repeated_since = std::nullopt;
+    std::vector<std::string> other_tokens =
+        {}; ///< that these asked for, where nothing answers to any of them
+    std::optional<EarlierCall> after = std::nullopt;
+    std::uint64_t image_size = 0; ///< bytes that were handed over; 0: not known
+    /// The answer asks for the same image in another form, and libkmod then hands it over unpacked.
+    bool other_form_wanted = false;
+    std::string note = {};  ///< anything else worth knowing
+    bool powerless = false; ///< its caller could load nothing at all, and may try as often as it likes
     /// The rules allow it, and still nothing was done: its caller had not the right to, as `note` says.
     bool withheld = false;
 };
@@ -58,10 +75,22 @@ struct Event {
 /// file that it came from; "an image" where nothing is known. Printable.
 [[nodiscard]] std::string subject_of(const Event& event);
 
+/// Whether it is a trial of `kmodctl doctor`: its canary, or its request for what nobody has, by a process of
+/// that name of the machine's own root. Root could imitate it, and gains no more than that what is refused is
+/// no warning.
+[[nodiscard]] bool is_trial(const Event& event);
+
 /// Whether the attempt is one to call somebody's attention to: refused, let pass by audit mode alone, or
 /// withheld. A name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers
-/// ask for dozens of those at each boot.
+/// ask for dozens of those at each boot. Nor is a trial.
 [[nodiscard]] bool is_notable(const Event& event);
+
+/// Whether the answer has the caller try again by another call, with the same image in another form: what was
+/// packed, unpacked.
+[[nodiscard]] bool asks_for_other_form(const Event& event);
+
+/// Who has brought it about, by container or user: "container 0123", "user 1000"; "" where that is not known.
+[[nodiscard]] std::string originator_of(const Event& event);
 
 /// What a log that cannot keep up loses first.
 enum class Importance {

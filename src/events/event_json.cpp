@@ -90,8 +90,17 @@ Json::Object json_of(const Event& event) {
     if (!event.parameters.empty()) object.emplace_back("parameters", event.parameters);
     if (event.sha256) object.emplace_back("sha256", core::to_hex(*event.sha256));
     if (!event.answer.empty()) object.emplace_back("answer", event.answer);
-    if (event.repeated != 0) object.emplace_back("repeated", std::int64_t{event.repeated});
+    if (event.repeated != 0) object.emplace_back("repeated", event.repeated);
+    if (event.repeated_since) object.emplace_back("repeated_since", timestamp(*event.repeated_since));
+    if (!event.other_tokens.empty()) object.emplace_back("other_tokens", strings(event.other_tokens));
+    if (const auto& after = event.after) {
+        Json::Object earlier{{"call", after->call}};
+        if (!after->file.empty()) earlier.emplace_back("file", after->file);
+        if (!after->answer.empty()) earlier.emplace_back("answer", after->answer);
+        object.emplace_back("after", std::move(earlier));
+    }
     if (!event.note.empty()) object.emplace_back("note", event.note);
+    if (is_trial(event)) object.emplace_back("trial", true);
     if (event.withheld) object.emplace_back("withheld", true);
     if (const auto& by = event.requester) {
         Json::Object requester{{"pid", std::int64_t{by->pid}},

@@ -102,6 +102,15 @@ class JournalSink final : public Sink {
         add("FILE", event.file);
         add("ANSWER", event.answer);
         add("SHA256", event.sha256 ? core::to_hex(*event.sha256) : "");
+        add("TRIAL", is_trial(event) ? "yes" : "");
+        add("REPEATED", event.repeated != 0 ? std::to_string(event.repeated) : "");
+        add("REPEATED_SINCE", event.repeated_since ? timestamp(*event.repeated_since) : "");
+        for (const std::string& token : event.other_tokens)
+            add("OTHER_TOKEN", token);
+        if (event.after) {
+            add("AFTER_CALL", event.after->call);
+            add("AFTER_FILE", event.after->file);
+        }
         if (const auto& by = event.requester) {
             add("REQUESTER_PID", std::to_string(by->pid));
             if (by->uid) add("REQUESTER_UID", std::to_string(*by->uid));

@@ -186,5 +186,87 @@ TEST(EventSummary, NameThatNothingAnswersToIsNotNotable) {
     EXPECT_FALSE(is_notable(event));
 }
 
+Requester doctor() {
+    Requester requester;
+    requester.pid = 7;
+    requester.uid = 0;
+    requester.command = "kmodctl";
+    return requester;
+}
+
+// Doctor's trials stood in the log as warnings of somebody's attempts.
+TEST(EventSummary, TrialOfDoctorIsMarkedAndNotNotable) {
+    Event trial = refused_event();
+    trial.point = core::Point::kernel;
+    trial.call = "init_module";
+    trial.decision.token.clear();
+    trial.decision.modules[0].module = core::canary_name;
+    trial.requester = doctor();
+    EXPECT_TRUE(is_trial(trial));
+    EXPECT_FALSE(is_notable(trial));
+    EXPECT_EQ(parsed(trial)["trial"], true);
+    EXPECT_TRUE(summary(trial).ends_with("; a trial of kmodctl doctor")) << summary(trial);
+
+    Event packed = trial; // nobody knows what is in it
+    packed.decision.modules[0].module.clear();
+    packed.file = "/memfd:kmodguard_canary";
+    EXPECT_TRUE(is_trial(packed));
+
+    Event request = trial;
+    request.call.clear();
+    request.decision.token = "net-pf-12";
+    request.decision.modules.clear();
+    EXPECT_FALSE(is_trial(request)) << "for what there is";
+    request.decision.reason = core::Reason::no_such_module;
+    EXPECT_TRUE(is_trial(request));
+}
+
+TEST(EventSummary, WhatOnlyLooksLikeATrialIsNone) {
+    Event trial = refused_event();
+    trial.point = core::Point::kernel;
+    trial.call = "init_module";
+    trial.decision.modules[0].module = core::canary_name;
+    trial.requester = doctor();
+    const auto with = [&trial](auto change) {
+        Event event = trial;
+        change(event);
+        return event;
+    };
+    for (const Event& event : {
+             with([](Event& e) { e.decision.modules[0].module = "evil"; }),
+             with([](Event& e) { e.decision.judged = core::Verdict::allow; }),
+             with([](Event& e) { e.requester->uid = 1000; }),
+             with([](Event& e) { e.requester->container = "c"; }),
+             with([](Event& e) { e.requester->command = "insmod"; }),
+             with([](Event& e) { e.requester.reset(); }),
+             with([](Event& e) { e.point = core::Point::guest; }),
+         })
+        EXPECT_FALSE(is_trial(event)) << summary(event);
+}
+
+TEST(EventJson, SaysHowManyWereCountedAndSinceWhenAndWhatTheyAskedFor) {
+    Event event = refused_event();
+    event.repeated = 5'000'000'000;
+    EXPECT_EQ(parsed(event)["repeated"], 5'000'000'000);
+    EXPECT_FALSE(parsed(event).contains("repeated_since"));
+    EXPECT_TRUE(summary(event).ends_with(", 5000000000 times more since the last record")) << summary(event);
+    event.repeated_since = event.time - 1500ms;
+    event.other_tokens = {"net-pf-8", "net-\n"};
+    EXPECT_EQ(parsed(event)["repeated_since"], "2026-11-21T01:02:01.500045Z");
+    EXPECT_EQ(parsed(event)["other_tokens"], (nlohmann::json{"net-pf-8", "net-\n"}));
+    EXPECT_TRUE(
+        summary(event).ends_with(", 5000000000 times more in the 1.5 s before, also for net-pf-8, net-\\x0a"))
+        << summary(event);
+}
+
+TEST(EventJson, NamesTheCallThatTheSameAttemptWasMadeByBefore) {
+    Event event = refused_event();
+    event.call = "init_module";
+    event.after = EarlierCall{.call = "finit_module", .file = "/m/x25.ko.xz", .answer = "ENOSYS"};
+    EXPECT_EQ(parsed(event)["after"],
+              (nlohmann::json{{"call", "finit_module"}, {"file", "/m/x25.ko.xz"}, {"answer", "ENOSYS"}}));
+    EXPECT_TRUE(summary(event).ends_with("; after finit_module")) << summary(event);
+}
+
 } // namespace
 } // namespace kmodguard::events

@@ -45,7 +45,10 @@ struct Log {
 class LogSink final : public Sink {
   public:
     explicit LogSink(Log& log) : log_(log) {}
-    void write(const Event& event) override { log_.pass(event.decision.token); }
+    void write(const Event& event) override {
+        const std::string more = event.repeated == 0 ? "" : " + " + std::to_string(event.repeated);
+        log_.pass(event.decision.token + more);
+    }
     void write_attempt(std::string_view line) override { log_.pass(std::string(line)); }
     void write_loss(std::size_t count) override { log_.pass("lost " + std::to_string(count)); }
     void write_attempt_loss(std::size_t count) override { log_.pass(std::to_string(count) + " lines lost"); }
@@ -57,7 +60,14 @@ class LogSink final : public Sink {
 Event named(const std::string& token) {
     Event event;
     event.decision.token = token;
+    event.decision.reason = core::Reason::not_listed;
     return event;
+}
+
+/// Each another one, so that they are not taken for repetitions.
+Event too_much() {
+    static int number = 0;
+    return named("too much " + std::to_string(++number));
 }
 
 std::vector<std::unique_ptr<Sink>> sinks(std::initializer_list<Log*> logs) {
@@ -99,7 +109,7 @@ TEST(Recorder, WritesToEverySinkInOrder) {
 TEST(Recorder, SinkThatBlocksNeverBlocksRecord) {
     FullRecorder full;
     for (int i = 0; i < 10'000; ++i)
-        full.recorder->record(named("too much")); // would hang here, for the gate is shut
+        full.recorder->record(too_much()); // would hang here, for the gate is shut
     EXPECT_EQ(full.recorder->lost(), 10'000U);
     EXPECT_TRUE(full.log.lines.empty());
 }
@@ -108,7 +118,7 @@ TEST(Recorder, LossesAreReportedOnceBeforeTheNextEvent) {
     FullRecorder full;
     EXPECT_EQ(full.recorder->lost(), 0U);
     for (int i = 0; i < 3; ++i)
-        full.recorder->record(named("too much"));
+        full.recorder->record(too_much());
     EXPECT_EQ(full.recorder->lost(), 3U);
     full.log.set_open(true);
     full.log.wait_until([&] { return full.log.lines.size() == 6; });
@@ -119,19 +129,26 @@ TEST(Recorder, LossesAreReportedOnceBeforeTheNextEvent) {
 
 TEST(Recorder, LaterLossesAreReportedByThemselves) {
     FullRecorder full;
-    full.recorder->record(named("too much"));
+    full.recorder->record(too_much());
     full.log.set_open(true);
     full.log.wait_until([&] { return full.log.lines.size() == 6; });
     full.log.set_open(false);
     full.recorder->record(named("5"));
     full.log.wait_until([&] { return full.log.entered == 7; });
-    for (const char* token : {"6", "7", "8", "9", "too much", "too much"})
+    for (const char* token : {"6", "7", "8", "9", "too much", "even more"})
         full.recorder->record(named(token));
     EXPECT_EQ(full.recorder->lost(), 3U);
     full.log.set_open(true);
     full.recorder.reset();
     EXPECT_EQ(full.log.lines, (std::vector<std::string>{"0", "lost 1", "1", "2", "3", "4", "5", "lost 2", "6",
                                                         "7", "8", "9"}));
+}
+
+Event let_in(const std::string& token) {
+    Event event = named(token);
+    event.decision.judged = core::Verdict::allow;
+    event.decision.reason = core::Reason::listed;
+    return event;
 }
 
 Event loaded(const std::string& name) {
@@ -151,12 +168,10 @@ Event powerless(const std::string& name, const std::string& container) {
 TEST(Recorder, WhatAnybodyCanRepeatTakesNoRoomFromWhatWasLoaded) {
     FullRecorder full; // of requests that were refused
     for (int i = 0; i < 100; ++i)
-        full.recorder->record(powerless("noise", "a"));
+        full.recorder->record(powerless("noise " + std::to_string(i), "a"));
     Event seal = named("seal");
     seal.decision.reason = core::Reason::sealed;
-    Event let_in = named("let in");
-    let_in.decision.judged = core::Verdict::allow;
-    for (const Event& important : {loaded("module"), seal, let_in})
+    for (const Event& important : {loaded("module"), seal, let_in("let in")})
         full.recorder->record(important);
     EXPECT_EQ(full.recorder->lost(), 100U);
     full.log.set_open(true);
@@ -172,13 +187,13 @@ TEST(Recorder, OneContainersNoiseLeavesRoomForAnothers) {
     recorder.record(named("0"));
     log.wait_until([&] { return log.entered == 1; });
     for (int i = 0; i < 100; ++i)
-        recorder.record(powerless("a", "a"));
-    for (int i = 0; i < 2; ++i)
-        recorder.record(powerless("b", "b"));
+        recorder.record(powerless("a" + std::to_string(i), "a"));
+    for (const char* token : {"b0", "b1"})
+        recorder.record(powerless(token, "b"));
     EXPECT_EQ(recorder.lost(), 98U);
     log.set_open(true);
     recorder.flush();
-    EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "lost 98", "a", "a", "b", "b"}));
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "lost 98", "a0", "a1", "b0", "b1"}));
     recorder.record(powerless("a again", "a"));
     recorder.flush();
     EXPECT_EQ(log.lines.back(), "a again");
@@ -193,6 +208,84 @@ TEST(Recorder, LostLinesOfModulesLogAreMarkedAndTakeNoRoomFromEvents) {
     full.recorder.reset();
     EXPECT_EQ(full.log.lines,
               (std::vector<std::string>{"0", "2 lines lost", "1", "2", "3", "4", "/1", "/2", "/3", "/4"}));
+}
+
+/// modules.log lost 122 of 446 lines to another container's flood.
+TEST(Recorder, OneContainersLinesLeaveRoomForAnothers) {
+    Log log;
+    log.open = false;
+    Recorder recorder(sinks({&log}), 8);
+    recorder.record(named("0"));
+    log.wait_until([&] { return log.entered == 1; });
+    for (int i = 0; i < 100; ++i)
+        recorder.record_attempt("/a", "a");
+    for (const char* line : {"/b1", "/b2"})
+        recorder.record_attempt(line, "b");
+    log.set_open(true);
+    recorder.flush();
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "98 lines lost", "/a", "/a", "/b1", "/b2"}));
+}
+
+TEST(Recorder, OneContainersLoadsLeaveRoomForAnothersAndTheHosts) {
+    Log log;
+    log.open = false;
+    Recorder recorder(sinks({&log}), 8);
+    recorder.record(named("0"));
+    log.wait_until([&] { return log.entered == 1; });
+    const auto load_of = [](const std::string& name, const std::string& container) {
+        Event event = let_in(name);
+        event.call = "init_module";
+        event.requester.emplace().container = container;
+        return event;
+    };
+    for (int i = 0; i < 100; ++i)
+        recorder.record(load_of("a" + std::to_string(i), "a"));
+    recorder.record(load_of("b", "b"));
+    for (const char* name : {"h0", "h1", "h2"})
+        recorder.record(load_of(name, ""));
+    log.set_open(true);
+    recorder.flush();
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "lost 98", "a0", "a1", "b", "h0", "h1", "h2"}));
+}
+
+TEST(Recorder, WhatWasLostBeforeItCameIsSaidThoughNothingFollows) {
+    Log log;
+    Recorder recorder(sinks({&log}));
+    recorder.record_loss(7);
+    log.wait_until([&] { return !log.lines.empty(); });
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"lost 7"}));
+    EXPECT_EQ(recorder.lost(), 0U) << "not here";
+}
+
+TEST(Recorder, TellsWhatItCountedWhenFlushedOrAtItsEnd) {
+    Log log;
+    {
+        Recorder recorder(sinks({&log}));
+        for (int i = 0; i < 4; ++i)
+            recorder.record(named("x"));
+        recorder.flush();
+        EXPECT_EQ(log.lines, (std::vector<std::string>{"x", "x + 2"}));
+        for (int i = 0; i < 2; ++i)
+            recorder.record(named("y"));
+    }
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"x", "x + 2", "y", "y"}));
+}
+
+TEST(Recorder, TellsWhatItCountedInTimeThoughNothingFollows) {
+    Log log;
+    Recorder recorder(sinks({&log}));
+    for (int i = 0; i < 3; ++i)
+        recorder.record(named("x"));
+    log.wait_until([&] { return log.lines.size() == 2; });
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"x", "x + 1"}));
+}
+
+TEST(Recorder, WhatIsLostCountsWithAllThatItWouldHaveTold) {
+    FullRecorder full;
+    Event event = named("counted elsewhere");
+    event.repeated = 9;
+    full.recorder->record(event);
+    EXPECT_EQ(full.recorder->lost(), 10U);
 }
 
 TEST(Recorder, DestructorWritesWhatIsQueued) {
@@ -222,7 +315,7 @@ TEST(Recorder, NothingIsLostOrDoubledUnderManyRecordingThreads) {
         for (std::size_t i = 0; i < threads; ++i)
             recording.emplace_back([&recorder] {
                 for (std::size_t j = 0; j < each; ++j)
-                    recorder.record(named("x"));
+                    recorder.record(let_in("x"));
             });
         recording.clear(); // joins
         lost = recorder.lost();

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What comes again and again is told once, and counted: signal, and not noise. The first of its kind goes on
+// at once; those that follow are held back until their span is over, and told then by the last of them, which
+// says how many there were and since when. So the events, and what they count, add up to the attempts. One
+// attempt that a program makes by two calls is one event.
+//
+// It knows no clock but the one it is told, and no thread.
+#pragma once
+
+#include "events/event.hpp"
+
+#include <chrono>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kmodguard::events {
+
+class Coalescer {
+  public:
+    using Clock = std::chrono::steady_clock;
+
+    /// How long refusals of one kind are counted before they are told: twice as long each time, while they go
+    /// on.
+    static constexpr std::chrono::seconds shortest_span{1};
+    static constexpr std::chrono::seconds longest_span{64};
+    /// Within which the second call of an attempt follows the first.
+    static constexpr std::chrono::seconds retry_span{1};
+    static constexpr std::size_t max_kinds =
+        1024; ///< a quarter of one container or user; more are not counted
+    static constexpr std::size_t max_tokens = 64; ///< that one event names beside its own
+
+    /// What is to be recorded now, `event` being the newest: nothing if it is held back.
+    [[nodiscard]] std::vector<Event> take(Event event, Clock::time_point now);
+
+    /// What was held back, and is to be told by `now`: all of it by Clock::time_point::max().
+    [[nodiscard]] std::vector<Event> take_due(Clock::time_point now);
+    [[nodiscard]] std::optional<Clock::time_point> next_due() const;
+
+  private:
+    /// What makes two refusals the same for who reads of them: all but the process's number and the time.
+    struct Key {
+        core::Point point{};
+        core::Reason reason{};
+        core::Mode mode{};
+        std::uint64_t generation = 0;
+        std::uint64_t image_size = 0;
+        bool withheld = false;
+        bool kernel_thread = false;
+        std::optional<uid_t> uid = std::nullopt;
+        std::uint32_t user_namespace = 0;
+        std::optional<core::Sha256> sha256 = std::nullopt;
+        std::vector<std::string> texts = {};
+        auto operator<=>(const Key&) const = default;
+    };
+    struct Kind {
+        std::string who;
+        Clock::duration span = shortest_span;
+        std::optional<Event> last = std::nullopt; ///< of those that were counted
+        std::uint64_t repeated = 0;               ///< counted before it
+        std::chrono::system_clock::time_point since = {};
+        std::vector<std::string> tokens = {};
+    };
+    using Kinds = std::map<Key, Kind>;
+
+    /// The process that calls; at one point, since another point sees the same call.
+    struct Caller {
+        core::Point point{};
+        pid_t pid = 0;
+        std::string container;
+        auto operator<=>(const Caller&) const = default;
+    };
+    /// A call to finit_module that was refused, and that init_module may follow.
+    struct FirstCall {
+        Event event;
+        bool held_back = false; ///< else it was recorded
+        Clock::time_point until = {};
+    };
+
+    [[nodiscard]] static Key key_of(const Event& event);
+    [[nodiscard]] static std::optional<Caller> caller_of(const Event& event);
+    [[nodiscard]] bool has_room(const std::string& who) const;
+    static void count(Kind& kind, Event event);
+    [[nodiscard]] static Event told(Kind& kind);
+    void take_one(Event event, Clock::time_point now, std::vector<Event>& result);
+    /// Whether `event` was the second call of an attempt that has been recorded.
+    [[nodiscard]] bool join(Event& event, Clock::time_point now, std::vector<Event>& result);
+
+    Kinds kinds_;
+    std::map<std::string, std::size_t> kinds_of_; ///< by container or user
+    std::multimap<Clock::time_point, Kinds::iterator> ends_;
+    std::map<Caller, FirstCall> first_calls_;
+};
+
+} // namespace kmodguard::events
