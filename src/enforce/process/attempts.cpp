@@ -37,7 +37,7 @@ void Attempts::release() {
 
 void Attempts::add(std::uint64_t number, std::optional<std::string> line, Clock::time_point now) {
     if (number <= written_) { // it hung
-        if (line) recorder_.record_attempt(std::move(*line));
+        if (line) recorder_.record_attempt(std::move(*line), container_);
         return;
     }
     waiting_.emplace(number, Waiting{std::move(line), now});
@@ -51,7 +51,7 @@ void Attempts::write_ready(Clock::time_point now) {
         const bool too_long = now == Clock::time_point::max() || now - first->second.since > longest_wait;
         if (!in_order && !too_long && waiting_.size() <= most_waiting) return;
         written_ = first->first;
-        if (first->second.line) recorder_.record_attempt(std::move(*first->second.line));
+        if (first->second.line) recorder_.record_attempt(std::move(*first->second.line), container_);
         waiting_.erase(first);
     }
 }

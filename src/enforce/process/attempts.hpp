@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace kmodguard::process {
 
@@ -21,7 +22,9 @@ class Attempts {
   public:
     using Clock = std::chrono::steady_clock;
 
-    explicit Attempts(events::Recorder& recorder) : recorder_(recorder) {}
+    /// `container`: whose attempts they are; "" where they are none's.
+    Attempts(events::Recorder& recorder, std::string container)
+        : recorder_(recorder), container_(std::move(container)) {}
 
     /// A number for the next attempt. settle() or skip() must be called once with each.
     [[nodiscard]] std::uint64_t begin();
@@ -42,6 +45,7 @@ class Attempts {
     void write_ready(Clock::time_point now);
 
     events::Recorder& recorder_;
+    std::string container_;
     std::mutex mutex_;
     std::uint64_t last_ = 0;
     std::uint64_t written_ = 0; ///< all up to this number, but those that hang

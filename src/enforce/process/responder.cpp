@@ -56,7 +56,7 @@ Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules
                      events::Recorder& recorder, std::string container, Limits limits,
                      std::shared_ptr<MemoryBudget> powerless, std::optional<std::uint64_t> user_namespace)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
-      container_(std::move(container)), limits_(limits), attempts_(recorder),
+      container_(std::move(container)), limits_(limits), attempts_(recorder, container_),
       budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)),
       lender_({.judge = judge,
                .kernel = kernel,
