@@ -64,7 +64,7 @@ TEST(Attempts, AreWrittenInTheirOrderHoweverTheyAreSettled) {
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<Lines>(lines));
         events::Recorder recorder(std::move(sinks));
-        Attempts attempts(recorder);
+        Attempts attempts(recorder, "");
         const auto first = attempts.begin();
         const auto second = attempts.begin();
         const auto third = attempts.begin();
@@ -84,7 +84,7 @@ TEST(Attempts, DoNotWaitLongForOneThatHangs) {
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<Lines>(lines));
         events::Recorder recorder(std::move(sinks));
-        Attempts attempts(recorder);
+        Attempts attempts(recorder, "");
         const auto now = Attempts::Clock::now();
         const auto hanging = attempts.begin();
         attempts.settle(attempts.begin(), "early", now);
@@ -105,7 +105,7 @@ TEST(Attempts, DoNotWaitForEverForOneThatHangs) {
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<Lines>(lines));
         events::Recorder recorder(std::move(sinks), 2 * many);
-        Attempts attempts(recorder);
+        Attempts attempts(recorder, "");
         const auto hanging = attempts.begin();
         for (int i = 0; i < many; ++i)
             attempts.settle(attempts.begin(), std::to_string(i));
