@@ -63,6 +63,8 @@ ON_6_1 = "6.1 and not 6.12 and not fmod_ret"
 # The same for tests/vm: one machine of the matrix stands for the others.
 VM: Sequence[tuple[str, str, str]] = [
     ("src/enforce/kernel/*", "kernel_point", ON_6_1),
+    ("src/enforce/kernel/*", "records", ON_6_1),
+    ("src/events/*", "records", ON_6_1),
     ("src/enforce/autoload/*", "requests", ON_6_1),
     ("src/enforce/process/*", "process_point", ON_6_1),
     *((f"src/{folder}/*", "guest_point", "amd64-6.1 and not amd64-6.12") for folder in ("enforce/guest", "gdb", "symbols")),

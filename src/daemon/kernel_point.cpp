@@ -39,8 +39,8 @@ KernelPointMeans prepare_kernel_point(const sys::Paths& paths) {
     return means;
 }
 
-KernelPoint::KernelPoint(Engine& engine, KernelPointMeans means, Record record)
-    : engine_(engine), means_(std::move(means)), record_(std::move(record)), problem_(means_.support.problem),
+KernelPoint::KernelPoint(Engine& engine, KernelPointMeans means, Log log)
+    : engine_(engine), means_(std::move(means)), log_(std::move(log)), problem_(means_.support.problem),
       hint_(means_.support.hint) {}
 
 sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleIndex& index,
@@ -120,6 +120,7 @@ sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleI
 }
 
 sys::Result<void> KernelPoint::give_up() {
+    tell_all();
     if (!engine_.paths().moved()) // else what guards this machine is another daemon's
         if (auto removed = guard_ ? guard_->detach() : kernel::remove_guard(); !removed) return removed;
     reader_.reset();
@@ -137,22 +138,63 @@ void KernelPoint::on_record(const guard_record& record) {
     switch (record.kind) {
     case GUARD_REQUEST: on_request(record); break;
     case GUARD_REFUSED_REQUEST: {
-        events::Event event{.time = kernel::time_of(record),
-                            .point = core::Point::kernel,
-                            .generation = engine_.generation(),
-                            .decision = engine_.decide(kernel::text_of(record.name.text)),
-                            .requester = kernel::requester_of(record)};
-        if (event.decision.effective() != core::Verdict::refuse) { // the policy is another by now
-            event.decision = core::Decision{};
-            event.decision.token = kernel::text_of(record.name.text);
-            event.decision.reason = core::Reason::not_listed;
-        }
+        events::Event event = refused_request(kernel::text_of(record.name.text));
+        event.time = kernel::time_of(record.time);
+        event.requester = kernel::requester_of(record);
         event.repeated = record.repeated;
-        record_(std::move(event));
+        if (event.repeated != 0) event.repeated_since = kernel::time_of(record.repeated_since);
+        log_.record(std::move(event));
         break;
     }
     default: on_image(record);
     }
+}
+
+events::Event KernelPoint::refused_request(std::string_view token) {
+    events::Event event;
+    event.point = core::Point::kernel;
+    event.generation = engine_.generation();
+    event.decision = engine_.decide(token);
+    if (event.decision.effective() != core::Verdict::refuse) { // the policy is another by now
+        event.decision = core::Decision{};
+        event.decision.token = token;
+        event.decision.reason = core::Reason::not_listed;
+    }
+    return event;
+}
+
+/// Of refusals that the kernel has counted without a record, and that no record of their kind has told of
+/// since.
+void KernelPoint::tell_counted(kernel::Guard::Counted which) {
+    for (const auto& [what, how] : guard_->take_counted(which)) {
+        const bool forbidden = what.name.text[0] == GUARD_SEAL_MARK;
+        events::Event event;
+        if (!forbidden) {
+            event = refused_request(kernel::text_of(what.name.text));
+        } else {
+            event.point = core::Point::kernel;
+            event.generation = generation_;
+            event.decision.token = kernel::forbidden_text(static_cast<unsigned char>(what.name.text[1]));
+            event.decision.reason = core::Reason::sealed;
+        }
+        event.time = kernel::time_of(how.last);
+        event.repeated = how.unrecorded - 1;
+        if (event.repeated != 0) event.repeated_since = kernel::time_of(how.since);
+        events::Requester& by = event.requester.emplace();
+        by.pid = static_cast<pid_t>(how.pid);
+        by.kernel_thread = how.kernel_thread != 0;
+        if (!by.kernel_thread) by.uid = how.uid;
+        by.command = kernel::text_of(how.command);
+        log_.record(std::move(event));
+    }
+    if (const std::uint64_t lost = guard_->take_lost(); lost != 0) log_.lost(lost);
+}
+
+void KernelPoint::tell_all() {
+    if (!guard_) return;
+    for (int reads = 0; reads < most_reads; ++reads)
+        if (!read_records()) break;
+    tell_counted(kernel::Guard::Counted::all);
 }
 
 void KernelPoint::on_request(const guard_record& record) {
@@ -160,14 +202,14 @@ void KernelPoint::on_request(const guard_record& record) {
     pending_.push_back({.token = kernel::text_of(record.name.text),
                         .requester = kernel::requester_of(record),
                         .since = std::chrono::steady_clock::now(),
-                        .time = kernel::time_of(record)});
+                        .time = kernel::time_of(record.time)});
 }
 
 void KernelPoint::on_image(const guard_record& record) {
     const kernel::Known known{engine_.policy(), engine_.index_or_none(), admissions_, generation_};
     events::Event event = kernel::event_of(record, known);
     if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
-        if (record.refused != 0)
+        if (event.other_form_wanted)
             event.note = "answered ENOSYS, so that it is handed over unpacked";
         else
             judge_by_file(event);
@@ -177,7 +219,7 @@ void KernelPoint::on_image(const guard_record& record) {
     if (for_want_of_a_rule && record.kind == GUARD_IMAGE && record.refused != 0
         && sys::has_live_module(kernel::text_of(record.name.text)))
         event.note = "a module of this name is loaded; without the guard the kernel would say that it exists";
-    record_(std::move(event));
+    log_.record(std::move(event));
 }
 
 /// Audit mode has let a compressed image pass that nobody knew. What it is, its file tells, if it is still
@@ -208,12 +250,12 @@ void KernelPoint::expire_pending() {
     const auto now = std::chrono::steady_clock::now();
     while (!pending_.empty() && now - pending_.front().since > patience) {
         Pending& old = pending_.front();
-        record_(events::Event{.time = old.time,
-                              .point = core::Point::kernel,
-                              .generation = engine_.generation(),
-                              .decision = engine_.decide(old.token),
-                              .requester = std::move(old.requester),
-                              .note = "the hook did not bring this request"});
+        log_.record(events::Event{.time = old.time,
+                                  .point = core::Point::kernel,
+                                  .generation = engine_.generation(),
+                                  .decision = engine_.decide(old.token),
+                                  .requester = std::move(old.requester),
+                                  .note = "the hook did not bring this request"});
         pending_.pop_front();
     }
 }
@@ -265,6 +307,7 @@ bool KernelPoint::admit_next() {
 bool KernelPoint::look_after() {
     expire_pending();
     if (!armed_) return true;
+    tell_counted(kernel::Guard::Counted::ended);
     if (reader_ && reader_->was_emptied())
         report("another process has taken records of the kernel point, whose attempts have no events");
     const auto mended = guard_->mend();
@@ -296,7 +339,7 @@ void KernelPoint::report(const std::string& what) {
     event.decision.token = "the kernel point";
     event.decision.reason = core::Reason::tampered;
     event.note = what;
-    record_(std::move(event));
+    log_.record(std::move(event));
 }
 
 std::vector<protocol::Field> KernelPoint::status() {

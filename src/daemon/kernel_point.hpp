@@ -35,9 +35,13 @@ struct KernelPointMeans {
 
 class KernelPoint final : public PolicyHolder {
   public:
-    using Record = std::function<void(events::Event)>;
+    /// Where events go, and the number of attempts that will have none.
+    struct Log {
+        std::function<void(events::Event)> record;
+        std::function<void(std::size_t)> lost;
+    };
 
-    KernelPoint(Engine& engine, KernelPointMeans means, Record record);
+    KernelPoint(Engine& engine, KernelPointMeans means, Log log);
 
     /// Establishes the point at the first policy that names it, and takes it away at one that does not.
     [[nodiscard]] sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex& index,
@@ -61,6 +65,9 @@ class KernelPoint final : public PolicyHolder {
     /// the daemon can do that.
     bool look_after();
 
+    /// Makes events of what there is, and of what was counted: before the end, or before what counts goes.
+    void tell_all();
+
     /// For STATUS.
     [[nodiscard]] std::vector<protocol::Field> status();
 
@@ -80,6 +87,8 @@ class KernelPoint final : public PolicyHolder {
     void on_record(const guard_record& record);
     void on_request(const guard_record& record);
     void on_image(const guard_record& record);
+    [[nodiscard]] events::Event refused_request(std::string_view token);
+    void tell_counted(kernel::Guard::Counted which);
     void judge_by_file(events::Event& event);
     void admit_content(const core::ModuleRecord& module);
     void expire_pending();
@@ -89,7 +98,7 @@ class KernelPoint final : public PolicyHolder {
 
     Engine& engine_;
     KernelPointMeans means_;
-    Record record_;
+    Log log_;
     std::optional<kernel::Guard> guard_; ///< what is loaded, also while no policy wants it
     std::optional<kernel::RecordReader> reader_;
     bool armed_ = false;          ///< it guards

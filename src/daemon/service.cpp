@@ -74,7 +74,8 @@ class Service {
         : loop_(std::move(loop)), recorder_(recorder),
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
           kernel_point_(engine_, std::move(kernel_point),
-                        [this](events::Event event) { recorder_.record(std::move(event)); }),
+                        {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
+                         .lost = [this](std::size_t count) { recorder_.record_loss(count); }}),
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
 
@@ -102,6 +103,7 @@ class Service {
         if (const auto loaded = loaded_and_not_admitted(engine_); loaded && !loaded->empty())
             say(core::explain_loaded(*loaded)); // what came before the guard, as from the initramfs
         const int code = sd_event_loop(loop_.get());
+        kernel_point_.tell_all();
         if (code < 0) return sys::system_failure("cannot go on with", "the event loop", -code);
         return {};
     }

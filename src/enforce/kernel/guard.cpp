@@ -7,7 +7,10 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
+#include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
 #include <unistd.h>
+
+#include <algorithm>
 
 namespace kmodguard::kernel {
 namespace {
@@ -18,6 +21,13 @@ std::unexpected<sys::Error> sealed_failure(const std::vector<std::string>& loose
     std::string what = "the machine is sealed, and the policy would be looser: " + loosened.front();
     if (loosened.size() > 1) what += fmt::format(", and {} more", loosened.size() - 1);
     return sys::failure(sys::ErrorKind::denied, std::move(what), "it takes effect when the machine restarts");
+}
+
+/// CLOCK_BOOTTIME, ns.
+std::uint64_t now_in_kernel() {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 /// A map that somebody has frozen, if one is: it takes no policy any more.
@@ -113,14 +123,15 @@ sys::Result<void> Guard::prepare() {
     settings.layout = GUARD_LAYOUT;
     std::ranges::copy(*hash, settings.object);
     if (auto set = pins_.settings.set(only, settings); !set) return set;
-    if (auto set = pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = epoch_}); !set) return set;
+    if (auto set = pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = 0, .lost_told = 0}); !set)
+        return set;
     return read_state();
 }
 
 sys::Result<void> Guard::read_state() {
     const auto state = pins_.state.get(only);
     if (!state) return std::unexpected(state.error());
-    epoch_ = state->value_or(guard_state{}).epoch;
+    state_ = state->value_or(guard_state{});
     auto table = pins_.sealed ? load_table(sealed_table_) : read_table(pins_);
     if (!table) return std::unexpected(table.error());
     held_ = std::move(*table);
@@ -283,16 +294,46 @@ void Guard::remember_refusal(std::string_view token) {
     const auto name = name_key(token);
     if (!name || (head_of(held_).flags & GUARD_AUDIT) != 0) return;
     // One that cannot be remembered is refused by the hook again.
-    static_cast<void>(
-        pins_.refused_tokens.set(*name, {.epoch = epoch_, .window = 0, .recorded = 0, .unrecorded = 0}));
+    static_cast<void>(pins_.refused_tokens.set(*name, {.epoch = state_.epoch}));
 }
 
 sys::Result<void> Guard::forget_refusals() {
-    if (pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = epoch_ + 1})) {
-        ++epoch_;
+    guard_state next = state_;
+    ++next.epoch;
+    if (pins_.state.set(only, next)) {
+        state_ = next;
         return {};
     }
     return pins_.refused_tokens.clear(); // somebody has frozen the epoch
+}
+
+std::vector<CountedRefusals> Guard::take_counted(Counted which) {
+    constexpr std::uint64_t second = 1'000'000'000;
+    std::vector<guard_refusal> kinds; // taking one out ends the walk
+    std::optional<guard_refusal> key;
+    while (kinds.size() < GUARD_MAX_REPEATS) {
+        const auto next = pins_.repeats.after(key);
+        if (!next || !*next) break;
+        key = *next;
+        const auto how = pins_.repeats.get(*key);
+        if (!how || !*how) continue;
+        if (which == Counted::all || now_in_kernel() - std::max((*how)->window, (*how)->last) > second)
+            kinds.push_back(*key);
+    }
+    std::vector<CountedRefusals> counted;
+    for (const guard_refusal& kind : kinds)
+        if (const auto how = pins_.repeats.extract(kind); how && *how && (*how)->unrecorded != 0)
+            counted.push_back({.what = kind, .how = **how});
+    return counted;
+}
+
+std::uint64_t Guard::take_lost() {
+    const std::uint64_t lost = counters().lost;
+    if (lost <= state_.lost_told) return 0;
+    const std::uint64_t more = lost - state_.lost_told;
+    state_.lost_told = lost;
+    static_cast<void>(pins_.state.set(only, state_)); // else another daemon tells it once more
+    return more;
 }
 
 Counters Guard::counters() const {

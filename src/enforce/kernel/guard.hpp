@@ -27,8 +27,14 @@ struct Counters {
     std::uint64_t audited = 0;
     std::uint64_t requests = 0;   ///< passed on to the hook
     std::uint64_t remembered = 0; ///< requests refused without it
-    std::uint64_t lost = 0;       ///< records that found no room
+    std::uint64_t lost = 0;       ///< attempts that have no record and were not counted
     std::uint64_t skipped = 0; ///< runs that the kernel left out (support.hpp): attempts that nobody judged
+};
+
+/// Refusals that are the same for who reads of them, and that have no records.
+struct CountedRefusals {
+    guard_refusal what;
+    guard_repeats how;
 };
 
 class Guard {
@@ -71,6 +77,13 @@ class Guard {
     /// On an error they are all remembered still.
     [[nodiscard]] sys::Result<void> forget_refusals();
 
+    /// Refusals that the programs have counted and not recorded, each told once: `all`, or of kinds of which
+    /// none came in the last second. Where a map cannot be read there are none, and they are told later.
+    enum class Counted { all, ended };
+    [[nodiscard]] std::vector<CountedRefusals> take_counted(Counted which);
+    /// Attempts that neither have a record nor were counted, since the last call of any daemon.
+    [[nodiscard]] std::uint64_t take_lost();
+
     [[nodiscard]] Counters counters() const;
     [[nodiscard]] const Pins& pins() const { return pins_; }
     /// Which policy the kernel holds, and how many modules that admits: sealed, it may be another than what
@@ -96,7 +109,7 @@ class Guard {
     std::filesystem::path sealed_table_;
     bool b_ = false; ///< which of the two policy maps is in force
     bool taken_over_ = false;
-    std::uint64_t epoch_ = 0;
+    guard_state state_{};
     modules::ContentKey key_{};
     Table held_; ///< what was published last
 };

@@ -58,6 +58,12 @@ sys::Result<bool> RawMap::take(const void* key, void* value) const {
     return sys::system_failure("cannot read the map", name_);
 }
 
+sys::Result<bool> RawMap::take_out(const void* key, void* value) const {
+    if (::bpf_map_lookup_and_delete_elem(fd(), key, value) == 0) return true;
+    if (errno == ENOENT) return false;
+    return sys::system_failure("cannot write to the map", name_);
+}
+
 sys::Result<bool> RawMap::next(const void* previous, void* key) const {
     if (::bpf_map_get_next_key(fd(), previous, key) == 0) return true;
     if (errno == ENOENT) return false;

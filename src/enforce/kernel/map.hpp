@@ -31,6 +31,7 @@ class RawMap {
   protected:
     [[nodiscard]] sys::Result<void> put(const void* key, const void* value) const;
     [[nodiscard]] sys::Result<bool> take(const void* key, void* value) const; ///< false: no such key
+    [[nodiscard]] sys::Result<bool> take_out(const void* key, void* value) const;
     [[nodiscard]] sys::Result<bool> next(const void* previous, void* key) const;
     [[nodiscard]] sys::Result<void> drop(const void* key) const; ///< none there is fine
 
@@ -61,6 +62,13 @@ class Map : public RawMap {
         const auto found = next(previous ? &*previous : nullptr, &key);
         if (!found) return std::unexpected(found.error());
         return *found ? std::optional(key) : std::nullopt;
+    }
+    /// What it held last, which it does not any more; nothing if there is no such key.
+    [[nodiscard]] sys::Result<std::optional<Value>> extract(const Key& key) const {
+        Value value{};
+        const auto found = take_out(&key, &value);
+        if (!found) return std::unexpected(found.error());
+        return *found ? std::optional(value) : std::nullopt;
     }
     [[nodiscard]] sys::Result<void> clear() const {
         while (true) {

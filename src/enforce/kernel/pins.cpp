@@ -56,6 +56,8 @@ sys::Result<void> open_maps(Pins& pins) {
     if (done) done = open_into(pins.state, directory, "state");
     if (done) done = open_into(pins.counters, directory, "counters");
     if (done) done = open_into(pins.records, directory, "records");
+    if (done) done = open_into(pins.requests, directory, "requests");
+    if (done) done = open_into(pins.repeats, directory, "repeats");
     return done;
 }
 
@@ -158,7 +160,8 @@ sys::Result<bool> restore_pins(Pins& pins) {
           static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.content_key),
           static_cast<const RawMap*>(&pins.refused_tokens), static_cast<const RawMap*>(&pins.tightened),
           static_cast<const RawMap*>(&pins.state), static_cast<const RawMap*>(&pins.counters),
-          static_cast<const RawMap*>(&pins.records), static_cast<const RawMap*>(&pins.protected_maps),
+          static_cast<const RawMap*>(&pins.records), static_cast<const RawMap*>(&pins.requests),
+          static_cast<const RawMap*>(&pins.repeats), static_cast<const RawMap*>(&pins.protected_maps),
           static_cast<const RawMap*>(&pins.scratch), static_cast<const RawMap*>(&pins.empty_scratch)})
         restore(map->fd(), map->name());
     for (const auto& [hook, program] : pins.programs)

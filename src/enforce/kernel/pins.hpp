@@ -33,6 +33,8 @@ struct Pins {
     Map<std::uint32_t, guard_state> state;
     RawMap counters;
     RawMap records;
+    RawMap requests;
+    Map<guard_refusal, guard_repeats> repeats;
     Map<std::uint32_t, std::uint8_t> protected_maps;
     RawMap scratch;
     RawMap empty_scratch;

@@ -100,8 +100,9 @@ sys::Result<void> set_for_good(const kmodguard_programs& skeleton) {
     if (::bpf_map_update_elem(key_map, &only, key->bytes.data(), BPF_ANY) != 0
         || ::bpf_map_freeze(key_map) != 0)
         return sys::system_failure("cannot set", "the key for contents");
-    for (const bpf_map* map : {skeleton.maps.tightened, skeleton.maps.scratch, skeleton.maps.empty_scratch,
-                               skeleton.maps.counters}) // programs go on writing to them
+    for (const bpf_map* map :
+         {skeleton.maps.tightened, skeleton.maps.scratch, skeleton.maps.empty_scratch, skeleton.maps.counters,
+          skeleton.maps.budget, skeleton.maps.budgets}) // programs go on writing to them
         if (::bpf_map_freeze(bpf_map__fd(map)) != 0)
             return sys::system_failure("cannot freeze the map", bpf_map__name(map));
     return {};

@@ -3,11 +3,14 @@
 
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 namespace kmodguard::kernel {
 namespace {
@@ -122,15 +125,29 @@ std::size_t page_size() {
 
 sys::Result<RecordReader> RecordReader::open(const Pins& pins, Use use) {
     auto round = std::make_unique<Round>(Round{.use = std::move(use)});
-    ring_buffer* buffer = ring_buffer__new(pins.records.fd(), take, round.get(), nullptr);
-    if (buffer == nullptr) return sys::system_failure("cannot read", "the kernel point's records");
-    void* page = ::mmap(nullptr, page_size(), PROT_READ, MAP_SHARED, pins.records.fd(), 0);
-    if (page == MAP_FAILED) {
-        const int error = errno;
-        ring_buffer__free(buffer);
-        return sys::system_failure("cannot map", "the kernel point's records", error);
+    sys::UniqueFd poll(::epoll_create1(EPOLL_CLOEXEC));
+    if (!poll) return sys::system_failure("cannot wait for", "the kernel point's records");
+    std::vector<Ring> rings;
+    for (const RawMap* map : {&pins.records, &pins.requests}) {
+        auto ring = Ring::open(*map, *round);
+        if (!ring) return std::unexpected(ring.error());
+        epoll_event readable{.events = EPOLLIN, .data = {.fd = map->fd()}};
+        if (::epoll_ctl(poll.get(), EPOLL_CTL_ADD, map->fd(), &readable) != 0)
+            return sys::system_failure("cannot wait for", "the kernel point's records");
+        rings.push_back(std::move(*ring));
     }
-    return RecordReader(std::move(round), buffer, Position(static_cast<const unsigned long*>(page)));
+    return RecordReader(std::move(round), std::move(rings), std::move(poll));
+}
+
+sys::Result<RecordReader::Ring> RecordReader::Ring::open(const RawMap& map, Round& round) {
+    Ring ring;
+    ring.buffer.reset(ring_buffer__new(map.fd(), take, &round, nullptr));
+    if (!ring.buffer) return sys::system_failure("cannot read", "the kernel point's records");
+    void* page = ::mmap(nullptr, page_size(), PROT_READ, MAP_SHARED, map.fd(), 0);
+    if (page == MAP_FAILED) return sys::system_failure("cannot map", "the kernel point's records");
+    ring.position.reset(static_cast<const unsigned long*>(page));
+    ring.read_to = ring.position_now();
+    return ring;
 }
 
 int RecordReader::take(void* data, void* record, std::size_t size) {
@@ -143,47 +160,53 @@ void RecordReader::Free::operator()(ring_buffer* buffer) const {
     ring_buffer__free(buffer);
 }
 
-int RecordReader::fd() const {
-    return ring_buffer__epoll_fd(buffer_.get());
-}
-
 void RecordReader::Unmap::operator()(const unsigned long* page) const {
     ::munmap(const_cast<unsigned long*>(page), page_size()); // NOLINT(cppcoreguidelines-pro-type-const-cast)
 }
 
-unsigned long RecordReader::position_now() const {
-    return __atomic_load_n(position_.get(), __ATOMIC_ACQUIRE);
+unsigned long RecordReader::Ring::position_now() const {
+    return __atomic_load_n(position.get(), __ATOMIC_ACQUIRE);
 }
 
 bool RecordReader::read() {
-    emptied_ = emptied_ || position_now() != read_to_;
-    round_->left = most_records;
-    ring_buffer__consume(buffer_.get());
-    read_to_ = position_now();
-    return round_->left != most_records;
+    bool any = false;
+    for (Ring& ring : rings_) {
+        emptied_ = emptied_ || ring.is_elsewhere();
+        round_->left = most_records;
+        ring_buffer__consume(ring.buffer.get());
+        ring.read_to = ring.position_now();
+        any = any || round_->left != most_records;
+    }
+    return any;
 }
 
 bool RecordReader::was_emptied() {
-    const bool emptied = emptied_ || position_now() != read_to_;
-    read_to_ = position_now();
-    emptied_ = false;
+    bool emptied = std::exchange(emptied_, false);
+    for (Ring& ring : rings_) {
+        emptied = emptied || ring.is_elsewhere();
+        ring.read_to = ring.position_now();
+    }
     return emptied;
 }
 
 events::Event event_of(const guard_record& record, const Known& known) {
     events::Event event;
-    event.time = time_of(record);
+    event.time = time_of(record.time);
     event.point = core::Point::kernel;
     event.generation = record.generation;
     event.requester = requester_of(record);
     core::Decision& decision = event.decision;
     if (record.kind == GUARD_SEAL) {
-        decision.token = name_at(forbidden, record.reason);
+        decision.token = forbidden_text(record.reason);
         decision.reason = core::Reason::sealed;
+        event.repeated = record.repeated;
+        if (event.repeated != 0) event.repeated_since = time_of(record.repeated_since);
         return event;
     }
     event.file = path_of(record.file);
     event.call = record.call == GUARD_INIT_MODULE ? "init_module" : "finit_module";
+    event.image_size = record.size;
+    event.other_form_wanted = record.reason == GUARD_UNKNOWN_CONTENT && record.refused != 0;
     if (record.hashed != 0) std::ranges::copy(record.sha256, event.sha256.emplace().begin());
     core::ModuleDecision judged = explained(record, judgement_of(record), known);
     judged.chain = {{.module = judged.module, .required = true}};
@@ -211,12 +234,16 @@ events::Requester requester_of(const guard_record& record) {
     return requester;
 }
 
-std::chrono::system_clock::time_point time_of(const guard_record& record) {
+std::chrono::system_clock::time_point time_of(std::uint64_t boot_time) {
     timespec now{};
     ::clock_gettime(CLOCK_BOOTTIME, &now);
     const auto since_boot = std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-    const auto ago = since_boot - std::chrono::nanoseconds(std::min<std::uint64_t>(record.time, longest_run));
+    const auto ago = since_boot - std::chrono::nanoseconds(std::min<std::uint64_t>(boot_time, longest_run));
     return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::microseconds>(ago);
+}
+
+std::string forbidden_text(std::uint32_t which) {
+    return name_at(forbidden, which);
 }
 
 std::string path_of(const guard_path& path) {

@@ -8,23 +8,27 @@
 #include "enforce/kernel/pins.hpp"
 #include "events/event.hpp"
 #include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 struct ring_buffer;
 
 namespace kmodguard::kernel {
 
+/// Reads two rings, so that none of the two keeps the records of the other waiting.
 class RecordReader {
   public:
     using Use = std::function<void(const guard_record&)>;
 
-    /// Calls `use` for every record, oldest first. Reading makes room, so there is to be one reader.
+    /// Calls `use` for every record, oldest first in each ring. Reading makes room, so there is to be one
+    /// reader.
     [[nodiscard]] static sys::Result<RecordReader> open(const Pins& pins, Use use);
 
     /// Becomes readable when there are records.
-    [[nodiscard]] int fd() const;
+    [[nodiscard]] int fd() const { return poll_.get(); }
     /// Takes what there is, up to a limit, so that whoever makes records faster than they are read keeps
     /// nobody from his other work. Does not wait. False if there was none.
     [[nodiscard]] bool read();
@@ -36,7 +40,6 @@ class RecordReader {
     struct Unmap {
         void operator()(const unsigned long* page) const;
     };
-    using Position = std::unique_ptr<const unsigned long, Unmap>;
     struct Free {
         void operator()(ring_buffer* buffer) const;
     };
@@ -44,16 +47,24 @@ class RecordReader {
         Use use;
         int left = 0;
     };
+    struct Ring {
+        [[nodiscard]] static sys::Result<Ring> open(const RawMap& map, Round& round);
+        [[nodiscard]] unsigned long position_now() const;
+        /// Whether another process has read since this one did.
+        [[nodiscard]] bool is_elsewhere() const { return position_now() != read_to; }
+
+        std::unique_ptr<ring_buffer, Free> buffer;
+        /// How far the ring has been read, by whomever: in a page that all readers share.
+        std::unique_ptr<const unsigned long, Unmap> position;
+        unsigned long read_to = 0; ///< how far by this one
+    };
     static int take(void* round, void* data, std::size_t size);
-    RecordReader(std::unique_ptr<Round> round, ring_buffer* buffer, Position position)
-        : round_(std::move(round)), buffer_(buffer), position_(std::move(position)),
-          read_to_(position_now()) {}
-    [[nodiscard]] unsigned long position_now() const;
+    RecordReader(std::unique_ptr<Round> round, std::vector<Ring> rings, sys::UniqueFd poll)
+        : round_(std::move(round)), rings_(std::move(rings)), poll_(std::move(poll)) {}
 
     std::unique_ptr<Round> round_; ///< at an address that stays
-    std::unique_ptr<ring_buffer, Free> buffer_;
-    Position position_;     ///< how far the ring has been read, by whomever: in a page that all readers share
-    unsigned long read_to_; ///< how far by this one
+    std::vector<Ring> rings_;
+    sys::UniqueFd poll_;
     bool emptied_ = false;
 };
 
@@ -71,8 +82,11 @@ struct Known {
 /// Who asked.
 [[nodiscard]] events::Requester requester_of(const guard_record& record);
 
-/// When, by the wall clock.
-[[nodiscard]] std::chrono::system_clock::time_point time_of(const guard_record& record);
+/// When, by the wall clock: of CLOCK_BOOTTIME in ns, as records have it.
+[[nodiscard]] std::chrono::system_clock::time_point time_of(std::uint64_t boot_time);
+
+/// What was forbidden; of refusals that were counted.
+[[nodiscard]] std::string forbidden_text(std::uint32_t which);
 
 /// The path that was recorded from its last component to its first; "" if there is none. One whose beginning
 /// is missing begins with ".../".

@@ -11,9 +11,6 @@
 #include "record.bpf.h"
 #include "seal.bpf.h"
 
-#define SECOND 1000000000ULL
-#define RECORDED_A_SECOND 8 /* of the same remembered refusal; more are counted */
-
 struct policy_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GUARD_MAX_MODULES);
@@ -163,7 +160,7 @@ static __noinline int conclude(struct guard_scratch *s, bool audit)
 	record->refused = record->reason != GUARD_ADMITTED && !audit;
 	count(record->reason == GUARD_ADMITTED ? GUARD_ALLOWED : record->refused ? GUARD_REFUSED : GUARD_AUDITED);
 	record_requester(s);
-	submit(s);
+	submit(s, !record->refused);
 	if (!record->refused)
 		return 0;
 	if (record->reason == GUARD_NOT_A_MODULE)
@@ -213,63 +210,45 @@ static __noinline int judge_image(const void *bytes, __u64 size, const struct fi
 	return answer;
 }
 
-/* Whether this refusal is to be recorded, or only counted. */
-static __always_inline bool within_rate(struct guard_token *token, __u32 *repeated)
+/* False: it could not be. */
+static __noinline bool record_request(const struct guard_name *name, __u32 kind, const struct guard_counted *counted)
 {
-	const __u64 now = bpf_ktime_get_boot_ns();
+	struct guard_scratch *s = begin_scratch();
 
-	if (now - token->window >= SECOND) {
-		token->window = now;
-		token->recorded = 0;
-	}
-	if (token->recorded >= RECORDED_A_SECOND) {
-		__sync_fetch_and_add(&token->unrecorded, 1);
+	if (!s)
 		return false;
-	}
-	++token->recorded;
-	*repeated = token->unrecorded;
-	token->unrecorded = 0;
-	return true;
-}
-
-static __noinline void record_request(const struct guard_name *name, __u32 kind, __u32 repeated)
-{
-	struct guard_scratch *s;
-
-	if (!within_budget())
-		return;
-	s = begin_scratch();
-	if (!s) {
-		count(GUARD_LOST);
-		return;
-	}
 	s->record.kind = kind;
 	s->record.name = *name;
-	s->record.repeated = repeated;
+	s->record.repeated = counted->repeated;
+	s->record.repeated_since = counted->since;
 	s->record.refused = kind == GUARD_REFUSED_REQUEST;
 	record_requester(s);
-	submit(s);
+	const bool recorded = submit_request(s);
 	end_scratch();
+	return recorded;
 }
 
 /* 0, or GUARD_REFUSED_STATUS. */
 static __noinline int judge_request(const char *token)
 {
 	const __u32 zero = 0;
-	struct guard_name name = {};
-	__u32 repeated = 0;
+	struct guard_refusal refusal = {};
+	struct guard_counted counted = {};
 
-	bpf_probe_read_kernel_str(name.text, sizeof(name.text), token);
-	struct guard_token *known = bpf_map_lookup_elem(&refused_tokens, &name);
+	bpf_probe_read_kernel_str(refusal.name.text, sizeof(refusal.name.text), token);
+	find_owner(&refusal.owner);
+	const struct guard_token *known = bpf_map_lookup_elem(&refused_tokens, &refusal.name);
 	const struct guard_state *now = bpf_map_lookup_elem(&state, &zero);
 	if (known && now && known->epoch == now->epoch) {
 		count(GUARD_REMEMBERED);
-		if (within_rate(known, &repeated))
-			record_request(&name, GUARD_REFUSED_REQUEST, repeated);
+		if (is_to_be_recorded(&refusal, &counted, true) &&
+		    !record_request(&refusal.name, GUARD_REFUSED_REQUEST, &counted))
+			count_many(GUARD_LOST, 1 + counted.repeated);
 		return GUARD_REFUSED_STATUS;
 	}
 	count(GUARD_REQUESTS);
-	record_request(&name, GUARD_REQUEST, 0);
+	if (!request_within_budget(&refusal.owner) || !record_request(&refusal.name, GUARD_REQUEST, &counted))
+		count(GUARD_UNATTRIBUTED);
 	return 0;
 }
 

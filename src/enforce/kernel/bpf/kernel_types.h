@@ -56,7 +56,12 @@ struct file {
 struct ns_common {
 	unsigned int inum;
 };
+typedef struct {
+	unsigned int val;
+} kuid_t;
 struct user_namespace {
+	struct user_namespace *parent;
+	kuid_t owner;
 	struct ns_common ns;
 };
 struct cred {

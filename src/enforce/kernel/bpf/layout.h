@@ -20,6 +20,8 @@
 
 #define GUARD_MAX_MODULES 32768 /* entries of a policy: its names, its pins and the head */
 #define GUARD_MAX_TOKENS 4096   /* remembered refusals */
+#define GUARD_MAX_REPEATS 4096  /* refusals that are counted, by kind and owner */
+#define GUARD_MAX_OWNERS 1024
 #define GUARD_MAX_INVENTORY 16384
 #define GUARD_MAX_PINNED_SIZE (64U << 20U) /* bytes of the largest image that is hashed in the kernel */
 
@@ -74,15 +76,42 @@ struct guard_checked {
 };
 
 struct guard_token {
-	__u64 epoch;  /* of guard_state when it was refused; another: forgotten */
-	__u64 window; /* ns, when the current second of recording began */
+	__u64 epoch; /* of guard_state when it was refused; another: forgotten */
+};
+
+/* On whose account something goes, of those that leave room for others. A user cannot get more by namespaces or cgroups
+ * of his own. */
+struct guard_owner {
+	__u64 cgroup; /* id of the one at the second level: a user's slice, a service, a container; where there is none, its own */
+	__u32 user; /* in the initial user namespace; in a namespace that a user has made, that user */
+	__u32 unused;
+};
+
+#define GUARD_SEAL_MARK '\2' /* no token begins so */
+
+/* Refusals that are the same for who reads of them. */
+struct guard_refusal {
+	struct guard_name name; /* the token; or GUARD_SEAL_MARK, and what was forbidden */
+	struct guard_owner owner;
+};
+
+/* How many of them there were. Times are CLOCK_BOOTTIME in ns. */
+struct guard_repeats {
+	__u64 window; /* when the current second of recording began */
+	__u64 since; /* when the first was that has not been recorded */
+	__u64 last; /* and when the last */
+	__u64 unrecorded; /* since the last that was recorded */
 	__u32 recorded; /* in that second */
-	__u32 unrecorded; /* refusals since the last that was recorded */
+	__u32 pid; /* of the last that was not recorded, as are: */
+	__u32 uid;
+	__u32 kernel_thread;
+	char command[GUARD_COMMAND_SIZE];
 };
 
 struct guard_state {
 	__u64 layout; /* as in the settings, for who cannot read them */
 	__u64 epoch;
+	__u64 lost_told; /* of the records that were lost, how many have been told of */
 };
 
 /* Indexes of the counters. */
@@ -92,7 +121,8 @@ enum guard_counter {
 	GUARD_AUDITED,  /* let pass by audit mode alone */
 	GUARD_REQUESTS, /* requests for modules that were passed on to the hook */
 	GUARD_REMEMBERED, /* requests refused without it */
-	GUARD_LOST, /* records that found no room */
+	GUARD_LOST, /* attempts whose records found no room, and that are counted nowhere else */
+	GUARD_UNATTRIBUTED, /* requests passed on of which it was not recorded who made them */
 	GUARD_COUNTERS,
 };
 
@@ -180,8 +210,10 @@ struct guard_record {
 	__u32 problem;
 	__u32 admission; /* core::Reason of an admitted one */
 	__u32 refused; /* what happened: 0 passed, 1 not */
-	__u32 repeated; /* earlier ones of the same kind that were only counted */
 	__u32 hashed;
+	__u32 unused;
+	__u64 repeated; /* earlier ones of the same kind that were only counted */
+	__u64 repeated_since; /* when the first of these was made */
 	struct guard_name name; /* the module, or the token */
 	struct guard_name modinfo_name; /* where it differs */
 	__u8 sha256[GUARD_HASH_SIZE]; /* if hashed */

@@ -11,10 +11,21 @@
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define MAX_DEPTH 64 /* components of a path */
 
+#define SECOND 1000000000ULL
+#define RECORDS_SIZE (1024 * 1024) /* bytes: some 600 records */
+#define REQUESTS_SIZE (512 * 1024)
+
+/* Images, and what the seal forbids. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 512 * 1024);
+	__uint(max_entries, RECORDS_SIZE);
 } records SEC(".maps");
+
+/* Requests, which anybody can make: in a ring of their own, so that they push out nothing else. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, REQUESTS_SIZE);
+} requests SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -23,11 +34,20 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-#define BUDGET 200 /* records a second, of all but images */
+/* Records a second. */
+#define REQUESTS_OF_ALL 400 /* the one who reads must not drown */
+#define REQUESTS_OF_ONE 100
+#define RECORDS_OF_ONE 32 /* and that only while many wait to be read */
+#define RECORDED_A_SECOND 8 /* of refusals that are the same; more are counted */
 
 struct guard_budget {
 	__u64 window; /* ns, when the current second began */
 	__u64 spent;
+};
+
+struct guard_budgets {
+	struct guard_budget requests;
+	struct guard_budget records;
 };
 
 struct {
@@ -37,31 +57,141 @@ struct {
 	__type(value, struct guard_budget);
 } budget SEC(".maps");
 
-static void count(__u32 which)
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GUARD_MAX_OWNERS);
+	__type(key, struct guard_owner);
+	__type(value, struct guard_budgets);
+} budgets SEC(".maps");
+
+/* User space takes entries out, and tells what they have counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GUARD_MAX_REPEATS);
+	__type(key, struct guard_refusal);
+	__type(value, struct guard_repeats);
+} repeats SEC(".maps");
+
+static __always_inline void count_many(__u32 which, __u64 many)
 {
 	__u64 *counter = bpf_map_lookup_elem(&counters, &which);
 
 	if (counter)
-		__sync_fetch_and_add(counter, 1); /* another task may interrupt on the same processor */
+		__sync_fetch_and_add(counter, many); /* another task may interrupt on the same processor */
 }
 
-/* Whether one more record can be taken now: anybody can make the kernel ask for modules, and the one who reads must not
- * drown. What is left out is counted. */
-static bool within_budget(void)
+static void count(__u32 which)
+{
+	count_many(which, 1);
+}
+
+/* Whether one more record can be taken in this second. */
+static __always_inline bool within(struct guard_budget *some, __u64 limit)
+{
+	const __u64 now = bpf_ktime_get_boot_ns();
+
+	if (now - some->window >= SECOND) {
+		some->window = now;
+		some->spent = 0;
+	}
+	return __sync_fetch_and_add(&some->spent, 1) < limit;
+}
+
+#define MAX_NAMESPACES 33 /* that lie in one another (kernel/user_namespace.c) */
+
+static __noinline void find_owner(struct guard_owner *owner)
+{
+	const struct task_struct *task = (const void *)bpf_get_current_task();
+	const struct user_namespace *namespace = BPF_CORE_READ(task, cred, user_ns);
+
+	owner->unused = 0;
+	owner->user = (__u32)bpf_get_current_uid_gid();
+	for (int i = 0; i < MAX_NAMESPACES; ++i) {
+		const struct user_namespace *parent = BPF_CORE_READ(namespace, parent);
+		if (!parent)
+			break;
+		owner->user = BPF_CORE_READ(namespace, owner.val);
+		namespace = parent;
+	}
+	owner->cgroup = bpf_get_current_ancestor_cgroup_id(2);
+	if (!owner->cgroup)
+		owner->cgroup = bpf_get_current_cgroup_id();
+}
+
+/* NULL if there is no room. */
+static __always_inline struct guard_budgets *budgets_of(const struct guard_owner *owner)
+{
+	const struct guard_budgets fresh = {};
+	struct guard_budgets *known = bpf_map_lookup_elem(&budgets, owner);
+
+	if (known)
+		return known;
+	bpf_map_update_elem(&budgets, owner, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&budgets, owner);
+}
+
+/* Whether one more request of `owner` can be recorded now. */
+static __always_inline bool request_within_budget(const struct guard_owner *owner)
 {
 	const __u32 zero = 0;
-	const __u64 now = bpf_ktime_get_boot_ns();
 	struct guard_budget *all = bpf_map_lookup_elem(&budget, &zero);
+	struct guard_budgets *own = budgets_of(owner);
 
-	if (!all)
-		return false;
-	if (now - all->window >= 1000000000ULL) {
-		all->window = now;
-		all->spent = 0;
+	return own && within(&own->requests, REQUESTS_OF_ONE) && all && within(all, REQUESTS_OF_ALL);
+}
+
+/* What was counted and not recorded. */
+struct guard_counted {
+	__u64 since;
+	__u64 repeated;
+};
+
+static __always_inline struct guard_repeats *repeats_of(const struct guard_refusal *refusal)
+{
+	struct guard_repeats fresh = {};
+	struct guard_repeats *known = bpf_map_lookup_elem(&repeats, refusal);
+
+	if (known)
+		return known;
+	fresh.window = bpf_ktime_get_boot_ns();
+	bpf_map_update_elem(&repeats, refusal, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&repeats, refusal);
+}
+
+/* Whether this refusal is to be recorded, with what was counted before. If not, it is counted. */
+static __noinline bool is_to_be_recorded(const struct guard_refusal *refusal, struct guard_counted *counted, bool request)
+{
+	const __u64 now = bpf_ktime_get_boot_ns();
+	struct guard_repeats *known = repeats_of(refusal);
+	bool record = true;
+
+	if (known && now - known->window >= SECOND) {
+		known->window = now;
+		known->recorded = 0;
 	}
-	if (__sync_fetch_and_add(&all->spent, 1) < BUDGET)
+	if (known)
+		record = known->recorded < RECORDED_A_SECOND;
+	if (record && request)
+		record = request_within_budget(&refusal->owner);
+	if (!known) { /* too many kinds: recorded, or lost */
+		if (!record)
+			count(GUARD_LOST);
+		return record;
+	}
+	if (record) {
+		++known->recorded;
+		counted->since = known->since;
+		counted->repeated = __sync_lock_test_and_set(&known->unrecorded, 0);
 		return true;
-	count(GUARD_LOST);
+	}
+	if (!__sync_fetch_and_add(&known->unrecorded, 1))
+		known->since = now;
+	const struct task_struct *task = (const void *)bpf_get_current_task();
+	known->last = now;
+	known->pid = bpf_get_current_pid_tgid() >> 32;
+	known->uid = (__u32)bpf_get_current_uid_gid();
+	known->kernel_thread = (BPF_CORE_READ(task, flags) & PF_KTHREAD) != 0;
+	bpf_get_current_comm(known->command, sizeof(known->command));
 	return false;
 }
 
@@ -173,12 +303,35 @@ static __noinline void record_requester(struct guard_scratch *s)
 		bpf_loop(MAX_DEPTH, on_cgroup, &loop, 0);
 }
 
-/* Hands the record to user space. One that finds no room is counted. */
-static __noinline void submit(struct guard_scratch *s)
+/* What may wait to be read, in bytes: up to the first limit anybody's, up to the second a little of each. What is refused
+ * leaves most of the room to what was loaded or let pass, and to what the seal forbids. */
+static __noinline bool has_room(bool important)
+{
+	const __u64 waiting = bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA);
+	struct guard_owner owner = {};
+
+	if (waiting < (important ? RECORDS_SIZE / 2 : RECORDS_SIZE / 8))
+		return true;
+	if (!important && waiting >= RECORDS_SIZE / 4)
+		return false;
+	find_owner(&owner);
+	struct guard_budgets *own = budgets_of(&owner);
+	return own && within(&own->records, RECORDS_OF_ONE);
+}
+
+/* Hands the record to user space. One that finds no room is counted, with those that it tells of. */
+static __noinline void submit(struct guard_scratch *s, bool important)
 {
 	s->record.time = bpf_ktime_get_boot_ns();
-	if (bpf_ringbuf_output(&records, &s->record, sizeof(s->record), 0))
-		count(GUARD_LOST);
+	if (!has_room(important) || bpf_ringbuf_output(&records, &s->record, sizeof(s->record), 0))
+		count_many(GUARD_LOST, 1 + s->record.repeated);
+}
+
+/* False: there was no room. */
+static __noinline bool submit_request(struct guard_scratch *s)
+{
+	s->record.time = bpf_ktime_get_boot_ns();
+	return !bpf_ringbuf_output(&requests, &s->record, sizeof(s->record), 0);
 }
 
 #endif

@@ -34,19 +34,31 @@ static bool is_sealed(void)
 	return sealed_settings() != NULL;
 }
 
-/* Records the attempt, if not too many are, and refuses it. */
+/* Records the attempt, or counts it if many of the kind are, and refuses it. */
 static __noinline int forbid(__u32 what)
 {
-	struct guard_scratch *s = within_budget() ? begin_scratch() : NULL;
+	struct guard_refusal refusal = {};
+	struct guard_counted counted = {};
+	struct guard_scratch *s;
 
-	if (s) {
-		s->record.kind = GUARD_SEAL;
-		s->record.reason = what;
-		s->record.refused = 1;
-		record_requester(s);
-		submit(s);
-		end_scratch();
+	refusal.name.text[0] = GUARD_SEAL_MARK;
+	refusal.name.text[1] = (char)what;
+	find_owner(&refusal.owner);
+	if (!is_to_be_recorded(&refusal, &counted, false))
+		return -EPERM;
+	s = begin_scratch();
+	if (!s) {
+		count_many(GUARD_LOST, 1 + counted.repeated);
+		return -EPERM;
 	}
+	s->record.kind = GUARD_SEAL;
+	s->record.reason = what;
+	s->record.refused = 1;
+	s->record.repeated = counted.repeated;
+	s->record.repeated_since = counted.since;
+	record_requester(s);
+	submit(s, true);
+	end_scratch();
 	return -EPERM;
 }
 
