@@ -230,6 +230,7 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
     auto parameters = co_await visit.user_text((*arguments)[1], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
     attempt->event.parameters = parameters.value_or("");
+    if (info) attempt->event.image_size = info->size;
     judge(*attempt, *facts);
     if (auto left = visit.leave(); !left) co_return left;
 
