@@ -160,7 +160,7 @@ std::vector<Event> Coalescer::take_due(Clock::time_point now) {
             ++first;
             continue;
         }
-        if (first->second.held_back) take_one(std::move(first->second.event), now, result);
+        if (first->second.held_back) take_one(std::move(first->second.event), first->second.until, result);
         first = first_calls_.erase(first);
     }
     while (!ends_.empty() && ends_.begin()->first <= now) {

@@ -187,6 +187,10 @@ class Daemon:
         """The first `count` attempts, once so many are written, and never more than them."""
         return self.recorded(count, "point")
 
+    def all_events(self):
+        """All that it has written by now; for when it has ended."""
+        return [one for one in map(json.loads, self.events_file.read_text().splitlines()) if "point" in one]
+
     def changes(self, count):
         """The same of the changes of the guard."""
         return self.recorded(count, "change")

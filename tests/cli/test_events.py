@@ -55,11 +55,29 @@ def test_questions_are_no_events(machine, daemon):
     assert (status["allowed"], status["refused"], status["audited"]) == (0, 1, 0)
 
 
-def test_every_request_is_an_event_of_its_own_in_the_order_asked(machine, daemon):
+def told(events, token):
+    return sum(1 + event.get("repeated", 0) for event in events if event["token"] == token)
+
+
+def test_every_request_is_told_by_an_event_in_the_order_asked_or_counted_by_one(machine, daemon):
     tokens = ["af_key", "loop", "af_key", "nothing"] * 5
     for token in tokens:
         hook(machine, token)
-    assert [event["token"] for event in daemon.events(len(tokens))] == tokens
+    daemon.stop()
+    events = daemon.all_events()
+    assert [event["token"] for event in events[:3]] == ["af_key", "loop", "nothing"]
+    assert {token: told(events, token) for token in set(tokens)} == {"af_key": 10, "loop": 5, "nothing": 5}
+    assert len(events) < len(tokens)
+
+
+def test_names_that_nothing_answers_to_are_told_together(machine, daemon):
+    names = [f"nothing-{number}" for number in range(26)]
+    for name in names:
+        hook(machine, name)
+    daemon.stop()
+    events = daemon.all_events()
+    assert sum(1 + event.get("repeated", 0) for event in events) == 26 and len(events) < 13
+    assert {name for event in events for name in [event["token"], *event.get("other_tokens", [])]} == set(names)
 
 
 def test_the_generation_tells_which_policy_judged(machine, daemon):
@@ -104,4 +122,4 @@ def test_events_are_written_before_the_daemon_ends(machine, daemon):
     for _ in range(20):
         hook(machine, "af_key")
     daemon.stop()
-    assert len(daemon.events(20)) == 20
+    assert told(daemon.all_events(), "af_key") == 20

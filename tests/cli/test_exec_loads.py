@@ -151,7 +151,8 @@ def test_fifty_insmods_in_parallel(supervised, tree):
     ran = supervised.run("sh", "-c", loads)
     assert ran.out == "refused\n" * 50
     assert supervised.attempts() == [str(tree.file("macvlan"))] * 50
-    assert len({event["requester"]["pid"] for event in supervised.events()}) == len(supervised.events()) == 50
+    assert sum(1 + event.get("repeated", 0) for event in supervised.events()) == 50
+    assert len(supervised.events()) < 50, "all of one kind"
 
 
 def test_the_lines_of_modules_log_are_in_the_order_of_the_attempts(supervised, machine):

@@ -260,6 +260,10 @@ TEST(Coalescer, APackedImageThatNothingFollowsIsToldByItself) {
     EXPECT_EQ(coalescer.next_due(), start + 1s);
     EXPECT_EQ(calls_of(coalescer.take_due(start + 1s)), (std::vector<std::string>{"finit_module"}));
 
+    Coalescer ending;
+    EXPECT_EQ(calls_of(all_of(ending, {packed, packed})),
+              (std::vector<std::string>{"finit_module", "finit_module"}));
+
     Coalescer another; // nor by what is of another name
     const auto told = all_of(another, {packed, image("init_module", "b", core::Reason::listed)});
     EXPECT_EQ(calls_of(told), (std::vector<std::string>{"finit_module", "init_module"}));

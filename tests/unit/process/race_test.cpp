@@ -26,7 +26,7 @@ class RaceTest : public ::testing::Test {
         supervised.answer = core::Answer::refuse;
         ASSERT_EQ(supervised.run(PolicyBuilder().allow("good").build(), caller), 0);
         EXPECT_EQ(supervised.kernel.loaded.count("evil"), 0U);
-        EXPECT_EQ(supervised.log.events.size(), static_cast<std::size_t>(rounds));
+        EXPECT_EQ(supervised.log.told(), static_cast<std::size_t>(rounds));
         int refused = 0;
         for (const events::Event& event : supervised.log.events) {
             const bool allowed = event.decision.effective() == core::Verdict::allow;

@@ -46,6 +46,13 @@ struct Log final : events::Sink {
     struct Kept {
         std::vector<events::Event> events;
         std::vector<std::string> attempts;
+        /// How many attempts the events tell of, with those that they have counted.
+        [[nodiscard]] std::size_t told() const {
+            std::size_t sum = 0;
+            for (const events::Event& event : events)
+                sum += 1 + event.repeated;
+            return sum;
+        }
     };
     explicit Log(Kept& kept);
     void write(const events::Event& event) override;
