@@ -28,7 +28,7 @@ class Ran:
 
     def events(self, file: str) -> list[dict]:
         """What is recorded of the loads of a file. All of them say that they are the guest's."""
-        found = [event for event in self.outcome.events if event.get("file") == file]
+        found = [event for event in self.outcome.events if file in (event.get("file"), event.get("after", {}).get("file"))]
         assert all(event["point"] == "guest" for event in found)
         return found
 

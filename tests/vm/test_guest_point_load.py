@@ -58,7 +58,8 @@ def test_three_hundred_refused_loads_leave_nothing_in_the_guests_memory(name: st
     ran = play(name, commands, Guard(policy(), options=["--quiet"]), timeout=TIMEOUT)
     assert ran.attempts() == ["/m/nbd.ko"] * 155
     assert {judged(event) for event in ran.outcome.events} == {("nbd", "refuse", "EPERM")}
-    assert Counter(event["call"] for event in ran.outcome.events) == {"finit_module": 155, "init_module": 155}
+    assert {event["call"] for event in ran.outcome.events} == {"finit_module"}, "the other call is of the same attempt"
+    assert sum(1 + event.get("repeated", 0) for event in ran.outcome.events) == 155
     before, after = (numbers(ran.steps[label].output) for label in ("before", "after"))
     leaked = 300 * len(image(name, "nbd")) // 1024  # KiB, were no copy freed
     assert after["VmallocUsed"] - before["VmallocUsed"] < leaked // 50, (before, after)
