@@ -15,6 +15,7 @@
 #include "sys/capabilities.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
+#include "sys/memory.hpp"
 #include "sys/process_identity.hpp"
 #include "sys/unix_socket.hpp"
 
@@ -366,9 +367,7 @@ void block_signals() {
 } // namespace
 
 sys::Result<void> run_service(const ServiceOptions& options) {
-    // One arena, and large blocks given back when freed: what an image takes to be judged must not stay.
-    ::mallopt(M_ARENA_MAX, 1);
-    ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    sys::give_back_freed_memory();
     ::umask(S_IRWXG | S_IRWXO);
     modules::keep_kmod_silent();
     block_signals();

@@ -86,6 +86,11 @@ class Agent:
                    self.err_file.parent)
         return True
 
+    def memory(self):
+        """What it takes, in bytes: VmRSS now, VmHWM at most."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return {name: int(value.split()[0]) << 10 for name, value in (line.split(":") for line in status if line.startswith("Vm"))}
+
     def events(self, count):
         """All events in the order of the calls, once there are `count`, and never more than that."""
         file = self.logs / "events.jsonl"

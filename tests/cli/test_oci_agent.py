@@ -256,6 +256,35 @@ def test_an_agent_takes_the_place_of_one_that_was_killed_and_of_no_other(start_a
     assert container().calls("finit shy") == [errno.EPERM]
 
 
+def test_containers_that_may_load_nothing_push_out_nothing_of_another(agent, container, rootfs, by_kernel):
+    """Four of them in a loop left 182 of 432 loads of another one in the log, and took lines of modules.log without a mark."""
+    loads = 432
+    (rootfs / "large.ko").write_bytes((rootfs / "shy.ko").read_bytes() + bytes(8 << 20))
+    noise = [container(f"noise{number}") for number in range(4)]
+    for one in noise:
+        one.config["process"]["capabilities"] = {}
+    running = [one.popen("for i in 1 2 3 4; do while [ ! -e /dev/end ]; do /call finit /large.ko; done & done >/dev/null; "
+                         "read line; touch /dev/end; wait") for one in noise]
+    ran = container("box").run(f"for i in $(seq {loads}); do /call finit /loop.ko; done")
+    assert ran.out.split() == [str(by_kernel)] * loads
+    for one in running:
+        assert one.communicate("\n", timeout=PATIENCE)
+    memory = agent.memory()
+    assert memory["VmHWM"] < 200 << 20, "799 MiB once"
+    assert memory["VmRSS"] < 64 << 20, "and 190 to 320 stayed"
+    agent.stop()
+    events = [json.loads(line) for line in (agent.logs / "events.jsonl").read_text().splitlines()]
+    lines = (agent.logs / "modules.log").read_text().splitlines()
+    loaded = [event for event in events if event.get("requester", {}).get("container") == "box"]
+    assert len(loaded) == loads and all(event["verdict"] == "allow" for event in loaded)
+    assert sum(line.endswith("/loop.ko") for line in lines) == loads
+    told = sum(1 + event.get("repeated", 0) for event in events if "point" in event)
+    missing = sum(int(line.split()[1]) for line in lines if line.startswith("# "))
+    lost = sum(event.get("lost", 0) for event in events)
+    assert told + lost == len([line for line in lines if line[0] != "#"]) + missing, "each attempt, in either log"
+
+
+
 def test_many_containers_at_once_get_each_its_own(machine, agent, container, by_kernel):
     machine.write("etc/kmodguard/containers/shy-only.toml", 'version = 1\n[allow]\nmodules = ["shy"]\n')
     running = [container(f"box{number}", policy="shy-only" if number % 2 else None).popen(

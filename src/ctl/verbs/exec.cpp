@@ -10,6 +10,7 @@
 #include "enforce/process/launch.hpp"
 #include "enforce/process/lender.hpp"
 #include "enforce/process/supervisor.hpp"
+#include "sys/memory.hpp"
 #include "sys/process.hpp"
 
 #include <fmt/format.h>
@@ -54,6 +55,7 @@ sys::Result<sys::Ending> attend(const process::Launched& command, const sys::Uni
 }
 
 int supervise(const Context& context, core::Judge& judge, Sinks sinks) {
+    sys::give_back_freed_memory();
     const auto filter = process::build_filter();
     if (!filter) return context.fail(filter.error());
     const sigset_t forwarded = forwarded_signals();

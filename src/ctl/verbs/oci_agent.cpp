@@ -12,6 +12,7 @@
 #include "enforce/process/lender.hpp"
 #include "events/event_json.hpp"
 #include "modules/kmod_context.hpp"
+#include "sys/memory.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
@@ -216,6 +217,7 @@ int run_oci_agent(const Context& context) {
     if (const auto checked = check_options(context); !checked) return context.fail(checked.error());
     if (const auto proc = process::check_proc(); !proc) return context.fail(proc.error());
     prepare_process();
+    sys::give_back_freed_memory();
     modules::keep_kmod_silent();
     const sys::UniqueFd signals = take_signals();
     if (!signals) return context.fail(sys::system_error("cannot receive", "signals"));
