@@ -312,7 +312,7 @@ bool KernelPoint::look_after() {
         report("another process has taken records of the kernel point, whose attempts have no events");
     const auto mended = guard_->mend();
     if (!mended) {
-        if (!broken_ || broken_->what != mended.error().what) report(mended.error().what);
+        if (!broken_ || broken_->kind != mended.error().kind) report(mended.error().what);
         broken_ = mended.error();
         if (broken_->hint.empty()) broken_->hint = "restart the daemon, which makes the kernel point anew";
         return mended.error().kind != sys::ErrorKind::invalid;
