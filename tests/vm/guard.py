@@ -88,6 +88,11 @@ class Guard:
         """Asks until the answer is `answer`: the daemon notices a changed index by itself, a moment later than kmodctl reads it."""
         self.vm.run(f"until requester ask '{token}' | grep -qw {answer}; do :; done", check=True)
 
+    def zeros(self, name: str) -> str:
+        """A value of the kernel point's map `name`, for bpftool: as many zeros as it has bytes. Not of a sealed machine's maps."""
+        shown = self.vm.run(f"bpftool -j map show pinned /sys/fs/bpf/kmodguard/map_{name}", check=True).stdout
+        return " ".join(["0"] * json.loads(shown)["bytes_value"])
+
     def log(self) -> str:
         """What reached syslog."""
         return self.vm.run(f"cat {LOG}").stdout

@@ -303,7 +303,8 @@ def link(guard: Guard) -> str:
 def test_18_pins_of_another_build_give_way_without_a_moment_without(guard: Guard) -> None:
     """As after an upgrade: the settings say that another object file was loaded."""
     before, unlisted = link(guard), raw_file_of("kmg_inner")
-    guard.vm.run("bpftool map update pinned /sys/fs/bpf/kmodguard/map_settings key 0 0 0 0 value 1 0 0 0 " + "0 " * 60, check=True)
+    other = guard.zeros("settings").replace("0", "1", 1)
+    guard.vm.run(f"bpftool map update pinned /sys/fs/bpf/kmodguard/map_settings key 0 0 0 0 value {other}", check=True)
     attempts = guard.vm.start(f"while [ ! -e /run/enough ]; do loader init {unlisted}; done")
     guard.kill()
     guard.ctl("start", check=True)

@@ -15,6 +15,7 @@ from machine.guest import compiled
 
 MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", "lsm=lockdown,yama,apparmor"), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
 PINS = "/sys/fs/bpf/kmodguard"
+ZEROS = "/run/zeros"  # a value of the map of settings
 MOVER = Path(__file__).parent / "guest/mover.cpp"
 
 
@@ -27,6 +28,7 @@ def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
         vm.run(f"modprobe kmg_ask && mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
         guard = Guard(vm)
         guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_twin_b"])
+        vm.put(ZEROS, guard.zeros("settings").encode())
         yield guard
 
 
@@ -146,7 +148,7 @@ def test_23_pins_links_and_maps_cannot_be_changed(guard: Guard) -> None:
                     f"bpftool map update pinned {PINS}/map_policy_b key {key} value " + "0 " * 16,
                     f"bpftool map update pinned {PINS}/map_policy key 0 0 0 0 value pinned {PINS}/map_policy_b",
                     f"bpftool map delete pinned {PINS}/map_tightened key " + key.replace("kmg_inner", "kmg_base"),
-                    f"bpftool map update pinned {PINS}/map_settings key 0 0 0 0 value " + "0 " * 64,
+                    f"bpftool map update pinned {PINS}/map_settings key 0 0 0 0 value $(cat {ZEROS})",
                     f"bpftool map dump pinned {PINS}/map_content_key",
                     f"bpftool link detach pinned {PINS}/link_kernel_post_read_file"):
         done = guard.vm.run(command)
