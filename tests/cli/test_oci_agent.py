@@ -13,6 +13,7 @@ import subprocess
 
 import pytest
 from containers import PROFILE, Agent, Container, hand_over, line_of, make_rootfs
+from told import told
 from machine import PATIENCE, SOURCES, run, wait_until
 
 
@@ -278,10 +279,10 @@ def test_containers_that_may_load_nothing_push_out_nothing_of_another(agent, con
     loaded = [event for event in events if event.get("requester", {}).get("container") == "box"]
     assert len(loaded) == loads and all(event["verdict"] == "allow" for event in loaded)
     assert sum(line.endswith("/loop.ko") for line in lines) == loads
-    told = sum(1 + event.get("repeated", 0) for event in events if "point" in event)
+    attempts = told(event for event in events if "point" in event)
     missing = sum(int(line.split()[1]) for line in lines if line.startswith("# "))
     lost = sum(event.get("lost", 0) for event in events)
-    assert told + lost == len([line for line in lines if line[0] != "#"]) + missing, "each attempt, in either log"
+    assert attempts + lost == len([line for line in lines if line[0] != "#"]) + missing, "each attempt, in either log"
 
 
 
