@@ -123,8 +123,9 @@ class Linter {
         std::vector<std::string> successors;
         for (const auto& [name, count] : answers)
             successors.push_back(name);
-        std::ranges::stable_sort(successors, std::greater{},
-                                 [&answers](const std::string& name) { return answers[name]; });
+        std::ranges::sort(successors, {}, [&answers](const std::string& name) {
+            return std::pair(-static_cast<std::ptrdiff_t>(answers[name]), name);
+        });
         return successors;
     }
 

@@ -19,6 +19,8 @@ constexpr std::chrono::seconds soon{10};
 constexpr std::chrono::minutes longest_search{5};
 constexpr milliseconds between_searches{500}; ///< of a guest's whole memory
 constexpr std::chrono::seconds housekeeping{1};
+/// So many looks in a row do not meet the few instructions between a process and its kernel.
+constexpr int most_hidden = 5;
 constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some machines run where kernels do
 
 } // namespace
@@ -95,6 +97,7 @@ Machine::Work Session::attend_restart(Processor processor, Place) {
 void Session::lose() {
     restarting_ = true;
     found_ = false;
+    hidden_ = 0;
     settings_.from_its_start = true;
     began_ = Clock::now();
     foreign_since_.reset();
@@ -158,9 +161,11 @@ sys::Result<void> Session::check_still_there() {
     const auto halted = machine_.halt();
     if (!halted) return std::unexpected(halted.error());
     if (*halted != Machine::Halt::halted) return {};
-    const auto there = is_there(machine_, kernel_->places, *guarded_);
-    if (!there) return std::unexpected(there.error());
-    if (!*there) lose();
+    const auto presence = presence_of(machine_, kernel_->places, *guarded_);
+    if (!presence) return std::unexpected(presence.error());
+    if (*presence == Presence::there) hidden_ = 0;
+    if (*presence == Presence::hidden) ++hidden_;
+    if (*presence == Presence::gone || hidden_ == most_hidden) lose();
     return machine_.resume();
 }
 
@@ -214,6 +219,7 @@ sys::Result<void> Session::forget_boot() {
 milliseconds Session::patience() const {
     if (machine_.debugger().has_buffered()) return milliseconds{0};
     if (!kernel_) return between_searches;
+    if (found_ && hidden_ > 0) return often;
     if (found_ || kernel_->places.fixed) return housekeeping;
     return Clock::now() - began_ < soon ? often : seldom;
 }

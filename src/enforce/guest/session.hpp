@@ -80,6 +80,7 @@ class Session {
     bool restarting_ = false;              ///< one boot has ended, and the kernel of the next is not found
     bool ended_boot_ = false;              ///< what waits is of an earlier boot
     bool taken_over_ = false;
+    int hidden_ = 0;                                 ///< looks in a row that found it hidden
     std::optional<Clock::time_point> foreign_since_; ///< a kernel runs, and is not found
     Clock::time_point began_ = Clock::now();
     Clock::time_point looked_ = Clock::now();

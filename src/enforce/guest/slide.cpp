@@ -113,20 +113,27 @@ sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor,
     return FoundKernel{.distance = distance, .banner = std::move(*banner)};
 }
 
-sys::Result<bool> is_there(Machine& machine, const Places& linked, std::uint64_t distance) {
+sys::Result<Presence> presence_of(Machine& machine, const Places& linked, std::uint64_t distance) {
     const auto threads = machine.debugger().threads();
     if (!threads) return std::unexpected(threads.error());
-    bool some_kernel = false;
+    Presence presence = Presence::unknown;
     for (const gdb::ThreadId thread : *threads) {
         const auto all = signs(machine, thread);
         if (!all) return std::unexpected(all.error());
         if (all->empty()) continue;
-        some_kernel = true;
-        const auto banner = banner_at(machine.processor(thread), linked.banner + distance);
-        if (!banner) return std::unexpected(banner.error());
-        if (!banner->empty()) return true;
+        const Processor processor = machine.processor(thread);
+        std::array<char, banner_start.size()> text{};
+        const auto read = processor.read(linked.banner + distance, std::as_writable_bytes(std::span(text)));
+        if (!read && read.error().kind != sys::ErrorKind::not_found) return std::unexpected(read.error());
+        if (read && std::string_view(text.data(), text.size()) == banner_start) return Presence::there;
+        const auto pc = processor.get(machine.architecture().pc);
+        if (!pc) return std::unexpected(pc.error());
+        if (read)
+            presence = Presence::gone;
+        else if (*pc >= machine.architecture().kernel_base && presence == Presence::unknown)
+            presence = Presence::hidden;
     }
-    return !some_kernel;
+    return presence;
 }
 
 } // namespace kmodguard::guest

@@ -9,6 +9,7 @@
 #include "enforce/guest/places.hpp"
 #include "symbols/symbols.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -39,8 +40,16 @@ struct KernelSearch {
 check_kernel(const Processor& processor, const Places& linked, const std::optional<symbols::Banner>& expected,
              std::uint64_t distance);
 
-/// Whether a halted machine may still run the kernel that was found at `distance`: false if a processor runs
-/// a kernel and has no banner there.
-[[nodiscard]] sys::Result<bool> is_there(Machine& machine, const Places& linked, std::uint64_t distance);
+/// What the processors of a halted machine show of the kernel that was found at a distance.
+enum class Presence : std::uint8_t {
+    there,
+    gone,   ///< a processor that has begun to run a kernel has something else where its banner was
+    hidden, ///< one that is in a kernel does not see that address: another kernel, or the instructions
+            ///< between a process and its kernel, which run without the kernel's memory (page table
+            ///< isolation)
+    unknown, ///< processors in processes do not see it either; or no kernel has begun to run
+};
+[[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const Places& linked,
+                                                std::uint64_t distance);
 
 } // namespace kmodguard::guest

@@ -176,5 +176,36 @@ TEST_P(FindKernelTest, IsCheckedAtItsStart) {
     EXPECT_EQ((*check_kernel(machine_.processor({1, 1}), linked_, right, 0))->banner, "");
 }
 
+/// Under page table isolation (arm64 with KASLR) a process does not see its kernel. It was taken for gone,
+/// and calls that were under way were forgotten.
+TEST_P(FindKernelTest, HiddenFromAProcessIsNotGone) {
+    boot(step_);
+    const Places nowhere{.functions = {},
+                         .load_module = {},
+                         .calls = {},
+                         .text_begin = text_,
+                         .text_end = text_ + 0x8000,
+                         .banner = text_ + 0x800'0000, // no memory is there
+                         .restarts = {}};
+    const auto presence = [&](const Places& places) {
+        const auto found = presence_of(machine_, places, step_);
+        EXPECT_TRUE(found);
+        return found.value_or(Presence::gone);
+    };
+    run_at(0, 0x1000);
+    run_at(1, 0x2000);
+    EXPECT_EQ(presence(nowhere), Presence::unknown) << "processes, and no kernel";
+    if (const auto vectors = machine_.debugger().find_register("VBAR")) {
+        tiny_.reg(0, *vectors) = text_ + step_;
+        EXPECT_EQ(presence(nowhere), Presence::unknown) << "a process with a kernel";
+        EXPECT_EQ(presence(linked_), Presence::there);
+    }
+    run_at(1, text_ + step_ + 0x10);
+    EXPECT_EQ(presence(linked_), Presence::there);
+    EXPECT_EQ(presence(nowhere), Presence::hidden);
+    tiny_.put_text(linked_.banner + step_, "Something else");
+    EXPECT_EQ(presence(linked_), Presence::gone);
+}
+
 } // namespace
 } // namespace kmodguard::guest
