@@ -43,11 +43,13 @@ check_kernel(const Processor& processor, const Places& linked, const std::option
 /// What the processors of a halted machine show of the kernel that was found at a distance.
 enum class Presence : std::uint8_t {
     there,
-    gone,   ///< a processor that has begun to run a kernel has something else where its banner was
-    hidden, ///< one that is in a kernel does not see that address: another kernel, or the instructions
-            ///< between a process and its kernel, which run without the kernel's memory (page table
-            ///< isolation)
-    unknown, ///< processors in processes do not see it either; or no kernel has begun to run
+    /// A processor that has begun to run a kernel has something else where its banner was.
+    gone,
+    /// One that is in a kernel does not see that address: that is another kernel, or those few instructions
+    /// between a process and its kernel that run without the kernel's memory (page table isolation).
+    hidden,
+    /// No processor that is in a kernel was asked; those in processes may not see it.
+    unknown,
 };
 [[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const Places& linked,
                                                 std::uint64_t distance);
