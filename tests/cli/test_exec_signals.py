@@ -16,6 +16,7 @@ import sys
 import time
 
 import pytest
+from told import told
 from waiting import exit_status, wait_end
 from machine import PATIENCE, Ran, wait_until
 from supervised import ENVIRONMENT, Supervised, answer_of, compiled, counts, judged, line_of, make_tree, wait_call
@@ -267,7 +268,7 @@ def test_a_caller_that_is_killed_while_it_waits_is_forgotten(supervised, tree):
     # Its call may have been received the moment before kmodctl stopped: then it is recorded, and had no answer.
     answered = [event for event in supervised.events() if "answer" in event]
     assert [judged(event) for event in answered] == [(["stp"], "refuse", "0")]
-    assert supervised.attempts()[-1] == str(tree.file("stp")) and len(supervised.attempts()) == len(supervised.events())
+    assert supervised.attempts()[-1] == str(tree.file("stp")) and len(supervised.attempts()) == told(supervised.events())
 
 
 def test_callers_killed_at_any_moment_disturb_nobody(supervised, tree, machine):
@@ -296,9 +297,8 @@ def test_callers_killed_at_any_moment_disturb_nobody(supervised, tree, machine):
     for one in callers:
         os.close(one)
     assert answer_of(process)[1] == "finit EPERM 100\n"
-    ids = {event["requester"]["pid"] for event in supervised.events() if "requester" in event}
-    assert len(ids) > 1, "none of those that were killed had come as far as a call"
-    assert len(supervised.events()) == len(supervised.attempts())
+    assert len(supervised.attempts()) > 100, "none of those that were killed had come as far as a call"
+    assert told(supervised.events()) == len(supervised.attempts())
 
 
 def test_an_interrupted_caller_has_one_event_for_one_load(supervised, tree):
@@ -306,6 +306,6 @@ def test_an_interrupted_caller_has_one_event_for_one_load(supervised, tree):
     ran = supervised.run(compiled("caller"), "--times", 3000, "--every", 150, "finit", tree.file("macvlan"))
     results = counts(ran)
     assert set(results) <= {"EPERM", "EINTR"} and sum(results.values()) == 3000
-    assert len(supervised.events()) == results["EPERM"]
+    assert told(supervised.events()) == results["EPERM"]
     assert {event["answer"] for event in supervised.events()} == {"EPERM"}
     assert not [event["note"] for event in supervised.events() if event.get("note")]

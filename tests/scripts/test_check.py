@@ -49,7 +49,7 @@ def test_a_point_has_its_own_tests_and_one_machine_of_the_matrix():
 def test_a_changed_test_runs_itself_as_a_whole():
     assert chosen("tests/cli/test_seal.py").cli == ("tests/cli/test_seal.py",)
     assert chosen("tests/vm/test_kernel_point.py").vm == {"tests/vm/test_kernel_point.py": ""}
-    assert chosen("src/enforce/kernel/guard.cpp", "tests/vm/test_kernel_point.py").vm == {"tests/vm/test_kernel_point.py": ""}
+    assert chosen("src/enforce/kernel/guard.cpp", "tests/vm/test_kernel_point.py").vm["tests/vm/test_kernel_point.py"] == ""
 
 
 def test_what_is_gone_is_neither_run_nor_linted():
