@@ -16,6 +16,7 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path += [str(TESTS / "fixtures/images"), str(TESTS / "support")]
 
 from machine import DAEMON, KMODCTL, Daemon, Machine
+from waiting import Gate
 
 
 # A shell that is not interactive starts what it puts into the background with these ignored, and so would all programs be
@@ -39,6 +40,14 @@ def machine():
     one = Machine()
     yield one
     shutil.rmtree(one.root)
+
+
+@pytest.fixture
+def gate(machine):
+    """On which processes wait until the test opens it."""
+    one = Gate(machine.root / "gate")
+    yield one
+    one.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 import array
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ import subprocess
 import pytest
 from waiting import exit_status
 from images import module_image
-from machine import KMODCTL, PATIENCE, SOURCES, clean_environment, run, wait_until
+from machine import KMODCTL, PATIENCE, SOURCES, clean_environment, line_of, run, wait_until
 
 PROFILE = json.loads((SOURCES / "data/seccomp-kmodguard.json").read_text())
 INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # linux/proc_ns.h
@@ -75,8 +74,7 @@ class Agent:
         with open(self.err_file, "wb") as err:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err,
                                             text=True, env=clean_environment())
-        answered, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        assert answered and "listening" in self.process.stdout.readline(), self.err()
+        assert "listening" in line_of(self.process), self.err()
 
     def err(self):
         return self.err_file.read_text()
@@ -156,13 +154,6 @@ class Container:
     def delete(self):
         if self.state.exists():
             run(self.command("delete", "--force", self.name))
-
-
-def line_of(process):
-    """The next line, or "" at the end."""
-    answered, _, _ = select.select([process.stdout], [], [], PATIENCE)
-    assert answered, "the container says nothing"
-    return process.stdout.readline()
 
 
 def hand_over(agent, text, descriptors=()):

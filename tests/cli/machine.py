@@ -101,6 +101,19 @@ def clean_environment(**more):
     return {**kept, "LC_ALL": "C", **more}
 
 
+def line_of(process):
+    """The next line that a started command writes, or "" at the end. Nothing is taken beyond it, so that what comes after is still there to wait for."""
+    pipe, line = process.stdout.fileno(), b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([pipe], [], [], PATIENCE)
+        assert ready, f"nothing is said after {line!r}"
+        byte = os.read(pipe, 1)
+        if not byte:
+            break
+        line += byte
+    return line.decode()
+
+
 @dataclass
 class Machine:
     """A root directory of its own, with a kernel's modules and the files of /proc and /sys that are read."""

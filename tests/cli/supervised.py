@@ -151,13 +151,6 @@ def judged(event):
     return [module["module"] for module in event["modules"]], event["verdict"], event["answer"]
 
 
-def line_of(process):
-    """The next line that a started command writes; it writes whole lines, and one at a time."""
-    ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
-    assert ready, "the command says nothing"
-    return process.stdout.readline()
-
-
 def answer_of(process):
     """How a started command ended, with all that it said."""
     out, err = process.communicate(timeout=PATIENCE)

@@ -10,8 +10,8 @@ import signal
 
 import pytest
 from waiting import exit_status, wait_end
-from machine import KMODCTL, PATIENCE, run, wait_until
-from supervised import ENVIRONMENT, POLICY, Supervised, answer_of, line_of
+from machine import KMODCTL, PATIENCE, line_of, run, wait_until
+from supervised import ENVIRONMENT, POLICY, Supervised, answer_of
 
 
 @pytest.fixture
@@ -145,27 +145,23 @@ def test_the_logs_are_for_their_owner_alone(supervised):
         "events.jsonl": 0o600, "modules.log": 0o600}
 
 
-def test_without_wait_what_the_command_leaves_behind_is_not_waited_for(supervised, machine):
+def test_without_wait_what_the_command_leaves_behind_is_not_waited_for(supervised, machine, gate):
     """It goes on: its pipe is still open when kmodctl has ended."""
-    gate = machine.root / "gate"
-    os.mkfifo(gate)
     process = supervised.start("sh", "-c", f"(read word <{gate}; echo $word >{machine.root}/said) >/dev/null 2>&1 & exit 4")
     assert answer_of(process)[0] == 4
-    gate.write_text("still here\n")
+    gate.open("still here")
     said = machine.root / "said"
     wait_until(lambda: said.exists() and said.read_text() == "still here\n", "the process that was left behind", machine.root)
 
 
-def test_with_wait_it_ends_with_the_last_process_and_the_commands_status(supervised, machine):
-    gate = machine.root / "gate"
-    os.mkfifo(gate)
+def test_with_wait_it_ends_with_the_last_process_and_the_commands_status(supervised, machine, gate):
     left = f"setsid sh -c '(read word <{gate}; echo $word >{machine.root}/said) & echo started' & "
     process = supervised.start("sh", "-c", f"echo $$; {left} wait; exit 4", options=["--wait"])
     command = int(line_of(process))
     assert line_of(process) == "started\n"
     assert wait_end(command, PATIENCE)
     assert process.poll() is None
-    gate.write_text("now\n")
+    gate.open("now")
     assert exit_status(process, PATIENCE) == 4
     assert (machine.root / "said").read_text() == "now\n"
     process.communicate()

@@ -18,8 +18,8 @@ import time
 import pytest
 from told import told
 from waiting import exit_status, wait_end
-from machine import PATIENCE, Ran, wait_until
-from supervised import ENVIRONMENT, Supervised, answer_of, compiled, counts, judged, line_of, make_tree, wait_call
+from machine import PATIENCE, Ran, line_of, wait_until
+from supervised import ENVIRONMENT, Supervised, answer_of, compiled, counts, judged, make_tree, wait_call
 
 SHELL = ["bash", "--norc", "--noediting", "-i"]
 # Says which signals came and how often; ends when it is told so.
@@ -160,7 +160,7 @@ def test_ctrl_z_stops_both_and_they_go_on_together(terminal, gate):
     session.wait("$ ")
     session.type("fg\n")
     session.wait("exit 5'\r\n")
-    gate.write_text("go\n")
+    gate.open()
     session.type("going on\n")
     session.wait("going on\r\ngoing on")
     session.type("echo status $?; exit\n")
@@ -187,13 +187,6 @@ def test_a_shell_has_its_job_control(terminal):
     assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 7
 
 
-@pytest.fixture
-def gate(machine):
-    """A pipe on which processes wait until the test opens it."""
-    os.mkfifo(machine.root / "gate")
-    return machine.root / "gate"
-
-
 def load_behind(gate, file, result):
     """A script that waits at the gate, then loads, and writes down how that ended."""
     return f"read line <{gate}; {compiled('caller')} finit {file} >{result}.new 2>&1; mv {result}.new {result}"
@@ -211,7 +204,7 @@ def test_what_is_left_behind_loads_nothing_any_more(supervised, tree, gate, mach
     ran = supervised.run("sh", "-c", script, options=["--answer", "pretend"])
     assert (ran.code, ran.out) == (0, "finit ok 1\n")
     for module in ("macvlan", "dummy"):
-        gate.write_text("go\n")
+        gate.open()
         assert result_of(machine.root / module) == {"ENOSYS": 1}, "nobody listens any more"
     assert [judged(event)[0] for event in supervised.events()] == [["macvlan"]]
 
@@ -220,7 +213,7 @@ def test_with_wait_they_are_answered(supervised, tree, gate, machine):
     script = f"({load_behind(gate, tree.file('macvlan'), machine.root / 'macvlan')}) >/dev/null 2>&1 & echo left"
     process = supervised.start("sh", "-c", script, options=["--answer", "pretend", "--wait"])
     assert line_of(process) == "left\n"
-    gate.write_text("go\n")
+    gate.open()
     assert answer_of(process)[0] == 0
     assert result_of(machine.root / "macvlan") == {"ok": 1}
 
@@ -232,7 +225,7 @@ def test_row_18_a_killed_kmodctl_means_refusal(supervised, tree, gate, machine):
     assert line_of(process) == "finit ok 1\n"
     process.kill()
     exit_status(process, PATIENCE)
-    gate.write_text("go\n")
+    gate.open()
     assert result_of(machine.root / "macvlan") == {"ENOSYS": 1}
     process.communicate()
 

@@ -12,8 +12,8 @@ import sys
 import pytest
 from told import told
 from waiting import exit_status, wait_end
-from machine import NOBODY, PATIENCE, has_user, run
-from supervised import ENVIRONMENT, Supervised, answer_of, compiled, line_of, make_tree
+from machine import NOBODY, PATIENCE, has_user, line_of, run
+from supervised import ENVIRONMENT, Supervised, answer_of, compiled, make_tree
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import signal
 import subprocess
 
 import pytest
-from containers import PROFILE, Agent, Container, hand_over, line_of, make_rootfs
+from containers import PROFILE, Agent, Container, hand_over, make_rootfs
 from told import told
-from machine import PATIENCE, SOURCES, run, wait_until
+from machine import PATIENCE, SOURCES, line_of, run, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -83,3 +83,22 @@ def exit_status(process: subprocess.Popen, timeout: float) -> int:
     if process.returncode is None and not wait_end(process.pid, timeout):
         raise subprocess.TimeoutExpired(process.args, timeout)
     return process.wait()
+
+
+class Gate:
+    """A pipe at `path` on which processes wait, one line each, until the test opens it. The test never waits for them: one that has
+    died is found by what it did not do."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._path = path
+        self._pipe = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def open(self, line: str = "go") -> None:
+        os.write(self._pipe, f"{line}\n".encode())
+
+    def close(self) -> None:
+        os.close(self._pipe)
