@@ -19,8 +19,9 @@ constexpr std::chrono::seconds soon{10};
 constexpr std::chrono::minutes longest_search{5};
 constexpr milliseconds between_searches{500}; ///< of a guest's whole memory
 constexpr std::chrono::seconds housekeeping{1};
-/// So many looks in a row do not meet the few instructions between a process and its kernel.
-constexpr int most_hidden = 5;
+/// So many looks in a row do not all meet the instructions between a process and its kernel, where QEMU stops
+/// often: one stop in five was there in a guest that made one system call after the other.
+constexpr int most_hidden = 20;
 constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some machines run where kernels do
 
 } // namespace

@@ -45,10 +45,11 @@ enum class Presence : std::uint8_t {
     there,
     /// A processor that has begun to run a kernel has something else where its banner was.
     gone,
-    /// One that is in a kernel does not see that address: that is another kernel, or those few instructions
-    /// between a process and its kernel that run without the kernel's memory (page table isolation).
+    /// One that is in a kernel does not see that address: that is another kernel, or the instructions between
+    /// a process and its kernel, which run without the kernel's memory (page table isolation).
     hidden,
-    /// No processor that is in a kernel was asked; those in processes may not see it.
+    /// No processor that is in a kernel was asked. One that runs a process does not see the kernel where
+    /// QEMU's stub reads with the process's rights (arm64), or under page table isolation.
     unknown,
 };
 [[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const Places& linked,

@@ -176,7 +176,7 @@ TEST_P(FindKernelTest, IsCheckedAtItsStart) {
     EXPECT_EQ((*check_kernel(machine_.processor({1, 1}), linked_, right, 0))->banner, "");
 }
 
-/// Under page table isolation (arm64 with KASLR) a process does not see its kernel. It was taken for gone,
+/// On arm64 the debugger sees no kernel while a process runs. It was taken for gone,
 /// and calls that were under way were forgotten.
 TEST_P(FindKernelTest, HiddenFromAProcessIsNotGone) {
     boot(step_);
