@@ -4,6 +4,7 @@
 #include "ctl/local_decision.hpp"
 #include "ctl/own_change.hpp"
 #include "enforce/autoload/handler.hpp"
+#include "enforce/kernel/support.hpp"
 #include "installation.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
@@ -89,17 +90,11 @@ Finding mend_handler(const Context& context) {
                          "find out who changed it");
 }
 
-constexpr const char* tracing_setting = "/proc/sys/kernel/ftrace_enabled";
-
-bool is_tracing_off() {
-    return sys::read_pseudo_file(tracing_setting).value_or("").starts_with('0');
-}
-
 Findings check_pins(const Patient& patient) {
     if (auto there = kernel::require_bpffs(); !there)
         return {wrong("bpffs", there.error().what, there.error().hint)};
     Findings findings{fine("bpffs", "mounted")};
-    if (is_tracing_off() && patient.kernel.problem.empty()) // else the daemon has said it
+    if (kernel::is_tracing_off() && patient.kernel.problem.empty()) // else the daemon has said it
         findings.push_back(wrong("tracing",
                                  "kernel.ftrace_enabled is 0, which keeps the programs from running",
                                  "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"));
@@ -129,8 +124,8 @@ Patient examine(const Context& context) {
 }
 
 Findings mend_tracing(const Context& context) {
-    if (context.paths.moved() || !is_tracing_off() || !kernel::standing().present) return {};
-    if (const auto written = sys::write_setting(tracing_setting, "1\n"); !written)
+    if (context.paths.moved() || !kernel::is_tracing_off() || !kernel::standing().present) return {};
+    if (const auto written = sys::write_setting(kernel::tracing_setting, "1\n"); !written)
         return {wrong("tracing", written.error().what, written.error().hint)};
     return {worth_knowing(
         "tracing",

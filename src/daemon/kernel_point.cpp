@@ -325,8 +325,7 @@ bool KernelPoint::look_after() {
 }
 
 void KernelPoint::look_at_tracing() {
-    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
-    const bool off = tracing && tracing->starts_with('0');
+    const bool off = kernel::is_tracing_off();
     if (off && !tracing_off_) report("kernel.ftrace_enabled is 0, and the programs do not run");
     tracing_off_ = off;
 }

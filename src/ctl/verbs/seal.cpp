@@ -104,8 +104,7 @@ void look_at_handler(Obstacles& obstacles, const sys::Paths& paths) {
 
 /// What would keep the programs from running.
 void look_at_running(Obstacles& obstacles, const sys::Paths& paths) {
-    const auto tracing = sys::read_pseudo_file("/proc/sys/kernel/ftrace_enabled");
-    if (tracing && tracing->starts_with('0'))
+    if (kernel::is_tracing_off())
         obstacles.push_back(
             {sys::ErrorKind::failed,
              "kernel.ftrace_enabled is 0, which keeps the kernel point's programs from running",

@@ -97,4 +97,8 @@ Support examine(const sys::Paths& paths) {
     return support;
 }
 
+bool is_tracing_off() {
+    return sys::read_pseudo_file(tracing_setting).value_or("").starts_with('0');
+}
+
 } // namespace kmodguard::kernel

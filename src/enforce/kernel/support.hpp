@@ -29,4 +29,9 @@ struct Support {
 
 [[nodiscard]] Support examine(const sys::Paths& paths);
 
+/// Of the running kernel: 0 keeps all of the kernel point's programs from running.
+inline constexpr const char* tracing_setting = "/proc/sys/kernel/ftrace_enabled";
+/// Whether it is 0. False where the kernel has no such setting.
+[[nodiscard]] bool is_tracing_off();
+
 } // namespace kmodguard::kernel
