@@ -77,21 +77,30 @@ std::vector<std::unique_ptr<Sink>> sinks(std::initializer_list<Log*> logs) {
     return result;
 }
 
-/// A sink that stands at its gate with event "0", and a queue of four behind it that is full of "1" to "4".
-class FullRecorder {
+/// A sink that stands at its gate with event "0", and an empty queue behind it.
+class BusyRecorder {
   public:
-    static constexpr std::size_t capacity = 4;
-    FullRecorder() {
+    explicit BusyRecorder(std::size_t capacity) {
         log.open = false;
         recorder.emplace(sinks({&log}), capacity);
         recorder->record(named("0"));
         log.wait_until([this] { return log.entered == 1; });
+    }
+    BusyRecorder(const BusyRecorder&) = delete;
+    BusyRecorder& operator=(const BusyRecorder&) = delete;
+    ~BusyRecorder() { log.set_open(true); }
+    Log log;
+    std::optional<Recorder> recorder;
+};
+
+/// The same with a queue of four that is full of "1" to "4".
+class FullRecorder : public BusyRecorder {
+  public:
+    static constexpr std::size_t capacity = 4;
+    FullRecorder() : BusyRecorder(capacity) {
         for (const char* token : {"1", "2", "3", "4"})
             recorder->record(named(token));
     }
-    ~FullRecorder() { log.set_open(true); }
-    Log log;
-    std::optional<Recorder> recorder;
 };
 
 TEST(Recorder, WritesToEverySinkInOrder) {
@@ -181,11 +190,9 @@ TEST(Recorder, WhatAnybodyCanRepeatTakesNoRoomFromWhatWasLoaded) {
 }
 
 TEST(Recorder, OneContainersNoiseLeavesRoomForAnothers) {
-    Log log;
-    log.open = false;
-    Recorder recorder(sinks({&log}), 8);
-    recorder.record(named("0"));
-    log.wait_until([&] { return log.entered == 1; });
+    BusyRecorder busy(8);
+    Log& log = busy.log;
+    Recorder& recorder = *busy.recorder;
     for (int i = 0; i < 100; ++i)
         recorder.record(powerless("a" + std::to_string(i), "a"));
     for (const char* token : {"b0", "b1"})
@@ -212,11 +219,9 @@ TEST(Recorder, LostLinesOfModulesLogAreMarkedAndTakeNoRoomFromEvents) {
 
 /// modules.log lost 122 of 446 lines to another container's flood.
 TEST(Recorder, OneContainersLinesLeaveRoomForAnothers) {
-    Log log;
-    log.open = false;
-    Recorder recorder(sinks({&log}), 8);
-    recorder.record(named("0"));
-    log.wait_until([&] { return log.entered == 1; });
+    BusyRecorder busy(8);
+    Log& log = busy.log;
+    Recorder& recorder = *busy.recorder;
     for (int i = 0; i < 100; ++i)
         recorder.record_attempt("/a", "a");
     for (const char* line : {"/b1", "/b2"})
@@ -227,11 +232,9 @@ TEST(Recorder, OneContainersLinesLeaveRoomForAnothers) {
 }
 
 TEST(Recorder, OneContainersLoadsLeaveRoomForAnothersAndTheHosts) {
-    Log log;
-    log.open = false;
-    Recorder recorder(sinks({&log}), 8);
-    recorder.record(named("0"));
-    log.wait_until([&] { return log.entered == 1; });
+    BusyRecorder busy(8);
+    Log& log = busy.log;
+    Recorder& recorder = *busy.recorder;
     const auto load_of = [](const std::string& name, const std::string& container) {
         Event event = let_in(name);
         event.call = "init_module";
