@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <memory>
 #include <string>
 
 namespace kmodguard::sys {
@@ -61,6 +62,32 @@ TEST(SystemFailure, IsASystemError) {
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().kind, ErrorKind::not_found);
     EXPECT_EQ(result.error().what, "cannot open y: No such file or directory");
+}
+
+Result<std::unique_ptr<int>> number(bool works) {
+    if (!works) return failure(ErrorKind::invalid, "no number", "count again");
+    return std::make_unique<int>(3);
+}
+
+Result<void> step(bool works) {
+    if (!works) return failure(ErrorKind::denied, "no step");
+    return {};
+}
+
+Result<int> after_both(bool first, bool second) {
+    const auto value = TRY(number(first));
+    TRY(step(second));
+    return *value;
+}
+
+TEST(Try, GivesTheValueOrEndsTheFunctionWithTheError) {
+    EXPECT_EQ(after_both(true, true), 3);
+    const auto first = after_both(false, false);
+    ASSERT_FALSE(first);
+    EXPECT_EQ(first.error().kind, ErrorKind::invalid);
+    EXPECT_EQ(first.error().what, "no number");
+    EXPECT_EQ(first.error().hint, "count again");
+    EXPECT_EQ(after_both(true, false).error().what, "no step");
 }
 
 } // namespace
