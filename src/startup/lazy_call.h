@@ -10,9 +10,20 @@
 #define _CET_ENDBR
 #endif
 
+// The note tells packagers' tools what no DT_NEEDED tells: https://systemd.io/ELF_DLOPEN_METADATA
 #define LAZY_LIBRARY(soname)                    \
     .pushsection .rodata.lazy_libraries, "a";   \
     .asciz soname;                              \
+    .popsection;                                \
+    .pushsection .note.dlopen, "a", @note;      \
+    .balign 4;                                  \
+    .long 2f - 1f, 4f - 3f, 0x407c0c0a;         \
+1:  .asciz "FDO";                               \
+2:  .balign 4;                                  \
+3:  .ascii "[{\"soname\":[\"";                  \
+    .ascii soname;                              \
+    .asciz "\"],\"priority\":\"required\"}]";    \
+4:  .balign 4;                                  \
     .popsection
 
 #define LAZY_FUNCTION(number, name, library)    \

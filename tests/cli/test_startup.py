@@ -25,3 +25,10 @@ def test_a_library_that_is_needed_and_broken_is_named(machine, without):
     assert (ran.code, ran.out) == (127, "")
     assert ran.err.startswith("kmodctl: cannot load libkmod.so.2: ") and ran.err.endswith("; install the package that has it\n")
 
+
+
+def test_packagers_are_told_of_what_is_loaded_later():
+    """As https://systemd.io/ELF_DLOPEN_METADATA has it: no DT_NEEDED tells."""
+    notes = run(["readelf", "-p", ".note.dlopen", KMODCTL]).out
+    for library in ["libkmod.so.2", "libcrypto.so.3", "libbpf.so.1", "libsystemd.so.0", "libseccomp.so.2"]:
+        assert f'[{{"soname":["{library}"],"priority":"required"}}]' in notes
