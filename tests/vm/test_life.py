@@ -110,3 +110,14 @@ def test_what_the_daemon_does_to_itself_makes_loading_impossible(guard: Guard) -
     assert "Operation not permitted" in guard.vm.run("powerless modprobe kmg_param").stderr
     assert "kmg_param" not in guard.vm.loaded()
     guard.vm.run("modprobe kmg_param", check=True)  # the module is not to blame
+
+
+def test_audit_mode_for_a_time_ends_while_the_machine_is_suspended(guard: Guard) -> None:
+    """By a clock that stands still meanwhile, nine of the ten seconds would be left after it."""
+    guard.start(allow=["kmg_param"])
+    guard.ctl("mode audit --for 10s", check=True)
+    guard.vm.run("modprobe kmg_inner && requester delete kmg_inner", check=True)
+    guard.vm.run("echo +12 >/sys/class/rtc/rtc0/wakealarm && echo mem >/sys/power/state", check=True)
+    assert guard.vm.run("modprobe kmg_inner").status != 0
+    guard.wait_log("mode-end enforce: done")
+    assert guard.status()["daemon"]["mode"] == "enforce"
