@@ -18,10 +18,11 @@ namespace kmodguard::ctl {
 namespace {
 
 std::optional<Counts> counts_now(const Context& context, bool from_daemon) {
-    if (!from_daemon) return Counts{.refused_requests = 0, .kernel = kernel::standing().counters};
+    if (!from_daemon)
+        return Counts{.refused_requests = 0, .kernel = kernel::pinned_status(context.paths).counters};
     const auto daemon = context.ask("STATUS");
     if (!daemon) return std::nullopt;
-    Counts counts{.refused_requests = 0, .kernel = kernel_report(context.paths, daemon).counters};
+    Counts counts{.refused_requests = 0, .kernel = kernel_status(context.paths, daemon).counters};
     const std::string refused = daemon->value("refused");
     std::from_chars(refused.data(), refused.data() + refused.size(), counts.refused_requests);
     return counts;
@@ -35,11 +36,11 @@ std::optional<modules::Container> container_of(const std::string& suffix) {
 }
 
 bool is_audit(const Patient& patient) {
-    return patient.daemon ? patient.daemon->value("mode") == "audit" : kernel::standing().audit;
+    return patient.daemon ? patient.daemon->value("mode") == "audit" : patient.kernel.audit;
 }
 
 Findings check_loading(const Patient& patient, const CountsNow& now) {
-    if (!patient.kernel.active) return {}; // said already
+    if (!patient.kernel.is_enforced()) return {}; // said already
     const sys::Paths& paths = patient.context.paths;
     if (const std::string why = why_loading_tells_nothing(paths); !why.empty())
         return {worth_knowing("loading", fmt::format("not tried: {}", why),

@@ -94,15 +94,17 @@ Findings check_pins(const Patient& patient) {
     if (auto there = kernel::require_bpffs(); !there)
         return {wrong("bpffs", there.error().what, there.error().hint)};
     Findings findings{fine("bpffs", "mounted")};
-    if (kernel::is_tracing_off() && patient.kernel.problem.empty()) // else the daemon has said it
+    if (kernel::is_tracing_off()
+        && patient.kernel.problem == kernel::Problem::none) // else the daemon has said it
         findings.push_back(wrong("tracing",
                                  "kernel.ftrace_enabled is 0, which keeps the programs from running",
                                  "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"));
-    const kernel::Standing standing = kernel::standing();
-    if (patient.kernel.by_daemon && patient.kernel.active && !standing.whole)
+    const kernel::Status pinned = kernel::pinned_status(patient.context.paths);
+    if (patient.kernel.state == kernel::State::active && !pinned.is_enforced())
         findings.push_back(wrong("pins",
-                                 standing.present ? "not all are there: the guard would end with the daemon"
-                                                  : "there are none: the guard would end with the daemon",
+                                 pinned.problem == kernel::Problem::pins_missing
+                                     ? "not all are there: the guard would end with the daemon"
+                                     : "there are none: the guard would end with the daemon",
                                  "the daemon puts them back within seconds; else restart it"));
     return findings;
 }
@@ -115,16 +117,18 @@ std::string restart_or_start(const Patient& patient) {
 
 Patient examine(const Context& context) {
     auto daemon = context.ask("STATUS");
-    KernelReport report = kernel_report(context.paths, daemon);
+    kernel::Status kernel = kernel_status(context.paths, daemon);
     return {.context = context,
             .daemon = std::move(daemon),
-            .kernel = std::move(report),
-            .support = kernel::examine(context.paths),
+            .kernel = std::move(kernel),
+            .support = kernel::inspect(context.paths),
             .wants_kernel_point = wants_kernel_point(context)};
 }
 
 Findings mend_tracing(const Context& context) {
-    if (context.paths.moved() || !kernel::is_tracing_off() || !kernel::standing().present) return {};
+    const kernel::Status pinned = kernel::pinned_status(context.paths);
+    const bool present = pinned.is_enforced() || pinned.problem == kernel::Problem::pins_missing;
+    if (context.paths.moved() || !kernel::is_tracing_off() || !present) return {};
     if (const auto written = sys::write_setting(kernel::tracing_setting, "1\n"); !written)
         return {wrong("tracing", written.error().what, written.error().hint)};
     return {worth_knowing(
@@ -190,7 +194,7 @@ Findings check_handler(const Patient& patient, bool mend) {
     const bool changed = status->taken_away() || (status->armed && !status->original);
     if (changed && mend) return {mend_handler(patient.context)};
     if (!status->armed || !status->original || status->static_helper)
-        return {describe_handler(*status, patient.kernel.active)};
+        return {describe_handler(*status, patient.kernel.is_enforced())};
     const std::string& original = *status->original;
     if (::access(below(paths, original).c_str(), X_OK) != 0)
         return {wrong("handler", fmt::format("armed, but the saved original {} cannot be run", original),
@@ -214,37 +218,35 @@ Findings check_hook(const Patient& patient) {
 Findings check_kernel_support(const Patient& patient) {
     const std::string check = "kernel";
     const Level level = patient.wants_kernel_point ? Level::bad : Level::note;
-    if (patient.support.problem == patient.kernel.problem && !patient.support.problem.empty())
+    const kernel::Problem problem = patient.support.problem;
+    if (problem != kernel::Problem::none && problem == patient.kernel.problem)
         return {}; // as it is said of the point itself
-    if (!patient.support.problem.empty())
-        return {{check, level, patient.support.problem, patient.support.hint}};
+    if (problem != kernel::Problem::none)
+        return {{check, level, kernel::error_of(problem).what, kernel::error_of(problem).hint}};
     Findings findings{fine(check, "can hold the kernel point")};
-    for (const std::string& note : patient.support.notes) {
-        // Where there is a remedy, the note ends with it in parentheses.
-        const std::size_t parenthesis = note.ends_with(')') ? note.rfind(" (") : std::string::npos;
-        findings.push_back(worth_knowing(check, note.substr(0, parenthesis),
-                                         parenthesis == std::string::npos
-                                             ? "kmodguard(8), THE KERNEL POINT, tells what follows"
-                                             : note.substr(parenthesis + 2, note.size() - parenthesis - 3)));
+    for (const kernel::Note note : patient.support.notes) {
+        const auto [what, remedy] = text_of(note);
+        findings.push_back(worth_knowing(check, std::string(what), std::string(remedy)));
     }
     return findings;
 }
 
 Findings check_kernel_point(const Patient& patient) {
     const std::string check = "kernel point";
-    const KernelReport& kernel = patient.kernel;
-    const auto remedy = [&] { return kernel.hint.empty() ? restart_or_start(patient) : kernel.hint; };
-    if (!kernel.active && !patient.wants_kernel_point)
+    const kernel::Status& kernel = patient.kernel;
+    const sys::Error error = error_of(kernel);
+    const auto remedy = [&] { return error.hint.empty() ? restart_or_start(patient) : error.hint; };
+    if (!kernel.is_enforced() && !patient.wants_kernel_point)
         return {worth_knowing(check, "not held: the policy's points leave it out",
                               "add \"kernel\" to points, or leave points out")};
     Findings findings;
-    if (!kernel.active)
-        findings.push_back(wrong(check, fmt::format("not held: {}", kernel.problem), remedy()));
-    else if (!kernel.problem.empty())
-        findings.push_back(wrong(check, kernel.problem, remedy()));
+    if (!kernel.is_enforced())
+        findings.push_back(wrong(check, fmt::format("not held: {}", error.what), remedy()));
+    else if (kernel.problem != kernel::Problem::none)
+        findings.push_back(wrong(check, error.what, remedy()));
     else
         findings.push_back(fine(check, lines_of(kernel).front() + (kernel.sealed ? "; sealed" : "")));
-    if (!patient.context.paths.moved() && patient.support.problem.empty())
+    if (!patient.context.paths.moved() && patient.support.problem == kernel::Problem::none)
         std::ranges::move(check_pins(patient), std::back_inserter(findings));
     return findings;
 }

@@ -15,7 +15,7 @@ namespace kmodguard::ctl {
 struct Patient {
     const Context& context;
     sys::Result<protocol::Answer> daemon; ///< its answer to STATUS
-    KernelReport kernel;
+    kernel::Status kernel;
     kernel::Support support;
     bool wants_kernel_point = true; ///< the policy does
 };

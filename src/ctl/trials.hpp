@@ -8,7 +8,7 @@
 
 #include "core/module_index.hpp"
 #include "ctl/finding.hpp"
-#include "enforce/kernel/guard.hpp"
+#include "enforce/kernel/status.hpp"
 #include "modules/image_container.hpp"
 #include "sys/paths.hpp"
 

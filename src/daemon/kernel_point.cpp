@@ -3,6 +3,7 @@
 
 #include "core/loosening.hpp"
 #include "core/names.hpp"
+#include "enforce/kernel/pinned.hpp"
 #include "modules/image_file.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
@@ -27,30 +28,30 @@ bool wants_kernel_point(const core::Policy& policy) {
 } // namespace
 
 KernelPointMeans prepare_kernel_point(const sys::Paths& paths) {
-    KernelPointMeans means{.support = kernel::examine(paths), .loader = std::nullopt};
-    if (!means.support.problem.empty()) return means;
+    KernelPointMeans means{.support = kernel::inspect(paths), .loader = std::nullopt, .loader_error = {}};
+    if (means.support.problem != kernel::Problem::none) return means;
     auto loader = kernel::Loader::start({.mechanism = means.support.mechanism,
-                                         .kernel_unpacks = means.support.kernel_unpacks,
+                                         .kernel_decompresses = means.support.kernel_decompresses,
                                          .directory = kernel::new_pin_directory()});
     if (loader)
         means.loader.emplace(std::move(*loader));
     else
-        means.support.problem = loader.error().what;
+        means.loader_error = loader.error();
     return means;
 }
 
 KernelPoint::KernelPoint(Engine& engine, KernelPointMeans means, Log log)
-    : engine_(engine), means_(std::move(means)), log_(std::move(log)), problem_(means_.support.problem),
-      hint_(means_.support.hint) {}
+    : engine_(engine), means_(std::move(means)), log_(std::move(log)), problem_(means_.support.problem) {
+    if (!means_.loader_error.what.empty()) fail(means_.loader_error);
+}
 
 sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleIndex& index,
                                     std::uint64_t generation) {
     if (!wants_kernel_point(policy)) return give_up();
     if (!guard_) {
-        if (!means_.support.problem.empty()) return {}; // this machine cannot hold it, and status says why
+        if (is_unavailable()) return {}; // this machine cannot hold it, and status says why
         if (auto established = establish(); !established) {
-            problem_ = established.error().what;
-            hint_ = established.error().hint;
+            fail(established.error());
             return {};
         }
     }
@@ -59,14 +60,14 @@ sys::Result<void> KernelPoint::hold(const core::Policy& policy, core::ModuleInde
     const bool stood = armed_;
     auto published = publish(policy, index, generation);
     if (!published && stood) return published; // the change is undone, and what is held stands as it did
-    problem_ = published ? "" : published.error().what;
-    hint_ = published ? "" : published.error().hint;
+    problem_ = kernel::Problem::none;
+    if (!published) fail(published.error());
     return published;
 }
 
 sys::Result<void> KernelPoint::establish() {
     if (!means_.loader) // it loads once, and has said why it could not
-        return sys::failure(sys::ErrorKind::failed, problem_, "restart the daemon");
+        return sys::failure(sys::ErrorKind::failed, error_.what, "restart the daemon");
     auto guard = kernel::Guard::establish(*means_.loader, engine_.paths().sealed_table());
     means_.loader.reset();
     if (!guard) return std::unexpected(guard.error());
@@ -85,8 +86,10 @@ sys::Result<void> KernelPoint::read_from_guard() {
 std::string KernelPoint::shortfall(const core::Policy& policy) const {
     if (armed_ || !wants_kernel_point(policy)) return "";
     // On a machine that cannot hold it a policy that names no points asks for what there is.
-    if (policy.source().points.empty() && !means_.support.problem.empty()) return "";
-    return fmt::format("the kernel point is not held: {}{}{}", problem_, hint_.empty() ? "" : "; ", hint_);
+    if (policy.source().points.empty() && is_unavailable()) return "";
+    const sys::Error why = problem_ == kernel::Problem::failed ? error_ : kernel::error_of(problem_);
+    return fmt::format("the kernel point is not held: {}{}{}", why.what, why.hint.empty() ? "" : "; ",
+                       why.hint);
 }
 
 sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleIndex& index,
@@ -122,11 +125,10 @@ sys::Result<void> KernelPoint::publish(const core::Policy& policy, core::ModuleI
 sys::Result<void> KernelPoint::give_up() {
     tell_all();
     if (!engine_.paths().moved()) // else what guards this machine is another daemon's
-        if (auto removed = guard_ ? guard_->detach() : kernel::remove_guard(); !removed) return removed;
+        if (auto removed = guard_ ? guard_->detach() : kernel::remove_pinned(); !removed) return removed;
     reader_.reset();
     armed_ = false;
-    problem_ = "the policy's points leave it out";
-    hint_.clear();
+    problem_ = kernel::Problem::left_out;
     return {};
 }
 
@@ -276,7 +278,7 @@ void KernelPoint::admit_contents(const core::Decision& decision) {
 /// Of a compressed file that the kernel would be shown packed only. An image that is not what its file's name
 /// says is not admitted, nor one that has a problem: it is then judged when somebody unpacks it.
 void KernelPoint::admit_content(const core::ModuleRecord& module) {
-    if (!means_.support.kernel_unpacks || module.built_in || module.path.ends_with(".ko")) return;
+    if (!means_.support.kernel_decompresses || module.built_in || module.path.ends_with(".ko")) return;
     const auto now = sys::file_identity(module.path);
     const auto known = contents_.find(module.name);
     if (!now || (known != contents_.end() && known->second == *now)) return;
@@ -296,7 +298,7 @@ void KernelPoint::admit_content(const core::ModuleRecord& module) {
 }
 
 bool KernelPoint::admit_next() {
-    if (!guard_ || !means_.support.kernel_unpacks || engine_.index() == nullptr) return false;
+    if (!guard_ || !means_.support.kernel_decompresses || engine_.index() == nullptr) return false;
     const auto next = admissions_.all().upper_bound(warm_up_position_);
     if (next == admissions_.all().end()) return false;
     warm_up_position_ = next->first;
@@ -341,38 +343,30 @@ void KernelPoint::report(const std::string& what) {
     log_.record(std::move(event));
 }
 
-std::vector<protocol::Field> KernelPoint::status() {
-    std::vector<protocol::Field> fields;
-    const auto add = [&fields](std::string key, std::string value) {
-        fields.push_back({"kernel-point-" + std::move(key), std::move(value)});
-    };
-    add("active", armed_ ? "yes" : "no");
-    if (armed_) look_at_tracing(); // who asks has perhaps just changed it
-    sys::Error wrong{sys::ErrorKind::failed, problem_, hint_};
-    if (armed_ && tracing_off_)
-        wrong = {sys::ErrorKind::failed,
-                 "kernel.ftrace_enabled is 0, which keeps its programs from running: NOTHING IS JUDGED",
-                 "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"};
-    else if (armed_ && broken_)
-        wrong = *broken_;
-    if (!wrong.what.empty()) add("problem", wrong.what);
-    if (!wrong.hint.empty()) add("hint", wrong.hint);
-    for (const std::string& note : means_.support.notes)
-        add("note", note);
-    if (!armed_) return fields;
-    const kernel::Counters counters = guard_->counters();
-    add("mechanism", std::string(to_string(means_.support.mechanism)));
-    add("generation", std::to_string(guard_->held_generation()));
-    add("modules", std::to_string(guard_->held_modules()));
-    add("sealed", guard_->sealed() ? "yes" : "no");
-    add("allowed", std::to_string(counters.allowed));
-    add("refused", std::to_string(counters.refused));
-    add("audited", std::to_string(counters.audited));
-    add("requests", std::to_string(counters.requests));
-    add("remembered", std::to_string(counters.remembered));
-    add("lost", std::to_string(counters.lost));
-    add("skipped", std::to_string(counters.skipped));
-    return fields;
+void KernelPoint::fail(sys::Error error) {
+    problem_ = kernel::Problem::failed;
+    error_ = std::move(error);
+}
+
+kernel::Status KernelPoint::status() {
+    kernel::Status status{.problem = problem_, .error = error_, .notes = means_.support.notes};
+    if (!armed_) return status;
+    look_at_tracing(); // who asks has perhaps just changed it
+    if (tracing_off_) {
+        status.problem = kernel::Problem::tracing_off;
+    } else if (broken_) {
+        status.problem = kernel::Problem::failed;
+        status.error = *broken_;
+    }
+    status.state = kernel::State::active;
+    status.mechanism = means_.support.mechanism;
+    status.sealed = guard_->sealed();
+    status.audit = guard_->audits();
+    status.this_build = true;
+    status.generation = guard_->held_generation();
+    status.modules = guard_->held_modules();
+    status.counters = guard_->counters();
+    return status;
 }
 
 } // namespace kmodguard::daemon

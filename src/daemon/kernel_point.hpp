@@ -28,6 +28,7 @@ namespace kmodguard::daemon {
 struct KernelPointMeans {
     kernel::Support support;
     std::optional<kernel::Loader> loader;
+    sys::Error loader_error; ///< why there is none
 };
 
 /// To be called before capabilities are given up and threads started.
@@ -69,7 +70,7 @@ class KernelPoint final : public PolicyHolder {
     void tell_all();
 
     /// For STATUS.
-    [[nodiscard]] std::vector<protocol::Field> status();
+    [[nodiscard]] kernel::Status status();
 
   private:
     struct Pending {
@@ -94,6 +95,10 @@ class KernelPoint final : public PolicyHolder {
     void expire_pending();
     /// Records once that programs are kept from running.
     void look_at_tracing();
+    void fail(sys::Error error);
+    [[nodiscard]] bool is_unavailable() const {
+        return means_.support.problem != kernel::Problem::none || !means_.loader_error.what.empty();
+    }
     void report(const std::string& what);
 
     Engine& engine_;
@@ -104,10 +109,10 @@ class KernelPoint final : public PolicyHolder {
     bool armed_ = false;          ///< it guards
     core::Admissions admissions_; ///< of the policy that is held
     std::uint64_t generation_ = 0;
-    std::string problem_; ///< why it is not active, or not as it should be
-    std::string hint_;
-    std::optional<sys::Error> broken_; ///< what could not be put right the last time
-    bool tracing_off_ = false;         ///< kernel.ftrace_enabled is 0
+    kernel::Problem problem_ = kernel::Problem::none; ///< why it is not active, or not as it should be
+    sys::Error error_;                                ///< of a problem that is a failure
+    std::optional<sys::Error> broken_;                ///< what could not be put right the last time
+    bool tracing_off_ = false;                        ///< kernel.ftrace_enabled is 0
     std::deque<Pending> pending_;
     std::map<std::string, sys::FileIdentity, std::less<>> contents_; ///< by module, of admitted files
     std::string warm_up_position_; ///< the last module admit_next() looked at

@@ -120,7 +120,7 @@ class Service {
         Response response = respond(engine_, request);
         if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok) {
             response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
-            std::ranges::move(kernel_point_.status(), std::back_inserter(response.answer.fields));
+            std::ranges::move(fields_of(kernel_point_.status()), std::back_inserter(response.answer.fields));
         }
         if (request.verb == "AUTOLOAD" && response.event) complete(response, request.argument);
         Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};

@@ -4,7 +4,7 @@
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/guard.hpp"
+#include "enforce/kernel/pinned.hpp"
 
 #include <fmt/format.h>
 
@@ -17,7 +17,7 @@ int run_disarm(const Context& context) {
     };
     if (auto unsealed = require_unsealed(context.paths); !unsealed) return failed(unsealed.error());
     if (context.has("kernel-point") && !context.paths.moved())
-        if (auto removed = kernel::remove_guard(); !removed) return failed(removed.error());
+        if (auto removed = kernel::remove_pinned(); !removed) return failed(removed.error());
     const auto disarmed = autoload::disarm(context.paths, context.has("force"));
     if (!disarmed) return failed(disarmed.error());
     if (disarmed->changed) record_change(context, events::Action::disarm);

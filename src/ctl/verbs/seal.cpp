@@ -3,13 +3,14 @@
 // Sealing cannot be undone but by a restart, so first it is said what it takes away, and looked whether
 // something is not as it would have to stay. What somebody can still change in the last moment is looked at
 // once more afterwards.
+#include "enforce/kernel/seal.hpp"
+
 #include "ctl/handler_writers.hpp"
 #include "ctl/kernel_report.hpp"
 #include "ctl/loaded_report.hpp"
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/support.hpp"
 #include "sys/file.hpp"
 #include "sys/unix_socket.hpp"
@@ -48,18 +49,18 @@ bool is_set(const char* file) {
     return text && text->starts_with('1');
 }
 
-void look_at_kernel_point(Obstacles& obstacles, const kernel::Standing& standing,
+void look_at_kernel_point(Obstacles& obstacles, const kernel::Status& pinned,
                           const sys::Result<protocol::Answer>& daemon) {
-    if (!standing.whole) {
-        const KernelReport report = kernel_report({}, daemon);
-        const std::string why = report.problem.empty() ? "its pins are not all there" : report.problem;
+    if (!pinned.is_enforced()) {
+        const sys::Error error = error_of(kernel_status({}, daemon));
+        const std::string why = error.what.empty() ? "its pins are not all there" : error.what;
         obstacles.push_back({sys::ErrorKind::failed, fmt::format("the kernel point is not held: {}", why),
-                             report.hint.empty() ? "kmodctl start" : report.hint});
-    } else if (!standing.this_build) {
+                             error.hint.empty() ? "kmodctl start" : error.hint});
+    } else if (!pinned.this_build) {
         obstacles.push_back({sys::ErrorKind::failed,
                              "the kernel point was loaded by another version of kmodguard than this kmodctl",
                              "start the daemon anew, which loads its own; then seal"});
-    } else if (standing.audit) {
+    } else if (pinned.audit) {
         const bool forced = daemon && !daemon->value("mode-forced").empty();
         obstacles.push_back(
             {sys::ErrorKind::failed, "the mode is audit: nothing is refused, so there is nothing to seal",
@@ -109,7 +110,7 @@ void look_at_running(Obstacles& obstacles, const sys::Paths& paths) {
             {sys::ErrorKind::failed,
              "kernel.ftrace_enabled is 0, which keeps the kernel point's programs from running",
              "sysctl kernel.ftrace_enabled=1"});
-    if (kernel::examine(paths).may_skip)
+    if (kernel::inspect(paths).may_skip())
         obstacles.push_back(
             {sys::ErrorKind::failed,
              "this kernel preempts itself and can leave a load unjudged, which root could use",
@@ -160,7 +161,7 @@ sys::Result<void> ask(const Context& context) {
 }
 
 int seal(const Context& context, const std::vector<std::uint32_t>& maps) {
-    if (auto sealed = kernel::seal_guard(context.paths.sealed_table()); !sealed)
+    if (auto sealed = kernel::seal(context.paths.sealed_table()); !sealed)
         return record_failure(context, events::Action::seal, sealed.error());
     record_change(context, events::Action::seal);
     static_cast<void>(context.ask("STATUS")); // it notices, and lets go of the maps
@@ -180,13 +181,13 @@ int run_seal(const Context& context) {
     if (context.paths.moved())
         return context.fail({sys::ErrorKind::failed,
                              "there is a kernel to seal in the machine's own root only", "leave --root out"});
-    const kernel::Standing standing = kernel::standing();
-    if (standing.sealed) return context.done("sealed already");
+    const kernel::Status pinned = kernel::pinned_status(context.paths);
+    if (pinned.sealed) return context.done("sealed already");
     print_forbidden(context);
     if (const std::string loaded = sentence_of(loaded_report(context)); !loaded.empty()) context.warn(loaded);
     const auto daemon = context.ask("STATUS");
     Obstacles obstacles;
-    look_at_kernel_point(obstacles, standing, daemon);
+    look_at_kernel_point(obstacles, pinned, daemon);
     look_at_handler(obstacles, context.paths);
     look_at_kexec(obstacles);
     look_at_running(obstacles, context.paths);

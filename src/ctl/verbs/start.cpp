@@ -17,10 +17,13 @@ int run_start(const Context& context) {
     const auto status = context.ask("STATUS");
     if (!status) return context.fail(status.error());
     for (const auto& field : status->fields)
-        if (field.key == "policy-warning" || field.key == "kernel-point-note") context.warn(field.value);
-    if (const KernelReport kernel = kernel_report(context.paths, status); !kernel.problem.empty())
-        context.warn((kernel.active ? "the kernel point: " : "the kernel point is not held: ")
-                     + kernel.problem);
+        if (field.key == "policy-warning") context.warn(field.value);
+    const kernel::Status kernel = kernel_status(context.paths, status);
+    for (const kernel::Note note : kernel.notes)
+        context.warn(sentence_of(note));
+    if (kernel.problem != kernel::Problem::none)
+        context.warn((kernel.is_enforced() ? "the kernel point: " : "the kernel point is not held: ")
+                     + error_of(kernel).what);
     const std::string error = status->value("policy-error");
     if (error.empty()) {
         if (const std::string loaded = sentence_of(loaded_report(context)); !loaded.empty())

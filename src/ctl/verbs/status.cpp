@@ -34,7 +34,7 @@ std::int64_t number_of(const std::string& text) {
 }
 
 void print_points(const Context& context, const autoload::HandlerStatus& handler, const Daemon& daemon,
-                  const KernelReport& kernel) {
+                  const kernel::Status& kernel) {
     std::string autoload = describe(handler);
     if (daemon)
         autoload +=
@@ -66,7 +66,7 @@ events::Json::Object handler_object(const autoload::HandlerStatus& handler, cons
 }
 
 events::Json::List point_objects(const autoload::HandlerStatus& handler, const Daemon& daemon,
-                                 const KernelReport& kernel) {
+                                 const kernel::Status& kernel) {
     events::Json::List points{handler_object(handler, daemon), object_of(kernel)};
     for (const PointOfCommands& row : points_of_commands)
         points.emplace_back(events::Json::Object{{"point", row.point}, {"held_by", row.held_by}});
@@ -74,10 +74,10 @@ events::Json::List point_objects(const autoload::HandlerStatus& handler, const D
 }
 
 /// What the points that are held do not stop.
-std::string_view limits_of(const KernelReport& kernel) {
-    if (!kernel.known)
+std::string_view limits_of(const kernel::Status& kernel) {
+    if (kernel.state == kernel::State::unknown)
         return "what is built in or was loaded before stays; root can take an unsealed guard away";
-    if (!kernel.active)
+    if (!kernel.is_enforced())
         return "modules loaded by root, udev or insmod do not pass here; what is built in or loaded stays";
     if (kernel.sealed)
         return "root, udev and insmod are judged too; what is built in or was loaded before stays; raw "
@@ -144,7 +144,7 @@ int run_status(const Context& context) {
     const auto handler = autoload::handler_status(context.paths);
     if (!handler) return context.fail(handler.error());
     const Daemon daemon = context.ask("STATUS");
-    const KernelReport kernel = kernel_report(context.paths, daemon);
+    const kernel::Status kernel = kernel_status(context.paths, daemon);
     print_points(context, *handler, daemon, kernel);
     if (daemon)
         print_daemon(context, *daemon);

@@ -4,7 +4,7 @@
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/guard.hpp"
+#include "enforce/kernel/pinned.hpp"
 
 namespace kmodguard::ctl {
 
@@ -18,7 +18,7 @@ int run_stop(const Context& context) {
     record_change(context, events::Action::stop); // while the daemon is there to record who asks
     if (auto stopped = stop_daemon(context.paths); !stopped) return failed(stopped.error());
     if (!context.paths.moved())
-        if (auto removed = kernel::remove_guard(); !removed) return failed(removed.error());
+        if (auto removed = kernel::remove_pinned(); !removed) return failed(removed.error());
     // A unit whose daemon had to be killed, or that was being restarted, has armed again meanwhile.
     if (const auto late = autoload::disarm(context.paths, false); !late && !disarmed)
         return failed(late.error());

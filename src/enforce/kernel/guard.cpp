@@ -2,6 +2,7 @@
 #include "enforce/kernel/guard.hpp"
 
 #include "enforce/kernel/loader.hpp"
+#include "enforce/kernel/pinned.hpp"
 #include "enforce/kernel/programs.hpp"
 #include "enforce/kernel/table_file.hpp"
 
@@ -50,12 +51,8 @@ sys::Result<bool> is_usable(const Pins& pins) {
         return sys::failure(sys::ErrorKind::failed,
                             "the machine was sealed by another version of kmodguard, which guards on");
     if (pins.sealed || !same_layout) return same_layout;
-    const auto settings = settings_of(pins);
-    if (!settings) return std::unexpected(settings.error());
-    const auto hash = programs_hash();
-    if (!hash) return std::unexpected(hash.error());
-    if (!std::ranges::equal(*hash, settings->object)) return false;
-    return !first_frozen(pins);
+    const bool same_build = TRY(is_this_build(pins));
+    return same_build && !first_frozen(pins);
 }
 
 sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const Table& table) {
@@ -91,6 +88,12 @@ bool same(const Table& a, const Table& b) {
 
 } // namespace
 
+sys::Result<bool> is_this_build(const Pins& pins) {
+    const auto settings = TRY(settings_of(pins));
+    const auto hash = TRY(programs_hash());
+    return settings.layout == GUARD_LAYOUT && std::ranges::equal(hash, settings.object);
+}
+
 sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed_table) {
     if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
     // Interrupted between the old set's end and the new one's renaming.
@@ -101,7 +104,6 @@ sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed
         if (!usable) return std::unexpected(usable.error());
         if (*usable) {
             Guard guard(std::move(*pins), std::move(sealed_table));
-            guard.taken_over_ = true;
             if (auto read = guard.read_state(); !read) return std::unexpected(read.error());
             return guard;
         }
@@ -201,7 +203,7 @@ sys::Result<void> Guard::tighten(const Table& wanted) {
 }
 
 sys::Result<void> Guard::detach() {
-    if (auto removed = remove_guard(); !removed) return removed;
+    if (auto removed = remove_pinned(); !removed) return removed;
     pins_.links.clear(); // the last that kept them
     return {};
 }

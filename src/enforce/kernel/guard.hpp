@@ -6,6 +6,7 @@
 #pragma once
 
 #include "enforce/kernel/pins.hpp"
+#include "enforce/kernel/status.hpp"
 #include "enforce/kernel/table.hpp"
 #include "modules/content_tag.hpp"
 #include "sys/result.hpp"
@@ -20,16 +21,6 @@
 namespace kmodguard::kernel {
 
 class Loader;
-
-struct Counters {
-    std::uint64_t allowed = 0;
-    std::uint64_t refused = 0;
-    std::uint64_t audited = 0;
-    std::uint64_t requests = 0;   ///< passed on to the hook
-    std::uint64_t remembered = 0; ///< requests refused without it
-    std::uint64_t lost = 0;       ///< attempts that have no record and were not counted
-    std::uint64_t skipped = 0; ///< runs that the kernel left out (support.hpp): attempts that nobody judged
-};
 
 /// Refusals that are the same for who reads of them, and that have no records.
 struct CountedRefusals {
@@ -90,7 +81,7 @@ class Guard {
     /// was asked for last.
     [[nodiscard]] std::uint64_t held_generation() const { return head_of(held_).number; }
     [[nodiscard]] std::size_t held_modules() const { return modules_of(held_); }
-    [[nodiscard]] bool taken_over() const { return taken_over_; }
+    [[nodiscard]] bool audits() const { return (head_of(held_).flags & GUARD_AUDIT) != 0; }
 
   private:
     Guard(Pins pins, std::filesystem::path sealed_table)
@@ -108,7 +99,6 @@ class Guard {
     Pins pins_;
     std::filesystem::path sealed_table_;
     bool b_ = false; ///< which of the two policy maps is in force
-    bool taken_over_ = false;
     guard_state state_{};
     modules::ContentKey key_{};
     Table held_; ///< what was published last
@@ -116,29 +106,8 @@ class Guard {
 
 /// The table that is in force, read back from the kernel, without what was taken away since the seal.
 [[nodiscard]] sys::Result<Table> read_table(const Pins& pins);
-[[nodiscard]] Counters read_counters(const Pins& pins);
-
-/// What of the kernel point stands without a daemon; for kmodctl.
-struct Standing {
-    bool present = false; ///< there are pins
-    bool whole = false;   ///< and all of them, attached
-    bool sealed = false;
-    bool this_build = false; ///< what is held was loaded by this build, or is sealed: else it cannot be
-    std::string mechanism;   ///< "lsm" or "fmod_ret"
-    std::uint64_t generation = 0;
-    bool audit = false;
-    Counters counters;
-};
-[[nodiscard]] Standing standing();
-
-/// From now until the machine restarts: see seal.bpf.h. Needs a policy in enforce mode, and, on older
-/// kernels, CAP_BPF; so the daemon cannot. What is sealed is written to `sealed_table`.
-[[nodiscard]] sys::Result<void> seal_guard(const std::filesystem::path& sealed_table);
-
-/// The ids of the maps that the seal keeps everybody from. To be asked for before it.
-[[nodiscard]] sys::Result<std::vector<std::uint32_t>> maps_to_seal();
-
-/// Takes the kernel point away. ErrorKind::denied if it is sealed. Nothing there is fine.
-[[nodiscard]] sys::Result<void> remove_guard();
+/// Whether what `pins` have open was loaded by this very build. Not known of what is sealed, whose settings
+/// cannot be read.
+[[nodiscard]] sys::Result<bool> is_this_build(const Pins& pins);
 
 } // namespace kmodguard::kernel

@@ -178,7 +178,7 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     const Skeleton skeleton(kmodguard_programs__open());
     if (!skeleton) return load_failure(errno);
     choose(*skeleton, options.mechanism, Part::guarding);
-    skeleton->rodata->kernel_unpacks = options.kernel_unpacks ? 1 : 0;
+    skeleton->rodata->kernel_unpacks = options.kernel_decompresses ? 1 : 0;
     const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
     const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
     bpf_map__set_max_entries(skeleton->maps.scratch, room);

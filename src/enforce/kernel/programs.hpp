@@ -38,7 +38,7 @@ inline constexpr std::string_view tightening_program = "tighten";
 
 struct LoadOptions {
     Mechanism mechanism = Mechanism::lsm;
-    bool kernel_unpacks = false;
+    bool kernel_decompresses = false;
     std::filesystem::path directory; ///< for the pins; made here, must not exist
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows what verbs ask the daemon, print, and exit with, on a root directory of the test's own.
+#include "ctl/kernel_report.hpp"
 #include "ctl/verbs.hpp"
 #include "fake_daemon.hpp"
 #include "module_tree.hpp"
@@ -217,7 +218,7 @@ TEST_F(RunTest, StatusWithoutADaemonWarnsThatEverythingIsRefused) {
 TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
     tree.write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
     serve("version 0\nkernel 6\nmode enforce\nunsaved-changes 0\nevents-lost 0\nallowed 12\nrefused 3\n"
-          "audited 0\nkernel-point-active yes\nkernel-point-mechanism lsm\nkernel-point-generation 3\n"
+          "audited 0\nkernel-point-state active\nkernel-point-mechanism lsm\nkernel-point-generation 3\n"
           "kernel-point-modules 57\nkernel-point-allowed 4\nkernel-point-refused 9\nkernel-point-audited 0\n"
           "kernel-point-remembered 120\nOK\n");
     EXPECT_EQ(run("status"), exit_done);
@@ -230,7 +231,7 @@ TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
         << out;
     EXPECT_NE(out.find("limits    root, udev and insmod are judged too;"), std::string::npos) << out;
     EXPECT_NE(out.find("root can take the guard away"), std::string::npos) << out;
-    serve("kernel-point-active yes\nkernel-point-sealed yes\nOK\n");
+    serve("kernel-point-state active\nkernel-point-sealed yes\nOK\n");
     EXPECT_EQ(run("status"), exit_done);
     EXPECT_NE(out.find("\n          sealed until the machine restarts\n"), std::string::npos) << out;
     EXPECT_EQ(out.find("root can take the guard away"), std::string::npos) << out;
@@ -238,8 +239,8 @@ TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
 
 TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
     tree.write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
-    serve("allowed 12\nrefused 3\naudited 1\nkernel-point-active yes\nkernel-point-refused 9\n"
-          "kernel-point-note a\nkernel-point-note b\nOK\n");
+    serve("allowed 12\nrefused 3\naudited 1\nkernel-point-state active\nkernel-point-refused 9\n"
+          "kernel-point-note bpf-inactive\nkernel-point-note may-skip\nOK\n");
     context.json = true;
     EXPECT_EQ(run("status"), exit_done);
     const auto points = nlohmann::json::parse(out)["points"];
@@ -250,11 +251,12 @@ TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
     EXPECT_EQ(points[1]["point"], "kernel");
     EXPECT_EQ(points[1]["active"], true);
     EXPECT_EQ(points[1]["refused"], 9);
-    EXPECT_EQ(points[1]["notes"], (nlohmann::json{"a", "b"}));
+    EXPECT_EQ(points[1]["notes"],
+              (nlohmann::json{sentence_of(kernel::Note::bpf_inactive), sentence_of(kernel::Note::may_skip)}));
     EXPECT_EQ(points[2],
               (nlohmann::json{{"point", "process"},
                               {"held_by", "kmodctl exec and kmodctl oci-agent, for what they start"}}));
-    EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_active"));
+    EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_state"));
 }
 
 class InitTest : public RunTest {

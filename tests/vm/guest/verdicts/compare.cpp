@@ -140,7 +140,7 @@ class Comparison {
                 .image = image, .facts = facts, .decision = decision, .is_pinned = is_pinned, .call = call};
             load.answer =
                 call == GUARD_INIT_MODULE ? init_module(image.bytes) : file_.finit_module(image.bytes);
-            if (const auto wrong = wrong_answer(load, machine_.support().kernel_unpacks); !wrong.empty())
+            if (const auto wrong = wrong_answer(load, machine_.support().kernel_decompresses); !wrong.empty())
                 disagree(load, wrong);
             if (load.is_asked_about()) loads_.push_back(std::move(load));
         }

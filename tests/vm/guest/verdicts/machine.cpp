@@ -2,6 +2,7 @@
 #include "verdicts/machine.hpp"
 
 #include "enforce/kernel/loader.hpp"
+#include "enforce/kernel/pinned.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -18,16 +19,15 @@ namespace {
 
 kernel::Support supported() {
     or_give_up(kernel::mount_bpffs());
-    kernel::Support support = kernel::examine(sys::Paths());
-    if (!support.problem.empty())
-        give_up({.kind = sys::ErrorKind::failed, .what = support.problem, .hint = support.hint});
+    kernel::Support support = kernel::inspect(sys::Paths());
+    if (support.problem != kernel::Problem::none) give_up(kernel::error_of(support.problem));
     return support;
 }
 
 kernel::Guard armed(const kernel::Support& support) {
-    or_give_up(kernel::remove_guard()); // of a run that was ended
+    or_give_up(kernel::remove_pinned()); // of a run that was ended
     auto loader = or_give_up(kernel::Loader::start({.mechanism = support.mechanism,
-                                                    .kernel_unpacks = support.kernel_unpacks,
+                                                    .kernel_decompresses = support.kernel_decompresses,
                                                     .directory = kernel::new_pin_directory()}));
     kernel::Guard guard = or_give_up(kernel::Guard::establish(loader, "/run/kmodguard-sealed"));
     const core::Policy nothing;
@@ -54,7 +54,7 @@ GuardedMachine::GuardedMachine()
     : support_(supported()), guard_(armed(support_)), reader_(reader_into(guard_, records_)) {}
 
 GuardedMachine::~GuardedMachine() {
-    if (const auto removed = kernel::remove_guard(); !removed)
+    if (const auto removed = kernel::remove_pinned(); !removed)
         fmt::print(stderr, "verdicts: {}\n", removed.error().what);
 }
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/seal.hpp"
+
+#include "enforce/kernel/guard.hpp"
+#include "enforce/kernel/pinned.hpp"
+#include "enforce/kernel/programs.hpp"
+#include "enforce/kernel/table_file.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace kmodguard::kernel {
+namespace {
+
+/// What the maps of `pins` are to be protected by.
+sys::Result<guard_settings> settings_to_seal(const Pins& pins) {
+    auto settings = TRY(settings_of(pins));
+    const auto directory = TRY(identity_of_directory(pins.directory));
+    settings.pin_directory_device = directory.device;
+    settings.pin_directory_inode = directory.inode;
+    settings.settings_map = TRY(pins.settings.id());
+    return settings;
+}
+
+/// Loads the seal's programs and attaches them. Until the settings say that the machine is sealed they are
+/// idle.
+sys::Result<void> attach_seal(Pins& pins) {
+    const auto mechanism = TRY(mechanism_of(pins));
+    for (const std::string_view hook : sealing_hooks()) // of an attempt that failed
+        ::unlink((pins.directory / link_pin(hook)).c_str());
+    TRY(load_sealing_programs(mechanism, pins.directory));
+    TRY(open_sealing_programs(pins));
+    for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
+        for (const std::string_view hook : *hooks)
+            TRY(attach(pins, hook));
+    return {};
+}
+
+/// Has the program of the hook of opened files note where the pins are mounted: for that it must be attached,
+/// and know their directory.
+sys::Result<guard_settings> note_mounts(const Pins& pins, const guard_settings& settings) {
+    TRY(pins.settings.set(0, settings));
+    const sys::UniqueFd directory(::open(pins.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory) return sys::system_failure("cannot open", pins.directory.native());
+    const auto noted = TRY(settings_of(pins));
+    if (noted.mounts_are_known == 0)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} lies below more than {} mounts, which cannot all be kept",
+                                        pins.directory.native(), GUARD_MOUNTS - 1),
+                            "mount bpffs where fewer are above it");
+    return noted;
+}
+
+/// What the verdict depends on, and the key of contents.
+std::vector<const RawMap*> maps_of_the_verdict(const Pins& pins) {
+    return {&pins.settings,    &pins.policy,    &pins.policy_a,       &pins.policy_b, &pins.inventory,
+            &pins.content_key, &pins.tightened, &pins.protected_maps, &pins.scratch,  &pins.empty_scratch};
+}
+
+sys::Result<void> protect(const std::vector<const RawMap*>& maps,
+                          const Map<std::uint32_t, std::uint8_t>& protected_maps) {
+    for (const RawMap* map : maps) {
+        const auto id = TRY(map->id());
+        TRY(protected_maps.set(id, 1));
+    }
+    return {};
+}
+
+} // namespace
+
+sys::Result<void> seal(const std::filesystem::path& sealed_table) {
+    auto pins = TRY(open_pins(pin_directory()));
+    if (pins.sealed) return {};
+    const auto settings = TRY(settings_to_seal(pins));
+    const auto table = TRY(read_table(pins));
+    if ((head_of(table).flags & GUARD_AUDIT) != 0)
+        return sys::failure(sys::ErrorKind::failed,
+                            "in audit mode nothing is refused, so there is nothing to seal",
+                            "kmodctl mode enforce");
+    // The programs of the seal are loaded now, and must be of one build with the maps that they use.
+    const bool this_build = TRY(is_this_build(pins));
+    if (!this_build)
+        return sys::failure(sys::ErrorKind::failed,
+                            "the kernel point was loaded by another version of kmodguard than this one",
+                            "restart the daemon, which loads its own; then seal");
+    TRY(save_table(sealed_table, table));
+    // First what can fail and be done without.
+    TRY(attach_seal(pins));
+    auto noted = TRY(note_mounts(pins, settings));
+    noted.sealed = 1;
+    TRY(protect(maps_of_the_verdict(pins), pins.protected_maps));
+    TRY(pins.settings.set(0, noted));
+    for (const RawMap* map : maps_of_the_verdict(pins))
+        TRY(map->freeze());
+    return {};
+}
+
+sys::Result<std::vector<std::uint32_t>> maps_to_seal() {
+    const auto pins = TRY(open_pins(pin_directory()));
+    std::vector<std::uint32_t> ids;
+    for (const RawMap* map : maps_of_the_verdict(pins)) {
+        const auto id = TRY(map->id());
+        ids.push_back(id);
+    }
+    return ids;
+}
+
+} // namespace kmodguard::kernel
