@@ -6,7 +6,7 @@
 #include "config/policy_file.hpp"
 #include "core/loosening.hpp"
 #include "core/names.hpp"
-#include "enforce/autoload/plan.hpp"
+#include "modules/judged_files.hpp"
 
 #include <fmt/format.h>
 
@@ -90,8 +90,6 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core:
     static_cast<void>(reload()); // its error is kept for whoever asks
 }
 
-Engine::~Engine() = default;
-
 Engine::Configuration Engine::read_configuration_state() const {
     Configuration state;
     for (const auto& directory : paths_.modprobe_configuration()) {
@@ -132,10 +130,19 @@ void Engine::open_index() {
     index_ = opened ? std::move(*opened) : nullptr;
     policy_ = policy_of(state_); // which names are those of modules may have changed
     forget_decisions();
-    if (holder_ == nullptr) return;
     // What it admits may have changed with the index.
-    if (auto held = holder_->hold(policy_, index_or_none(), generation_); !held && !wanted_)
-        wanted_ = Unpublished{state_, std::move(held.error())};
+    auto published = enforce(policy_, generation_);
+    if (!wanted_) keep_wanted(state_, std::move(published));
+}
+
+kernel::Published Engine::enforce(const core::Policy& policy, std::uint64_t generation) {
+    if (enforcer_ == nullptr) return {};
+    return enforcer_->publish({.policy = policy, .index = index_, .generation = generation});
+}
+
+void Engine::keep_wanted(State state, kernel::Published published) {
+    if (published.outcome == kernel::Published::Outcome::failed)
+        wanted_ = Unpublished{std::move(state), std::move(published.error)};
 }
 
 void Engine::forget_decisions() {
@@ -168,12 +175,11 @@ core::Policy Engine::policy_of(const State& state) const {
 
 std::expected<void, Engine::NotPublished> Engine::publish(State next) {
     core::Policy policy = policy_of(next);
-    if (holder_ != nullptr) {
-        if (auto held = holder_->hold(policy, index_or_none(), generation_ + 1); !held) {
-            const bool kept = !core::loosens(policy_.source(), policy.source());
-            if (kept) wanted_ = Unpublished{std::move(next), held.error()};
-            return std::unexpected(NotPublished{std::move(held.error()), kept});
-        }
+    if (auto published = enforce(policy, generation_ + 1); !published.is_accepted()) {
+        const bool kept = published.outcome == kernel::Published::Outcome::failed
+                          && !core::loosens(policy_.source(), policy.source());
+        if (kept) keep_wanted(std::move(next), published);
+        return std::unexpected(NotPublished{std::move(published.error), kept});
     }
     state_ = std::move(next);
     wanted_.reset();
@@ -194,11 +200,12 @@ sys::Result<void> Engine::for_who_asked(std::expected<void, NotPublished> publis
     return std::unexpected(std::move(error));
 }
 
-sys::Result<void> Engine::publish_to(PolicyHolder& holder) {
-    holder_ = &holder;
-    auto held = holder.hold(policy_, index_or_none(), generation_);
-    if (!held && has_policy()) wanted_ = Unpublished{state_, held.error()};
-    return held;
+sys::Result<void> Engine::publish_to(kernel::Enforcer& enforcer) {
+    enforcer_ = &enforcer;
+    auto published = enforce(policy_, generation_);
+    if (published.is_accepted()) return {};
+    if (has_policy()) keep_wanted(state_, published);
+    return std::unexpected(std::move(published.error));
 }
 
 std::optional<Engine::Wanted> Engine::wanted() const {
@@ -237,7 +244,7 @@ bool Engine::is_lasting(const core::Decision& decision) const {
 
 const core::Decision& Engine::decide(std::string_view token) {
     if (const core::Decision* known = decisions_.find(token)) {
-        if (!index_ || autoload::is_current(*known, *index_)) return *known;
+        if (!index_ || modules::is_current(*known, *index_)) return *known;
         decisions_.erase(token);
     }
     core::Decision decision = core::decide(policy_, index_or_none(), {.token = std::string(token)});
@@ -284,24 +291,23 @@ std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, co
 }
 
 sys::Result<void> Engine::allow(std::string_view module) {
-    const auto name = canonical(module);
-    if (!name) return std::unexpected(name.error());
-    if (const auto modules = other_modules(*name); !modules.empty())
+    const std::string name = TRY(canonical(module));
+    if (const auto modules = other_modules(name); !modules.empty())
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is no module but an alias of {}", core::printable(module),
                                         fmt::join(modules, ", ")),
                             fmt::format("kmodctl allow {}; or write the alias to allow.aliases of the policy "
                                         "file, which allows whatever answers to it",
                                         modules.front()));
-    if (const auto rule = (wanted_ ? policy_of(wanted_->state) : policy_).denies_module(*name))
+    if (const auto rule = (wanted_ ? policy_of(wanted_->state) : policy_).denies_module(name))
         return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is denied by {}, and deny wins", *name, describe(*rule)),
-                            fmt::format("kmodctl remove {} takes it off the deny list", *name));
+                            fmt::format("{} is denied by {}, and deny wins", name, describe(*rule)),
+                            fmt::format("kmodctl remove {} takes it off the deny list", name));
     State next = latest();
-    next.changes.allow(next.written, *name);
-    if (const auto denied = denial_by_alias(policy_of(next), *name))
+    next.changes.allow(next.written, name);
+    if (const auto denied = denial_by_alias(policy_of(next), name))
         return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is denied by {}, and deny wins", *name, describe(*denied)),
+                            fmt::format("{} is denied by {}, and deny wins", name, describe(*denied)),
                             "change that rule in the policy file");
     return for_who_asked(publish(std::move(next)));
 }
@@ -315,26 +321,24 @@ std::vector<std::string> Engine::other_modules(const std::string& name) {
 }
 
 sys::Result<void> Engine::deny(std::string_view name) {
-    const auto alias = alias_of(name);
-    if (!alias) return std::unexpected(alias.error());
-    const auto module = core::module_name_of(*alias);
+    const std::string alias = TRY(alias_of(name));
+    const auto module = core::module_name_of(alias);
     State next = latest();
     // An alias that is denied is also denied as a module's name: right for what no module is called now.
     if (module && index_or_none().find(*module) != nullptr)
         next.changes.deny(next.written, *module);
     else
-        next.changes.deny_alias(next.written, *alias);
+        next.changes.deny_alias(next.written, alias);
     return for_who_asked(publish(std::move(next)));
 }
 
 sys::Result<void> Engine::remove(std::string_view name) {
-    const auto alias = alias_of(name);
-    if (!alias) return std::unexpected(alias.error());
-    const auto module = core::module_name_of(*alias);
+    const std::string alias = TRY(alias_of(name));
+    const auto module = core::module_name_of(alias);
     State next = latest();
-    const bool off_aliases = next.changes.remove_alias(next.written, *alias);
+    const bool off_aliases = next.changes.remove_alias(next.written, alias);
     if (!(module && next.changes.remove(next.written, *module)) && !off_aliases) {
-        const std::string shown = core::printable(module.value_or(*alias));
+        const std::string shown = core::printable(module.value_or(alias));
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} is neither allowed nor denied by name", shown),
                             fmt::format("kmodctl explain {} tells why it loads or not", shown));
@@ -367,11 +371,10 @@ sys::Result<void> Engine::end_limited_mode() {
 sys::Result<std::vector<std::string>> Engine::apply() {
     const auto files = config::policy_files(paths_);
     if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto report = config::save_edits(*files, edits_of(latest().changes));
-    if (!report) return std::unexpected(report.error());
-    if (auto reloaded = reload(true); !reloaded) return std::unexpected(reloaded.error());
+    const auto report = TRY(config::save_edits(*files, edits_of(latest().changes)));
+    TRY(reload(true));
     std::vector<std::string> changed;
-    for (const auto& file : report->changed)
+    for (const auto& file : report.changed)
         changed.push_back(file.native());
     return changed;
 }

@@ -15,6 +15,7 @@
 #include "core/decision_cache.hpp"
 #include "core/policy.hpp"
 #include "core/runtime_changes.hpp"
+#include "enforce/kernel/enforcer.hpp"
 #include "modules/kmod_index.hpp"
 #include "sys/boot_clock.hpp"
 #include "sys/file.hpp"
@@ -41,28 +42,12 @@ struct Counts {
     std::uint64_t audited = 0; ///< would have been refused, were it not for audit mode
 };
 
-/// Something beside the daemon that holds the policy in force: the kernel point.
-class PolicyHolder {
-  public:
-    PolicyHolder() = default;
-    PolicyHolder(const PolicyHolder&) = delete;
-    PolicyHolder& operator=(const PolicyHolder&) = delete;
-    virtual ~PolicyHolder() = default;
-
-    /// Holds `policy` from now on. On an error it holds what it held, and so does the daemon.
-    [[nodiscard]] virtual sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex& index,
-                                                 std::uint64_t generation) = 0;
-    /// What `policy`, which is held, asks for and does not get here, and why; "" if there is nothing.
-    [[nodiscard]] virtual std::string shortfall(const core::Policy& policy) const = 0;
-};
-
 class Engine {
   public:
     using Clock = sys::BootClock; ///< a mode for an hour ends after that hour, suspended or not
 
     /// `forced` is the break-glass of the kernel's command line: a mode that no policy overrides.
     Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced = std::nullopt);
-    ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
@@ -96,9 +81,9 @@ class Engine {
     [[nodiscard]] sys::Result<void> end_limited_mode();
     [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return latest().limited_until; }
 
-    /// Publishes to `holder` as well from now on, and the policy in force at once. It must outlive the
+    /// Publishes to `enforcer` as well from now on, and the policy in force at once. It must outlive the
     /// engine.
-    [[nodiscard]] sys::Result<void> publish_to(PolicyHolder& holder);
+    [[nodiscard]] sys::Result<void> publish_to(kernel::Enforcer& enforcer);
 
     /// What is to be in force and is not yet.
     struct Wanted {
@@ -111,7 +96,7 @@ class Engine {
 
     /// What the policy in force asks for and does not get; "" if there is nothing.
     [[nodiscard]] std::string shortfall() const {
-        return holder_ == nullptr ? "" : holder_->shortfall(policy_);
+        return enforcer_ == nullptr ? "" : enforcer_->shortfall(policy_);
     }
 
     /// The policy files that are not as they were when what is in force was read: changed, new, or gone.
@@ -181,6 +166,10 @@ class Engine {
                                                             const std::string& module);
     /// The modules that answer to `name` if no module is called so.
     [[nodiscard]] std::vector<std::string> other_modules(const std::string& name);
+    /// Has `policy` in force at the enforcer, too.
+    [[nodiscard]] kernel::Published enforce(const core::Policy& policy, std::uint64_t generation);
+    /// `state` could not be published now, and is to be tried again.
+    void keep_wanted(State state, kernel::Published published);
     void open_index();
     sys::Paths paths_;
     std::string release_;
@@ -189,14 +178,14 @@ class Engine {
     using Configuration = std::map<std::filesystem::path, sys::FileIdentity>;
     [[nodiscard]] Configuration read_configuration_state() const;
 
-    std::unique_ptr<modules::KmodIndex> index_;
+    std::shared_ptr<modules::KmodIndex> index_;
     Configuration configuration_; ///< as it was when the index was opened
     std::string index_error_;
 
     State state_;                       ///< in force
     std::optional<Unpublished> wanted_; ///< to be in force
     core::Policy policy_;
-    PolicyHolder* holder_ = nullptr;
+    kernel::Enforcer* enforcer_ = nullptr;
     std::uint64_t generation_ = 0;
     std::string policy_error_ = "no policy was read yet";
 

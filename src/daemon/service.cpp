@@ -6,10 +6,10 @@
 #include "daemon/engine.hpp"
 #include "daemon/event_sinks.hpp"
 #include "daemon/handler_watch.hpp"
-#include "daemon/kernel_point.hpp"
 #include "daemon/loaded.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
+#include "enforce/kernel/kernel_point.hpp"
 #include "events/recorder.hpp"
 #include "modules/kmod_context.hpp"
 #include "sys/capabilities.hpp"
@@ -71,12 +71,13 @@ void announce_ready(const ServiceOptions& options) {
 class Service {
   public:
     Service(const ServiceOptions& options, EventLoop loop, events::Recorder& recorder,
-            KernelPointMeans kernel_point)
+            kernel::KernelPoint::Dependencies kernel_point)
         : loop_(std::move(loop)), recorder_(recorder),
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
-          kernel_point_(engine_, std::move(kernel_point),
+          kernel_point_(options.paths, std::move(kernel_point),
                         {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
-                         .lost = [this](std::size_t count) { recorder_.record_loss(count); }}),
+                         .lost = [this](std::size_t count) { recorder_.record_loss(count); },
+                         .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
 
@@ -88,13 +89,11 @@ class Service {
         // Before the first request is served: ready means that every point stands.
         if (const auto held = engine_.publish_to(kernel_point_); !held)
             say("the kernel point: " + held.error().what);
-        auto server = Server::create(
+        server_ = TRY(Server::create(
             loop_.get(), std::move(socket),
             [this](const protocol::Request& request, const sys::Peer& peer) { return answer(request, peer); },
-            {}, [this](const sys::Peer& peer) { turned_away(peer); });
-        if (!server) return std::unexpected(server.error());
-        server_ = std::move(*server);
-        if (auto added = add_sources(); !added) return added;
+            {}, [this](const sys::Peer& peer) { turned_away(peer); }));
+        TRY(add_sources());
         tell_systemd();
         sd_event_set_watchdog(loop_.get(), 1);
         return {};
@@ -104,7 +103,7 @@ class Service {
         if (const auto loaded = loaded_and_not_admitted(engine_); loaded && !loaded->empty())
             say(core::explain_loaded(*loaded)); // what came before the guard, as from the initramfs
         const int code = sd_event_loop(loop_.get());
-        kernel_point_.tell_all();
+        kernel_point_.report_all();
         if (code < 0) return sys::system_failure("cannot go on with", "the event loop", -code);
         return {};
     }
@@ -114,6 +113,13 @@ class Service {
         auto directories = engine_.paths().modprobe_configuration();
         directories.push_back(engine_.paths().modules(engine_.kernel_release()));
         return directories;
+    }
+
+    events::Event request_in_kernel(std::string_view token) {
+        return {.time = std::chrono::system_clock::now(),
+                .point = core::Point::kernel,
+                .generation = engine_.generation(),
+                .decision = engine_.decide(token)};
     }
 
     Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
@@ -241,7 +247,7 @@ class Service {
             state_changed();
         }
         report_wanted();
-        if (!kernel_point_.look_after()
+        if (kernel_point_.look_after() == kernel::KernelPoint::Health::needs_restart
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);
         sd_event_source_set_time_relative(look_after_.get(), look_after_interval);
@@ -339,7 +345,7 @@ class Service {
     EventLoop loop_;
     events::Recorder& recorder_;
     Engine engine_;
-    KernelPoint kernel_point_;
+    kernel::KernelPoint kernel_point_;
     DirectoryWatch watch_;
     HandlerWatch handler_watch_;
     EventSource records_;
@@ -371,22 +377,19 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     ::umask(S_IRWXG | S_IRWXO);
     modules::keep_kmod_silent();
     block_signals();
-    if (auto made = sys::make_directory(options.paths.runtime_directory(), directory_mode); !made)
-        return made;
-    KernelPointMeans kernel_point = prepare_kernel_point(options.paths);
-    auto socket = sys::listen_unix(options.paths.socket(), socket_mode, backlog);
-    if (!socket) return std::unexpected(socket.error());
+    TRY(sys::make_directory(options.paths.runtime_directory(), directory_mode));
+    auto kernel_point = kernel::KernelPoint::prepare(options.paths);
+    auto socket = TRY(sys::listen_unix(options.paths.socket(), socket_mode, backlog));
     // Before the first thread and the first byte of input: what follows decides, and can load nothing.
-    if (auto dropped = sys::drop_all_capabilities(); !dropped) return dropped;
-    auto sinks = make_sinks(options.paths, options.events_file);
-    if (!sinks) return std::unexpected(sinks.error());
+    TRY(sys::drop_all_capabilities());
+    auto sinks = TRY(make_sinks(options.paths, options.events_file));
     sd_event* loop = nullptr;
     if (const int code = sd_event_new(&loop); code < 0)
         return sys::system_failure("cannot create", "an event loop", -code);
 
-    events::Recorder recorder(std::move(*sinks));
+    events::Recorder recorder(std::move(sinks));
     Service service(options, EventLoop(loop), recorder, std::move(kernel_point));
-    if (auto started = service.start(std::move(*socket)); !started) return started;
+    TRY(service.start(std::move(socket)));
     announce_ready(options);
     auto ended = service.run();
     sd_notify(0, "STOPPING=1");

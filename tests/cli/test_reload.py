@@ -110,7 +110,7 @@ def test_a_policy_that_asks_for_a_point_that_is_not_held_is_warned_of(machine, d
     assert machine.ask("reload").err == "", "which asks for what there is"
     machine.policy.write_text('points = ["autoload", "kernel"]\n' + ALLOWS_AF_KEY)
     for verb in ("reload", "apply"):
-        assert machine.ask(verb).err.startswith("kmodctl: warning: the kernel point is not held: ")
+        assert machine.ask(verb).err.startswith("kmodctl: warning: the kernel point is not enforced: ")
     machine.policy.write_text('points = ["autoload"]\n' + ALLOWS_AF_KEY)
     assert machine.ask("reload").err == ""
 

@@ -33,8 +33,8 @@ std::uint64_t sum_of(const RawMap& counters, std::uint32_t which, std::size_t pr
 }
 
 bool is_attached(const Pins& pins) {
-    return std::ranges::all_of(guarding_hooks(),
-                               [&pins](std::string_view hook) { return pins.links.contains(hook); });
+    return std::ranges::all_of(hooks_of(Part::guarding),
+                               [&pins](const ProgramRow& row) { return pins.links.contains(row.name); });
 }
 
 /// Of pins that are all there.
@@ -83,9 +83,9 @@ Counters read_counters(const Pins& pins) {
         if (counter.index)
             counters.*counter.value =
                 sum_of(pins.counters, *counter.index, static_cast<std::size_t>(processors));
-    for (const std::string_view hook : guarding_hooks()) {
-        if (hook == "kernel_module_request") continue; // without it, the request is judged by way of the hook
-        if (const auto program = pins.programs.find(hook); program != pins.programs.end())
+    for (const ProgramRow& row : hooks_of(Part::guarding)) {
+        if (row.kind == Kind::request) continue; // without it, the request is judged by way of the hook
+        if (const auto program = pins.programs.find(row.name); program != pins.programs.end())
             counters.skipped += skipped_runs(program->second);
     }
     return counters;

@@ -10,8 +10,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <ranges>
+
 namespace kmodguard::kernel {
 namespace {
+
+auto closed_maps() {
+    return map_table | std::views::filter([](const MapRow& row) { return row.seal == Seal::closes; });
+}
 
 /// What the maps of `pins` are to be protected by.
 sys::Result<guard_settings> settings_to_seal(const Pins& pins) {
@@ -27,13 +33,13 @@ sys::Result<guard_settings> settings_to_seal(const Pins& pins) {
 /// idle.
 sys::Result<void> attach_seal(Pins& pins) {
     const auto mechanism = TRY(mechanism_of(pins));
-    for (const std::string_view hook : sealing_hooks()) // of an attempt that failed
-        ::unlink((pins.directory / link_pin(hook)).c_str());
+    for (const ProgramRow& row : hooks_of(Part::sealing)) // of an attempt that failed
+        ::unlink((pins.directory / link_pin(row.name)).c_str());
     TRY(load_sealing_programs(mechanism, pins.directory));
-    TRY(open_sealing_programs(pins));
-    for (const auto* hooks : {&guarding_hooks(), &sealing_hooks()})
-        for (const std::string_view hook : *hooks)
-            TRY(attach(pins, hook));
+    TRY(open_programs(pins, Part::sealing));
+    for (const Part part : {Part::guarding, Part::sealing})
+        for (const ProgramRow& row : hooks_of(part))
+            TRY(attach(pins, row.name));
     return {};
 }
 
@@ -52,17 +58,10 @@ sys::Result<guard_settings> note_mounts(const Pins& pins, const guard_settings& 
     return noted;
 }
 
-/// What the verdict depends on, and the key of contents.
-std::vector<const RawMap*> maps_of_the_verdict(const Pins& pins) {
-    return {&pins.settings,    &pins.policy,    &pins.policy_a,       &pins.policy_b, &pins.inventory,
-            &pins.content_key, &pins.tightened, &pins.protected_maps, &pins.scratch,  &pins.empty_scratch};
-}
-
-sys::Result<void> protect(const std::vector<const RawMap*>& maps,
-                          const Map<std::uint32_t, std::uint8_t>& protected_maps) {
-    for (const RawMap* map : maps) {
-        const auto id = TRY(map->id());
-        TRY(protected_maps.set(id, 1));
+sys::Result<void> protect(Pins& pins) {
+    for (const MapRow& row : closed_maps()) {
+        const auto id = TRY(row.in(pins).id());
+        TRY(pins.protected_maps.set(id, 1));
     }
     return {};
 }
@@ -89,18 +88,18 @@ sys::Result<void> seal(const std::filesystem::path& sealed_table) {
     TRY(attach_seal(pins));
     auto noted = TRY(note_mounts(pins, settings));
     noted.sealed = 1;
-    TRY(protect(maps_of_the_verdict(pins), pins.protected_maps));
+    TRY(protect(pins));
     TRY(pins.settings.set(0, noted));
-    for (const RawMap* map : maps_of_the_verdict(pins))
-        TRY(map->freeze());
+    for (const MapRow& row : closed_maps())
+        TRY(row.in(pins).freeze());
     return {};
 }
 
 sys::Result<std::vector<std::uint32_t>> maps_to_seal() {
-    const auto pins = TRY(open_pins(pin_directory()));
+    auto pins = TRY(open_pins(pin_directory()));
     std::vector<std::uint32_t> ids;
-    for (const RawMap* map : maps_of_the_verdict(pins)) {
-        const auto id = TRY(map->id());
+    for (const MapRow& row : closed_maps()) {
+        const auto id = TRY(row.in(pins).id());
         ids.push_back(id);
     }
     return ids;

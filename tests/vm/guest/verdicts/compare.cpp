@@ -118,7 +118,7 @@ class Comparison {
           world_(random_world(seed)), policy_(world_.policy), admissions_(policy_, world_.index) {}
 
     void run() {
-        or_give_up(machine_.guard().publish(or_give_up(kernel::compile(policy_, admissions_, generation_))));
+        publish(machine_.guard(), or_give_up(kernel::compile(policy_, admissions_, generation_)));
         static_cast<void>(machine_.take_records());
         const kernel::Counters before = machine_.guard().counters();
         for (std::size_t i = 0; i < world_.images.size(); ++i)

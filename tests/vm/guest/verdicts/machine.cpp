@@ -31,7 +31,7 @@ kernel::Guard armed(const kernel::Support& support) {
                                                     .directory = kernel::new_pin_directory()}));
     kernel::Guard guard = or_give_up(kernel::Guard::establish(loader, "/run/kmodguard-sealed"));
     const core::Policy nothing;
-    or_give_up(guard.publish(or_give_up(kernel::compile(nothing, core::Admissions(), 0))));
+    publish(guard, or_give_up(kernel::compile(nothing, core::Admissions(), 0)));
     or_give_up(guard.arm());
     return guard;
 }
@@ -44,6 +44,10 @@ kernel::RecordReader reader_into(const kernel::Guard& guard, std::vector<guard_r
 }
 
 } // namespace
+
+void publish(kernel::Guard& guard, const kernel::Table& table) {
+    if (const auto published = guard.publish(table); !published.is_accepted()) give_up(published.error);
+}
 
 void give_up(const sys::Error& error) {
     fmt::print(stderr, "verdicts: {}{}{}\n", error.what, error.hint.empty() ? "" : "; ", error.hint);
