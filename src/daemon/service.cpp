@@ -30,7 +30,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
-#include <iterator>
 
 namespace kmodguard::daemon {
 namespace {
@@ -78,6 +77,8 @@ class Service {
                         {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
                          .lost = [this](std::size_t count) { recorder_.record_loss(count); },
                          .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
+          others_{.events_lost = [this] { return std::uint64_t{recorder_.lost()}; },
+                  .kernel_point = [this] { return kernel_point_.status(); }},
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
 
@@ -123,20 +124,17 @@ class Service {
     }
 
     Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
-        Response response = respond(engine_, request);
-        if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok) {
-            response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
-            std::ranges::move(fields_of(kernel_point_.status()), std::back_inserter(response.answer.fields));
-        }
-        if (request.verb == "AUTOLOAD" && response.event) complete(response, request.argument);
-        Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
+        Response response = respond(engine_, request, others_);
+        const bool is_decision = response.event.has_value();
+        if (is_decision) complete(response, request.argument);
+        Server::Reply reply{.text = encode(response.answer), .last = is_decision, .afterwards = nullptr};
         if (auto& event = response.event)
             reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
         if (auto& change = response.change) { // while who asked still waits for the answer
             change->by = sys::identify_process(peer.pid, peer.uid);
             recorder_.record(std::move(*change));
         }
-        if (request.verb != "AUTOLOAD") state_changed();
+        if (!is_decision) state_changed();
         return reply;
     }
 
@@ -346,6 +344,7 @@ class Service {
     events::Recorder& recorder_;
     Engine engine_;
     kernel::KernelPoint kernel_point_;
+    StatusOfOthers others_;
     DirectoryWatch watch_;
     HandlerWatch handler_watch_;
     EventSource records_;
