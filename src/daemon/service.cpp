@@ -77,8 +77,8 @@ class Service {
                         {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
                          .lost = [this](std::size_t count) { recorder_.record_loss(count); },
                          .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
-          others_{.events_lost = [this] { return std::uint64_t{recorder_.lost()}; },
-                  .kernel_point = [this] { return kernel_point_.status(); }},
+          status_sources_{.events_lost = [this] { return std::uint64_t{recorder_.lost()}; },
+                          .kernel_point = [this] { return kernel_point_.status(); }},
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
 
@@ -124,7 +124,7 @@ class Service {
     }
 
     Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
-        Response response = respond(engine_, request, others_);
+        Response response = respond(engine_, request, status_sources_);
         const bool is_decision = response.event.has_value();
         if (is_decision) complete(response, request.argument);
         Server::Reply reply{.text = encode(response.answer), .last = is_decision, .afterwards = nullptr};
@@ -344,7 +344,7 @@ class Service {
     events::Recorder& recorder_;
     Engine engine_;
     kernel::KernelPoint kernel_point_;
-    StatusOfOthers others_;
+    StatusSources status_sources_;
     DirectoryWatch watch_;
     HandlerWatch handler_watch_;
     EventSource records_;

@@ -31,7 +31,7 @@ constexpr long max_limited_mode = 7L * 24 * 3600;
 struct Call {
     Engine& engine;
     const std::string& argument;
-    const StatusOfOthers& others;
+    const StatusSources& sources;
     Response& response;
 };
 using Answered = sys::Result<Answer>; ///< an error becomes an ERR answer
@@ -247,11 +247,11 @@ protocol::DaemonStatus status_of(Engine& engine) {
 
 Answered status(Call call) {
     protocol::DaemonStatus status = status_of(call.engine);
-    if (call.others.events_lost) status.events_lost = call.others.events_lost();
+    if (call.sources.events_lost) status.events_lost = call.sources.events_lost();
     Answer answer = ok();
     answer.fields = protocol::write_fields(status, protocol::daemon_status_table);
-    if (call.others.kernel_point)
-        std::ranges::move(fields_of(call.others.kernel_point()), std::back_inserter(answer.fields));
+    if (call.sources.kernel_point)
+        std::ranges::move(fields_of(call.sources.kernel_point()), std::back_inserter(answer.fields));
     return answer;
 }
 
@@ -332,10 +332,10 @@ Answered run(const Verb& verb, const Call& call) {
 
 } // namespace
 
-Response respond(Engine& engine, const protocol::Request& request, const StatusOfOthers& others) {
+Response respond(Engine& engine, const protocol::Request& request, const StatusSources& sources) {
     Response response;
     const auto verb = std::ranges::find(verbs, request.verb, &Verb::name);
-    auto answer = verb != verbs.end() ? run(*verb, {engine, request.argument, others, response})
+    auto answer = verb != verbs.end() ? run(*verb, {engine, request.argument, sources, response})
                                       : sys::failure(sys::ErrorKind::invalid, "unknown verb " + request.verb);
     response.answer = answer ? std::move(*answer) : protocol::error_answer(answer.error());
     return response;

@@ -26,13 +26,13 @@ struct Response {
 };
 
 /// What STATUS says and the engine does not know. Either may be empty.
-struct StatusOfOthers {
+struct StatusSources {
     std::function<std::uint64_t()> events_lost;
     std::function<kernel::Status()> kernel_point;
 };
 
 /// Never fails: what is wrong with the request becomes an ERR answer.
 [[nodiscard]] Response respond(Engine& engine, const protocol::Request& request,
-                               const StatusOfOthers& others = {});
+                               const StatusSources& sources = {});
 
 } // namespace kmodguard::daemon

@@ -268,6 +268,34 @@ TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
     EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_state"));
 }
 
+/// A version that was digits alone became a number, and two warnings two members of one name.
+TEST_F(RunTest, StatusInJsonHasTheTypesOfTheTable) {
+    serve("version 6\nkernel 7\npolicy-valid yes\nmode audit\nmode-seconds-left 20\npolicy-warning a\n"
+          "policy-warning b\nuser-namespaces no\nevents-lost 4\nOK\n");
+    options = {"--json"};
+    EXPECT_EQ(run("status"), exit_done);
+    const auto daemon = nlohmann::json::parse(out)["daemon"];
+    EXPECT_EQ(daemon["version"], "6");
+    EXPECT_EQ(daemon["kernel"], "7");
+    EXPECT_EQ(daemon["policy_valid"], true);
+    EXPECT_EQ(daemon["mode"], "audit");
+    EXPECT_EQ(daemon["mode_seconds_left"], 20);
+    EXPECT_EQ(daemon["policy"], nlohmann::json::array());
+    EXPECT_EQ(daemon["policy_warning"], (nlohmann::json{"a", "b"}));
+    EXPECT_EQ(daemon["user_namespaces"], false);
+    EXPECT_EQ(daemon["events_lost"], 4);
+    EXPECT_FALSE(daemon.contains("policy_newer"));
+    EXPECT_FALSE(daemon.contains("wanted_mode"));
+}
+
+TEST_F(RunTest, AStatusThatCannotBeReadIsNotTakenForAGoodOne) {
+    serve("version 1\nmode off\nOK\n");
+    EXPECT_EQ(run("status"), exit_failed);
+    EXPECT_NE(out.find("daemon    the daemon's answer cannot be read: mode off\n"), std::string::npos) << out;
+    EXPECT_EQ(run("mode"), exit_failed);
+    EXPECT_NE(err.find("mode off"), std::string::npos) << err;
+}
+
 class InitTest : public RunTest {
   protected:
     InitTest() {

@@ -254,10 +254,10 @@ TEST_F(VerbsTest, StatusTellsAll) {
 }
 
 TEST_F(VerbsTest, StatusHasWhatOthersInTheDaemonKnow) {
-    const StatusOfOthers others{
+    const StatusSources sources{
         .events_lost = [] { return std::uint64_t{7}; },
         .kernel_point = [] { return kernel::Status{.state = kernel::State::active}; }};
-    const protocol::Answer answer = respond(engine(), {"STATUS", ""}, others).answer;
+    const protocol::Answer answer = respond(engine(), {"STATUS", ""}, sources).answer;
     EXPECT_EQ(answer.value("events-lost"), "7");
     EXPECT_EQ(kernel::status_of(answer).state, kernel::State::active);
 }
