@@ -274,18 +274,18 @@ TEST_F(RunTest, StatusInJsonHasTheTypesOfTheTable) {
           "policy-warning b\nuser-namespaces no\nevents-lost 4\nOK\n");
     options = {"--json"};
     EXPECT_EQ(run("status"), exit_done);
-    const auto daemon = nlohmann::json::parse(out)["daemon"];
-    EXPECT_EQ(daemon["version"], "6");
-    EXPECT_EQ(daemon["kernel"], "7");
-    EXPECT_EQ(daemon["policy_valid"], true);
-    EXPECT_EQ(daemon["mode"], "audit");
-    EXPECT_EQ(daemon["mode_seconds_left"], 20);
-    EXPECT_EQ(daemon["policy"], nlohmann::json::array());
-    EXPECT_EQ(daemon["policy_warning"], (nlohmann::json{"a", "b"}));
-    EXPECT_EQ(daemon["user_namespaces"], false);
-    EXPECT_EQ(daemon["events_lost"], 4);
-    EXPECT_FALSE(daemon.contains("policy_newer"));
-    EXPECT_FALSE(daemon.contains("wanted_mode"));
+    const auto shown = nlohmann::json::parse(out)["daemon"];
+    EXPECT_EQ(shown["version"], "6");
+    EXPECT_EQ(shown["kernel"], "7");
+    EXPECT_EQ(shown["policy_valid"], true);
+    EXPECT_EQ(shown["mode"], "audit");
+    EXPECT_EQ(shown["mode_seconds_left"], 20);
+    EXPECT_EQ(shown["policy"], nlohmann::json::array());
+    EXPECT_EQ(shown["policy_warning"], (nlohmann::json{"a", "b"}));
+    EXPECT_EQ(shown["user_namespaces"], false);
+    EXPECT_EQ(shown["events_lost"], 4);
+    EXPECT_FALSE(shown.contains("policy_newer"));
+    EXPECT_FALSE(shown.contains("wanted_mode"));
 }
 
 TEST_F(RunTest, AStatusThatCannotBeReadIsNotTakenForAGoodOne) {

@@ -57,8 +57,9 @@ TEST(VerbTable, EveryOptionAndArgumentGoesToTheOptionsOfItsVerb) {
         Options options = verb.action.options();
         for (const Option& option : verb.options)
             EXPECT_NO_THROW(static_cast<void>(option.set(options, "x"))) << verb.name << " " << option.name;
-        if (verb.arguments.set != nullptr)
+        if (verb.arguments.set != nullptr) {
             EXPECT_NO_THROW(static_cast<void>(verb.arguments.set(options, "x"))) << verb.name;
+        }
     }
 }
 
