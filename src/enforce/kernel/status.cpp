@@ -21,7 +21,7 @@ struct ProblemText {
 };
 
 /// In the order of Problem.
-constexpr std::array<ProblemText, 12> problems = {{
+constexpr std::array<ProblemText, 12> problem_texts = {{
     {"", "", ""},
     {"other-root", "paths are below another root than the machine's", "leave --root out"},
     {"no-modules", "the kernel loads no modules (CONFIG_MODULES)", "there is nothing to guard"},
@@ -39,7 +39,7 @@ constexpr std::array<ProblemText, 12> problems = {{
     {"not-root", "only root can tell", ""},
     {"failed", "", ""},
 }};
-static_assert(problems.size() == static_cast<std::size_t>(Problem::failed) + 1);
+static_assert(problem_texts.size() == static_cast<std::size_t>(Problem::failed) + 1);
 
 struct NoteWords {
     std::string_view word;
@@ -47,7 +47,7 @@ struct NoteWords {
 };
 
 /// In the order of Note.
-constexpr std::array<NoteWords, 3> notes = {{
+constexpr std::array<NoteWords, 3> note_texts = {{
     {"no-securityfs",
      {"/sys/kernel/security is not mounted, so it is not known whether bpf is an active security module",
       "mount -t securityfs securityfs /sys/kernel/security"}},
@@ -58,7 +58,7 @@ constexpr std::array<NoteWords, 3> notes = {{
       "processor: two loads at the same instant can leave one unjudged",
       "preempt=voluntary closes this"}},
 }};
-static_assert(notes.size() == static_cast<std::size_t>(Note::may_skip) + 1);
+static_assert(note_texts.size() == static_cast<std::size_t>(Note::may_skip) + 1);
 
 /// The enumerator whose word is `word`, in a table that has them in their order.
 template <typename Enum, typename Table, typename Word>
@@ -86,7 +86,7 @@ std::string_view to_string(Mechanism mechanism) {
 }
 
 sys::Error error_of(Problem problem) {
-    const ProblemText& text = problems.at(static_cast<std::size_t>(problem));
+    const ProblemText& text = problem_texts.at(static_cast<std::size_t>(problem));
     return {sys::ErrorKind::failed, std::string(text.what), std::string(text.hint)};
 }
 
@@ -95,7 +95,7 @@ sys::Error error_of(const Status& status) {
 }
 
 NoteText text_of(Note note) {
-    return notes.at(static_cast<std::size_t>(note)).text;
+    return note_texts.at(static_cast<std::size_t>(note)).text;
 }
 
 std::vector<protocol::Field> fields_of(const Status& status) {
@@ -105,13 +105,13 @@ std::vector<protocol::Field> fields_of(const Status& status) {
     };
     add("state", word_of(states, status.state));
     if (status.problem != Problem::none)
-        add("problem", std::string(problems.at(static_cast<std::size_t>(status.problem)).word));
+        add("problem", std::string(problem_texts.at(static_cast<std::size_t>(status.problem)).word));
     if (status.problem == Problem::failed) {
         add("error", status.error.what);
         if (!status.error.hint.empty()) add("hint", status.error.hint);
     }
     for (const Note note : status.notes)
-        add("note", std::string(notes.at(static_cast<std::size_t>(note)).word));
+        add("note", std::string(note_texts.at(static_cast<std::size_t>(note)).word));
     if (!status.is_enforced()) return fields;
     if (status.mechanism) add("mechanism", std::string(to_string(*status.mechanism)));
     if (status.generation) add("generation", std::to_string(*status.generation));
@@ -136,13 +136,13 @@ Status status_of(const protocol::Answer& answer) {
                           "restart the daemon"}};
     status.state = *state;
     const std::string problem = value("problem");
-    status.problem = find<Problem>(problems, problem, &ProblemText::word).value_or(Problem::failed);
+    status.problem = find<Problem>(problem_texts, problem, &ProblemText::word).value_or(Problem::failed);
     if (status.problem == Problem::failed)
         status.error = {sys::ErrorKind::failed, value("error"), value("hint")};
     if (status.problem == Problem::failed && status.error.what.empty()) status.error.what = problem;
     for (const protocol::Field& field : answer.fields)
         if (field.key == fmt::format("{}note", prefix))
-            if (const auto note = find<Note>(notes, field.value, &NoteWords::word))
+            if (const auto note = find<Note>(note_texts, field.value, &NoteWords::word))
                 status.notes.push_back(*note);
     if (!status.is_enforced()) return status;
     status.mechanism = find<Mechanism>(mechanisms, value("mechanism"), std::identity{});

@@ -70,7 +70,7 @@ TEST(KernelReport, SaysWhyItIsNotHeldAndWhatToDo) {
                                      {"kernel-point-hint", "mount it"},
                                      {"kernel-point-note", "may-skip"}});
     EXPECT_EQ(lines_of(kernel_status({}, answer)),
-              (Lines{"not held: bpffs is not mounted", "hint: mount it", may_skip_line}));
+              (Lines{"not enforced: bpffs is not mounted", "hint: mount it", may_skip_line}));
 }
 
 TEST(KernelReport, ShowsWhatElseIsToBeKnown) {
@@ -117,7 +117,7 @@ TEST(KernelReport, BelowAnotherRootNothingIsHeldAndNothingSealed) {
     const sys::Paths paths(root.path());
     const auto report = kernel_status(paths, std::unexpected(sys::Error{sys::ErrorKind::unreachable, "no"}));
     EXPECT_FALSE(report.is_enforced());
-    EXPECT_TRUE(lines_of(report).front().starts_with("not held: paths are below another root"));
+    EXPECT_TRUE(lines_of(report).front().starts_with("not enforced: paths are below another root"));
     EXPECT_TRUE(require_unsealed(paths));
 }
 

@@ -18,7 +18,7 @@ constexpr std::uint64_t most_shown = 10; ///< disagreements that are told in ful
 
 /// Kernels that unpack by themselves are answered that they do not, so that modprobe does and shows the
 /// content.
-bool may_be_packed(const test::Bytes& image) {
+bool may_be_compressed(const test::Bytes& image) {
     const auto begins = [&image](std::initializer_list<unsigned char> magic) {
         return image.size() >= magic.size() && std::memcmp(image.data(), std::data(magic), magic.size()) == 0;
     };
@@ -52,9 +52,9 @@ struct Load {
 };
 
 /// What is wrong with the answer, or "".
-std::string wrong_answer(const Load& load, bool kernel_unpacks) {
+std::string wrong_answer(const Load& load, bool kernel_decompresses) {
     const bool unpacked =
-        kernel_unpacks && load.call == GUARD_FINIT_MODULE && may_be_packed(load.image.bytes);
+        kernel_decompresses && load.call == GUARD_FINIT_MODULE && may_be_compressed(load.image.bytes);
     const bool refused = load.answer == EPERM || (unpacked && load.answer == ENOSYS);
     if (load.answer == 0) return "it was loaded";
     if (!load.is_asked_about()) return load.answer == ENOEXEC ? "" : "the guard was not to be asked";
