@@ -170,7 +170,7 @@ sys::Result<Table> Guard::read_sealed_table() const {
     Table table = TRY(load_table(sealed_table_));
     guard_question question{};
     const auto hash = TRY(hash_of(table));
-    std::ranges::copy(hash, question.table);
+    std::memcpy(question.table, hash.data(), hash.size());
     std::vector<guard_name> taken;
     for (const auto& [name, rule] : table) {
         question.name = name;
@@ -233,7 +233,7 @@ Published Guard::tighten(const Table& wanted) {
 }
 
 sys::Result<void> Guard::take_away(Table& from, const Table& wanted) {
-    TRY(open_programs(pins_, Part::sealing));
+    TRY(open_programs(pins_, Part::sealing)); // where it was sealed just now
     for (const guard_name& name : taken_away(from, wanted)) {
         const auto code = TRY(call_program(pins_, tightening_program, name));
         if (code != 0) return sys::system_failure("cannot take away", text_of(name.text), EIO);
@@ -255,15 +255,15 @@ sys::Result<std::vector<std::string>> Guard::arm() {
     std::vector<std::string> repaired;
     if (::access(pins_.directory.c_str(), F_OK) != 0) // detach() was here
         TRY(restore_pins(pins_));
-    const bool with_seal = sealed();
-    if (with_seal) TRY(open_programs(pins_, Part::sealing));
-    for (const Part part : {Part::guarding, Part::sealing})
-        for (const ProgramRow& row : hooks_of(part))
-            if (part == Part::guarding || with_seal) {
-                const bool changed = TRY(attach(pins_, row.name));
-                if (changed)
-                    repaired.push_back(fmt::format("the link of {} was attached or pinned again", row.name));
-            }
+    for (const Part part : {Part::guarding, Part::sealing}) {
+        if (part == Part::sealing && !sealed()) break;
+        TRY(open_programs(pins_, part)); // those of the seal may be new
+        for (const ProgramRow& row : hooks_of(part)) {
+            const bool changed = TRY(attach(pins_, row.name));
+            if (changed)
+                repaired.push_back(fmt::format("the link of {} was attached or pinned again", row.name));
+        }
+    }
     if (pins_.directory != pin_directory()) {
         TRY(replace_pins(pins_));
         repaired.clear();
@@ -361,16 +361,12 @@ std::vector<CountedRefusals> Guard::take_counted(Counted which) {
 }
 
 std::uint64_t Guard::take_lost() {
-    const std::uint64_t lost = counters().lost;
+    const std::uint64_t lost = read_counters(pins_).lost;
     if (lost <= state_.lost_reported) return 0;
     const std::uint64_t more = lost - state_.lost_reported;
     state_.lost_reported = lost;
     static_cast<void>(pins_.state.set(only, state_)); // else another daemon reports it once more
     return more;
-}
-
-Counters Guard::counters() const {
-    return read_counters(pins_);
 }
 
 sys::Result<Table> read_table(const Pins& pins) {

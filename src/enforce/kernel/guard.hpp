@@ -91,7 +91,6 @@ class Guard {
     /// Attempts that neither have a record nor were counted, since the last call of any daemon.
     [[nodiscard]] std::uint64_t take_lost();
 
-    [[nodiscard]] Counters counters() const;
     [[nodiscard]] const Pins& pins() const { return pins_; }
     /// The table in force: sealed, it may be another than what was published last. Nothing if it is sealed
     /// and the file that has the table is gone or was changed.

@@ -260,7 +260,7 @@ Status KernelPoint::status() {
         status.generation = head_of(*table).number;
         status.modules = modules_of(*table);
     }
-    status.counters = guard_->counters();
+    status.counters = read_counters(guard_->pins());
     return status;
 }
 

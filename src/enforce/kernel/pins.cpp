@@ -111,7 +111,10 @@ sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
     pins.directory = directory;
     TRY(open_maps(pins));
     TRY(open_programs(pins, Part::guarding));
-    if (pins.sealed) TRY(open_programs(pins, Part::sealing));
+    if (pins.sealed) // another version's seal may have fewer, and is a seal
+        if (auto opened = open_programs(pins, Part::sealing);
+            !opened && opened.error().kind != sys::ErrorKind::not_found)
+            return std::unexpected(std::move(opened.error()));
     return pins;
 }
 

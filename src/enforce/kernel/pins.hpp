@@ -108,8 +108,8 @@ inline constexpr std::array<MapRow, 18> map_table = {{
 /// Mounts it there if that was not done. Takes CAP_SYS_ADMIN.
 [[nodiscard]] sys::Result<void> mount_bpffs();
 
-/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole: the programs of the
-/// seal must be there if it is sealed.
+/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole; of the programs of a
+/// seal those are opened that there are.
 [[nodiscard]] sys::Result<Pins> open_pins(const std::filesystem::path& directory);
 
 /// Opens the programs of `part`, as far as they are not open: those of the seal may have been added

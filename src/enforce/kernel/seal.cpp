@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <cstring>
 #include <ranges>
 
 namespace kmodguard::kernel {
@@ -24,7 +24,7 @@ auto closed_maps() {
 sys::Result<guard_settings> settings_to_seal(const Pins& pins, const Table& table) {
     auto settings = TRY(settings_of(pins));
     const auto hash = TRY(hash_of(table));
-    std::ranges::copy(hash, settings.table);
+    std::memcpy(settings.table, hash.data(), hash.size());
     const auto directory = TRY(identity_of_directory(pins.directory));
     settings.pin_directory_device = directory.device;
     settings.pin_directory_inode = directory.inode;

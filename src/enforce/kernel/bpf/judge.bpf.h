@@ -156,13 +156,13 @@ int ask_sealed(struct guard_question *question)
 	const struct guard_settings *now = sealed_settings();
 	void *rules = bpf_map_lookup_elem(&policy, &zero);
 	struct guard_name name;
-	__u8 difference = 0;
+	__u64 difference = 0;
 	int answer = 0;
 
 	if (!now || !rules)
 		return 0;
 #pragma unroll /* the context is read at fixed places only */
-	for (int i = 0; i < GUARD_HASH_SIZE; ++i)
+	for (int i = 0; i < GUARD_HASH_SIZE / 8; ++i)
 		difference |= question->table[i] ^ now->table[i];
 	if (!difference)
 		answer |= GUARD_IS_SEALED_TABLE;

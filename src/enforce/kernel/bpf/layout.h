@@ -61,14 +61,14 @@ struct guard_settings {
 	__u64 mount_namespace;
 	__u64 mounts[GUARD_MOUNTS];
 	__u64 mountpoints[GUARD_MOUNTS]; /* dentries that these are mounted on */
-	__u8 table[GUARD_HASH_SIZE]; /* what is sealed: SHA-256 of the file that has it (table_file.hpp) */
+	__u64 table[GUARD_HASH_SIZE / 8]; /* what is sealed: SHA-256 of the file that has it (table_file.hpp) */
 	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
 };
 
 /* What user space asks of a sealed machine, whose maps it cannot read. */
 struct guard_question {
 	struct guard_name name; /* of a module */
-	__u8 table[GUARD_HASH_SIZE]; /* as in the settings */
+	__u64 table[GUARD_HASH_SIZE / 8]; /* as in the settings */
 };
 
 /* The answer: the sum of these. */

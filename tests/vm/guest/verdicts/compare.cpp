@@ -2,6 +2,7 @@
 #include "verdicts/compare.hpp"
 
 #include "core/names.hpp"
+#include "enforce/kernel/pinned.hpp"
 
 #include <fmt/format.h>
 
@@ -120,11 +121,11 @@ class Comparison {
     void run() {
         publish(machine_.guard(), or_give_up(kernel::compile(policy_, admissions_, generation_)));
         static_cast<void>(machine_.take_records());
-        const kernel::Counters before = machine_.guard().counters();
+        const kernel::Counters before = read_counters(machine_.guard().pins());
         for (std::size_t i = 0; i < world_.images.size(); ++i)
             load(i);
         check_records(machine_.take_records());
-        check_counters(before, machine_.guard().counters());
+        check_counters(before, read_counters(machine_.guard().pins()));
         ++totals_.policies;
         totals_.images += world_.images.size();
     }
