@@ -16,8 +16,9 @@ std::string_view mechanism_in_words(std::optional<kernel::Mechanism> mechanism) 
 std::string first_line(const kernel::Status& status) {
     if (status.state == kernel::State::unknown) return error_of(status).what;
     if (!status.is_enforced()) return fmt::format("not enforced: {}", error_of(status).what);
-    std::string line = fmt::format("{} by {}", status.state == kernel::State::active ? "active" : "guards on",
-                                   mechanism_in_words(status.mechanism));
+    std::string line =
+        fmt::format("{} by {}", status.state == kernel::State::active ? "active" : "keeps enforcing",
+                    mechanism_in_words(status.mechanism));
     if (status.generation) line += fmt::format(", generation {}", *status.generation);
     if (status.modules) line += fmt::format(", {} modules", *status.modules);
     std::string_view separator = "; ";

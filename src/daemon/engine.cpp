@@ -16,7 +16,7 @@
 namespace kmodguard::daemon {
 namespace {
 
-/// Whether a file that cannot be judged now had a part in it; it may be mended the next time.
+/// Whether a file that cannot be judged now had a part in it; it may be repaired the next time.
 bool is_transient(const core::Decision& decision) {
     return std::ranges::any_of(decision.modules, [](const core::ModuleDecision& module) {
         return module.reason == core::Reason::unreadable_image
@@ -30,7 +30,7 @@ sys::Result<std::string> canonical(std::string_view module) {
     if (auto name = core::module_name_of(module); name && module.find('/') == std::string_view::npos)
         return *name;
     return sys::failure(sys::ErrorKind::invalid,
-                        fmt::format("\"{}\" is no possible module name", core::printable(module)),
+                        fmt::format("\"{}\" is not a valid module name", core::printable(module)),
                         "patterns belong into allow.aliases of the policy file");
 }
 
@@ -54,8 +54,9 @@ std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& foun
         warnings.push_back(render(diagnostic) + (hint.empty() ? "" : "; " + hint));
     }
     if (!core::wants_point(source, core::Point::autoload))
-        warnings.emplace_back("points leaves autoload out, and it is held all the same: requests would pass "
-                              "unjudged otherwise");
+        warnings.emplace_back(
+            "points leaves autoload out, and it is enforced all the same: requests would pass "
+            "unjudged otherwise");
     return warnings;
 }
 
@@ -85,46 +86,18 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
     state_.written.valid = false;
-    state_.files = read_policy_files_state(); // which are the ones that are not valid
+    state_.files = states_of_policy_files(paths_); // which are the ones that are not valid
     open_index();                // and with it a policy, which allows nothing, but for a forced mode
-    static_cast<void>(reload()); // its error is kept for whoever asks
-}
-
-Engine::Configuration Engine::read_configuration_state() const {
-    Configuration state;
-    for (const auto& directory : paths_.modprobe_configuration()) {
-        std::error_code error;
-        std::filesystem::directory_iterator entry(directory, error);
-        for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
-            if (const auto file = sys::file_identity(entry->path())) state.emplace(entry->path(), *file);
-    }
-    return state;
-}
-
-Engine::Files Engine::read_policy_files_state() const {
-    Files state;
-    auto files = config::policy_files(paths_);
-    if (!files) files = {paths_.policy()};
-    for (const auto& file : *files) {
-        const auto identity = sys::file_identity(file);
-        state.emplace(file, identity ? std::optional(*identity) : std::nullopt);
-    }
-    return state;
+    static_cast<void>(reload()); // its error is kept for those who ask
 }
 
 std::vector<std::string> Engine::newer_files() const {
-    const Files now = read_policy_files_state();
-    std::vector<std::string> newer;
-    for (const auto& [file, identity] : now)
-        if (const auto then = state_.files.find(file); then == state_.files.end() || then->second != identity)
-            newer.push_back(file.native());
-    for (const auto& [file, identity] : state_.files)
-        if (!now.contains(file)) newer.push_back(file.native());
-    return newer;
+    return changed_files(state_.files, states_of_policy_files(paths_));
 }
 
 void Engine::open_index() {
-    configuration_ = read_configuration_state(); // before: what changes meanwhile counts as changed
+    configuration_ =
+        states_of_modprobe_configuration(paths_); // before: what changes meanwhile counts as changed
     auto opened = modules::KmodIndex::open(paths_, release_);
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
@@ -195,7 +168,7 @@ sys::Result<void> Engine::for_who_asked(std::expected<void, NotPublished> publis
     if (published.error().kept) {
         error.what = "not in force yet: " + error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint += "it is kept, and tried again every few seconds: kmodctl status tells how far that is";
+        error.hint += "it is kept, and tried again every few seconds: kmodctl status shows how far that is";
     }
     return std::unexpected(std::move(error));
 }
@@ -218,13 +191,13 @@ void Engine::retry() {
 }
 
 sys::Result<void> Engine::reload(bool discard) {
-    Files files = read_policy_files_state(); // before: what changes meanwhile counts as changed
+    FileStates files = states_of_policy_files(paths_); // before: what changes meanwhile counts as changed
     auto loaded = config::load_policy(paths_);
     if (!loaded) {
         sys::Error error = config::to_error(loaded.error());
         policy_error_ = error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint += has_policy() ? "the policy in force stays" : "everything is refused until it is mended";
+        error.hint += has_policy() ? "the policy in force stays" : "everything is refused until it is fixed";
         return std::unexpected(std::move(error));
     }
     State next = latest();
@@ -261,6 +234,10 @@ const core::Decision& Engine::decide_to_load(std::string_view token) {
 
 core::Decision Engine::decide_for_people(std::string_view token) {
     core::Decision decision = decide(token);
+    for (core::ModuleDecision& module : decision.modules)
+        if (enforcer_ != nullptr && decision.loads(module))
+            if (auto refused = enforcer_->refused_of(module))
+                module.kept_out = core::KeptOut{core::Hindrance::sealed_policy, std::move(*refused), {}};
     const auto for_want_of_a_rule = [](const core::ModuleDecision& module) {
         return module.reason == core::Reason::not_listed || module.reason == core::Reason::no_policy;
     };
@@ -341,7 +318,7 @@ sys::Result<void> Engine::remove(std::string_view name) {
         const std::string shown = core::printable(module.value_or(alias));
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} is neither allowed nor denied by name", shown),
-                            fmt::format("kmodctl explain {} tells why it loads or not", shown));
+                            fmt::format("kmodctl explain {} shows why it loads or not", shown));
     }
     return for_who_asked(publish(std::move(next)));
 }
@@ -380,7 +357,8 @@ sys::Result<std::vector<std::string>> Engine::apply() {
 }
 
 bool Engine::refresh_index() {
-    if (index_ && !index_->outdated() && configuration_ == read_configuration_state()) return false;
+    if (index_ && !index_->outdated() && configuration_ == states_of_modprobe_configuration(paths_))
+        return false;
     open_index();
     return true;
 }

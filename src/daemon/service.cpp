@@ -48,13 +48,13 @@ std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
     return std::nullopt;
 }
 
-/// A line on standard error. If nobody takes it, a full disk for example, it is lost: the guard goes on.
+/// A line on standard error. If it cannot be written, as on a full disk, it is lost: the daemon goes on.
 void say(const std::string& line) {
     const std::string text = line + "\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
-/// Says to whoever started the daemon that it serves, and lets go of the terminal it was started from.
+/// Tells the process that started the daemon that it serves, and lets go of the terminal it was started from.
 void announce_ready(const ServiceOptions& options) {
     sd_notify(0, "READY=1");
     if (options.background) {
@@ -87,15 +87,15 @@ class Service {
             say("no valid policy, everything is refused: " + engine_.policy_error());
         say_warnings();
         if (!engine_.index_error().empty()) say("no module index: " + engine_.index_error());
-        // Before the first request is served: ready means that every point stands.
-        if (const auto held = engine_.publish_to(kernel_point_); !held)
-            say("the kernel point: " + held.error().what);
+        // Before the first request is served: ready means that every point is enforced.
+        if (const auto published = engine_.publish_to(kernel_point_); !published)
+            say("the kernel point: " + published.error().what);
         server_ = TRY(Server::create(
             loop_.get(), std::move(socket),
             [this](const protocol::Request& request, const sys::Peer& peer) { return answer(request, peer); },
             {}, [this](const sys::Peer& peer) { turned_away(peer); }));
         TRY(add_sources());
-        tell_systemd();
+        update_systemd();
         sd_event_set_watchdog(loop_.get(), 1);
         return {};
     }
@@ -187,7 +187,7 @@ class Service {
     }
 
     /// For `systemctl status`.
-    void tell_systemd() {
+    void update_systemd() {
         std::string line = fmt::format("mode {}, generation {}", core::to_string(engine_.policy().mode()),
                                        engine_.generation());
         if (const auto wanted = engine_.wanted())
@@ -197,15 +197,15 @@ class Service {
             line += fmt::format("; policy INVALID, {}: {}",
                                 engine_.has_policy() ? "the former one is in force" : "everything is refused",
                                 engine_.policy_error());
-        if (line == told_systemd_) return;
-        told_systemd_ = std::move(line);
-        constexpr std::size_t longest = 2048;
-        sd_notify(0, ("STATUS=" + core::printable(told_systemd_, longest)).c_str());
+        if (line == systemd_status_) return;
+        systemd_status_ = std::move(line);
+        constexpr std::size_t max_size = 2048;
+        sd_notify(0, ("STATUS=" + core::printable(systemd_status_, max_size)).c_str());
     }
 
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
-        tell_systemd();
+        update_systemd();
         report_wanted();
         look_at_handler(HandlerWatch::Occasion::request);
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
@@ -235,8 +235,8 @@ class Service {
             records_.reset(source);
     }
 
-    /// Every few seconds. Where only a new start helps, and somebody sees to that, the daemon ends: what is
-    /// in the kernel guards on meanwhile.
+    /// Every few seconds. Where only a new start helps, and systemd sees to that, the daemon ends: what is
+    /// in the kernel keeps enforcing meanwhile.
     void look_after_kernel_point() {
         index_changed(); // what no watch has seen
         look_at_handler(HandlerWatch::Occasion::timer);
@@ -350,7 +350,7 @@ class Service {
     EventSource records_;
     int watched_fd_ = -1;
     bool wanted_reported_ = false;
-    std::string told_systemd_;
+    std::string systemd_status_;
     std::optional<std::chrono::steady_clock::time_point> last_turned_away_;
     std::uint32_t turned_away_ = 0; ///< since the last record
     EventSource look_after_;

@@ -132,7 +132,7 @@ def test_both_dashes_mean_the_same_module(machine, daemon):
 def test_what_is_no_module_name_is_not_allowed(machine, daemon, name):
     ran = machine.kmodctl("allow", name)
     assert ran.code == 2
-    assert "is no possible module name" in ran.err
+    assert "is not a valid module name" in ran.err
     assert "hint: " in ran.err
 
 

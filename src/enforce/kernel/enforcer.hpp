@@ -3,12 +3,14 @@
 // What the daemon, which publishes policies, knows of the kernel point, which enforces them.
 #pragma once
 
+#include "core/decision.hpp"
 #include "core/module_index.hpp"
 #include "core/policy.hpp"
 #include "sys/result.hpp"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace kmodguard::kernel {
@@ -49,6 +51,10 @@ class Enforcer {
     [[nodiscard]] virtual Published publish(const Publication& publication) = 0;
     /// What `policy`, which is in force, asks for and does not get here, and why; "" if there is nothing.
     [[nodiscard]] virtual std::string shortfall(const core::Policy& policy) const = 0;
+    /// Of the images that `decision` loads, one that is refused here all the same, as only an earlier policy
+    /// that is sealed can have it; nothing if there is none.
+    [[nodiscard]] virtual std::optional<std::string>
+    refused_of(const core::ModuleDecision& decision) const = 0;
 };
 
 } // namespace kmodguard::kernel

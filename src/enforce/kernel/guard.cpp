@@ -18,11 +18,17 @@ namespace {
 
 constexpr std::uint32_t only = 0; ///< the key of maps with one entry
 
-Published refused_by_seal(const std::vector<std::string>& loosened) {
-    std::string what = "the machine is sealed, and the policy would be looser: " + loosened.front();
+Published refused_by_seal(std::string why) {
+    return {
+        Published::Outcome::sealed,
+        {sys::ErrorKind::denied, "the machine is sealed, and " + std::move(why),
+         "it takes effect when the machine restarts; until then the kernel point decides by what is sealed"}};
+}
+
+std::string sentence_of(const std::vector<std::string>& loosened) {
+    std::string what = "the policy would be looser: " + loosened.front();
     if (loosened.size() > 1) what += fmt::format(", and {} more", loosened.size() - 1);
-    return {Published::Outcome::sealed,
-            {sys::ErrorKind::denied, std::move(what), "it takes effect when the machine restarts"}};
+    return what;
 }
 
 Published published(sys::Result<void> result) {
@@ -78,6 +84,20 @@ sys::Result<std::vector<std::pair<Key, Value>>> read_all(const Map<Key, Value>& 
     }
 }
 
+/// What a program of kind `called` returns.
+template <typename Question>
+sys::Result<std::uint32_t> call_program(const Pins& pins, std::string_view program, Question question) {
+    const auto found = pins.programs.find(program);
+    if (found == pins.programs.end()) return sys::system_failure("cannot find the program", program, ENOENT);
+    bpf_test_run_opts options{};
+    options.sz = sizeof options;
+    options.ctx_in = &question;
+    options.ctx_size_in = sizeof question;
+    if (const int code = ::bpf_prog_test_run_opts(found->second.get(), &options); code != 0)
+        return sys::system_failure("cannot run the program", program, -code);
+    return options.retval;
+}
+
 bool same(const Table& a, const Table& b) {
     return std::ranges::equal(a, b, [](const auto& left, const auto& right) {
         return std::memcmp(left.first.text, right.first.text, sizeof left.first.text) == 0
@@ -122,21 +142,54 @@ sys::Result<void> Guard::prepare() {
     settings.layout = GUARD_LAYOUT;
     std::ranges::copy(hash, settings.object);
     TRY(pins_.settings.set(only, settings));
-    TRY(pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = 0, .lost_told = 0}));
+    TRY(pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = 0, .lost_reported = 0}));
     return read_state();
 }
 
 sys::Result<void> Guard::read_state() {
     const auto state = TRY(pins_.state.get(only));
     state_ = state.value_or(guard_state{});
-    in_force_ = TRY(pins_.sealed ? load_table(sealed_table_) : read_table(pins_));
-    if (pins_.sealed) return {};
+    if (pins_.sealed) { // which it is, whatever became of the file
+        auto table = read_sealed_table();
+        if (table)
+            in_force_ = std::move(*table);
+        else
+            unknown_ = std::move(table.error());
+        return {};
+    }
+    in_force_ = TRY(read_table(pins_));
     const auto active = TRY(pins_.policy.get(only));
     const auto second = TRY(pins_.policy_b.id());
     const auto key = TRY(pins_.content_key.get(only));
     key_.bytes = key.value_or(key_.bytes);
     b_ = active.value_or(0) == second;
     return {};
+}
+
+sys::Result<Table> Guard::read_sealed_table() const {
+    Table table = TRY(load_table(sealed_table_));
+    guard_question question{};
+    const auto hash = TRY(hash_of(table));
+    std::memcpy(question.table, hash.data(), hash.size());
+    std::vector<guard_name> taken;
+    for (const auto& [name, rule] : table) {
+        question.name = name;
+        const auto answer = TRY(call_program(pins_, asking_program, question));
+        if ((answer & GUARD_IS_SEALED_TABLE) == 0)
+            return sys::failure(sys::ErrorKind::invalid,
+                                sealed_table_.native() + " is not what the machine was sealed with");
+        if ((answer & GUARD_IS_ADMITTED) == 0) taken.push_back(name);
+    }
+    for (const guard_name& name : taken)
+        table.erase(name);
+    return table;
+}
+
+bool Guard::seal_admits(std::string_view module) const {
+    const auto name = name_key(module);
+    if (!name) return false;
+    const auto answer = call_program(pins_, asking_program, guard_question{.name = *name, .table = {}});
+    return answer && (*answer & GUARD_IS_ADMITTED) != 0;
 }
 
 Published Guard::publish(const Table& table) {
@@ -159,10 +212,10 @@ sys::Result<void> Guard::replace(const Table& table) {
 
 namespace {
 
-/// What of `held` is in `wanted` as well.
-Table stricter_half(const Table& held, const Table& wanted) {
+/// What of `in_force` is in `wanted` as well.
+Table stricter_half(const Table& in_force, const Table& wanted) {
     Table half;
-    for (const auto& [name, rule] : held)
+    for (const auto& [name, rule] : in_force)
         if (wanted.contains(name) || name.text[0] == GUARD_PIN_MARK) half.emplace(name, rule);
     return half;
 }
@@ -170,33 +223,26 @@ Table stricter_half(const Table& held, const Table& wanted) {
 } // namespace
 
 Published Guard::tighten(const Table& wanted) {
-    if (const auto looser = loosened(in_force_, wanted); !looser.empty()) return refused_by_seal(looser);
+    if (!in_force_) return refused_by_seal("its policy cannot be changed: " + unknown_.what);
+    if (const auto looser = loosened(*in_force_, wanted); !looser.empty())
+        return refused_by_seal(sentence_of(looser));
     // Only names can be taken away from what is sealed.
-    if (!loosened(wanted, stricter_half(in_force_, wanted)).empty())
-        return refused_by_seal({"pins cannot be changed"});
-    return published(take_away(wanted));
+    if (!loosened(wanted, stricter_half(*in_force_, wanted)).empty())
+        return refused_by_seal(sentence_of({"pins cannot be changed"}));
+    return published(take_away(*in_force_, wanted));
 }
 
-sys::Result<void> Guard::take_away(const Table& wanted) {
-    TRY(open_programs(pins_, Part::sealing));
-    for (guard_name name : taken_away(in_force_, wanted)) {
-        bpf_test_run_opts options{};
-        options.sz = sizeof options;
-        options.ctx_in = &name;
-        options.ctx_size_in = sizeof name;
-        const int code =
-            ::bpf_prog_test_run_opts(pins_.programs.find(tightening_program)->second.get(), &options);
-        if (code != 0 || options.retval != 0) {
-            static_cast<void>(
-                save_table(sealed_table_, in_force_)); // what is gone is gone, also for the next daemon
-            return sys::system_failure("cannot take away", text_of(name.text), code != 0 ? -code : EIO);
-        }
-        in_force_.erase(name);
+sys::Result<void> Guard::take_away(Table& from, const Table& wanted) {
+    TRY(open_programs(pins_, Part::sealing)); // where it was sealed just now
+    for (const guard_name& name : taken_away(from, wanted)) {
+        const auto code = TRY(call_program(pins_, tightening_program, name));
+        if (code != 0) return sys::system_failure("cannot take away", text_of(name.text), EIO);
+        from.erase(name);
     }
-    in_force_.insert_or_assign(head_key, head_of(wanted)); // status says by which policy that is
+    from.insert_or_assign(head_key, head_of(wanted)); // status says by which policy that is
     // What stays remembered is refused by a stricter policy as well: that alone must not keep it from coming.
     static_cast<void>(forget_refusals());
-    return save_table(sealed_table_, in_force_);
+    return {};
 }
 
 sys::Result<void> Guard::detach() {
@@ -209,15 +255,15 @@ sys::Result<std::vector<std::string>> Guard::arm() {
     std::vector<std::string> repaired;
     if (::access(pins_.directory.c_str(), F_OK) != 0) // detach() was here
         TRY(restore_pins(pins_));
-    const bool with_seal = sealed();
-    if (with_seal) TRY(open_programs(pins_, Part::sealing));
-    for (const Part part : {Part::guarding, Part::sealing})
-        for (const ProgramRow& row : hooks_of(part))
-            if (part == Part::guarding || with_seal) {
-                const bool changed = TRY(attach(pins_, row.name));
-                if (changed)
-                    repaired.push_back(fmt::format("the link of {} was attached or pinned again", row.name));
-            }
+    for (const Part part : {Part::guarding, Part::sealing}) {
+        if (part == Part::sealing && !sealed()) break;
+        TRY(open_programs(pins_, part)); // those of the seal may be new
+        for (const ProgramRow& row : hooks_of(part)) {
+            const bool changed = TRY(attach(pins_, row.name));
+            if (changed)
+                repaired.push_back(fmt::format("the link of {} was attached or pinned again", row.name));
+        }
+    }
     if (pins_.directory != pin_directory()) {
         TRY(replace_pins(pins_));
         repaired.clear();
@@ -240,7 +286,7 @@ sys::Result<bool> Guard::is_as_published() {
     const auto in_kernel = TRY(read_table(pins_));
     const auto active = TRY(pins_.policy.get(only));
     const auto expected = TRY(this->active().id());
-    return same(in_kernel, in_force_) && active.value_or(0) == expected;
+    return in_force_ && same(in_kernel, *in_force_) && active.value_or(0) == expected;
 }
 
 Repair Guard::repair() {
@@ -262,8 +308,7 @@ Repair Guard::repair() {
     const auto as_published = is_as_published();
     if (!as_published) return failed(as_published.error());
     if (*as_published) return repair;
-    const Table wanted = in_force_;
-    if (auto replaced = replace(wanted); !replaced) return failed(replaced.error());
+    if (auto replaced = replace(Table(*in_force_)); !replaced) return failed(replaced.error());
     repair.repaired.emplace_back("the policy in the kernel was not the one published, and is again");
     return repair;
 }
@@ -288,7 +333,7 @@ void Guard::forget_contents() {
 
 void Guard::remember_refusal(std::string_view token) {
     const auto name = name_key(token);
-    if (!name || (head_of(in_force_).flags & GUARD_AUDIT) != 0) return;
+    if (!name || (in_force_ && (head_of(*in_force_).flags & GUARD_AUDIT) != 0)) return;
     // One that cannot be remembered is refused by the hook again.
     static_cast<void>(pins_.refused_tokens.set(*name, {.epoch = state_.epoch}));
 }
@@ -316,16 +361,12 @@ std::vector<CountedRefusals> Guard::take_counted(Counted which) {
 }
 
 std::uint64_t Guard::take_lost() {
-    const std::uint64_t lost = counters().lost;
-    if (lost <= state_.lost_told) return 0;
-    const std::uint64_t more = lost - state_.lost_told;
-    state_.lost_told = lost;
-    static_cast<void>(pins_.state.set(only, state_)); // else another daemon tells it once more
+    const std::uint64_t lost = read_counters(pins_).lost;
+    if (lost <= state_.lost_reported) return 0;
+    const std::uint64_t more = lost - state_.lost_reported;
+    state_.lost_reported = lost;
+    static_cast<void>(pins_.state.set(only, state_)); // else another daemon reports it once more
     return more;
-}
-
-Counters Guard::counters() const {
-    return read_counters(pins_);
 }
 
 sys::Result<Table> read_table(const Pins& pins) {

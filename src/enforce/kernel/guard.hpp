@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -90,19 +91,23 @@ class Guard {
     /// Attempts that neither have a record nor were counted, since the last call of any daemon.
     [[nodiscard]] std::uint64_t take_lost();
 
-    [[nodiscard]] Counters counters() const;
     [[nodiscard]] const Pins& pins() const { return pins_; }
-    /// The table in force: sealed, it may be another than what was published last.
-    [[nodiscard]] const Table& in_force() const { return in_force_; }
+    /// The table in force: sealed, it may be another than what was published last. Nothing if it is sealed
+    /// and the file that has the table is gone or was changed.
+    [[nodiscard]] const std::optional<Table>& in_force() const { return in_force_; }
+    /// Whether what is sealed admits `module`, as the kernel itself answers. False also if that cannot be
+    /// found out.
+    [[nodiscard]] bool seal_admits(std::string_view module) const;
 
   private:
     Guard(Pins pins, std::filesystem::path sealed_table)
         : pins_(std::move(pins)), sealed_table_(std::move(sealed_table)) {}
     [[nodiscard]] sys::Result<void> prepare();
     [[nodiscard]] sys::Result<void> read_state();
+    [[nodiscard]] sys::Result<Table> read_sealed_table() const;
     [[nodiscard]] sys::Result<void> replace(const Table& table);
     [[nodiscard]] Published tighten(const Table& wanted);
-    [[nodiscard]] sys::Result<void> take_away(const Table& wanted);
+    [[nodiscard]] sys::Result<void> take_away(Table& from, const Table& wanted);
     [[nodiscard]] sys::Result<bool> is_as_published();
     [[nodiscard]] const Map<guard_name, guard_rule>& active() const {
         return b_ ? pins_.policy_b : pins_.policy_a;
@@ -116,7 +121,8 @@ class Guard {
     bool b_ = false; ///< which of the two policy maps is in force
     guard_state state_{};
     modules::ContentKey key_{};
-    Table in_force_;
+    std::optional<Table> in_force_;
+    sys::Error unknown_; ///< why in_force_ is not known
 };
 
 /// The table that is in force, read back from the kernel, without what was taken away since the seal.

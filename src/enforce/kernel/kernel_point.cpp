@@ -47,7 +47,7 @@ bool KernelPoint::is_unavailable() const {
 
 Published KernelPoint::publish(const Publication& publication) {
     index_ = publication.index;
-    if (!wants_kernel_point(publication.policy)) return leave_out();
+    if (!wants_kernel_point(publication.policy) && !is_sealed()) return leave_out();
     if (!guard_) {
         if (is_unavailable()) return {.outcome = Published::Outcome::unavailable};
         if (auto established = establish(); !established) {
@@ -64,6 +64,10 @@ Published KernelPoint::publish(const Publication& publication) {
     else if (!was_enforcing) // else the change is undone, and what is in force stays as it was
         fail(published.error);
     return published;
+}
+
+bool KernelPoint::is_sealed() {
+    return guard_ ? guard_->sealed() : pinned_status(paths_).sealed;
 }
 
 sys::Result<void> KernelPoint::establish() {
@@ -92,38 +96,56 @@ std::string KernelPoint::shortfall(const core::Policy& policy) const {
 }
 
 Published KernelPoint::enforce(const Publication& publication) {
+    Published published = guard_->sealed() ? publish_sealed(publication) : publish_table(publication);
+    if (enforcing_) return published; // look_after() sees to the rest
+    // A sealed machine goes on with what is in force, and that is looked after.
+    if (!published.is_accepted() && !guard_->sealed()) return published;
+    if (const auto armed = guard_->arm(); !armed) return failed(armed.error());
+    enforcing_ = true;
+    return published;
+}
+
+/// What a seal takes away never comes back before the machine restarts: not by mistake, then, as by a policy
+/// file that cannot be read, or an index that is just being made.
+Published KernelPoint::publish_sealed(const Publication& publication) {
+    const core::Policy& policy = publication.policy;
+    if (!wants_kernel_point(policy))
+        return {Published::Outcome::sealed,
+                {sys::ErrorKind::denied,
+                 "the machine is sealed: the kernel point stays, which the policy's points leave out",
+                 "it goes when the machine restarts"}};
+    if (!policy.source().valid)
+        return failed({sys::ErrorKind::bad_policy,
+                       "there is no valid policy, and the machine is sealed: what was in force stays"});
+    if (!publication.index)
+        return failed({sys::ErrorKind::failed,
+                       "there is no module index, and the machine is sealed: what was in force stays",
+                       "depmod makes one"});
+    if (generation_ != publication.generation) return publish_table(publication);
+    // The index is another, and something may answer now to what was refused.
+    if (auto forgotten = guard_->forget_refusals(); !forgotten) return failed(std::move(forgotten.error()));
+    return {};
+}
+
+Published KernelPoint::publish_table(const Publication& publication) {
     const auto& [policy, index, generation] = publication;
-    if (guard_->sealed()) {
-        // What a seal takes away never comes back before the machine restarts: not by mistake, then, as by a
-        // policy file that cannot be read, or an index that is just being made.
-        if (!policy.source().valid)
-            return failed({sys::ErrorKind::bad_policy,
-                           "there is no valid policy, and the machine is sealed: what was in force stays"});
-        if (!index)
-            return failed({sys::ErrorKind::failed,
-                           "there is no module index, and the machine is sealed: what was in force stays",
-                           "depmod makes one"});
-        if (enforcing_ && generation == generation_) {  // the index is another
-            auto forgotten = guard_->forget_refusals(); // something may answer now to what was refused
-            return forgotten ? Published{} : failed(std::move(forgotten.error()));
-        }
-    }
     core::Admissions admissions(policy, index_or_none());
     const auto table = compile(policy, admissions, generation);
     if (!table) return failed(table.error());
     Published published = guard_->publish(*table);
-    // A sealed machine goes on with what is in force, and that is looked after.
-    if (!published.is_accepted() && !guard_->sealed()) return published;
-    if (published.is_accepted()) {
-        policy_ = policy;
-        admissions_ = std::move(admissions);
-        generation_ = generation;
-        warm_up_position_.clear();
-    }
-    if (enforcing_) return published; // look_after() sees to the rest
-    if (const auto armed = guard_->arm(); !armed) return failed(armed.error());
-    enforcing_ = true;
+    if (!published.is_accepted()) return published;
+    policy_ = policy;
+    admissions_ = std::move(admissions);
+    generation_ = generation;
+    warm_up_position_.clear();
     return published;
+}
+
+std::optional<std::string> KernelPoint::refused_of(const core::ModuleDecision& decision) const {
+    if (generation_ || !enforcing_ || !guard_ || !guard_->pins().sealed) return std::nullopt;
+    for (const core::Step& step : decision.chain)
+        if (!step.by_command && step.required && !guard_->seal_admits(step.module)) return step.module;
+    return std::nullopt;
 }
 
 Published KernelPoint::leave_out() {
@@ -229,15 +251,16 @@ Status KernelPoint::status() {
         if (status.error.hint.empty())
             status.error.hint = "restart the daemon, which loads the kernel point again";
     }
-    const guard_rule head = head_of(guard_->in_force());
     status.state = State::active;
     status.mechanism = dependencies_.support.mechanism;
     status.sealed = guard_->sealed();
-    status.audit = (head.flags & GUARD_AUDIT) != 0;
     status.this_build = true;
-    status.generation = head.number;
-    status.modules = modules_of(guard_->in_force());
-    status.counters = guard_->counters();
+    if (const auto& table = guard_->in_force()) {
+        status.audit = (head_of(*table).flags & GUARD_AUDIT) != 0;
+        status.generation = head_of(*table).number;
+        status.modules = modules_of(*table);
+    }
+    status.counters = read_counters(guard_->pins());
     return status;
 }
 

@@ -50,6 +50,7 @@ class KernelPoint final : public Enforcer {
     /// Establishes the point at the first policy that names it, and takes it away at one that does not.
     [[nodiscard]] Published publish(const Publication& publication) override;
     [[nodiscard]] std::string shortfall(const core::Policy& policy) const override;
+    [[nodiscard]] std::optional<std::string> refused_of(const core::ModuleDecision& decision) const override;
 
     /// Readable when read_records() has something to do; -1 while the point is not active.
     [[nodiscard]] int fd() const { return reader_ ? reader_->fd() : -1; }
@@ -86,7 +87,10 @@ class KernelPoint final : public Enforcer {
     [[nodiscard]] bool is_unavailable() const;
     [[nodiscard]] sys::Result<void> establish();
     [[nodiscard]] sys::Result<void> open_reader();
+    [[nodiscard]] bool is_sealed();
     [[nodiscard]] Published enforce(const Publication& publication);
+    [[nodiscard]] Published publish_sealed(const Publication& publication);
+    [[nodiscard]] Published publish_table(const Publication& publication);
     [[nodiscard]] Published leave_out();
     void fail(sys::Error error);
     void on_record(const guard_record& record);
@@ -112,7 +116,8 @@ class KernelPoint final : public Enforcer {
     // Of the policy in force in the kernel.
     core::Policy policy_;
     core::Admissions admissions_;
-    std::uint64_t generation_ = 0;
+    std::optional<std::uint64_t>
+        generation_;                  ///< nothing: this daemon has published none, and another's is sealed
     Problem problem_ = Problem::none; ///< why it is not active, or not as it should be
     sys::Error error_;                ///< of a problem that is a failure
     Repair last_repair_;

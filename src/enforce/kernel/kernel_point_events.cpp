@@ -57,7 +57,7 @@ void KernelPoint::report_counted(Guard::Counted which) {
             event = refused_request(text_of(what.name.text));
         } else {
             event.point = core::Point::kernel;
-            event.generation = generation_;
+            event.generation = generation_.value_or(0);
             event.decision.token = forbidden_text(static_cast<unsigned char>(what.name.text[1]));
             event.decision.reason = core::Reason::sealed;
         }
@@ -90,10 +90,10 @@ void KernelPoint::on_request(const guard_record& record) {
 }
 
 void KernelPoint::on_image(const guard_record& record) {
-    events::Event event = event_of(record, {policy_, index_or_none(), admissions_, generation_});
+    events::Event event = event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
     if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
         if (event.other_form_wanted)
-            event.note = "answered ENOSYS, so that it is handed over unpacked";
+            event.note = "answered ENOSYS, so that it is handed over decompressed";
         else
             judge_by_file(event);
     }
@@ -105,8 +105,8 @@ void KernelPoint::on_image(const guard_record& record) {
     callbacks_.record(std::move(event));
 }
 
-/// Audit mode has let a compressed image pass that nobody knew. What it is, its file tells, if it is still
-/// the same; nothing depends on that but the record.
+/// Audit mode has let a compressed image pass whose content was not known. What it is, its file tells, if it
+/// is still the same; nothing depends on that but the record.
 void KernelPoint::judge_by_file(events::Event& event) {
     // Nothing but the system's modules: a path from elsewhere could keep the daemon waiting.
     if (!event.file.starts_with("/usr/lib/modules/") && !event.file.starts_with("/lib/modules/")) return;
@@ -145,7 +145,7 @@ void KernelPoint::report(const std::string& what) {
     events::Event event;
     event.time = std::chrono::system_clock::now();
     event.point = core::Point::kernel;
-    event.generation = generation_;
+    event.generation = generation_.value_or(0);
     event.decision.token = "the kernel point";
     event.decision.reason = core::Reason::tampered;
     event.note = what;

@@ -27,7 +27,7 @@ bool is_bpffs() {
 static_assert(map_table.front().name == "settings");
 static_assert(std::ranges::count(map_table, Seal::closes, &MapRow::seal) <= GUARD_PROTECTED);
 
-/// The first map that nobody gets a descriptor of once the machine is sealed tells whether it is: root is
+/// The first map that no process gets a descriptor of once the machine is sealed tells whether it is: root is
 /// refused it for that reason only.
 sys::Result<void> open_maps(Pins& pins) {
     for (const MapRow& row : map_table) {
@@ -42,7 +42,8 @@ sys::Result<void> open_maps(Pins& pins) {
     return {};
 }
 
-/// The link that is pinned for `hook`, whoever attached it, if it is of our program. False if there is none.
+/// The link that is pinned for `hook`, whichever process attached it, if it is of our program. False if there
+/// is none.
 bool open_link(Pins& pins, std::string_view hook) {
     sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
     const auto program = pins.programs.find(hook);
@@ -110,7 +111,10 @@ sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
     pins.directory = directory;
     TRY(open_maps(pins));
     TRY(open_programs(pins, Part::guarding));
-    if (pins.sealed) TRY(open_programs(pins, Part::sealing));
+    if (pins.sealed) // another version's seal may have fewer, and is a seal
+        if (auto opened = open_programs(pins, Part::sealing);
+            !opened && opened.error().kind != sys::ErrorKind::not_found)
+            return std::unexpected(std::move(opened.error()));
     return pins;
 }
 

@@ -52,13 +52,13 @@ enum class Writer : std::uint8_t {
     daemon,   ///< frozen by the seal if that closes it; frozen before, it takes no policy any more
     sealing,  ///< the seal, which then freezes it
     programs, ///< frozen as soon as it is loaded
-    reader,   ///< whoever reads the ring says how far
+    reader,   ///< a process that reads the ring says how far
 };
 
 /// What becomes of the maps once the machine is sealed. The verdict, or the key of contents, depends on those
 /// that it closes.
 enum class Seal : std::uint8_t {
-    closes, ///< nobody gets a descriptor any more
+    closes, ///< no process gets a descriptor any more
     leaves_open,
 };
 
@@ -105,11 +105,11 @@ inline constexpr std::array<MapRow, 18> map_table = {{
 
 /// Fails with a hint if bpffs is not mounted where pins go.
 [[nodiscard]] sys::Result<void> require_bpffs();
-/// Mounts it there if nobody has. Takes CAP_SYS_ADMIN.
+/// Mounts it there if that was not done. Takes CAP_SYS_ADMIN.
 [[nodiscard]] sys::Result<void> mount_bpffs();
 
-/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole: the programs of the
-/// seal must be there if it is sealed.
+/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole; of the programs of a
+/// seal those are opened that there are.
 [[nodiscard]] sys::Result<Pins> open_pins(const std::filesystem::path& directory);
 
 /// Opens the programs of `part`, as far as they are not open: those of the seal may have been added

@@ -49,7 +49,7 @@ struct Destroy {
 };
 using Skeleton = std::unique_ptr<kmodguard_programs, Destroy>;
 
-/// What libbpf said last, for the error: it has more to tell than an errno.
+/// What libbpf said last, for the error: it says more than an errno.
 std::string last_message; // NOLINT: libbpf's callback takes no context
 
 int keep_message(libbpf_print_level level, const char* format, va_list arguments) {
@@ -148,7 +148,7 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     const Skeleton skeleton(kmodguard_programs__open());
     if (!skeleton) return load_failure(errno);
     choose(*skeleton, options.mechanism, Part::guarding);
-    skeleton->rodata->kernel_unpacks = options.kernel_decompresses ? 1 : 0;
+    skeleton->rodata->kernel_decompresses = options.kernel_decompresses ? 1 : 0;
     const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
     const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
     bpf_map__set_max_entries(skeleton->maps.scratch, room);

@@ -35,11 +35,12 @@ struct ProgramRow {
     Kind kind = Kind::hook;
 };
 
-/// The program that takes names away from what is sealed.
+/// The programs that take names away from what is sealed, and that answer what is.
 inline constexpr std::string_view tightening_program = "tighten";
+inline constexpr std::string_view asking_program = "ask_sealed";
 
 /// All programs; loading, pinning, opening, attaching and sealing walk this.
-inline constexpr std::array<ProgramRow, 17> program_table = {{
+inline constexpr std::array<ProgramRow, 18> program_table = {{
     {"kernel_module_request", Part::guarding, Kind::request},
     {"kernel_read_file", Part::guarding},
     {"kernel_post_read_file", Part::guarding},
@@ -57,6 +58,7 @@ inline constexpr std::array<ProgramRow, 17> program_table = {{
     {"bpf_map", Part::sealing},
     {"locked_down", Part::sealing},
     {tightening_program, Part::sealing, Kind::called},
+    {asking_program, Part::sealing, Kind::called},
 }};
 
 /// The rows of `part` that are attached.

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <ranges>
 
 namespace kmodguard::kernel {
@@ -20,8 +21,10 @@ auto closed_maps() {
 }
 
 /// What the maps of `pins` are to be protected by.
-sys::Result<guard_settings> settings_to_seal(const Pins& pins) {
+sys::Result<guard_settings> settings_to_seal(const Pins& pins, const Table& table) {
     auto settings = TRY(settings_of(pins));
+    const auto hash = TRY(hash_of(table));
+    std::memcpy(settings.table, hash.data(), hash.size());
     const auto directory = TRY(identity_of_directory(pins.directory));
     settings.pin_directory_device = directory.device;
     settings.pin_directory_inode = directory.inode;
@@ -71,8 +74,8 @@ sys::Result<void> protect(Pins& pins) {
 sys::Result<void> seal(const std::filesystem::path& sealed_table) {
     auto pins = TRY(open_pins(pin_directory()));
     if (pins.sealed) return {};
-    const auto settings = TRY(settings_to_seal(pins));
     const auto table = TRY(read_table(pins));
+    const auto settings = TRY(settings_to_seal(pins, table));
     if ((head_of(table).flags & GUARD_AUDIT) != 0)
         return sys::failure(sys::ErrorKind::failed,
                             "in audit mode nothing is refused, so there is nothing to seal",

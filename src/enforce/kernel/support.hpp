@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Whether this machine's kernel can hold the kernel point, by which means, and if not, why not.
+// Whether this machine's kernel can have the kernel point, by which means, and if not, why not.
 #pragma once
 
 #include "enforce/kernel/status.hpp"

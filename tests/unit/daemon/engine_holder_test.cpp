@@ -19,9 +19,11 @@ class Holder final : public kernel::Enforcer {
         return {};
     }
     std::string shortfall(const core::Policy&) const override { return lacks; }
+    std::optional<std::string> refused_of(const core::ModuleDecision&) const override { return keeps_out; }
     bool refuses = false;
     kernel::Published::Outcome failure = kernel::Published::Outcome::failed;
     std::string lacks;
+    std::optional<std::string> keeps_out;
     core::Policy held;
     std::vector<std::uint64_t> generations;
 };
@@ -191,6 +193,19 @@ TEST_F(EngineHolderTest, WhatASealRefusesIsNotTriedAgain) {
     tree.write("etc/modprobe.d/new.conf", "alias kmt_other kmt_base\n");
     ASSERT_TRUE(engine().refresh_index());
     EXPECT_FALSE(engine().wanted());
+}
+
+/// `check` said "allowed" of what the sealed kernel point refuses.
+TEST_F(EngineHolderTest, WhatAnEarlierPolicyThatIsSealedRefusesIsSaidNotToLoad) {
+    publish();
+    holder.keeps_out = "kmt_base";
+    const std::string said = explain(engine().decide_for_people("kmt_base"));
+    EXPECT_TRUE(said.starts_with("allowed, but does not load: kmt_base is on the allow list")) << said;
+    EXPECT_NE(said.find("but the machine is sealed with an earlier policy, which does not admit it"),
+              std::string::npos)
+        << said;
+    EXPECT_EQ(explain(engine().decide_for_people("kmt_deep")).find("sealed"), std::string::npos)
+        << "which is refused";
 }
 
 TEST_F(EngineHolderTest, ANewIndexIsPublishedAsWell) {

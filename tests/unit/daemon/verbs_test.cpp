@@ -154,10 +154,10 @@ TEST_F(VerbsTest, AllowDenyAndRemoveSayWhatTheyDid) {
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
     EXPECT_EQ(text("REMOVE", "kmt_deep"), "OK kmt_deep is off the lists until the daemon restarts\n");
     EXPECT_EQ(reason("kmt_deep"), "not-listed");
-    EXPECT_EQ(text("REMOVE", "kmt_deep"), "hint kmodctl explain kmt_deep tells why it loads or not\n"
+    EXPECT_EQ(text("REMOVE", "kmt_deep"), "hint kmodctl explain kmt_deep shows why it loads or not\n"
                                           "ERR not-found: kmt_deep is neither allowed nor denied by name\n");
     EXPECT_EQ(text("ALLOW", "a b"), "hint patterns belong into allow.aliases of the policy file\n"
-                                    "ERR invalid: \"a b\" is no possible module name\n");
+                                    "ERR invalid: \"a b\" is not a valid module name\n");
 }
 
 TEST_F(VerbsTest, DenySaysWhatANameThatIsNoModuleMeans) {
