@@ -139,8 +139,9 @@ class SchemaReader : private SchemaReport {
     }
 
     void read_user_namespaces(const Node& value) {
-        if (expect(value, Node::Kind::boolean, "true or false", "allow.user_namespaces"))
-            source_.user_namespaces = value.boolean;
+        if (!expect(value, Node::Kind::boolean, "true or false", "allow.user_namespaces")) return;
+        source_.user_namespaces = value.boolean;
+        source_.user_namespaces_origin = origin(value.at);
     }
 
     void read_quiet(const Node& value) {

@@ -90,6 +90,7 @@ enum class Hindrance {
     kernel_blacklist, ///< module_blacklist= on the kernel's command line
     unsigned_image,   ///< the kernel loads signed modules alone
     loading_disabled, ///< kernel.modules_disabled: nothing loads any more
+    sealed_policy,    ///< the machine is sealed with an earlier policy, which does not admit it
 };
 
 [[nodiscard]] std::string_view to_string(Hindrance hindrance); ///< "install-command"

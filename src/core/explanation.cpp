@@ -48,9 +48,9 @@ constexpr std::array<ReasonText, 26> reason_texts = {{
 static_assert(static_cast<std::size_t>(Reason::denied_unload) + 1 == reason_texts.size());
 
 // In the order of the enumerators.
-constexpr std::array<std::string_view, 4> hindrance_texts = {"install-command", "kernel-blacklist",
-                                                             "unsigned-image", "loading-disabled"};
-static_assert(static_cast<std::size_t>(Hindrance::loading_disabled) + 1 == hindrance_texts.size());
+constexpr std::array<std::string_view, 5> hindrance_texts = {
+    "install-command", "kernel-blacklist", "unsigned-image", "loading-disabled", "sealed-policy"};
+static_assert(static_cast<std::size_t>(Hindrance::sealed_policy) + 1 == hindrance_texts.size());
 
 const ReasonText& text_of(Reason reason) {
     return reason_texts.at(static_cast<std::size_t>(reason));
@@ -114,6 +114,10 @@ std::string explain(const KeptOut& kept_out, std::string_view module) {
     case Hindrance::unsigned_image:
         return (is_needed ? needed + "that" : "it")
                + " has no signature, and the kernel loads signed modules only (" + kept_out.detail + ")";
+    case Hindrance::sealed_policy:
+        return needed + "the machine is sealed with an earlier policy, which does not admit "
+               + (is_needed ? "that" : "it")
+               + ": the kernel point decides by that one until the machine restarts";
     case Hindrance::loading_disabled: break;
     }
     return "the kernel loads no module any more (kernel.modules_disabled)";

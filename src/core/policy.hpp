@@ -72,8 +72,9 @@ struct PolicySource {
     bool dependencies = true;     ///< allowed modules may bring their dependencies
     bool quiet = false;           ///< log errors only
     bool user_namespaces = false; ///< modules load on behalf of callers in user namespaces (point process)
-    bool unload_denied = false;   ///< nothing may be taken out of the kernel (points process and guest)
-    std::vector<Point> points;    ///< empty: each that the machine can hold
+    Origin user_namespaces_origin = {};
+    bool unload_denied = false; ///< nothing may be taken out of the kernel (points process and guest)
+    std::vector<Point> points;  ///< empty: each that the machine can hold
     std::string generated_at;
     std::string kernel_release;
     std::vector<Entry> allow_modules; ///< canonical names

@@ -2,7 +2,6 @@
 #include "ctl/arguments.hpp"
 
 #include "core/names.hpp"
-#include "ctl/verbs.hpp"
 #include "installation.hpp"
 
 #include <CLI/CLI.hpp>
@@ -11,43 +10,64 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 #include <optional>
 
 namespace kmodguard::ctl {
 namespace {
 
-/// Where the parser leaves what it finds for one verb.
+/// What the parser finds for one verb.
 struct Found {
-    std::vector<std::string> arguments;
-    std::map<std::string, std::string, std::less<>> values;
-    std::map<std::string, bool, std::less<>> flags;
+    const Verb& verb;
+    Options options;
+    Words arguments;
+    std::optional<sys::Error> mistake; ///< the first
 };
 
-void add_verb(CLI::App& app, const Verb& verb, Found& found) {
+/// What is wrong with `text`, the value of `option`, goes to `found`.
+void set_option(Found& found, const Option& option, const std::string& text) {
+    const std::string_view complaint =
+        text.empty() && !option.value.empty() ? "is empty" : option.set(found.options, text);
+    if (complaint.empty() || found.mistake) return;
+    found.mistake = {sys::ErrorKind::invalid,
+                     fmt::format("--{} \"{}\" {}", option.name, core::printable(text), complaint),
+                     fmt::format("--{} takes {}: {}", option.name, option.value, option.help)};
+}
+
+void set_argument(Found& found, const std::string& text) {
+    const std::string_view complaint = found.verb.arguments.set(found.options, text);
+    if (complaint.empty() || found.mistake) return;
+    found.mistake = {sys::ErrorKind::invalid, fmt::format("\"{}\" {}", core::printable(text), complaint),
+                     fmt::format("kmodctl {} {}", found.verb.name, found.verb.arguments.shown)};
+}
+
+void add_verb(CLI::App& app, Found& found) {
+    const Verb& verb = found.verb;
     CLI::App* sub = app.add_subcommand(std::string(verb.name), std::string(verb.help))->fallthrough();
     if (verb.name.starts_with("__")) sub->group("");
-    if (verb.argument == Argument::raw) return;
+    if (verb.arguments.kind == Argument::raw) return;
     for (const Option& option : verb.options) {
-        const std::string name(option.name);
+        const std::string name = fmt::format("--{}", option.name);
+        const std::string help(option.help);
         if (option.value.empty())
-            sub->add_flag("--" + name, found.flags[name], std::string(option.help));
+            sub->add_flag_callback(name, [&found, &option] { set_option(found, option, ""); }, help);
         else
-            sub->add_option("--" + name, found.values[name], std::string(option.help))
+            sub->add_option_function<std::string>(
+                   name, [&found, &option](const std::string& text) { set_option(found, option, text); },
+                   help)
                 ->type_name(std::string(option.value));
     }
-    if (verb.argument == Argument::command) {
-        sub->footer("COMMAND stands behind \"--\".");
-    } else if (verb.most > 0) {
+    if (verb.arguments.kind == Argument::command) {
+        sub->footer("Put COMMAND after \"--\".");
+    } else if (verb.arguments.max > 0) {
         CLI::Option* positional =
-            sub->add_option(std::string(verb.arguments), found.arguments)->type_name("");
-        positional->expected(static_cast<int>(verb.fewest),
-                             verb.most > 1 ? CLI::detail::expected_max_vector_size : 1);
-        positional->required(verb.fewest > 0);
+            sub->add_option(std::string(verb.arguments.shown), found.arguments)->type_name("");
+        positional->expected(static_cast<int>(verb.arguments.min),
+                             verb.arguments.max > 1 ? CLI::detail::expected_max_vector_size : 1);
+        positional->required(verb.arguments.min > 0);
     }
 }
 
-/// A mistake in the command line, said as any other error is.
+/// A mistake in the command line, reported as any other error.
 int report(const Context& context, std::string what, std::string hint) {
     return context.fail({sys::ErrorKind::invalid, std::move(what), std::move(hint)});
 }
@@ -59,23 +79,7 @@ int report_unknown_verb(const Context& context, std::string_view name) {
                                   : fmt::format("did you mean \"{}\"?", nearest));
 }
 
-/// The first option whose value is none, and what is wrong with it.
-std::optional<sys::Error> wrong_value(const Verb& verb, const Context& context) {
-    for (const Option& option : verb.options) {
-        const auto value = context.option(option.name);
-        if (option.value.empty() || !value) continue;
-        const std::string_view complaint = value->empty()                ? "is empty"
-                                           : option.complaint != nullptr ? option.complaint(*value)
-                                                                         : "";
-        if (!complaint.empty())
-            return sys::Error{sys::ErrorKind::invalid,
-                              fmt::format("--{} \"{}\" {}", option.name, core::printable(*value), complaint),
-                              fmt::format("--{} takes {}: {}", option.name, option.value, option.help)};
-    }
-    return std::nullopt;
-}
-
-/// Where the first argument that is no option stands; `count` if there is none.
+/// The position of the first argument that is not an option; `count` if there is none.
 int position_of_verb(int count, char** arguments) {
     for (int i = 1; i < count; ++i) {
         const std::string_view argument = arguments[i];
@@ -87,7 +91,7 @@ int position_of_verb(int count, char** arguments) {
     return count;
 }
 
-/// Where "--" stands, from `begin` on; `count` if nowhere.
+/// The position of "--" from `begin` on; `count` if there is none.
 int position_of_dashes(int begin, int count, char** arguments) {
     while (begin < count && std::string_view(arguments[begin]) != "--")
         ++begin;
@@ -95,10 +99,11 @@ int position_of_dashes(int begin, int count, char** arguments) {
 }
 
 int report_missing_command(const Context& context, const Verb& verb) {
-    return report(context, "no command", fmt::format("kmodctl {} [OPTION...] {}", verb.name, verb.arguments));
+    return report(context, "no command",
+                  fmt::format("kmodctl {} [OPTION...] {}", verb.name, verb.arguments.shown));
 }
 
-/// What is known of a command line before it is parsed: how its mistakes are to be told. `count` of the
+/// What is known of a command line before it is parsed: how its mistakes are to be reported. `count` of the
 /// arguments are kmodctl's own.
 Context before_parsing(int count, char** arguments, const Verb* verb) {
     Context context;
@@ -109,21 +114,13 @@ Context before_parsing(int count, char** arguments, const Verb* verb) {
     return context;
 }
 
-Context context_of(const CLI::App& sub, Found found, const std::string& root, bool json) {
-    Context context;
-    context.verb = sub.get_name();
-    context.arguments = std::move(found.arguments);
-    for (auto& [name, value] : found.values)
-        if (sub.get_option_no_throw("--" + name)->count() > 0) context.options.emplace(name, value);
-    for (const auto& [name, set] : found.flags)
-        if (set) context.options.emplace(name, "");
-    if (!root.empty()) context.paths = sys::Paths(root);
-    context.json = json;
-    context.colour = !json && ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-    return context;
-}
-
 } // namespace
+
+int Invocation::run() const {
+    if (verb->needs_root)
+        if (const auto allowed = context.require_root(); !allowed) return context.fail(allowed.error());
+    return verb->action.run(context, options);
+}
 
 Parsed parse_arguments(int count, char** arguments) {
     CLI::App app("Decide which kernel modules may load on this machine.", "kmodctl");
@@ -135,22 +132,25 @@ Parsed parse_arguments(int count, char** arguments) {
     app.require_subcommand(1);
     app.footer("Exit codes: 0 done or allowed, 1 failed, 2 usage, 3 refused by policy, 4 not found,\n"
                "            5 daemon unreachable, 6 bad policy. More: kmodctl(8).");
-    std::map<std::string, Found, std::less<>> found;
+    std::vector<Found> every_verb;
     for (const Verb& verb : verbs())
-        add_verb(app, verb, found[std::string(verb.name)]);
+        every_verb.push_back(
+            {.verb = verb, .options = verb.action.options(), .arguments = {}, .mistake = {}});
+    for (Found& found : every_verb)
+        add_verb(app, found);
 
     const int position = position_of_verb(count, arguments);
     const Verb* verb = position < count ? find_verb(arguments[position]) : nullptr;
     if (position < count && verb == nullptr)
         return report_unknown_verb(before_parsing(count, arguments, verb), arguments[position]);
-    // What stands behind such a verb is its own, options and all; the parser sees none of it but a lone
+    // What follows such a verb is its own, options and all; the parser sees none of it but a lone
     // --help.
     const bool asks_for_help = position + 2 == count && std::string_view(arguments[position + 1]) == "--help";
-    const bool raw = verb != nullptr && verb->argument == Argument::raw && !asks_for_help;
+    const bool raw = verb != nullptr && verb->arguments.kind == Argument::raw && !asks_for_help;
     int parsed = raw ? position + 1 : count; // arguments that are kmodctl's own
-    if (verb != nullptr && verb->argument == Argument::command) {
+    if (verb != nullptr && verb->arguments.kind == Argument::command) {
         parsed = position_of_dashes(position, count, arguments);
-        if (verb->fewest > 0 && parsed + 1 >= count && !asks_for_help)
+        if (verb->arguments.min > 0 && parsed + 1 >= count && !asks_for_help)
             return report_missing_command(before_parsing(parsed, arguments, verb), *verb);
     }
     try {
@@ -164,14 +164,20 @@ Parsed parse_arguments(int count, char** arguments) {
     if (app.get_option("--root")->count() > 0 && root.empty())
         return report(before_parsing(parsed, arguments, verb), "--root \"\" is empty",
                       "--root takes DIR: the machine's own is /");
-    const CLI::App* sub = app.get_subcommands().front();
-    Context context = context_of(*sub, std::move(found[sub->get_name()]), root, json);
-    if (verb != nullptr)
-        if (const auto wrong = wrong_value(*verb, context)) return context.fail(*wrong);
-    if (raw) context.arguments.assign(arguments + position + 1, arguments + count);
-    if (verb != nullptr && verb->argument == Argument::command)
-        context.arguments.assign(arguments + std::min(parsed + 1, count), arguments + count);
-    return context;
+    const std::string name = app.get_subcommands().front()->get_name();
+    Found& found = *std::ranges::find_if(every_verb, [&](const Found& one) { return one.verb.name == name; });
+    if (raw || found.verb.arguments.kind == Argument::command)
+        found.arguments.assign(arguments + std::min(raw ? parsed : parsed + 1, count), arguments + count);
+    for (const std::string& argument : found.arguments)
+        set_argument(found, argument);
+    Invocation invocation{.verb = &found.verb, .context = {}, .options = std::move(found.options)};
+    Context& context = invocation.context;
+    context.verb = name;
+    if (!root.empty()) context.paths = sys::Paths(root);
+    context.json = json;
+    context.colour = !json && ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+    if (found.mistake) return context.fail(*found.mistake);
+    return invocation;
 }
 
 } // namespace kmodguard::ctl

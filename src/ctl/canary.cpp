@@ -35,29 +35,29 @@ struct CanaryImage {
     char names[names_size]{};
 };
 
-sys::Result<Bytes> cannot_pack() {
+sys::Result<Bytes> cannot_compress() {
     return sys::failure(sys::ErrorKind::failed, "cannot compress the canary");
 }
 
-/// As the kernel's own unpacker takes it: it knows no check but CRC32.
+/// As the kernel's own decompressor takes it: it knows no check but CRC32.
 sys::Result<Bytes> pack_xz(std::span<const std::byte> image) {
-    Bytes packed(::lzma_stream_buffer_bound(image.size()));
+    Bytes compressed(::lzma_stream_buffer_bound(image.size()));
     std::size_t used = 0;
     const auto done = ::lzma_easy_buffer_encode(
         0, LZMA_CHECK_CRC32, nullptr, reinterpret_cast<const std::uint8_t*>(image.data()), image.size(),
-        reinterpret_cast<std::uint8_t*>(packed.data()), &used, packed.size());
-    if (done != LZMA_OK) return cannot_pack();
-    packed.resize(used);
-    return packed;
+        reinterpret_cast<std::uint8_t*>(compressed.data()), &used, compressed.size());
+    if (done != LZMA_OK) return cannot_compress();
+    compressed.resize(used);
+    return compressed;
 }
 
 sys::Result<Bytes> pack_zstd(std::span<const std::byte> image) {
-    Bytes packed(::ZSTD_compressBound(image.size()));
-    const std::size_t used =
-        ::ZSTD_compress(packed.data(), packed.size(), image.data(), image.size(), ZSTD_CLEVEL_DEFAULT);
-    if (::ZSTD_isError(used) != 0) return cannot_pack();
-    packed.resize(used);
-    return packed;
+    Bytes compressed(::ZSTD_compressBound(image.size()));
+    const std::size_t used = ::ZSTD_compress(compressed.data(), compressed.size(), image.data(), image.size(),
+                                             ZSTD_CLEVEL_DEFAULT);
+    if (::ZSTD_isError(used) != 0) return cannot_compress();
+    compressed.resize(used);
+    return compressed;
 }
 
 sys::Result<Bytes> pack_gzip(std::span<const std::byte> image) {
@@ -66,18 +66,18 @@ sys::Result<Bytes> pack_gzip(std::span<const std::byte> image) {
     if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, gzip_header + MAX_WBITS, MAX_MEM_LEVEL,
                      Z_DEFAULT_STRATEGY)
         != Z_OK)
-        return cannot_pack();
+        return cannot_compress();
     Bytes input(image.begin(), image.end()); // next_in is not const
-    Bytes packed(::deflateBound(&stream, image.size()));
+    Bytes compressed(::deflateBound(&stream, image.size()));
     stream.next_in = reinterpret_cast<Bytef*>(input.data());
     stream.avail_in = static_cast<uInt>(input.size());
-    stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-    stream.avail_out = static_cast<uInt>(packed.size());
+    stream.next_out = reinterpret_cast<Bytef*>(compressed.data());
+    stream.avail_out = static_cast<uInt>(compressed.size());
     const bool done = ::deflate(&stream, Z_FINISH) == Z_STREAM_END;
-    packed.resize(stream.total_out);
+    compressed.resize(stream.total_out);
     ::deflateEnd(&stream);
-    if (!done) return cannot_pack();
-    return packed;
+    if (!done) return cannot_compress();
+    return compressed;
 }
 
 } // namespace
@@ -118,7 +118,7 @@ Bytes canary_image() {
     return {bytes.begin(), bytes.end()};
 }
 
-sys::Result<Bytes> pack(std::span<const std::byte> image, modules::Container container) {
+sys::Result<Bytes> compress(std::span<const std::byte> image, modules::Container container) {
     switch (container) {
     case modules::Container::xz: return pack_xz(image);
     case modules::Container::zstd: return pack_zstd(image);

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/context.hpp"
 
+#include "protocol/status.hpp"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
 
 namespace kmodguard::ctl {
-
-std::optional<std::string> Context::option(std::string_view name) const {
-    const auto found = options.find(name);
-    return found == options.end() ? std::nullopt : std::optional(found->second);
-}
 
 void Context::text(std::string_view line) const {
     if (!json) fmt::print("{}\n", line);
@@ -75,17 +72,16 @@ void Context::warn_as(const protocol::Answer& answer) const {
     warn_all(answer, "warning");
     std::string newer;
     for (const protocol::Field& field : answer.fields) {
-        if (field.key == "policy-newer") newer += (newer.empty() ? "" : ", ") + field.value;
+        if (field.key == protocol::newer_file_key) newer += (newer.empty() ? "" : ", ") + field.value;
     }
     if (!newer.empty())
         warn(fmt::format("changed since the policy in force was read: {}; kmodctl reload reads it", newer));
 }
 
-int Context::change_and_print(std::string_view daemon_verb, std::string argument) const {
-    const auto answer = ask_for_change(daemon_verb, std::move(argument));
-    if (!answer) return fail(answer.error());
-    warn_as(*answer);
-    return done(answer->text);
+sys::Result<int> Context::change_and_print(std::string_view daemon_verb, std::string argument) const {
+    const auto answer = TRY(ask_for_change(daemon_verb, std::move(argument)));
+    warn_as(answer);
+    return done(answer.text);
 }
 
 } // namespace kmodguard::ctl

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What a verb gets: its arguments, the paths, and the one way to print. A verb prints twice over, as text for
-// people and as JSON for programs, and only one of the two appears.
+// What every verb gets: the paths, a way to the daemon, and the one way to print. A verb prints twice over,
+// as text for people and as JSON for programs, and only one of the two appears.
 #pragma once
 
 #include "core/decision.hpp"
@@ -11,8 +11,6 @@
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
-#include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,14 +19,9 @@ namespace kmodguard::ctl {
 
 struct Context {
     std::string verb; ///< "" while it is not known
-    std::vector<std::string> arguments;
-    std::map<std::string, std::string, std::less<>> options; ///< by name without dashes; "" for a flag
     sys::Paths paths;
     bool json = false;
     bool colour = false;
-
-    [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }
-    [[nodiscard]] std::optional<std::string> option(std::string_view name) const;
 
     /// A line for people; nothing with --json.
     void text(std::string_view line) const;
@@ -50,14 +43,15 @@ struct Context {
 
     [[nodiscard]] sys::Result<protocol::Answer> ask(std::string_view daemon_verb,
                                                     std::string argument = "") const;
-    /// The same for what changes something: waits until it is done, and says so if it takes long.
+    /// The same for what changes something: waits until it is done, and warns if that takes long.
     [[nodiscard]] sys::Result<protocol::Answer> ask_for_change(std::string_view daemon_verb,
                                                                std::string argument = "") const;
     /// Warns of what the daemon warns of in `answer`, and of policy files that are newer than what is in
     /// force.
     void warn_as(const protocol::Answer& answer) const;
     /// Asks for a change, prints the answer's text, and returns the exit code.
-    [[nodiscard]] int change_and_print(std::string_view daemon_verb, std::string argument = "") const;
+    [[nodiscard]] sys::Result<int> change_and_print(std::string_view daemon_verb,
+                                                    std::string argument = "") const;
 };
 
 } // namespace kmodguard::ctl

@@ -11,14 +11,13 @@
 namespace kmodguard::ctl {
 namespace {
 
-constexpr std::chrono::seconds patience{30};
+constexpr std::chrono::seconds timeout{30};
 
 sys::Result<void> systemctl(const char* action) {
-    const auto finished = sys::run_program({"systemctl", action, service_unit});
-    if (!finished) return std::unexpected(finished.error());
-    if (finished->status == 0) return {};
+    const auto finished = TRY(sys::run_program({"systemctl", action, service_unit}));
+    if (finished.status == 0) return {};
     return sys::failure(sys::ErrorKind::failed, fmt::format("systemctl {} {} failed", action, service_unit),
-                        fmt::format("journalctl -u {} -b tells why", service_unit));
+                        fmt::format("journalctl -u {} -b shows why", service_unit));
 }
 
 } // namespace
@@ -41,7 +40,7 @@ sys::Result<void> start_daemon(const sys::Paths& paths) {
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("the daemon {} is not installed", installation::daemon),
                             "make install, or reinstall the package");
-    return sys::start_daemon(std::move(command), patience);
+    return sys::start_daemon(std::move(command), timeout);
 }
 
 sys::Result<void> stop_daemon(const sys::Paths& paths) {
@@ -51,9 +50,8 @@ sys::Result<void> stop_daemon(const sys::Paths& paths) {
         if (connection.error().kind == sys::ErrorKind::unreachable) return {};
         return std::unexpected(connection.error());
     }
-    const auto peer = sys::peer_of(*connection);
-    if (!peer) return std::unexpected(peer.error());
-    return sys::terminate(peer->pid, patience);
+    const auto peer = TRY(sys::peer_of(*connection));
+    return sys::terminate(peer.pid, timeout);
 }
 
 bool is_stopping() {

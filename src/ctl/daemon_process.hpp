@@ -22,7 +22,7 @@ inline constexpr const char* service_unit = "kmodguard.service";
 /// Returns once it has ended. Not running is fine.
 [[nodiscard]] sys::Result<void> stop_daemon(const sys::Paths& paths);
 
-/// Whether systemd is stopping the service because somebody asked for that, and not in order to start it
+/// Whether systemd is stopping the service because it was asked to, and not in order to start it
 /// again. No answer means no: then the machine stays armed.
 [[nodiscard]] bool is_stopping();
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What one check of `kmodctl doctor` found.
+// What one check of `kmodctl doctor` found. The check itself makes the text and the remedy, of what it has
+// seen; nothing reads them back.
 #pragma once
 
 #include <string>
@@ -11,7 +12,7 @@ namespace kmodguard::ctl {
 
 enum class Level {
     ok,
-    note, ///< worth knowing, and no reason to act at once
+    note, ///< no reason to act at once
     bad,  ///< something is not guarded as it should be
 };
 
@@ -23,13 +24,13 @@ struct Finding {
 };
 using Findings = std::vector<Finding>;
 
-[[nodiscard]] inline Finding fine(std::string check, std::string text) {
+[[nodiscard]] inline Finding ok(std::string check, std::string text) {
     return {std::move(check), Level::ok, std::move(text), ""};
 }
-[[nodiscard]] inline Finding worth_knowing(std::string check, std::string text, std::string remedy) {
+[[nodiscard]] inline Finding note(std::string check, std::string text, std::string remedy) {
     return {std::move(check), Level::note, std::move(text), std::move(remedy)};
 }
-[[nodiscard]] inline Finding wrong(std::string check, std::string text, std::string remedy) {
+[[nodiscard]] inline Finding bad(std::string check, std::string text, std::string remedy) {
     return {std::move(check), Level::bad, std::move(text), std::move(remedy)};
 }
 

@@ -92,7 +92,7 @@ class Search {
     std::optional<Identity> file_;
 };
 
-/// The processes that `is_one` says it of.
+/// The processes for which `is_one` is true.
 template <typename Predicate>
 std::vector<Writer> processes(const path& proc, Predicate is_one) {
     std::vector<Writer> found;
@@ -113,7 +113,7 @@ std::vector<Writer> writers_of(const path& proc, const path& file, const std::st
     return processes(proc, [&search](const path& process) { return search.finds_in(process); });
 }
 
-std::vector<Writer> holders_of_maps(const path& proc, const std::vector<std::uint32_t>& ids) {
+std::vector<Writer> processes_with_maps(const path& proc, const std::vector<std::uint32_t>& ids) {
     const auto is_one_of_them = [&ids](const path& task, const path& descriptor) {
         const auto id = number_in_fdinfo(task, descriptor, "map_id:\t", 10);
         return id && std::ranges::find(ids, *id) != ids.end();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Who has open what the seal keeps everybody from opening: the setting that names the kernel's handler of
-// module requests, and the kernel point's maps. Whoever has it open already could still use it, and so could
-// root, by taking the descriptor over (pidfd_getfd(2)).
+// module requests, and the kernel point's maps. A process that has it open already could still use it, and so
+// could root, by taking the descriptor over (pidfd_getfd(2)).
 #pragma once
 
 #include <sys/types.h>
@@ -14,7 +14,7 @@
 
 namespace kmodguard::ctl {
 
-struct Writer { ///< or whoever else has it open
+struct Writer { ///< or another process that has it open
     pid_t pid = 0;
     std::string command; ///< its name, as the kernel has it
 };
@@ -25,7 +25,7 @@ struct Writer { ///< or whoever else has it open
                                              const std::filesystem::path& file, const std::string& tail);
 
 /// The processes that have a descriptor of one of the BPF maps with these ids, likewise.
-[[nodiscard]] std::vector<Writer> holders_of_maps(const std::filesystem::path& proc,
-                                                  const std::vector<std::uint32_t>& ids);
+[[nodiscard]] std::vector<Writer> processes_with_maps(const std::filesystem::path& proc,
+                                                      const std::vector<std::uint32_t>& ids);
 
 } // namespace kmodguard::ctl

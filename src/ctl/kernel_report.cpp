@@ -1,100 +1,38 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/kernel_report.hpp"
 
-#include "enforce/kernel/support.hpp"
-
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <charconv>
 #include <string_view>
 
 namespace kmodguard::ctl {
 namespace {
 
-std::uint64_t number_in(const protocol::Answer& daemon, std::string_view key) {
-    const std::string text = daemon.value(fmt::format("kernel-point-{}", key));
-    std::uint64_t number = 0;
-    std::from_chars(text.data(), text.data() + text.size(), number);
-    return number;
+std::string_view mechanism_in_words(std::optional<kernel::Mechanism> mechanism) {
+    if (!mechanism) return "means unknown";
+    return *mechanism == kernel::Mechanism::lsm ? "BPF LSM" : "overriding the security hooks (fmod_ret)";
 }
 
-KernelReport report_of(const protocol::Answer& daemon) {
-    KernelReport report;
-    report.active = daemon.value("kernel-point-active") == "yes";
-    report.sealed = daemon.value("kernel-point-sealed") == "yes";
-    report.mechanism = daemon.value("kernel-point-mechanism");
-    if (report.active) report.generation = number_in(daemon, "generation");
-    if (report.active) report.modules = number_in(daemon, "modules");
-    report.counters = {.allowed = number_in(daemon, "allowed"),
-                       .refused = number_in(daemon, "refused"),
-                       .audited = number_in(daemon, "audited"),
-                       .requests = number_in(daemon, "requests"),
-                       .remembered = number_in(daemon, "remembered"),
-                       .lost = number_in(daemon, "lost"),
-                       .skipped = number_in(daemon, "skipped")};
-    report.problem = daemon.value("kernel-point-problem");
-    report.hint = daemon.value("kernel-point-hint");
-    for (const protocol::Field& field : daemon.fields)
-        if (field.key == "kernel-point-note") report.notes.push_back(field.value);
-    return report;
-}
-
-KernelReport report_by_pins(const sys::Paths& paths) {
-    KernelReport report;
-    report.by_daemon = false;
-    kernel::Support support = kernel::examine(paths);
-    report.notes = std::move(support.notes);
-    const kernel::Standing standing = paths.moved() ? kernel::Standing{} : kernel::standing();
-    if (standing.whole) {
-        report.active = true;
-        report.sealed = standing.sealed;
-        report.mechanism = standing.mechanism;
-        if (!standing.sealed) report.generation = standing.generation;
-        report.counters = standing.counters;
-        if (standing.audit) {
-            report.problem = "it was left in AUDIT MODE, and refuses nothing";
-            report.hint = "kmodctl start";
-        }
-    } else if (!support.problem.empty()) {
-        report.problem = std::move(support.problem);
-        report.hint = std::move(support.hint);
-    } else {
-        report.problem = standing.present ? "what was pinned in the kernel is not all there any more"
-                                          : "the daemon does not run";
-        report.hint = "kmodctl start";
-    }
-    return report;
-}
-
-std::string first_line(const KernelReport& report) {
-    if (!report.known) return "only root can tell";
-    if (!report.active) return fmt::format("not held: {}", report.problem);
+std::string first_line(const kernel::Status& status) {
+    if (status.state == kernel::State::unknown) return error_of(status).what;
+    if (!status.is_enforced()) return fmt::format("not enforced: {}", error_of(status).what);
     std::string line =
-        fmt::format("{} by {}", report.by_daemon ? "active" : "guards on", mechanism_in_words(report));
-    if (report.generation) line += fmt::format(", generation {}", *report.generation);
-    if (report.modules) line += fmt::format(", {} modules", *report.modules);
-    const kernel::Counters& counters = report.counters;
-    return line
-           + fmt::format("; {} allowed, {} refused, {} audited, {} requests refused unasked",
-                         counters.allowed, counters.refused, counters.audited, counters.remembered);
+        fmt::format("{} by {}", status.state == kernel::State::active ? "active" : "keeps enforcing",
+                    mechanism_in_words(status.mechanism));
+    if (status.generation) line += fmt::format(", generation {}", *status.generation);
+    if (status.modules) line += fmt::format(", {} modules", *status.modules);
+    std::string_view separator = "; ";
+    for (const kernel::Counter& counter : kernel::counter_table)
+        if (!counter.shown.empty())
+            line += fmt::format("{}{} {}", std::exchange(separator, ", "), status.counters.*counter.value,
+                                counter.shown);
+    return line;
 }
 
 } // namespace
 
-KernelReport kernel_report(const sys::Paths& paths, const sys::Result<protocol::Answer>& daemon) {
-    if (daemon) return report_of(*daemon);
-    if (paths.moved() || ::geteuid() == 0) return report_by_pins(paths);
-    KernelReport report;
-    report.known = false;
-    return report;
-}
-
-std::string mechanism_in_words(const KernelReport& report) {
-    if (report.mechanism == to_string(kernel::Mechanism::lsm)) return "BPF LSM";
-    if (report.mechanism == to_string(kernel::Mechanism::fmod_ret))
-        return "overriding the security hooks (fmod_ret)";
-    return "means unknown";
+kernel::Status kernel_status(const sys::Paths& paths, const sys::Result<protocol::Answer>& daemon) {
+    return daemon ? kernel::status_of(*daemon) : kernel::pinned_status(paths);
 }
 
 std::string skipped_in_words(const kernel::Counters& counters) {
@@ -109,51 +47,53 @@ std::string lost_in_words(const kernel::Counters& counters) {
                        counters.lost == 1 ? "RECORD WAS" : "RECORDS WERE");
 }
 
-std::vector<std::string> lines_of(const KernelReport& report) {
-    std::vector<std::string> lines{first_line(report)};
+std::string sentence_of(kernel::Note note) {
+    const auto [what, remedy] = text_of(note);
+    return fmt::format("{} ({})", what, remedy);
+}
+
+std::vector<std::string> lines_of(const kernel::Status& status) {
+    std::vector<std::string> lines{first_line(status)};
     const auto add = [&lines](std::string line) {
         if (!line.empty()) lines.push_back(std::move(line));
     };
-    if (report.active && !report.problem.empty()) add(fmt::format("PROBLEM: {}", report.problem));
-    if (!report.hint.empty()) add(fmt::format("hint: {}", report.hint));
-    if (report.sealed) add("sealed until the machine restarts");
-    add(skipped_in_words(report.counters));
-    add(lost_in_words(report.counters));
-    for (const std::string& note : report.notes)
-        add(fmt::format("note: {}", note));
+    const sys::Error error = error_of(status);
+    if (status.is_enforced() && !error.what.empty()) add(fmt::format("PROBLEM: {}", error.what));
+    if (!error.hint.empty()) add(fmt::format("hint: {}", error.hint));
+    if (status.sealed) add("sealed until the machine restarts");
+    add(skipped_in_words(status.counters));
+    add(lost_in_words(status.counters));
+    for (const kernel::Note note : status.notes)
+        add(fmt::format("note: {}", sentence_of(note)));
     return lines;
 }
 
-events::Json::Object object_of(const KernelReport& report) {
-    events::Json::Object object{{"point", "kernel"}, {"active", report.active}};
-    if (!report.known) {
-        object.emplace_back("problem", "only root can tell");
+events::Json::Object object_of(const kernel::Status& status) {
+    events::Json::Object object{{"point", "kernel"}, {"active", status.is_enforced()}};
+    const sys::Error error = error_of(status);
+    if (status.state == kernel::State::unknown) {
+        object.emplace_back("problem", error.what);
         return object;
     }
-    if (report.active) {
-        object.emplace_back("mechanism", report.mechanism);
-        if (report.generation) object.emplace_back("generation", *report.generation);
-        object.emplace_back("sealed", report.sealed);
-        if (report.modules) object.emplace_back("modules", *report.modules);
-        const kernel::Counters& counters = report.counters;
-        for (const auto& [name, count] :
-             {std::pair("allowed", counters.allowed), std::pair("refused", counters.refused),
-              std::pair("audited", counters.audited), std::pair("requests", counters.requests),
-              std::pair("remembered", counters.remembered), std::pair("lost", counters.lost),
-              std::pair("skipped", counters.skipped)})
-            object.emplace_back(name, count);
+    if (status.is_enforced()) {
+        object.emplace_back("mechanism", status.mechanism ? to_string(*status.mechanism) : "");
+        if (status.generation) object.emplace_back("generation", *status.generation);
+        object.emplace_back("sealed", status.sealed);
+        if (status.modules) object.emplace_back("modules", *status.modules);
+        for (const kernel::Counter& counter : kernel::counter_table)
+            object.emplace_back(counter.name, status.counters.*counter.value);
     }
-    object.emplace_back("problem", report.problem);
-    object.emplace_back("hint", report.hint);
+    object.emplace_back("problem", error.what);
+    object.emplace_back("hint", error.hint);
     events::Json::List notes;
-    for (const std::string& note : report.notes)
-        notes.emplace_back(note);
+    for (const kernel::Note note : status.notes)
+        notes.emplace_back(sentence_of(note));
     object.emplace_back("notes", std::move(notes));
     return object;
 }
 
 sys::Result<void> require_unsealed(const sys::Paths& paths) {
-    if (paths.moved() || !kernel::standing().sealed) return {};
+    if (!kernel::pinned_status(paths).sealed) return {};
     return sys::failure(sys::ErrorKind::denied, "the machine is sealed: the guard stays until it restarts",
                         "restart the machine; kmodguard.mode=off on its command line leaves the guard out");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/loaded_report.hpp"
 
-#include "ctl/local_decision.hpp"
+#include "ctl/decide.hpp"
 #include "events/event_json.hpp"
 #include "protocol/decision_fields.hpp"
 #include "sys/kernel.hpp"
@@ -14,11 +14,8 @@ namespace kmodguard::ctl {
 namespace {
 
 LoadedReport report_by_files(const Context& context) {
-    auto judge = LocalJudge::create(context);
-    if (!judge) return std::unexpected(judge.error());
-    const auto loaded = sys::loaded_modules(context.paths);
-    if (!loaded) return std::unexpected(loaded.error());
-    return judge->not_admitted(*loaded);
+    auto judge = TRY(LocalJudge::create(context.paths));
+    return judge.not_admitted(TRY(sys::loaded_modules(context.paths)));
 }
 
 } // namespace
@@ -54,9 +51,9 @@ std::string sentence_of(const LoadedReport& report) {
 Finding finding_of(const LoadedReport& report) {
     const std::string check = "loaded";
     if (!report)
-        return worth_knowing(check, sentence_of(report),
-                             report.error().hint.empty() ? "mend that first" : report.error().hint);
-    if (report->empty()) return fine(check, "all loaded modules would be admitted");
+        return note(check, sentence_of(report),
+                    report.error().hint.empty() ? "fix that first" : report.error().hint);
+    if (report->empty()) return ok(check, "all loaded modules would be admitted");
     const bool any_denied = std::ranges::any_of(*report, core::is_denied);
     return {check, any_denied ? Level::bad : Level::note, sentence_of(report),
             std::string(core::remedy_for_loaded)};

@@ -12,7 +12,7 @@ namespace kmodguard::ctl {
 namespace {
 
 /// A daemon that hangs must not keep the guard from being stopped.
-constexpr std::chrono::seconds longest_wait{1};
+constexpr std::chrono::seconds max_wait{1};
 
 void log_by_itself(events::Action action, const sys::Error* error) {
     events::Change change;
@@ -30,7 +30,7 @@ void record_change(const Context& context, events::Action action, const sys::Err
     std::string argument(to_string(action));
     if (error != nullptr) argument += " " + error->what.substr(0, protocol::max_request / 2);
     std::ranges::replace(argument, '\n', ' '); // a request is one line
-    const auto recorded = protocol::ask(context.paths.socket(), {"RECORD", argument}, longest_wait);
+    const auto recorded = protocol::ask(context.paths.socket(), {"RECORD", argument}, max_wait);
     if (!recorded && !context.paths.moved()) log_by_itself(action, error);
 }
 

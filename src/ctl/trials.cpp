@@ -64,13 +64,13 @@ Finding try_to_load(const std::string& check, const CountsNow& now, LoadTrial tr
     const auto before = now();
     const auto error = load();
     const auto after = now();
-    if (!error) return wrong(check, error.error().what, "free some memory, and run it again");
+    if (!error) return bad(check, error.error().what, "free some memory, and run it again");
     if (!before || !after)
-        return wrong(check, "what was counted cannot be read, so nothing is known", "kmodctl status");
+        return bad(check, "what was counted cannot be read, so nothing is known", "kmodctl status");
     trial.error = *error;
     trial.before = before->kernel;
     trial.after = after->kernel;
-    return judge(check, trial);
+    return finding_of(check, trial);
 }
 
 /// Families that Linux has given up, or never had more of than the number.
@@ -83,71 +83,85 @@ bool request_family(int family) {
     return !fd && errno == EAFNOSUPPORT;
 }
 
-Finding conclude(const std::string& check, const RequestTrial& trial) {
+Finding finding_of(const std::string& check, const RequestTrial& trial) {
+    const char* const remedy = "kmodctl doctor --mend, or kmodctl start";
     switch (outcome_of(trial)) {
     case RequestOutcome::refused_by_daemon:
-        return fine(check, fmt::format("the kernel asked for {}, and the daemon refused it", trial.token));
+        return ok(check, fmt::format("the kernel asked for {}, and the daemon refused it", trial.token));
     case RequestOutcome::refused_in_kernel:
-        return fine(check, fmt::format("{} was refused in the kernel, which remembers it", trial.token));
+        return ok(check, fmt::format("{} was refused in the kernel, which remembers it", trial.token));
     case RequestOutcome::passed_by:
-        return wrong(
+        return bad(
             check,
-            fmt::format("NOT guarded: the kernel asked for {}, and nobody asked the daemon", trial.token),
-            "kmodctl doctor --mend, or kmodctl start");
+            fmt::format("NOT guarded: the kernel asked for {}, and the daemon was not asked", trial.token),
+            remedy);
     case RequestOutcome::not_seen: break;
     }
-    return wrong(check, fmt::format("NOT guarded: {} was wanted, and the daemon was not asked", trial.token),
-                 "kmodctl doctor --mend, or kmodctl start");
+    return bad(check, fmt::format("NOT guarded: {} was requested, and the daemon was not asked", trial.token),
+               remedy);
 }
 
 } // namespace
 
-Finding judge(const std::string& check, const LoadTrial& trial) {
-    const std::string error = name_of_error(trial.error);
-    const bool refused = trial.error == EPERM || (trial.packed && trial.error == ENOSYS);
-    if (refused && trial.after.refused > trial.before.refused)
-        return fine(check, fmt::format("refused by the kernel point ({})", error));
-    if (trial.audit && trial.after.audited > trial.before.audited)
-        return fine(check, fmt::format("judged by the kernel point, and let pass by audit mode ({})", error));
-    if (trial.after.allowed > trial.before.allowed)
-        return worth_knowing(check,
-                             fmt::format("judged by the kernel point, but the policy allows {}", canary_name),
-                             fmt::format("kmodctl remove {}", canary_name));
-    if (trial.after.skipped > trial.before.skipped)
-        return wrong(check, fmt::format("NOT judged: the kernel left out the programs this time ({})", error),
-                     "run it again; the notes of kmodctl status say when that happens");
-    if (refused)
-        return wrong(check,
-                     fmt::format("refused ({}), but not by the kernel point, which did not see it", error),
-                     "another security module may be asked before it (/sys/kernel/security/lsm); if not, "
-                     "restart the daemon");
-    return wrong(check, fmt::format("NOT guarded: nobody refused the image ({})", error),
-                 "restart the daemon, which attaches the programs again");
+LoadOutcome outcome_of(const LoadTrial& trial) {
+    const auto counted = [&trial](std::uint64_t kernel::Counters::* counter) {
+        return trial.after.*counter > trial.before.*counter;
+    };
+    const bool refused = trial.error == EPERM || (trial.compressed && trial.error == ENOSYS);
+    if (refused && counted(&kernel::Counters::refused)) return LoadOutcome::refused;
+    if (trial.audit && counted(&kernel::Counters::audited)) return LoadOutcome::audited;
+    if (counted(&kernel::Counters::allowed)) return LoadOutcome::allowed;
+    if (counted(&kernel::Counters::skipped)) return LoadOutcome::skipped;
+    return refused ? LoadOutcome::refused_by_another : LoadOutcome::not_judged;
 }
 
-std::string why_loading_tells_nothing(const sys::Paths& paths) {
+Finding finding_of(const std::string& check, const LoadTrial& trial) {
+    const std::string error = name_of_error(trial.error);
+    switch (outcome_of(trial)) {
+    case LoadOutcome::refused: return ok(check, fmt::format("refused by the kernel point ({})", error));
+    case LoadOutcome::audited:
+        return ok(check, fmt::format("judged by the kernel point, and let pass by audit mode ({})", error));
+    case LoadOutcome::allowed:
+        return note(check, fmt::format("judged by the kernel point, but the policy allows {}", canary_name),
+                    fmt::format("kmodctl remove {}", canary_name));
+    case LoadOutcome::skipped:
+        return bad(check, fmt::format("NOT judged: the kernel left out the programs this time ({})", error),
+                   "run it again; the notes of kmodctl status say when that happens");
+    case LoadOutcome::refused_by_another:
+        return bad(check,
+                   fmt::format("refused ({}), but not by the kernel point, which did not see it", error),
+                   "another security module may be asked before it (/sys/kernel/security/lsm); if not, "
+                   "restart the daemon");
+    case LoadOutcome::not_judged: break;
+    }
+    return bad(check, fmt::format("NOT guarded: the image was not refused ({})", error),
+               "restart the daemon, which attaches the programs again");
+}
+
+std::string why_loading_proves_nothing(const sys::Paths& paths) {
     if (paths.moved()) return "paths are below another root than the machine's";
     const auto disabled = sys::read_pseudo_file("/proc/sys/kernel/modules_disabled");
     if (disabled && disabled->starts_with('1'))
-        return "nobody can load modules until the machine restarts (kernel.modules_disabled)";
+        return "no process can load modules until the machine restarts (kernel.modules_disabled)";
     if (!may_load_modules()) return "this process has no CAP_SYS_MODULE";
     return "";
 }
 
-Findings try_loading(const CountsNow& now, bool audit, std::optional<modules::Container> unpacks) {
+Findings try_loading(const CountsNow& now, bool audit, std::optional<modules::Container> compression) {
     const std::vector<std::byte> image = canary_image();
     Findings findings;
     findings.push_back(
         try_to_load("init_module", now, {.audit = audit}, [&image] { return load_from_memory(image); }));
     findings.push_back(
         try_to_load("finit_module", now, {.audit = audit}, [&image] { return load_from_file(image, 0); }));
-    if (!unpacks) return findings;
-    const std::string check = fmt::format("finit_module, {}", to_string(*unpacks));
-    const auto packed = pack(image, *unpacks);
+    if (!compression) return findings;
+    const std::string check = fmt::format("finit_module, {}", to_string(*compression));
+    const auto compressed = compress(image, *compression);
     findings.push_back(
-        packed ? try_to_load(check, now, {.audit = audit, .packed = true},
-                             [&packed] { return load_from_file(*packed, MODULE_INIT_COMPRESSED_FILE); })
-               : wrong(check, packed.error().what, "free some memory, and run it again"));
+        compressed
+            ? try_to_load(check, now, {.audit = audit, .compressed = true},
+                          [&compressed] { return load_from_file(*compressed, MODULE_INIT_COMPRESSED_FILE); })
+            : bad(check, compressed.error().what, "free some memory, and run it again"));
     return findings;
 }
 
@@ -167,19 +181,19 @@ Finding try_requesting(const CountsNow& now, core::ModuleIndex& index) {
         RequestTrial trial{.token = fmt::format("net-pf-{}", family)};
         if (!index.resolve(trial.token).empty()) continue;
         const auto before = now();
-        if (!before) return wrong(check, "the daemon does not answer", "kmodctl status");
+        if (!before) return bad(check, "the daemon does not answer", "kmodctl status");
         if (!request_family(family)) continue;
         const auto after = now();
-        if (!after) return wrong(check, "the daemon does not answer any more", "kmodctl status");
+        if (!after) return bad(check, "the daemon does not answer any more", "kmodctl status");
         trial.before = *before;
         trial.after = *after;
         // Of one that the kernel remembers the hook hears nothing; there may be one that it does hear of.
-        if (outcome_of(trial) != RequestOutcome::refused_in_kernel) return conclude(check, trial);
+        if (outcome_of(trial) != RequestOutcome::refused_in_kernel) return finding_of(check, trial);
         if (!remembered) remembered = trial;
     }
-    if (remembered) return conclude(check, *remembered);
-    return worth_knowing(check, "not tried: there is no address family that nobody has",
-                         "look at the autoload point in kmodctl status");
+    if (remembered) return finding_of(check, *remembered);
+    return note(check, "not tried: this kernel has modules for every address family",
+                "look at the autoload point in kmodctl status");
 }
 
 } // namespace kmodguard::ctl

@@ -6,7 +6,7 @@
 #include "config/policy_file.hpp"
 #include "core/loosening.hpp"
 #include "core/names.hpp"
-#include "enforce/autoload/plan.hpp"
+#include "modules/judged_files.hpp"
 
 #include <fmt/format.h>
 
@@ -16,7 +16,7 @@
 namespace kmodguard::daemon {
 namespace {
 
-/// Whether a file that cannot be judged now had a part in it; it may be mended the next time.
+/// Whether a file that cannot be judged now had a part in it; it may be repaired the next time.
 bool is_transient(const core::Decision& decision) {
     return std::ranges::any_of(decision.modules, [](const core::ModuleDecision& module) {
         return module.reason == core::Reason::unreadable_image
@@ -30,7 +30,7 @@ sys::Result<std::string> canonical(std::string_view module) {
     if (auto name = core::module_name_of(module); name && module.find('/') == std::string_view::npos)
         return *name;
     return sys::failure(sys::ErrorKind::invalid,
-                        fmt::format("\"{}\" is no possible module name", core::printable(module)),
+                        fmt::format("\"{}\" is not a valid module name", core::printable(module)),
                         "patterns belong into allow.aliases of the policy file");
 }
 
@@ -54,8 +54,9 @@ std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& foun
         warnings.push_back(render(diagnostic) + (hint.empty() ? "" : "; " + hint));
     }
     if (!core::wants_point(source, core::Point::autoload))
-        warnings.emplace_back("points leaves autoload out, and it is held all the same: requests would pass "
-                              "unjudged otherwise");
+        warnings.emplace_back(
+            "points leaves autoload out, and it is enforced all the same: requests would pass "
+            "unjudged otherwise");
     return warnings;
 }
 
@@ -85,57 +86,36 @@ std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
 Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
     state_.written.valid = false;
-    state_.files = read_policy_files_state(); // which are the ones that are not valid
+    state_.files = states_of_policy_files(paths_); // which are the ones that are not valid
     open_index();                // and with it a policy, which allows nothing, but for a forced mode
-    static_cast<void>(reload()); // its error is kept for whoever asks
-}
-
-Engine::~Engine() = default;
-
-Engine::Configuration Engine::read_configuration_state() const {
-    Configuration state;
-    for (const auto& directory : paths_.modprobe_configuration()) {
-        std::error_code error;
-        std::filesystem::directory_iterator entry(directory, error);
-        for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
-            if (const auto file = sys::file_identity(entry->path())) state.emplace(entry->path(), *file);
-    }
-    return state;
-}
-
-Engine::Files Engine::read_policy_files_state() const {
-    Files state;
-    auto files = config::policy_files(paths_);
-    if (!files) files = {paths_.policy()};
-    for (const auto& file : *files) {
-        const auto identity = sys::file_identity(file);
-        state.emplace(file, identity ? std::optional(*identity) : std::nullopt);
-    }
-    return state;
+    static_cast<void>(reload()); // its error is kept for those who ask
 }
 
 std::vector<std::string> Engine::newer_files() const {
-    const Files now = read_policy_files_state();
-    std::vector<std::string> newer;
-    for (const auto& [file, identity] : now)
-        if (const auto then = state_.files.find(file); then == state_.files.end() || then->second != identity)
-            newer.push_back(file.native());
-    for (const auto& [file, identity] : state_.files)
-        if (!now.contains(file)) newer.push_back(file.native());
-    return newer;
+    return changed_files(state_.files, states_of_policy_files(paths_));
 }
 
 void Engine::open_index() {
-    configuration_ = read_configuration_state(); // before: what changes meanwhile counts as changed
+    configuration_ =
+        states_of_modprobe_configuration(paths_); // before: what changes meanwhile counts as changed
     auto opened = modules::KmodIndex::open(paths_, release_);
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
     policy_ = policy_of(state_); // which names are those of modules may have changed
     forget_decisions();
-    if (holder_ == nullptr) return;
     // What it admits may have changed with the index.
-    if (auto held = holder_->hold(policy_, index_or_none(), generation_); !held && !wanted_)
-        wanted_ = Unpublished{state_, std::move(held.error())};
+    auto published = enforce(policy_, generation_);
+    if (!wanted_) keep_wanted(state_, std::move(published));
+}
+
+kernel::Published Engine::enforce(const core::Policy& policy, std::uint64_t generation) {
+    if (enforcer_ == nullptr) return {};
+    return enforcer_->publish({.policy = policy, .index = index_, .generation = generation});
+}
+
+void Engine::keep_wanted(State state, kernel::Published published) {
+    if (published.outcome == kernel::Published::Outcome::failed)
+        wanted_ = Unpublished{std::move(state), std::move(published.error)};
 }
 
 void Engine::forget_decisions() {
@@ -168,12 +148,11 @@ core::Policy Engine::policy_of(const State& state) const {
 
 std::expected<void, Engine::NotPublished> Engine::publish(State next) {
     core::Policy policy = policy_of(next);
-    if (holder_ != nullptr) {
-        if (auto held = holder_->hold(policy, index_or_none(), generation_ + 1); !held) {
-            const bool kept = !core::loosens(policy_.source(), policy.source());
-            if (kept) wanted_ = Unpublished{std::move(next), held.error()};
-            return std::unexpected(NotPublished{std::move(held.error()), kept});
-        }
+    if (auto published = enforce(policy, generation_ + 1); !published.is_accepted()) {
+        const bool kept = published.outcome == kernel::Published::Outcome::failed
+                          && !core::loosens(policy_.source(), policy.source());
+        if (kept) keep_wanted(std::move(next), published);
+        return std::unexpected(NotPublished{std::move(published.error), kept});
     }
     state_ = std::move(next);
     wanted_.reset();
@@ -189,16 +168,17 @@ sys::Result<void> Engine::for_who_asked(std::expected<void, NotPublished> publis
     if (published.error().kept) {
         error.what = "not in force yet: " + error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint += "it is kept, and tried again every few seconds: kmodctl status tells how far that is";
+        error.hint += "it is kept, and tried again every few seconds: kmodctl status shows how far that is";
     }
     return std::unexpected(std::move(error));
 }
 
-sys::Result<void> Engine::publish_to(PolicyHolder& holder) {
-    holder_ = &holder;
-    auto held = holder.hold(policy_, index_or_none(), generation_);
-    if (!held && has_policy()) wanted_ = Unpublished{state_, held.error()};
-    return held;
+sys::Result<void> Engine::publish_to(kernel::Enforcer& enforcer) {
+    enforcer_ = &enforcer;
+    auto published = enforce(policy_, generation_);
+    if (published.is_accepted()) return {};
+    if (has_policy()) keep_wanted(state_, published);
+    return std::unexpected(std::move(published.error));
 }
 
 std::optional<Engine::Wanted> Engine::wanted() const {
@@ -211,13 +191,13 @@ void Engine::retry() {
 }
 
 sys::Result<void> Engine::reload(bool discard) {
-    Files files = read_policy_files_state(); // before: what changes meanwhile counts as changed
+    FileStates files = states_of_policy_files(paths_); // before: what changes meanwhile counts as changed
     auto loaded = config::load_policy(paths_);
     if (!loaded) {
         sys::Error error = config::to_error(loaded.error());
         policy_error_ = error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint += has_policy() ? "the policy in force stays" : "everything is refused until it is mended";
+        error.hint += has_policy() ? "the policy in force stays" : "everything is refused until it is fixed";
         return std::unexpected(std::move(error));
     }
     State next = latest();
@@ -237,7 +217,7 @@ bool Engine::is_lasting(const core::Decision& decision) const {
 
 const core::Decision& Engine::decide(std::string_view token) {
     if (const core::Decision* known = decisions_.find(token)) {
-        if (!index_ || autoload::is_current(*known, *index_)) return *known;
+        if (!index_ || modules::is_current(*known, *index_)) return *known;
         decisions_.erase(token);
     }
     core::Decision decision = core::decide(policy_, index_or_none(), {.token = std::string(token)});
@@ -254,6 +234,10 @@ const core::Decision& Engine::decide_to_load(std::string_view token) {
 
 core::Decision Engine::decide_for_people(std::string_view token) {
     core::Decision decision = decide(token);
+    for (core::ModuleDecision& module : decision.modules)
+        if (enforcer_ != nullptr && decision.loads(module))
+            if (auto refused = enforcer_->refused_of(module))
+                module.kept_out = core::KeptOut{core::Hindrance::sealed_policy, std::move(*refused), {}};
     const auto for_want_of_a_rule = [](const core::ModuleDecision& module) {
         return module.reason == core::Reason::not_listed || module.reason == core::Reason::no_policy;
     };
@@ -284,24 +268,23 @@ std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, co
 }
 
 sys::Result<void> Engine::allow(std::string_view module) {
-    const auto name = canonical(module);
-    if (!name) return std::unexpected(name.error());
-    if (const auto modules = other_modules(*name); !modules.empty())
+    const std::string name = TRY(canonical(module));
+    if (const auto modules = other_modules(name); !modules.empty())
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is no module but an alias of {}", core::printable(module),
                                         fmt::join(modules, ", ")),
                             fmt::format("kmodctl allow {}; or write the alias to allow.aliases of the policy "
                                         "file, which allows whatever answers to it",
                                         modules.front()));
-    if (const auto rule = (wanted_ ? policy_of(wanted_->state) : policy_).denies_module(*name))
+    if (const auto rule = (wanted_ ? policy_of(wanted_->state) : policy_).denies_module(name))
         return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is denied by {}, and deny wins", *name, describe(*rule)),
-                            fmt::format("kmodctl remove {} takes it off the deny list", *name));
+                            fmt::format("{} is denied by {}, and deny wins", name, describe(*rule)),
+                            fmt::format("kmodctl remove {} takes it off the deny list", name));
     State next = latest();
-    next.changes.allow(next.written, *name);
-    if (const auto denied = denial_by_alias(policy_of(next), *name))
+    next.changes.allow(next.written, name);
+    if (const auto denied = denial_by_alias(policy_of(next), name))
         return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is denied by {}, and deny wins", *name, describe(*denied)),
+                            fmt::format("{} is denied by {}, and deny wins", name, describe(*denied)),
                             "change that rule in the policy file");
     return for_who_asked(publish(std::move(next)));
 }
@@ -315,29 +298,27 @@ std::vector<std::string> Engine::other_modules(const std::string& name) {
 }
 
 sys::Result<void> Engine::deny(std::string_view name) {
-    const auto alias = alias_of(name);
-    if (!alias) return std::unexpected(alias.error());
-    const auto module = core::module_name_of(*alias);
+    const std::string alias = TRY(alias_of(name));
+    const auto module = core::module_name_of(alias);
     State next = latest();
     // An alias that is denied is also denied as a module's name: right for what no module is called now.
     if (module && index_or_none().find(*module) != nullptr)
         next.changes.deny(next.written, *module);
     else
-        next.changes.deny_alias(next.written, *alias);
+        next.changes.deny_alias(next.written, alias);
     return for_who_asked(publish(std::move(next)));
 }
 
 sys::Result<void> Engine::remove(std::string_view name) {
-    const auto alias = alias_of(name);
-    if (!alias) return std::unexpected(alias.error());
-    const auto module = core::module_name_of(*alias);
+    const std::string alias = TRY(alias_of(name));
+    const auto module = core::module_name_of(alias);
     State next = latest();
-    const bool off_aliases = next.changes.remove_alias(next.written, *alias);
+    const bool off_aliases = next.changes.remove_alias(next.written, alias);
     if (!(module && next.changes.remove(next.written, *module)) && !off_aliases) {
-        const std::string shown = core::printable(module.value_or(*alias));
+        const std::string shown = core::printable(module.value_or(alias));
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} is neither allowed nor denied by name", shown),
-                            fmt::format("kmodctl explain {} tells why it loads or not", shown));
+                            fmt::format("kmodctl explain {} shows why it loads or not", shown));
     }
     return for_who_asked(publish(std::move(next)));
 }
@@ -367,17 +348,17 @@ sys::Result<void> Engine::end_limited_mode() {
 sys::Result<std::vector<std::string>> Engine::apply() {
     const auto files = config::policy_files(paths_);
     if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto report = config::save_edits(*files, edits_of(latest().changes));
-    if (!report) return std::unexpected(report.error());
-    if (auto reloaded = reload(true); !reloaded) return std::unexpected(reloaded.error());
+    const auto report = TRY(config::save_edits(*files, edits_of(latest().changes)));
+    TRY(reload(true));
     std::vector<std::string> changed;
-    for (const auto& file : report->changed)
+    for (const auto& file : report.changed)
         changed.push_back(file.native());
     return changed;
 }
 
 bool Engine::refresh_index() {
-    if (index_ && !index_->outdated() && configuration_ == read_configuration_state()) return false;
+    if (index_ && !index_->outdated() && configuration_ == states_of_modprobe_configuration(paths_))
+        return false;
     open_index();
     return true;
 }

@@ -15,17 +15,16 @@
 #include "core/decision_cache.hpp"
 #include "core/policy.hpp"
 #include "core/runtime_changes.hpp"
+#include "daemon/file_states.hpp"
+#include "enforce/kernel/enforcer.hpp"
 #include "modules/kmod_index.hpp"
 #include "sys/boot_clock.hpp"
-#include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <expected>
-#include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,28 +40,12 @@ struct Counts {
     std::uint64_t audited = 0; ///< would have been refused, were it not for audit mode
 };
 
-/// Something beside the daemon that holds the policy in force: the kernel point.
-class PolicyHolder {
-  public:
-    PolicyHolder() = default;
-    PolicyHolder(const PolicyHolder&) = delete;
-    PolicyHolder& operator=(const PolicyHolder&) = delete;
-    virtual ~PolicyHolder() = default;
-
-    /// Holds `policy` from now on. On an error it holds what it held, and so does the daemon.
-    [[nodiscard]] virtual sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex& index,
-                                                 std::uint64_t generation) = 0;
-    /// What `policy`, which is held, asks for and does not get here, and why; "" if there is nothing.
-    [[nodiscard]] virtual std::string shortfall(const core::Policy& policy) const = 0;
-};
-
 class Engine {
   public:
     using Clock = sys::BootClock; ///< a mode for an hour ends after that hour, suspended or not
 
     /// `forced` is the break-glass of the kernel's command line: a mode that no policy overrides.
     Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced = std::nullopt);
-    ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
@@ -70,12 +53,13 @@ class Engine {
     [[nodiscard]] const core::Decision& decide(std::string_view token);
     /// The same, when modules will be loaded by it: looks first whether the index is still that of the files.
     [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
-    /// The same for people: also says of what is refused whether its image is admitted.
+    /// The same for people: also says of what is refused whether its image is admitted, and of what is
+    /// allowed whether the enforcer refuses it.
     [[nodiscard]] core::Decision decide_for_people(std::string_view token);
     /// What the policy in force admits where an image is seen. Valid until policy or index change.
     [[nodiscard]] const core::Admissions& admissions();
     /// Whether `decision` is the same as long as policy and index are. One that a file had a part in that
-    /// cannot be judged now is not: the file may be mended the next time.
+    /// cannot be judged now is not: the file may be repaired the next time.
     [[nodiscard]] bool is_lasting(const core::Decision& decision) const;
     /// Counts a decision that was acted upon.
     void count(const core::Decision& decision);
@@ -96,9 +80,9 @@ class Engine {
     [[nodiscard]] sys::Result<void> end_limited_mode();
     [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return latest().limited_until; }
 
-    /// Publishes to `holder` as well from now on, and the policy in force at once. It must outlive the
+    /// Publishes to `enforcer` as well from now on, and the policy in force at once. It must outlive the
     /// engine.
-    [[nodiscard]] sys::Result<void> publish_to(PolicyHolder& holder);
+    [[nodiscard]] sys::Result<void> publish_to(kernel::Enforcer& enforcer);
 
     /// What is to be in force and is not yet.
     struct Wanted {
@@ -111,7 +95,7 @@ class Engine {
 
     /// What the policy in force asks for and does not get; "" if there is nothing.
     [[nodiscard]] std::string shortfall() const {
-        return holder_ == nullptr ? "" : holder_->shortfall(policy_);
+        return enforcer_ == nullptr ? "" : enforcer_->shortfall(policy_);
     }
 
     /// The policy files that are not as they were when what is in force was read: changed, new, or gone.
@@ -120,7 +104,7 @@ class Engine {
     /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
     [[nodiscard]] sys::Result<std::vector<std::string>> apply();
 
-    /// Opens the module index anew if depmod ran or modprobe.d changed. True if it did.
+    /// Opens the module index again if depmod ran or modprobe.d changed. True if it did.
     bool refresh_index();
 
     /// Judges the image of one more allowed module ahead of time, so that its first request need not wait for
@@ -146,14 +130,10 @@ class Engine {
     [[nodiscard]] core::ModuleIndex& index_or_none();
 
   private:
-    /// The files of a policy and their state, by path; nothing: not there, or no regular file.
-    using Files = std::map<std::filesystem::path, std::optional<sys::FileIdentity>>;
-    [[nodiscard]] Files read_policy_files_state() const;
-
     /// What a policy is made of.
     struct State {
         core::PolicySource written;
-        Files files;                       ///< as they were when `written` was read
+        FileStates files;                  ///< as they were when `written` was read
         std::vector<std::string> warnings; ///< about what is written
         core::RuntimeChanges changes;
         std::optional<core::Mode> limited_mode;
@@ -181,27 +161,28 @@ class Engine {
                                                             const std::string& module);
     /// The modules that answer to `name` if no module is called so.
     [[nodiscard]] std::vector<std::string> other_modules(const std::string& name);
+    /// Has `policy` in force at the enforcer, too.
+    [[nodiscard]] kernel::Published enforce(const core::Policy& policy, std::uint64_t generation);
+    /// `state` could not be published now, and is to be tried again.
+    void keep_wanted(State state, kernel::Published published);
     void open_index();
     sys::Paths paths_;
     std::string release_;
     std::optional<core::Mode> forced_;
-    /// The modprobe.d files and their state, by path. libkmod itself notices only that files come and go.
-    using Configuration = std::map<std::filesystem::path, sys::FileIdentity>;
-    [[nodiscard]] Configuration read_configuration_state() const;
 
-    std::unique_ptr<modules::KmodIndex> index_;
-    Configuration configuration_; ///< as it was when the index was opened
+    std::shared_ptr<modules::KmodIndex> index_;
+    FileStates configuration_; ///< as it was when the index was opened
     std::string index_error_;
 
     State state_;                       ///< in force
     std::optional<Unpublished> wanted_; ///< to be in force
     core::Policy policy_;
-    PolicyHolder* holder_ = nullptr;
+    kernel::Enforcer* enforcer_ = nullptr;
     std::uint64_t generation_ = 0;
     std::string policy_error_ = "no policy was read yet";
 
     core::DecisionCache decisions_;
-    std::optional<core::Admissions> admissions_; ///< of policy and index, once somebody has asked
+    std::optional<core::Admissions> admissions_; ///< of policy and index, once they were asked for
     core::Decision unnamed_;                     ///< the last decision that is not worth remembering
     std::size_t warm_up_position_ = 0;
     Counts counts_;

@@ -12,9 +12,8 @@ sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const sys::Pa
         sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
     if (paths.moved() || !events::has_journal()) sinks.push_back(events::stderr_sink());
     if (!events_file.empty()) {
-        auto file = events::json_lines_sink(events_file);
-        if (!file) return std::unexpected(file.error());
-        sinks.push_back(std::move(*file));
+        auto file = TRY(events::json_lines_sink(events_file));
+        sinks.push_back(std::move(file));
     }
     return sinks;
 }

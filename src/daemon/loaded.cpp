@@ -9,13 +9,12 @@ namespace kmodguard::daemon {
 sys::Result<std::vector<core::ModuleDecision>> loaded_and_not_admitted(Engine& engine) {
     if (!engine.has_policy())
         return sys::failure(sys::ErrorKind::bad_policy, "there is no valid policy",
-                            "mend it (kmodctl lint shows all errors), then kmodctl reload");
+                            "fix it (kmodctl lint shows all errors), then kmodctl reload");
     if (engine.index() == nullptr)
         return sys::failure(sys::ErrorKind::failed, "there is no module index: " + engine.index_error(),
                             "run depmod");
-    const auto loaded = sys::loaded_modules(engine.paths());
-    if (!loaded) return std::unexpected(loaded.error());
-    return core::not_admitted(engine.policy(), *engine.index(), engine.admissions(), *loaded);
+    const auto loaded = TRY(sys::loaded_modules(engine.paths()));
+    return core::not_admitted(engine.policy(), *engine.index(), engine.admissions(), loaded);
 }
 
 std::vector<std::string> what_stays(Engine& engine, const std::set<std::string>& modules) {

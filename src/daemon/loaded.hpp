@@ -13,7 +13,7 @@
 namespace kmodguard::daemon {
 
 /// The loaded modules that the policy in force would not let in (core/loaded.hpp). An error where that is not
-/// known: there is no valid policy or no module index, or nobody can tell what is loaded.
+/// known: there is no valid policy or no module index, or it cannot be seen what is loaded.
 [[nodiscard]] sys::Result<std::vector<core::ModuleDecision>> loaded_and_not_admitted(Engine& engine);
 
 /// What of `modules`, which were denied or taken off the lists now, is in the kernel all the same; a sentence

@@ -64,7 +64,7 @@ sys::Result<std::unique_ptr<Server>> Server::create(sd_event* loop, sys::UniqueF
         return sys::system_failure("cannot watch", "the control socket", -code);
     server->listening_.reset(source);
     const auto on_sweep = [](sd_event_source* timer, std::uint64_t, void* self) {
-        static_cast<Server*>(self)->drop_impatient();
+        static_cast<Server*>(self)->drop_expired();
         if (static_cast<Server*>(self)->clients_.empty()) return 0;
         sd_event_source_set_time_relative(timer, sweep_interval);
         return sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
@@ -83,7 +83,7 @@ void Server::accept_waiting() {
         sys::UniqueFd fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         const bool no_descriptors = !fd && (errno == EMFILE || errno == ENFILE);
         if (no_descriptors && !clients_.empty()) {
-            drop(*clients_.front()); // makes room: whoever is new has more right to be heard
+            drop(*clients_.front()); // makes room: a new client comes before an old one
             continue;
         }
         if (!fd) return;
@@ -94,7 +94,7 @@ void Server::accept_waiting() {
 void Server::welcome(sys::UniqueFd fd) {
     const auto peer = sys::peer_of(fd);
     auto client = std::make_unique<Client>(*this, std::move(fd), peer.value_or(sys::Peer{}),
-                                           Clock::now() + limits_.patience);
+                                           Clock::now() + limits_.timeout);
     if (!peer || peer->uid != ::geteuid()) {
         if (peer && turned_away_) turned_away_(*peer);
         client->output = encode(error(sys::ErrorKind::denied, "only root may ask"));
@@ -150,7 +150,7 @@ void Server::answer_next(Client& client) {
     }
     const auto request = protocol::parse_request(std::string_view(client.input).substr(0, newline));
     client.input.erase(0, newline + 1);
-    client.deadline = Clock::now() + limits_.patience;
+    client.deadline = Clock::now() + limits_.timeout;
     if (!request) {
         client.output = encode(protocol::error_answer(request.error()));
         client.last = true;
@@ -189,7 +189,7 @@ void Server::drop(Client& client) {
     clients_.erase(client.self);
 }
 
-void Server::drop_impatient() {
+void Server::drop_expired() {
     const auto now = Clock::now();
     clients_.remove_if([now](const std::unique_ptr<Client>& client) { return client->deadline <= now; });
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The control socket: many clients at once on one event loop, none of which can hold up another. A client
-// that sends too much, too slowly or nonsense is told so and dropped; one that is not root is told `ERR
-// unauthorized`.
+// The control socket: many clients at once on one event loop, in the daemon's one thread, none of which can
+// delay another. A client that sends too much, too slowly or nonsense gets an error and is dropped; one that
+// is not root gets "ERR unauthorized".
 //
-// The common client is the hook, with one request that has arrived by the time the connection is accepted: it
-// is answered then and there, without ever being registered with the loop.
+// The usual client is the hook, with one request that has arrived by the time the connection is accepted: it
+// is answered at once, without ever being registered with the loop.
 #pragma once
 
 #include "daemon/event_loop.hpp"
@@ -24,17 +24,16 @@
 namespace kmodguard::daemon {
 
 struct ServerLimits {
-    std::size_t clients = 256;         ///< at once; beyond it the oldest is dropped
-    std::chrono::seconds patience{10}; ///< for a client to finish its request or take its answer
+    std::size_t clients = 256;        ///< at once; beyond it the oldest is dropped
+    std::chrono::seconds timeout{10}; ///< for a client to finish its request or take its answer
 };
 
 class Server {
   public:
-    /// Called with each whole request and who sent it; returns the answer and whether the connection is to be
-    /// closed after it.
+    /// Called with each whole request and its sender.
     struct Reply {
-        std::string text;
-        bool last = false;
+        std::string text;                 ///< an encoded protocol::Answer
+        bool last = false;                ///< the connection is closed after it
         std::function<void()> afterwards; ///< run once the answer was handed to the kernel; may be empty
     };
     using Handler = std::function<Reply(const protocol::Request&, const sys::Peer&)>;
@@ -66,7 +65,7 @@ class Server {
     void answer_next(Client& client);
     void keep(std::unique_ptr<Client> client);
     void drop(Client& client);
-    void drop_impatient();
+    void drop_expired();
 
     sd_event* loop_;
     sys::UniqueFd socket_;

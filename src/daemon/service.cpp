@@ -6,10 +6,10 @@
 #include "daemon/engine.hpp"
 #include "daemon/event_sinks.hpp"
 #include "daemon/handler_watch.hpp"
-#include "daemon/kernel_point.hpp"
 #include "daemon/loaded.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
+#include "enforce/kernel/kernel_point.hpp"
 #include "events/recorder.hpp"
 #include "modules/kmod_context.hpp"
 #include "sys/capabilities.hpp"
@@ -30,7 +30,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
-#include <iterator>
 
 namespace kmodguard::daemon {
 namespace {
@@ -49,13 +48,13 @@ std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
     return std::nullopt;
 }
 
-/// A line on standard error. If nobody takes it, a full disk for example, it is lost: the guard goes on.
+/// A line on standard error. If it cannot be written, as on a full disk, it is lost: the daemon goes on.
 void say(const std::string& line) {
     const std::string text = line + "\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
-/// Says to whoever started the daemon that it serves, and lets go of the terminal it was started from.
+/// Tells the process that started the daemon that it serves, and lets go of the terminal it was started from.
 void announce_ready(const ServiceOptions& options) {
     sd_notify(0, "READY=1");
     if (options.background) {
@@ -71,12 +70,15 @@ void announce_ready(const ServiceOptions& options) {
 class Service {
   public:
     Service(const ServiceOptions& options, EventLoop loop, events::Recorder& recorder,
-            KernelPointMeans kernel_point)
+            kernel::KernelPoint::Dependencies kernel_point)
         : loop_(std::move(loop)), recorder_(recorder),
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
-          kernel_point_(engine_, std::move(kernel_point),
+          kernel_point_(options.paths, std::move(kernel_point),
                         {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
-                         .lost = [this](std::size_t count) { recorder_.record_loss(count); }}),
+                         .lost = [this](std::size_t count) { recorder_.record_loss(count); },
+                         .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
+          status_sources_{.events_lost = [this] { return std::uint64_t{recorder_.lost()}; },
+                          .kernel_point = [this] { return kernel_point_.status(); }},
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
 
@@ -85,17 +87,15 @@ class Service {
             say("no valid policy, everything is refused: " + engine_.policy_error());
         say_warnings();
         if (!engine_.index_error().empty()) say("no module index: " + engine_.index_error());
-        // Before the first request is served: ready means that every point stands.
-        if (const auto held = engine_.publish_to(kernel_point_); !held)
-            say("the kernel point: " + held.error().what);
-        auto server = Server::create(
+        // Before the first request is served: ready means that every point is enforced.
+        if (const auto published = engine_.publish_to(kernel_point_); !published)
+            say("the kernel point: " + published.error().what);
+        server_ = TRY(Server::create(
             loop_.get(), std::move(socket),
             [this](const protocol::Request& request, const sys::Peer& peer) { return answer(request, peer); },
-            {}, [this](const sys::Peer& peer) { turned_away(peer); });
-        if (!server) return std::unexpected(server.error());
-        server_ = std::move(*server);
-        if (auto added = add_sources(); !added) return added;
-        tell_systemd();
+            {}, [this](const sys::Peer& peer) { turned_away(peer); }));
+        TRY(add_sources());
+        update_systemd();
         sd_event_set_watchdog(loop_.get(), 1);
         return {};
     }
@@ -104,7 +104,7 @@ class Service {
         if (const auto loaded = loaded_and_not_admitted(engine_); loaded && !loaded->empty())
             say(core::explain_loaded(*loaded)); // what came before the guard, as from the initramfs
         const int code = sd_event_loop(loop_.get());
-        kernel_point_.tell_all();
+        kernel_point_.report_all();
         if (code < 0) return sys::system_failure("cannot go on with", "the event loop", -code);
         return {};
     }
@@ -116,21 +116,25 @@ class Service {
         return directories;
     }
 
+    events::Event request_in_kernel(std::string_view token) {
+        return {.time = std::chrono::system_clock::now(),
+                .point = core::Point::kernel,
+                .generation = engine_.generation(),
+                .decision = engine_.decide(token)};
+    }
+
     Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
-        Response response = respond(engine_, request);
-        if (request.verb == "STATUS" && response.answer.outcome == protocol::Outcome::ok) {
-            response.answer.fields.push_back({"events-lost", std::to_string(recorder_.lost())});
-            std::ranges::move(kernel_point_.status(), std::back_inserter(response.answer.fields));
-        }
-        if (request.verb == "AUTOLOAD" && response.event) complete(response, request.argument);
-        Server::Reply reply{.text = encode(response.answer), .last = response.last, .afterwards = nullptr};
+        Response response = respond(engine_, request, status_sources_);
+        const bool is_decision = response.event.has_value();
+        if (is_decision) complete(response, request.argument);
+        Server::Reply reply{.text = encode(response.answer), .last = is_decision, .afterwards = nullptr};
         if (auto& event = response.event)
             reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
         if (auto& change = response.change) { // while who asked still waits for the answer
             change->by = sys::identify_process(peer.pid, peer.uid);
             recorder_.record(std::move(*change));
         }
-        if (request.verb != "AUTOLOAD") state_changed();
+        if (!is_decision) state_changed();
         return reply;
     }
 
@@ -183,7 +187,7 @@ class Service {
     }
 
     /// For `systemctl status`.
-    void tell_systemd() {
+    void update_systemd() {
         std::string line = fmt::format("mode {}, generation {}", core::to_string(engine_.policy().mode()),
                                        engine_.generation());
         if (const auto wanted = engine_.wanted())
@@ -193,15 +197,15 @@ class Service {
             line += fmt::format("; policy INVALID, {}: {}",
                                 engine_.has_policy() ? "the former one is in force" : "everything is refused",
                                 engine_.policy_error());
-        if (line == told_systemd_) return;
-        told_systemd_ = std::move(line);
-        constexpr std::size_t longest = 2048;
-        sd_notify(0, ("STATUS=" + core::printable(told_systemd_, longest)).c_str());
+        if (line == systemd_status_) return;
+        systemd_status_ = std::move(line);
+        constexpr std::size_t max_size = 2048;
+        sd_notify(0, ("STATUS=" + core::printable(systemd_status_, max_size)).c_str());
     }
 
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
-        tell_systemd();
+        update_systemd();
         report_wanted();
         look_at_handler(HandlerWatch::Occasion::request);
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
@@ -231,8 +235,8 @@ class Service {
             records_.reset(source);
     }
 
-    /// Every few seconds. Where only a new start helps, and somebody sees to that, the daemon ends: what is
-    /// in the kernel guards on meanwhile.
+    /// Every few seconds. Where only a new start helps, and systemd sees to that, the daemon ends: what is
+    /// in the kernel keeps enforcing meanwhile.
     void look_after_kernel_point() {
         index_changed(); // what no watch has seen
         look_at_handler(HandlerWatch::Occasion::timer);
@@ -241,7 +245,7 @@ class Service {
             state_changed();
         }
         report_wanted();
-        if (!kernel_point_.look_after()
+        if (kernel_point_.look_after() == kernel::KernelPoint::Health::needs_restart
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);
         sd_event_source_set_time_relative(look_after_.get(), look_after_interval);
@@ -339,13 +343,14 @@ class Service {
     EventLoop loop_;
     events::Recorder& recorder_;
     Engine engine_;
-    KernelPoint kernel_point_;
+    kernel::KernelPoint kernel_point_;
+    StatusSources status_sources_;
     DirectoryWatch watch_;
     HandlerWatch handler_watch_;
     EventSource records_;
     int watched_fd_ = -1;
     bool wanted_reported_ = false;
-    std::string told_systemd_;
+    std::string systemd_status_;
     std::optional<std::chrono::steady_clock::time_point> last_turned_away_;
     std::uint32_t turned_away_ = 0; ///< since the last record
     EventSource look_after_;
@@ -371,22 +376,19 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     ::umask(S_IRWXG | S_IRWXO);
     modules::keep_kmod_silent();
     block_signals();
-    if (auto made = sys::make_directory(options.paths.runtime_directory(), directory_mode); !made)
-        return made;
-    KernelPointMeans kernel_point = prepare_kernel_point(options.paths);
-    auto socket = sys::listen_unix(options.paths.socket(), socket_mode, backlog);
-    if (!socket) return std::unexpected(socket.error());
+    TRY(sys::make_directory(options.paths.runtime_directory(), directory_mode));
+    auto kernel_point = kernel::KernelPoint::prepare(options.paths);
+    auto socket = TRY(sys::listen_unix(options.paths.socket(), socket_mode, backlog));
     // Before the first thread and the first byte of input: what follows decides, and can load nothing.
-    if (auto dropped = sys::drop_all_capabilities(); !dropped) return dropped;
-    auto sinks = make_sinks(options.paths, options.events_file);
-    if (!sinks) return std::unexpected(sinks.error());
+    TRY(sys::drop_all_capabilities());
+    auto sinks = TRY(make_sinks(options.paths, options.events_file));
     sd_event* loop = nullptr;
     if (const int code = sd_event_new(&loop); code < 0)
         return sys::system_failure("cannot create", "an event loop", -code);
 
-    events::Recorder recorder(std::move(*sinks));
+    events::Recorder recorder(std::move(sinks));
     Service service(options, EventLoop(loop), recorder, std::move(kernel_point));
-    if (auto started = service.start(std::move(*socket)); !started) return started;
+    TRY(service.start(std::move(socket)));
     announce_ready(options);
     auto ended = service.run();
     sd_notify(0, "STOPPING=1");

@@ -8,6 +8,8 @@
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
 #include "protocol/decision_fields.hpp"
+#include "protocol/listed_rules.hpp"
+#include "protocol/status.hpp"
 
 #include <fmt/format.h>
 
@@ -22,15 +24,20 @@ namespace {
 using protocol::Answer;
 using protocol::Outcome;
 
-/// The longest that audit or enforce mode can be asked for a limited time: a week.
-constexpr long longest_limited_mode = 7L * 24 * 3600;
+/// For how long audit or enforce mode can be asked for at most: a week.
+constexpr long max_limited_mode = 7L * 24 * 3600;
+
+/// A request, and what comes of it besides its answer.
+struct Call {
+    Engine& engine;
+    const std::string& argument;
+    const StatusSources& sources;
+    Response& response;
+};
+using Answered = sys::Result<Answer>; ///< an error becomes an ERR answer
 
 Answer ok(std::string text = "") {
     return {.fields = {}, .outcome = Outcome::ok, .text = std::move(text)};
-}
-
-Answer answer_of(const sys::Result<void>& result, std::string text) {
-    return result ? ok(std::move(text)) : protocol::error_answer(result.error());
 }
 
 void set_outcome(Answer& answer, const core::Decision& decision) {
@@ -38,59 +45,59 @@ void set_outcome(Answer& answer, const core::Decision& decision) {
     answer.text = explain(decision);
 }
 
-Response autoload_request(Engine& engine, const std::string& token) {
-    const core::Decision& decision = engine.decide_to_load(token);
+Answered autoload_request(Call call) {
+    Engine& engine = call.engine;
+    const core::Decision& decision = engine.decide_to_load(call.argument);
     engine.count(decision);
-    Response response{.answer = {}, .event = std::nullopt, .last = true};
-    if (engine.index() != nullptr) response.answer.fields = autoload::plan_of(decision, *engine.index());
-    response.answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
-    if (encode(response.answer).size() > protocol::max_plan)
-        response.answer =
-            protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
+    Answer answer;
+    if (engine.index() != nullptr) answer.fields = autoload::plan_of(decision, *engine.index());
+    answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
+    if (encode(answer).size() > protocol::max_plan)
+        answer = protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
+    Response& response = call.response;
     response.event = events::Event{.time = std::chrono::system_clock::now(),
                                    .point = core::Point::autoload,
                                    .generation = engine.generation(),
                                    .decision = decision};
     response.lasting_refusal = decision.effective() == core::Verdict::refuse && engine.is_lasting(decision);
-    return response;
+    return answer;
 }
 
-/// What whoever asks about the policy in force has to know: that the files say something else by now.
+/// Who asks about the policy in force has to know that the files say something else by now.
 void add_newer_files(Answer& answer, const Engine& engine) {
     for (const std::string& file : engine.newer_files())
-        answer.fields.push_back({"policy-newer", file});
+        answer.fields.push_back({std::string(protocol::newer_file_key), file});
 }
 
-Response check(Engine& engine, const std::string& token) {
-    engine.refresh_index(); // of what the kernel does not load, only a request would take notice
-    const core::Decision decision = engine.decide_for_people(token);
-    Response response;
-    response.answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
-                              {"reason", std::string(to_string(decision.reason))}};
+Answered check(Call call) {
+    call.engine.refresh_index(); // of what the kernel does not load, only a request would take notice
+    const core::Decision decision = call.engine.decide_for_people(call.argument);
+    Answer answer = ok();
+    answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
+                     {"reason", std::string(to_string(decision.reason))}};
     if (decision.effective() == core::Verdict::refuse && !decision.blocks())
-        response.answer.fields.push_back({"blocked", "no"});
-    add_newer_files(response.answer, engine);
-    set_outcome(response.answer, decision);
-    return response;
+        answer.fields.push_back({"blocked", "no"});
+    add_newer_files(answer, call.engine);
+    set_outcome(answer, decision);
+    return answer;
 }
 
-Response explain_token(Engine& engine, const std::string& token) {
-    engine.refresh_index(); // of what the kernel does not load, only a request would take notice
-    const core::Decision decision = engine.decide_for_people(token);
-    Response response;
-    add_newer_files(response.answer, engine);
-    std::ranges::move(protocol::fields_of(decision), std::back_inserter(response.answer.fields));
-    set_outcome(response.answer, decision);
-    return response;
+Answered explain_token(Call call) {
+    call.engine.refresh_index(); // as above
+    const core::Decision decision = call.engine.decide_for_people(call.argument);
+    Answer answer = ok();
+    add_newer_files(answer, call.engine);
+    std::ranges::move(protocol::fields_of(decision), std::back_inserter(answer.fields));
+    set_outcome(answer, decision);
+    return answer;
 }
 
-Response allow(Engine& engine, const std::string& module) {
-    const auto allowed = engine.allow(module);
-    const std::string name = core::module_name_of(module).value_or("");
-    std::string text = fmt::format("{} is allowed until the daemon restarts", name);
-    if (engine.index() != nullptr && engine.index()->find(name) == nullptr)
-        text += "; this kernel has no such module";
-    return {.answer = answer_of(allowed, std::move(text))};
+Answered allow(Call call) {
+    TRY(call.engine.allow(call.argument));
+    const std::string name = core::module_name_of(call.argument).value_or("");
+    const bool known = call.engine.index() == nullptr || call.engine.index()->find(name) != nullptr;
+    return ok(fmt::format("{} is allowed until the daemon restarts{}", name,
+                          known ? "" : "; this kernel has no such module"));
 }
 
 /// Which modules an alias that was denied now is an alias of, and whether they are denied with it: one whose
@@ -116,7 +123,7 @@ std::string effect_of_denial(Engine& engine, const std::string& alias) {
     return fmt::format("{} modules have it, and are denied with it", modules.size());
 }
 
-std::string said_of_denial(Engine& engine, const std::string& name) {
+std::string describe_denial(Engine& engine, const std::string& name) {
     const auto module = core::module_name_of(name);
     if (module && engine.index_or_none().find(*module) != nullptr)
         return fmt::format("{} is denied until the daemon restarts", *module);
@@ -131,145 +138,136 @@ std::set<std::string> modules_called(Engine& engine, const std::string& name) {
     return core::AliasReach(engine.index_or_none()).modules(name);
 }
 
-/// Whoever keeps something out has to know that it is in the kernel already.
+/// Who keeps something out has to know that it is in the kernel already.
 void add_what_stays(Answer& answer, Engine& engine, const std::string& name) {
     for (std::string& warning : what_stays(engine, modules_called(engine, name)))
         answer.fields.push_back({"warning", std::move(warning)});
 }
 
-Response deny(Engine& engine, const std::string& name) {
-    if (const auto denied = engine.deny(name); !denied)
-        return {.answer = protocol::error_answer(denied.error())};
-    Answer answer = ok(said_of_denial(engine, name));
-    add_what_stays(answer, engine, name);
-    return {.answer = std::move(answer)};
+Answered deny(Call call) {
+    TRY(call.engine.deny(call.argument));
+    Answer answer = ok(describe_denial(call.engine, call.argument));
+    add_what_stays(answer, call.engine, call.argument);
+    return answer;
 }
 
-Response remove(Engine& engine, const std::string& name) {
-    if (const auto removed = engine.remove(name); !removed)
-        return {.answer = protocol::error_answer(removed.error())};
-    Answer answer = ok(fmt::format("{} is off the lists until the daemon restarts", name));
-    add_what_stays(answer, engine, name);
-    return {.answer = std::move(answer)};
+Answered remove(Call call) {
+    TRY(call.engine.remove(call.argument));
+    Answer answer = ok(fmt::format("{} is off the lists until the daemon restarts", call.argument));
+    add_what_stays(answer, call.engine, call.argument);
+    return answer;
 }
 
-/// What is odd about a policy that is in force, and what it asks for and this machine does not do, is said to
-/// whoever has put it in force.
+/// What is odd about the policy in force, and what it asks for and this machine does not do: for who has put
+/// it in force.
 void add_warnings(Answer& answer, const Engine& engine) {
-    if (answer.outcome != Outcome::ok) return;
     for (const std::string& warning : engine.policy_warnings())
         answer.fields.push_back({"warning", warning});
     if (const std::string lacks = engine.shortfall(); !lacks.empty())
         answer.fields.push_back({"warning", lacks});
 }
 
-Response apply(Engine& engine, const std::string&) {
-    const auto changed = engine.apply();
-    if (!changed) return {.answer = protocol::error_answer(changed.error())};
-    Answer answer = ok(changed->empty() ? "nothing to save" : "saved");
-    for (const std::string& file : *changed)
+Answered apply(Call call) {
+    const auto changed = TRY(call.engine.apply());
+    Answer answer = ok(changed.empty() ? "nothing to save" : "saved");
+    for (const std::string& file : changed)
         answer.fields.push_back({"changed", file});
-    add_warnings(answer, engine);
-    return {.answer = std::move(answer)};
+    add_warnings(answer, call.engine);
+    return answer;
 }
 
 /// "enforce", "audit", or with seconds after which the former mode returns: "audit 1800".
-Response mode(Engine& engine, const std::string& argument) {
+Answered mode(Call call) {
+    const std::string& argument = call.argument;
     const std::size_t blank = argument.find(' ');
-    const auto wanted = core::mode_from(argument.substr(0, blank));
+    const std::string word = argument.substr(0, blank);
+    const auto wanted = core::mode_from(word);
     long seconds = 0;
     if (blank != std::string::npos) {
         const char* end = argument.data() + argument.size();
         const auto parsed = std::from_chars(argument.data() + blank + 1, end, seconds);
         if (parsed.ec != std::errc{} || parsed.ptr != end || seconds < 1) seconds = -1;
     }
-    if (!wanted || seconds < 0 || seconds > longest_limited_mode)
-        return {.answer = protocol::error_answer(
-                    {sys::ErrorKind::invalid, "MODE takes enforce or audit, and up to 604800 seconds"})};
-    if (engine.mode_is_forced())
-        return {.answer = protocol::error_answer(
-                    {sys::ErrorKind::failed, "the mode is set on the kernel's command line (kmodguard.mode)",
-                     "boot without it"})};
-    const auto until =
-        seconds == 0 ? std::nullopt : std::optional(Engine::Clock::now() + std::chrono::seconds(seconds));
-    return {.answer = answer_of(engine.set_mode(*wanted, until),
-                                fmt::format("the mode is {}", argument.substr(0, blank)))};
+    if (!wanted || seconds < 0 || seconds > max_limited_mode)
+        return sys::failure(sys::ErrorKind::invalid, "MODE takes enforce or audit, and up to 604800 seconds");
+    if (call.engine.mode_is_forced())
+        return sys::failure(sys::ErrorKind::failed,
+                            "the mode is set on the kernel's command line (kmodguard.mode)",
+                            "boot without it");
+    TRY(call.engine.set_mode(
+        *wanted,
+        seconds == 0 ? std::nullopt : std::optional(Engine::Clock::now() + std::chrono::seconds(seconds))));
+    return ok(fmt::format("the mode is {}", word));
 }
 
-Response reload(Engine& engine, const std::string& argument) {
-    if (!argument.empty() && argument != "discard")
-        return {.answer = protocol::error_answer(
-                    {sys::ErrorKind::invalid, "RELOAD takes nothing, or \"discard\""})};
-    engine.refresh_index();
-    const auto reloaded = engine.reload(argument == "discard");
-    Answer answer = answer_of(reloaded, fmt::format("generation {}", engine.generation()));
-    add_warnings(answer, engine);
-    return {.answer = std::move(answer)};
+Answered reload(Call call) {
+    const bool discard = call.argument == "discard";
+    if (!call.argument.empty() && !discard)
+        return sys::failure(sys::ErrorKind::invalid, "RELOAD takes nothing, or \"discard\"");
+    call.engine.refresh_index();
+    TRY(call.engine.reload(discard));
+    Answer answer = ok(fmt::format("generation {}", call.engine.generation()));
+    add_warnings(answer, call.engine);
+    return answer;
 }
 
-Response status(Engine& engine, const std::string&) {
+protocol::DaemonStatus status_of(Engine& engine) {
     const core::PolicySource& source = engine.policy().source();
-    Answer answer = ok();
-    auto add = [&answer](std::string key, std::string value) {
-        answer.fields.push_back({std::move(key), std::move(value)});
+    protocol::DaemonStatus status{
+        .version = installation::version,
+        .kernel = engine.kernel_release(),
+        .generation = engine.generation(),
+        .policy_valid = engine.has_policy(),
+        .mode = source.mode,
+        .policy_files = source.files,
+        .newer_files = engine.newer_files(),
+        .policy_warnings = engine.policy_warnings(),
+        .allowed_modules = source.allow_modules.size(),
+        .allowed_aliases = source.allow_aliases.size(),
+        .denied = source.deny_modules.size() + source.deny_aliases.size(),
+        .user_namespaces = source.user_namespaces,
+        .unsaved_changes = engine.changes().count(),
+        .allowed = engine.counts().allowed,
+        .refused = engine.counts().refused,
+        .audited = engine.counts().audited,
     };
-    add("version", installation::version);
-    add("kernel", engine.kernel_release());
-    add("generation", std::to_string(engine.generation()));
-    add("policy-valid", engine.has_policy() ? "yes" : "no");
-    add("mode", std::string(to_string(source.mode)));
     if (const auto wanted = engine.wanted()) {
-        add("wanted-mode", std::string(to_string(wanted->mode)));
-        add("wanted-problem", wanted->why.what);
+        status.wanted_mode = wanted->mode;
+        status.wanted_problem = wanted->why.what;
     }
-    if (engine.mode_is_forced()) add("mode-forced", "kmodguard.mode on the kernel's command line");
-    if (const auto until = engine.limited_until())
-        add("mode-seconds-left",
-            std::to_string(std::chrono::ceil<std::chrono::seconds>(*until - Engine::Clock::now()).count()));
-    for (const std::string& file : source.files)
-        add("policy", file);
-    if (!engine.policy_error().empty()) add("policy-error", engine.policy_error());
-    add_newer_files(answer, engine);
-    for (const std::string& warning : engine.policy_warnings())
-        add("policy-warning", warning);
-    if (!engine.index_error().empty()) add("index-error", engine.index_error());
-    add("allowed-modules", std::to_string(source.allow_modules.size()));
-    add("allowed-aliases", std::to_string(source.allow_aliases.size()));
-    add("denied", std::to_string(source.deny_modules.size() + source.deny_aliases.size()));
-    add("unsaved-changes", std::to_string(engine.changes().count()));
-    add("allowed", std::to_string(engine.counts().allowed));
-    add("refused", std::to_string(engine.counts().refused));
-    add("audited", std::to_string(engine.counts().audited));
-    return {.answer = std::move(answer)};
-}
-
-void add_entries(Answer& answer, const core::Policy& policy, core::RuleKind kind,
-                 const std::vector<core::PolicySource::Entry>& entries) {
-    for (const auto& entry : entries) {
-        const core::Rule rule = policy.rule(kind, entry.text, entry.origin);
-        answer.fields.push_back({std::string(to_string(kind)), rule.text});
-        answer.fields.push_back({"origin", rule.line == 0 ? "" : fmt::format("{}:{}", rule.file, rule.line)});
+    if (engine.mode_is_forced()) status.mode_forced = "kmodguard.mode on the kernel's command line";
+    if (const auto until = engine.limited_until()) {
+        const auto left = std::chrono::ceil<std::chrono::seconds>(*until - Engine::Clock::now());
+        status.mode_seconds_left = static_cast<std::uint64_t>(std::max(left.count(), 0L));
     }
+    if (!engine.policy_error().empty()) status.policy_error = engine.policy_error();
+    if (!engine.index_error().empty()) status.index_error = engine.index_error();
+    return status;
 }
 
-Response loaded(Engine& engine, const std::string&) {
-    engine.refresh_index();
-    const auto found = loaded_and_not_admitted(engine);
-    if (!found) return {.answer = protocol::error_answer(found.error())};
+Answered status(Call call) {
+    protocol::DaemonStatus status = status_of(call.engine);
+    if (call.sources.events_lost) status.events_lost = call.sources.events_lost();
     Answer answer = ok();
-    answer.fields = protocol::fields_of(*found);
-    return {.answer = std::move(answer)};
+    answer.fields = protocol::write_fields(status, protocol::daemon_status_table);
+    if (call.sources.kernel_point)
+        std::ranges::move(fields_of(call.sources.kernel_point()), std::back_inserter(answer.fields));
+    return answer;
 }
 
-Response list(Engine& engine, const std::string&) {
-    const core::PolicySource& source = engine.policy().source();
+Answered loaded(Call call) {
+    call.engine.refresh_index();
     Answer answer = ok();
-    add_newer_files(answer, engine);
-    add_entries(answer, engine.policy(), core::RuleKind::allow_module, source.allow_modules);
-    add_entries(answer, engine.policy(), core::RuleKind::allow_alias, source.allow_aliases);
-    add_entries(answer, engine.policy(), core::RuleKind::deny_module, source.deny_modules);
-    add_entries(answer, engine.policy(), core::RuleKind::deny_alias, source.deny_aliases);
-    return {.answer = std::move(answer)};
+    answer.fields = protocol::fields_of(TRY(loaded_and_not_admitted(call.engine)));
+    return answer;
+}
+
+Answered list(Call call) {
+    Answer answer = ok();
+    add_newer_files(answer, call.engine);
+    std::ranges::move(protocol::fields_of(protocol::listed_rules(call.engine.policy())),
+                      std::back_inserter(answer.fields));
+    return answer;
 }
 
 events::Change change_now(events::Action action) {
@@ -280,18 +278,17 @@ events::Change change_now(events::Action action) {
 }
 
 /// What kmodctl does to the guard by itself, for the record: "arm", "disarm WHY IT FAILED".
-Response record(Engine&, const std::string& argument) {
+Answered record(Call call) {
     using events::Action;
     static constexpr std::array recorded = {Action::arm, Action::disarm, Action::stop, Action::seal};
-    const std::size_t blank = argument.find(' ');
-    const auto action = events::action_from(argument.substr(0, blank));
+    const std::size_t blank = call.argument.find(' ');
+    const auto action = events::action_from(call.argument.substr(0, blank));
     if (!action || std::ranges::find(recorded, *action) == recorded.end())
-        return {.answer = protocol::error_answer(
-                    {sys::ErrorKind::invalid, "RECORD takes arm, disarm, stop or seal, and why it failed"})};
-    Response response{.answer = ok()};
-    response.change = change_now(*action);
-    if (blank != std::string::npos) response.change->error = argument.substr(blank + 1);
-    return response;
+        return sys::failure(sys::ErrorKind::invalid,
+                            "RECORD takes arm, disarm, stop or seal, and why it failed");
+    call.response.change = change_now(*action);
+    if (blank != std::string::npos) call.response.change->error = call.argument.substr(blank + 1);
+    return ok();
 }
 
 enum class Takes { nothing, maybe_an_argument, an_argument };
@@ -299,44 +296,48 @@ enum class Takes { nothing, maybe_an_argument, an_argument };
 struct Verb {
     std::string_view name;
     Takes takes = Takes::nothing;
-    Response (*run)(Engine&, const std::string&) = nullptr;
-    std::optional<events::Action> action = std::nullopt; ///< it is one that changes the guard
+    Answered (*run)(Call) = nullptr;
+    std::optional<events::Action> change = std::nullopt; ///< what it does to the guard, for the record
 };
 
-constexpr std::array<Verb, 13> verbs = {{
-    {"AUTOLOAD", Takes::an_argument, autoload_request},
-    {"CHECK", Takes::an_argument, check},
-    {"EXPLAIN", Takes::an_argument, explain_token},
-    {"ALLOW", Takes::an_argument, allow, events::Action::allow},
-    {"DENY", Takes::an_argument, deny, events::Action::deny},
-    {"REMOVE", Takes::an_argument, remove, events::Action::remove},
-    {"APPLY", Takes::nothing, apply, events::Action::apply},
-    {"MODE", Takes::an_argument, mode, events::Action::mode},
-    {"RELOAD", Takes::maybe_an_argument, reload, events::Action::reload},
-    {"RECORD", Takes::an_argument, record},
-    {"STATUS", Takes::nothing, status},
-    {"LOADED", Takes::nothing, loaded},
-    {"LIST", Takes::nothing, list},
-}};
+constexpr std::array verbs = std::to_array<Verb>({
+    {.name = "AUTOLOAD", .takes = Takes::an_argument, .run = autoload_request},
+    {.name = "CHECK", .takes = Takes::an_argument, .run = check},
+    {.name = "EXPLAIN", .takes = Takes::an_argument, .run = explain_token},
+    {.name = "ALLOW", .takes = Takes::an_argument, .run = allow, .change = events::Action::allow},
+    {.name = "DENY", .takes = Takes::an_argument, .run = deny, .change = events::Action::deny},
+    {.name = "REMOVE", .takes = Takes::an_argument, .run = remove, .change = events::Action::remove},
+    {.name = "APPLY", .run = apply, .change = events::Action::apply},
+    {.name = "MODE", .takes = Takes::an_argument, .run = mode, .change = events::Action::mode},
+    {.name = "RELOAD", .takes = Takes::maybe_an_argument, .run = reload, .change = events::Action::reload},
+    {.name = "RECORD", .takes = Takes::an_argument, .run = record},
+    {.name = "STATUS", .run = status},
+    {.name = "LOADED", .run = loaded},
+    {.name = "LIST", .run = list},
+});
+
+Answered run(const Verb& verb, const Call& call) {
+    if (verb.takes == (call.argument.empty() ? Takes::an_argument : Takes::nothing))
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} takes {} argument", verb.name,
+                                                                 call.argument.empty() ? "an" : "no"));
+    auto answer = verb.run(call);
+    if (verb.change) {
+        call.response.change = change_now(*verb.change);
+        call.response.change->argument = call.argument;
+        if (!answer) call.response.change->error = answer.error().what;
+    }
+    if (call.response.change) call.response.change->generation = call.engine.generation();
+    return answer;
+}
 
 } // namespace
 
-Response respond(Engine& engine, const protocol::Request& request) {
+Response respond(Engine& engine, const protocol::Request& request, const StatusSources& sources) {
+    Response response;
     const auto verb = std::ranges::find(verbs, request.verb, &Verb::name);
-    if (verb == verbs.end())
-        return {.answer = protocol::error_answer({sys::ErrorKind::invalid, "unknown verb " + request.verb})};
-    if (verb->takes == (request.argument.empty() ? Takes::an_argument : Takes::nothing))
-        return {.answer = protocol::error_answer(
-                    {sys::ErrorKind::invalid, fmt::format("{} takes {} argument", verb->name,
-                                                          request.argument.empty() ? "an" : "no")})};
-    Response response = verb->run(engine, request.argument);
-    if (verb->action) {
-        response.change = change_now(*verb->action);
-        response.change->argument = request.argument;
-        if (response.answer.outcome == Outcome::error)
-            response.change->error = protocol::error_of(response.answer).what;
-    }
-    if (response.change) response.change->generation = engine.generation();
+    auto answer = verb != verbs.end() ? run(*verb, {engine, request.argument, sources, response})
+                                      : sys::failure(sys::ErrorKind::invalid, "unknown verb " + request.verb);
+    response.answer = answer ? std::move(*answer) : protocol::error_answer(answer.error());
     return response;
 }
 

@@ -4,24 +4,35 @@
 #pragma once
 
 #include "daemon/engine.hpp"
+#include "enforce/kernel/status.hpp"
 #include "events/change.hpp"
 #include "events/event.hpp"
 #include "protocol/message.hpp"
 
+#include <functional>
 #include <optional>
+#include <vector>
 
 namespace kmodguard::daemon {
 
 struct Response {
     protocol::Answer answer;
-    std::optional<events::Event> event = std::nullopt; ///< to be recorded once the answer is on its way
-    /// What was done to the guard, or was to be done; without whoever asked. To be recorded as well.
-    std::optional<events::Change> change = std::nullopt;
-    bool last = false;            ///< close the connection after it
+    /// Of a decision that a load waits for: to be recorded once the answer is on its way. The connection is
+    /// closed then.
+    std::optional<events::Event> event = std::nullopt;
     bool lasting_refusal = false; ///< the token is refused as long as policy and index are the same
+    /// What was done to the guard, or was to be done, without the process that asked. To be recorded as well.
+    std::optional<events::Change> change = std::nullopt;
 };
 
-/// Never fails: whatever is wrong with the request becomes an ERR answer.
-[[nodiscard]] Response respond(Engine& engine, const protocol::Request& request);
+/// What STATUS says and the engine does not know. Either may be empty.
+struct StatusSources {
+    std::function<std::uint64_t()> events_lost;
+    std::function<kernel::Status()> kernel_point;
+};
+
+/// Never fails: what is wrong with the request becomes an ERR answer.
+[[nodiscard]] Response respond(Engine& engine, const protocol::Request& request,
+                               const StatusSources& sources = {});
 
 } // namespace kmodguard::daemon

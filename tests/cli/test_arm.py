@@ -124,7 +124,7 @@ def test_status_says_what_is_guarded_and_what_is_not(machine, daemon):
     machine.ask("arm")
     ran = machine.ask("status")
     assert "autoload  armed, instead of /sbin/modprobe; 0 allowed, 0 refused\n" in ran.out
-    assert ("kernel    not held: paths are below another root than the machine's\n"
+    assert ("kernel    not enforced: paths are below another root than the machine's\n"
             "          hint: leave --root out\n"
             "process   by kmodctl exec and kmodctl oci-agent, for what they start\n"
             "guest     by kmodctl guest, for the emulator that it watches\n") in ran.out

@@ -151,7 +151,7 @@ def test_status_tells_anybody_what_it_can(machine, daemon):
     assert ran.code == 1
     assert "autoload  armed" in ran.out
     assert "daemon    only root may ask it" in ran.out
-    assert "kernel    not held: paths are below another root than the machine's\n" in ran.out
+    assert "kernel    not enforced: paths are below another root than the machine's\n" in ran.out
 
 
 def test_list_is_for_root_where_the_daemon_runs(machine, daemon):

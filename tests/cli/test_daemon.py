@@ -83,7 +83,7 @@ def test_an_events_file_that_cannot_be_opened_is_named(machine):
         assert f"cannot open {machine.root / path}" in ran.err
 
 
-@pytest.mark.parametrize("arguments", [["--nope"], ["word"], ["--root"], ["--background=1"]])
+@pytest.mark.parametrize("arguments", [["--nope"], ["word"], ["--root"], ["--background=1"], ["--ready-fd", "x"], ["--ready-fd", "-1"]])
 def test_an_option_it_does_not_know_is_2_with_the_usage(arguments):
     ran = run([DAEMON, *arguments], env=clean_environment())
     assert ran.code == 2

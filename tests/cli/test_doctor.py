@@ -28,7 +28,7 @@ def test_a_healthy_machine_lacks_the_kernel_point_only(machine, daemon, hook):
     machine.ask("arm")
     found = findings(machine)
     assert [check for check, finding in found.items() if finding["level"] == "bad"] == ["kernel point"]
-    assert found["kernel point"]["finding"].startswith("not held: paths are below another root")
+    assert found["kernel point"]["finding"].startswith("not enforced: paths are below another root")
     assert found["kernel point"]["remedy"] == "leave --root out"
     assert {check: finding["level"] for check, finding in found.items()} == {
         "daemon": "ok", "policy": "ok", "mode": "ok", "index": "ok", "handler": "ok", "hook": "ok",
@@ -40,7 +40,7 @@ def test_every_finding_is_a_line_with_its_remedy(machine):
     found = machine.kmodctl("doctor", "--json").objects
     assert (ran.code, ran.err) == (1, "")
     lines = ran.out.splitlines()
-    assert lines.pop() == f"{sum(finding['level'] == 'bad' for finding in found)} to be mended"
+    assert lines.pop() == f"{sum(finding['level'] == 'bad' for finding in found)} problems found"
     assert len(lines) == len(found)
     for line, finding in zip(lines, found, strict=True):
         assert set(finding) == {"check", "level", "finding", "remedy"}
@@ -54,8 +54,8 @@ def test_a_point_that_the_policy_leaves_out_is_no_fault(machine, start, hook):
     start()
     machine.ask("arm")
     ran = machine.ask("doctor")
-    assert "note  kernel point: not held: the policy's points leave it out; remedy: " in ran.out
-    assert ran.out.endswith("all is well\n")
+    assert "note  kernel point: not enforced: the policy's points leave it out; remedy: " in ran.out
+    assert ran.out.endswith("no problems found\n")
 
 
 def test_a_daemon_that_does_not_run_is_bad(machine, hook):

@@ -91,7 +91,7 @@ def test_mistakes_on_the_command_line_are_2_and_nothing_is_started(guest, words)
     (["--gdb", "/nowhere", "--", "qemu-system-x86_64"], "not both"),
     (["--architecture", "pdp11", "--", "qemu-system-x86_64"], '"pdp11"'),
     (["--gdb", "/nowhere"], "--architecture takes amd64, arm64, armhf, mips"),
-    (["--slide", "far", "--", "qemu-system-x86_64"], '"far" is no distance'),
+    (["--slide", "far", "--", "qemu-system-x86_64"], '"far" is not a hexadecimal number'),
     (["--intercept", "everywhere", "--", "qemu-system-x86_64"], '"load-module" or "system-call"'),
     (["--", "qemu-system-x86_64", "-s"], "-s is not possible")])
 def test_mistakes_are_named(guest, words, complaint):

@@ -63,7 +63,7 @@ def test_init_writes_to_the_usual_place_by_its_name_on_a_clean_install(machine):
     shutil.rmtree(machine.policy.parent)
     machine.ask("init", "--output", machine.policy)
     assert machine.policy.parent.stat().st_mode & 0o777 == 0o755
-    assert machine.ask("lint").out == "nothing to complain about\n"
+    assert machine.ask("lint").out == "no problems\n"
 
 
 def test_init_where_it_is_not_known_what_is_loaded_is_an_error(machine):
@@ -120,7 +120,7 @@ def test_init_does_not_touch_the_folder_of_another_file(machine):
 
 def test_what_init_writes_passes_lint(machine):
     machine.ask("init", "--force")
-    assert machine.ask("lint").out == "nothing to complain about\n"
+    assert machine.ask("lint").out == "no problems\n"
 
 
 def test_lint_reads_the_policy_and_its_drop_ins(machine):

@@ -110,7 +110,7 @@ def test_a_policy_that_asks_for_a_point_that_is_not_held_is_warned_of(machine, d
     assert machine.ask("reload").err == "", "which asks for what there is"
     machine.policy.write_text('points = ["autoload", "kernel"]\n' + ALLOWS_AF_KEY)
     for verb in ("reload", "apply"):
-        assert machine.ask(verb).err.startswith("kmodctl: warning: the kernel point is not held: ")
+        assert machine.ask(verb).err.startswith("kmodctl: warning: the kernel point is not enforced: ")
     machine.policy.write_text('points = ["autoload"]\n' + ALLOWS_AF_KEY)
     assert machine.ask("reload").err == ""
 
@@ -246,4 +246,17 @@ def test_a_daemon_without_a_module_index_refuses_until_there_is_one(machine, sta
     assert "NO MODULE INDEX" in machine.kmodctl("status").out
     machine.depmod()
     wait_until(lambda: machine.kmodctl("check", "loop").code == 0, "the index", machine.modules, mask=OPENED)
-    assert "index-error" not in machine.status()
+    assert "index_error" not in machine.status()
+
+
+def test_what_sighup_could_not_reload_is_recorded_though_the_daemon_has_let_go_of_its_streams(machine, start):
+    """With --background standard error is /dev/null."""
+    daemon = start("--background")
+    log = daemon.log()
+    machine.policy.write_text("garbage")
+    daemon.send(signal.SIGHUP)
+    (change,) = daemon.changes(1)
+    assert change["change"] == "reload" and str(machine.policy) in change["error"]
+    assert str(machine.policy) in machine.status()["policy_error"]
+    assert f"INVALID: {machine.policy}" in machine.ask("status").out
+    assert daemon.log() == log

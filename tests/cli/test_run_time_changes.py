@@ -13,7 +13,7 @@ def test_from_the_first_policy_to_a_saved_change(machine, start):
     """The whole way: init, lint, serve, allow, apply, restart."""
     machine.policy.unlink()
     assert "allows 3 modules" in machine.ask("init").out
-    assert machine.ask("lint").out == "nothing to complain about\n"
+    assert machine.ask("lint").out == "no problems\n"
     daemon = start()
     assert machine.kmodctl("check", "af_key").code == 3
     machine.ask("allow", "af_key")
@@ -132,7 +132,7 @@ def test_both_dashes_mean_the_same_module(machine, daemon):
 def test_what_is_no_module_name_is_not_allowed(machine, daemon, name):
     ran = machine.kmodctl("allow", name)
     assert ran.code == 2
-    assert "is no possible module name" in ran.err
+    assert "is not a valid module name" in ran.err
     assert "hint: " in ran.err
 
 
@@ -250,3 +250,20 @@ def test_a_daemon_killed_between_allow_and_apply_leaves_the_policy_whole(machine
     assert machine.policy.read_text() == POLICY
     start()
     assert machine.status()["unsaved_changes"] == 0
+
+
+def test_that_user_namespaces_are_served_is_shown_with_and_without_the_daemon(machine, start):
+    """Neither list nor status said so."""
+    machine.policy.write_text(POLICY.replace("[allow]\n", "[allow]\nuser_namespaces = true\n"))
+    line = 1 + machine.policy.read_text().splitlines().index("user_namespaces = true")
+    rule = {"list": "allow.user_namespaces", "text": "true", "saved": True, "origin": f"{machine.policy}:{line}"}
+    assert rule in machine.ask("list", "--json").objects
+    start()
+    assert rule in machine.ask("list", "--json").objects
+    assert f"allow.user_namespaces true {'':27} {machine.policy}:{line}\n" in machine.ask("list").out
+    assert machine.status()["user_namespaces"] is True
+    assert "          allow.user_namespaces: " in machine.ask("status").out
+    machine.policy.write_text(POLICY)
+    machine.ask("reload")
+    assert machine.status()["user_namespaces"] is False
+    assert "user_namespaces" not in machine.ask("list").out + machine.ask("status").out

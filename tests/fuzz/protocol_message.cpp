@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// libFuzzer target: any bytes as a request line, as an answer, and as the decision in it. Whatever is
-// accepted must come out of its own encoding unchanged; no beginning of an answer may count as a whole one.
+// libFuzzer target: any bytes as a request line, as an answer, and as the decision, the status and the rules
+// in it. Whatever is accepted must come out of its own encoding unchanged; no beginning of an answer may
+// count as a whole one.
 #include "protocol/decision_fields.hpp"
+#include "protocol/listed_rules.hpp"
 #include "protocol/message.hpp"
+#include "protocol/status.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +47,23 @@ void try_decision(const protocol::Answer& answer) {
         require(again->loads(again->modules[i]) == decision->loads(decision->modules[i]));
 }
 
+void try_status(const protocol::Answer& answer) {
+    const auto& table = protocol::daemon_status_table;
+    const auto status = protocol::read_fields(answer.fields, table);
+    if (!status) {
+        require(!status.error().what.empty());
+        return;
+    }
+    const auto fields = protocol::write_fields(*status, table);
+    const auto again = protocol::read_fields(fields, table);
+    require(again && protocol::write_fields(*again, table) == fields);
+}
+
+void try_rules(const protocol::Answer& answer) {
+    const auto fields = protocol::fields_of(protocol::listed_rules_of(answer.fields));
+    require(fields == protocol::fields_of(protocol::listed_rules_of(fields)));
+}
+
 void try_answer(std::string_view text) {
     const auto answer = protocol::parse_answer(text);
     if (!answer) return;
@@ -59,6 +79,8 @@ void try_answer(std::string_view text) {
     const sys::Error told = protocol::error_of(protocol::error_answer(error));
     require(told.kind == error.kind && told.what == error.what && told.hint == error.hint);
     try_decision(*answer);
+    try_status(*answer);
+    try_rules(*answer);
 }
 
 } // namespace

@@ -289,7 +289,7 @@ def test_18_the_point_goes_on_without_the_daemon(guard: Guard) -> None:
     for way in ("init", "finit"):
         assert guard.vm.run(f"loader {way} {unlisted}").stdout == f"{way} EPERM\n"
         assert guard.vm.run(f"loader --unload kmg_param {way} {allowed}").stdout == f"{way} ok\n"
-    assert "guards on" in guard.ctl("status").stdout
+    assert "keeps enforcing" in guard.ctl("status").stdout
     before = link(guard)
     guard.ctl("start", check=True)
     assert link(guard) == before  # taken over, not made anew
@@ -550,7 +550,7 @@ def test_audit_mode_for_a_limited_time_ends_without_the_daemon(guard: Guard) -> 
 
 
 def test_status_says_that_a_dead_daemon_has_left_audit_mode_behind(guard: Guard) -> None:
-    """It said "guards on" of a machine on which everything passed."""
+    """It said "keeps enforcing" of a machine on which everything passed."""
     guard.ctl("mode audit", check=True)
     guard.kill()
     assert "AUDIT MODE" in guard.ctl("status").stdout

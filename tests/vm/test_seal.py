@@ -16,6 +16,8 @@ from machine.guest import compiled
 MACHINES = {"6.1": ("6.1", ""), "6.1-fmod_ret": ("6.1", "lsm=lockdown,yama,apparmor"), "6.12": ("6.12", ""), "7.2": ("7.2", "")}
 PINS = "/sys/fs/bpf/kmodguard"
 ZEROS = "/run/zeros"  # a value of the map of settings
+SEALED_TABLE = "/run/kmodguard/sealed_table"
+ENTRY = 72  # bytes of a name and a rule
 MOVER = Path(__file__).parent / "guest/mover.cpp"
 
 
@@ -30,6 +32,11 @@ def guard(request: pytest.FixtureRequest) -> Iterator[Guard]:
         guard.start(allow=["kmg_param", "kmg_base", "kmg_twin_a", "kmg_twin_b"])
         vm.put(ZEROS, guard.zeros("settings").encode())
         yield guard
+
+
+def kernel_point(guard: Guard) -> dict:
+    (point,) = [point for point in guard.status()["points"] if point["point"] == "kernel"]
+    return point
 
 
 def loads(guard: Guard, module: str) -> bool:
@@ -227,11 +234,65 @@ def test_a_killed_daemon_takes_over_and_stays_bound(guard: Guard) -> None:
     guard.ctl("start")  # the file is looser than what is held: said, and not obeyed
     assert not loads(guard, "kmg_inner") and not loads(guard, "kmg_base")
     assert loads(guard, "kmg_param")
-    (point,) = [point for point in guard.status()["points"] if point["point"] == "kernel"]
-    assert point["modules"] == 2, "those that the kernel admits, not those of the file"
+    assert kernel_point(guard)["modules"] == 2, "those that the kernel admits, not those of the file"
     guard.vm.put(POLICY, policy(allow=["kmg_param"]).encode())
     guard.ctl("reload", check=True)
     assert loads(guard, "kmg_param") and not loads(guard, "kmg_twin_a")
+
+
+def test_what_the_sealed_policy_refuses_is_not_called_allowed(guard: Guard) -> None:
+    """The daemon has started with a looser file, and decides requests by it; the kernel does not."""
+    guard.kill()
+    guard.vm.put(POLICY, policy(allow=["kmg_param", "kmg_inner"]).encode())
+    guard.ctl("start")
+    shown = guard.ctl("status").stdout
+    assert "PROBLEM: the machine is sealed, and the policy would be looser: kmg_inner would be allowed" in shown
+    assert "WANTED" not in shown and "tried again" not in shown
+    for verb in ("check", "explain"):
+        assert "the machine is sealed with an earlier policy, which does not admit it" in guard.ctl(f"{verb} kmg_inner").stdout
+        assert "earlier policy" not in guard.ctl(f"{verb} kmg_param").stdout
+    assert "allowed, but does not load" in guard.ctl("check kmg_inner").stdout
+    assert loads(guard, "kmg_param") and not loads(guard, "kmg_inner")
+    guard.vm.put(POLICY, policy(allow=["kmg_param"]).encode())
+    guard.ctl("reload", check=True)  # as strict as what is sealed
+    assert "PROBLEM" not in guard.ctl("status").stdout
+
+
+@pytest.mark.parametrize("change", ["gone", "garbage", "admits more", "admits less"])
+def test_the_file_of_the_sealed_table_is_not_believed(guard: Guard, change: str) -> None:
+    """Whatever root does to it: the kernel point stays as it is, and status says what is not possible any more."""
+    kept = guard.vm.get(SEALED_TABLE)
+    entries = [kept[at:at + ENTRY] for at in range(0, len(kept), ENTRY)]
+    guard.kill()
+    guard.vm.run(f"rm {SEALED_TABLE}", check=True)
+    if change != "gone":
+        more = b"kmg_inner".ljust(56, b"\0") + entries[1][56:]
+        guard.vm.put(SEALED_TABLE, {"garbage": b"garbage", "admits more": kept + more, "admits less": entries[0]}[change])
+    guard.vm.put(POLICY, policy(allow=["kmg_param", "kmg_inner"]).encode())
+    guard.ctl("start")
+    assert kernel_point(guard)["active"] and kernel_point(guard)["sealed"]
+    assert "PROBLEM: the machine is sealed, and its policy cannot be changed: " in guard.ctl("status").stdout
+    assert "earlier policy" in guard.ctl("check kmg_inner").stdout
+    assert "sealed" in guard.ctl("deny kmg_param").stderr
+    assert loads(guard, "kmg_param") and not loads(guard, "kmg_inner")
+    guard.kill()
+    guard.vm.put(SEALED_TABLE, kept)
+    guard.vm.put(POLICY, policy(allow=["kmg_param"]).encode())
+    guard.ctl("start", check=True)
+    assert kernel_point(guard)["modules"] == 1 and kernel_point(guard)["problem"] == ""
+
+
+def test_a_policy_that_leaves_the_kernel_point_out_does_not_take_it_away(guard: Guard) -> None:
+    """A daemon that started so said that it was not enforced."""
+    guard.kill()
+    guard.vm.put(POLICY, b'points = ["autoload"]\n' + policy(allow=["kmg_param"]).encode())
+    guard.ctl("start")
+    assert kernel_point(guard)["active"] and "the kernel point stays" in kernel_point(guard)["problem"]
+    assert "tried again" not in guard.ctl("status").stdout
+    assert loads(guard, "kmg_param") and not loads(guard, "kmg_inner")
+    guard.vm.put(POLICY, policy(allow=["kmg_param"]).encode())
+    guard.ctl("reload", check=True)
+    assert kernel_point(guard)["problem"] == ""
 
 
 def test_stop_is_refused(guard: Guard) -> None:

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// kmodctl: finds the verb, checks what it needs, runs it.
+// kmodctl: reads the command line and runs its verb.
 #include "ctl/arguments.hpp"
-#include "ctl/verbs.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -21,13 +20,6 @@ void open_standard_descriptors() {
     }
 }
 
-int run(const kmodguard::ctl::Context& context) {
-    const kmodguard::ctl::Verb& verb = *kmodguard::ctl::find_verb(context.verb);
-    if (verb.needs_root)
-        if (const auto allowed = context.require_root(); !allowed) return context.fail(allowed.error());
-    return verb.run(context);
-}
-
 } // namespace
 
 int main(int count, char** arguments) {
@@ -35,7 +27,7 @@ int main(int count, char** arguments) {
     try {
         const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
         if (const int* code = std::get_if<int>(&parsed)) return *code;
-        return run(std::get<kmodguard::ctl::Context>(parsed));
+        return std::get<kmodguard::ctl::Invocation>(parsed).run();
     } catch (const std::exception& error) { // memory is out, or standard output is full
         std::fprintf(stderr, "kmodctl: %s\n", error.what());
         return kmodguard::ctl::exit_failed;

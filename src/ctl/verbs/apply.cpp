@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The daemon writes the files, and may not give them away: it has no capability. So what belonged to somebody
-// else, or to a group, is given back here.
+// The daemon writes the files, and may not give them away: it has no capability. So what belonged to another
+// user or to a group, is given back here.
 #include "config/policy_file.hpp"
 #include "ctl/verbs.hpp"
 #include "sys/file.hpp"
@@ -37,12 +37,12 @@ void give_back(const Context& context, const Owned& before) {
 
 } // namespace
 
-int run_apply(const Context& context) {
+sys::Result<int> run_apply(const Context& context) {
     const std::vector<Owned> before = policy_ownership(context);
     const auto answer = context.ask_for_change("APPLY");
     for (const Owned& owned : before) // whatever the answer: one that came too late may have changed some
         give_back(context, owned);
-    if (!answer) return context.fail(answer.error());
+    if (!answer) return std::unexpected(answer.error());
     context.warn_as(*answer);
     events::Json::List changed;
     for (const auto& field : answer->fields) {

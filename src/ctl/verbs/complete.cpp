@@ -3,9 +3,9 @@
 // Completion for the shells: `kmodctl __complete kmodctl WORD... CURRENT` prints what CURRENT can become, one
 // word a line, a tab and its meaning behind it where it has one. ":files" or ":directories" leaves it to the
 // shell. All of it comes from the table of verbs, so the scripts in data/completions know nothing of kmodctl.
-#include "ctl/local_decision.hpp"
 #include "ctl/verbs.hpp"
 #include "modules/installed.hpp"
+#include "sys/kernel.hpp"
 
 #include <fmt/format.h>
 
@@ -17,11 +17,11 @@
 namespace kmodguard::ctl {
 namespace {
 
-using Words = std::span<const std::string>;
+using WordSpan = std::span<const std::string>;
 
 constexpr std::array global_options = {Option{"root", "DIR", "take every path below DIR"},
                                        Option{"json", "", "print JSON, one object a line"},
-                                       Option{"help", "", "show what can be said here"}};
+                                       Option{"help", "", "show how it is used"}};
 
 const Option* find_option(std::span<const Option> options, std::string_view word) {
     if (!word.starts_with("--")) return nullptr;
@@ -29,7 +29,7 @@ const Option* find_option(std::span<const Option> options, std::string_view word
     return found == options.end() ? nullptr : &*found;
 }
 
-/// What stands before the word to be completed.
+/// What precedes the word to be completed.
 struct Line {
     const Verb* verb = nullptr;
     const Option* open = nullptr; ///< the option whose value comes next
@@ -38,7 +38,7 @@ struct Line {
     bool valid = true;
 };
 
-Line read_line(Words words) {
+Line read_line(WordSpan words) {
     Line line;
     for (const std::string& word : words) {
         if (line.open != nullptr) {
@@ -61,7 +61,7 @@ Line read_line(Words words) {
 class Completion {
   public:
     Completion(const Context& context, std::string_view current)
-        : paths_(context.paths), kernel_(chosen_kernel(context)), current_(current) {}
+        : paths_(context.paths), kernel_(sys::kernel_release()), current_(current) {}
 
     void complete(const Line& line) {
         if (!line.valid) return;
@@ -72,8 +72,8 @@ class Completion {
             options(line.verb);
         else if (line.verb == nullptr)
             verbs();
-        else if (line.arguments < line.verb->most)
-            argument(line.verb->argument);
+        else if (line.arguments < line.verb->arguments.max)
+            argument(line.verb->arguments.kind);
     }
 
   private:
@@ -118,7 +118,7 @@ class Completion {
             offer("enforce", "refuse what the policy does not allow");
             return offer("audit", "only record what it would refuse");
         case Argument::none:
-        case Argument::command: // stands behind "--", where this is not asked
+        case Argument::command: // after "--", where completion does not ask
         case Argument::raw: return;
         }
     }
@@ -128,7 +128,7 @@ class Completion {
             offer(name);
     }
 
-    /// What the daemon lists; it tells root alone.
+    /// What the daemon lists; it answers root alone.
     void listed() const {
         const auto answer = protocol::ask(paths_.socket(), {"LIST", ""});
         if (!answer) return;
@@ -153,8 +153,8 @@ class Completion {
 
 } // namespace
 
-int run_complete(const Context& context) {
-    const Words words = context.arguments;
+sys::Result<int> run_complete(const Context& context, const RawOptions& options) {
+    const WordSpan words = options.words;
     if (words.size() < 2) return exit_usage;
     Completion(context, words.back()).complete(read_line(words.subspan(1, words.size() - 2)));
     return exit_done;

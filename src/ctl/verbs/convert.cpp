@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A policy in the TOML form, whichever form it has. The YAML form says little and is never edited; whoever
+// A policy in the TOML form, whichever form it has. The YAML form says little and is never edited; who
 // wants audit mode, aliases or `kmodctl apply` starts from what this prints. Nothing is lost but comments.
 #include "config/baseline.hpp"
 #include "config/policy_file.hpp"
@@ -18,9 +18,9 @@ namespace {
 
 constexpr mode_t converted_policy_mode = 0600;
 
-sys::Result<void> write(const Context& context, const std::filesystem::path& file, const std::string& text) {
+sys::Result<void> write(const std::filesystem::path& file, const std::string& text, bool replace) {
     std::error_code error;
-    if (std::filesystem::exists(file, error) && !context.has("force"))
+    if (std::filesystem::exists(file, error) && !replace)
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} exists", file.native()),
                             "kmodctl convert --force replaces it");
     return sys::write_file_atomically(std::filesystem::absolute(file), text, converted_policy_mode);
@@ -28,23 +28,23 @@ sys::Result<void> write(const Context& context, const std::filesystem::path& fil
 
 } // namespace
 
-int run_convert(const Context& context) {
-    const std::string& input = context.arguments.front();
+sys::Result<int> run_convert(const Context& context, const ConvertOptions& options) {
+    const std::string& input = options.file;
     const auto loaded = config::load_policy(input, "");
-    if (!loaded) return context.fail(config::to_error(loaded.error()));
+    if (!loaded) return std::unexpected(config::to_error(loaded.error()));
     for (const config::Diagnostic& warning : loaded->warnings)
         context.warn(config::render(warning));
 
     const core::PolicySource& source = loaded->source;
     const std::array header{fmt::format("Made of {} by kmodctl convert.", input)};
     const std::string text = config::render_policy(source, header);
-    const std::string output = context.option("output").value_or("-");
+    const std::string output = options.output.value_or("-");
     if (output == "-") {
         if (!context.json) fmt::print("{}", text);
         context.object({{"policy", text}});
         return exit_done;
     }
-    if (auto written = write(context, output, text); !written) return context.fail(written.error());
+    TRY(write(output, text, options.force));
     context.text(fmt::format("{} allows {} modules and denies {}", output, source.allow_modules.size(),
                              source.deny_modules.size()));
     context.object({{"file", output},

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/checks.hpp"
-#include "ctl/loaded_report.hpp"
 #include "ctl/verbs.hpp"
 
 #include <fmt/format.h>
@@ -14,27 +13,22 @@ namespace kmodguard::ctl {
 namespace {
 
 void print(const Context& context, const Finding& finding) {
-    struct Word {
-        std::string_view text;
-        std::string_view json;
-    };
-    static constexpr std::array<Word, 3> words{{{"ok", "ok"}, {"note", "note"}, {"BAD", "bad"}}};
-    const Word& word = words.at(static_cast<std::size_t>(finding.level));
+    static constexpr std::array<std::string_view, 3> words{"ok", "note", "bad"}; // in Level's order
+    const std::string_view word = words.at(static_cast<std::size_t>(finding.level));
     const auto verdict = finding.level == Level::bad ? core::Verdict::refuse : core::Verdict::allow;
-    const std::string padding(5 - word.text.size(), ' ');
-    context.text(fmt::format("{}{} {}: {}{}{}", context.coloured(verdict, word.text), padding, finding.check,
-                             finding.text, finding.remedy.empty() ? "" : "; remedy: ", finding.remedy));
-    context.object({{"check", finding.check},
-                    {"level", word.json},
-                    {"finding", finding.text},
-                    {"remedy", finding.remedy}});
+    const std::string padding(5 - word.size(), ' ');
+    context.text(fmt::format(
+        "{}{} {}: {}{}{}", context.coloured(verdict, finding.level == Level::bad ? "BAD" : word), padding,
+        finding.check, finding.text, finding.remedy.empty() ? "" : "; remedy: ", finding.remedy));
+    context.object(
+        {{"check", finding.check}, {"level", word}, {"finding", finding.text}, {"remedy", finding.remedy}});
 }
 
 } // namespace
 
-int run_doctor(const Context& context) {
-    const Findings mended = context.has("mend") ? mend_tracing(context) : Findings{};
-    const Patient patient = examine(context);
+sys::Result<int> run_doctor(const Context& context, const DoctorOptions& options) {
+    const Findings repaired = options.repair ? repair_tracing(context) : Findings{};
+    const DoctorContext doctor = inspect(context);
     std::size_t bad = 0;
     const auto add = [&](const Findings& findings) {
         for (const Finding& finding : findings) {
@@ -42,18 +36,19 @@ int run_doctor(const Context& context) {
             if (finding.level == Level::bad) ++bad;
         }
     };
-    add(mended);
-    add(check_daemon(patient));
-    add(check_policy(patient));
-    add(check_index(patient));
-    add(check_handler(patient, context.has("mend")));
-    add(check_hook(patient));
-    add(check_kernel_support(patient));
-    add(check_kernel_point(patient));
-    add({finding_of(loaded_report(context))});
-    add(check_records(patient));
-    add(check_by_trial(patient));
-    context.text(bad == 0 ? "all is well" : fmt::format("{} to be mended", bad));
+    add(repaired);
+    add(check_daemon(doctor));
+    add(check_policy(doctor));
+    add(check_index(doctor));
+    add(check_handler(doctor, options.repair));
+    add(check_hook(doctor));
+    add(check_kernel_support(doctor));
+    add(check_kernel_point(doctor));
+    add({finding_of(doctor.status.loaded)});
+    add(check_records(doctor));
+    add(check_by_trial(doctor));
+    context.text(bad == 0 ? "no problems found"
+                          : fmt::format("{} {} found", bad, bad == 1 ? "problem" : "problems"));
     return bad == 0 ? exit_done : exit_failed;
 }
 

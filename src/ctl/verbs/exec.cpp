@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Runs a command whose module loads, and those of all that descends from it, are decided by a policy. Towards
-// everybody else it is as if the command had been run without: its exit status or signal, its terminal, the
+// Runs a command whose module loads, and those of all that descends from it, are decided by a policy. To
+// other processes it is as if the command had been run without: its exit status or signal, its terminal, the
 // signals sent to it.
-#include "ctl/local_decision.hpp"
-#include "ctl/started_command.hpp"
-#include "ctl/supervision.hpp"
+#include "ctl/child_command.hpp"
+#include "ctl/decide.hpp"
+#include "ctl/judge_and_sinks.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/launch.hpp"
 #include "enforce/process/lender.hpp"
@@ -30,8 +30,8 @@ constexpr std::chrono::seconds calls_timeout{5}; ///< with calls of processes th
 
 /// Waits until the command has ended, or, if `all`, every process under the filter. Who has asked the command
 /// to end, before or after it did, does not mean to wait for what it leaves behind.
-sys::Result<sys::Ending> attend(const process::Launched& command, const sys::UniqueFd& signals, int listener,
-                                bool all) {
+sys::Result<sys::Ending> wait_for_end(const process::Launched& command, const sys::UniqueFd& signals,
+                                      int listener, bool all) {
     std::optional<sys::Ending> ending;
     bool asked_to_end = false;
     while (true) {
@@ -54,55 +54,49 @@ sys::Result<sys::Ending> attend(const process::Launched& command, const sys::Uni
     }
 }
 
-int supervise(const Context& context, core::Judge& judge, Sinks sinks) {
+sys::Result<int> supervise(const Context& context, const ExecOptions& options, core::Judge& judge,
+                           Sinks sinks) {
     sys::give_back_freed_memory();
-    const auto filter = process::build_filter();
-    if (!filter) return context.fail(filter.error());
+    const auto filter = TRY(process::build_filter());
     const sigset_t forwarded = forwarded_signals();
     sigset_t before;
     block_signals(forwarded, before);
     const sys::UniqueFd signals(::signalfd(-1, &forwarded, SFD_CLOEXEC));
     // What is supervised is not to look into its supervisor; a program that is started is what it was.
     ::prctl(PR_SET_DUMPABLE, 0);
-    auto command = process::Launched::create(context.arguments, *filter, before);
-    if (!command) return context.fail(command.error());
-    auto listener = process::Listener::adopt(std::move(command->listener));
-    if (!listener) return context.fail(listener.error());
+    auto command = TRY(process::Launched::create(options.command, filter, before));
+    auto listener = TRY(process::Listener::adopt(std::move(command.listener)));
 
     // Threads only from here on: the command's process would have had their locks and not them.
     auto recorder = std::make_unique<events::Recorder>(std::move(sinks), recorder_capacity);
     process::RunningKernel kernel;
-    auto supervisor = std::make_unique<process::Supervisor>(std::move(*listener), judge, kernel, *recorder,
+    auto supervisor = std::make_unique<process::Supervisor>(std::move(listener), judge, kernel, *recorder,
                                                             process::Supervisor::Settings{});
-    if (const auto went = command->go(); !went) return report_launch_failure(context, went.error());
-    const auto ending = attend(*command, signals, supervisor->fd(), context.has("wait"));
-    if (!ending) return context.fail(ending.error());
+    if (const auto went = command.go(); !went) return report_launch_failure(context, went.error());
+    const auto ending = TRY(wait_for_end(command, signals, supervisor->fd(), options.wait));
     if (!supervisor->stop(calls_timeout)) {
         // A process that was left behind has it wait, for a file of its own perhaps.
         recorder->flush();
-        std::_Exit(end_as(*ending, before));
+        std::_Exit(end_as(ending, before));
     }
     supervisor.reset();
     recorder.reset();
-    return end_as(*ending, before);
+    return end_as(ending, before);
 }
 
 } // namespace
 
-int run_exec(const Context& context) {
-    auto loaded = read_policy(context);
-    if (!loaded) return context.fail(config::to_error(loaded.error()));
-    const bool quiet = context.has("quiet") || loaded->source.quiet;
-    for (config::Diagnostic& warning : loaded->warnings)
+sys::Result<int> run_exec(const Context& context, const ExecOptions& options) {
+    auto loaded = TRY(read_policy(context.paths, options.policy));
+    const bool quiet = options.quiet || loaded.source.quiet;
+    for (config::Diagnostic& warning : loaded.warnings)
         if (!quiet) context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
-    if (const auto may = process::may_lend(); loaded->source.user_namespaces && !may && !quiet)
+    if (const auto may = process::may_lend(); loaded.source.user_namespaces && !may && !quiet)
         context.warn("no user namespace is served: " + may.error().why);
-    auto sinks = open_sinks(context, quiet);
-    if (!sinks) return context.fail(sinks.error());
-    auto judge = make_judge(context, std::move(loaded->source));
-    if (!judge) return context.fail(judge.error());
-    if (const auto proc = process::check_proc(); !proc) return context.fail(proc.error());
-    return supervise(context, **judge, std::move(*sinks));
+    auto sinks = TRY(open_sinks(context, options.log_dir, quiet));
+    const auto judge = TRY(make_judge(context.paths, options, std::move(loaded.source)));
+    TRY(process::check_proc());
+    return supervise(context, options, *judge, std::move(sinks));
 }
 
 } // namespace kmodguard::ctl

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "core/names.hpp"
-#include "ctl/local_decision.hpp"
+#include "ctl/decide.hpp"
 #include "ctl/verbs.hpp"
 #include "events/event_json.hpp"
 
@@ -19,7 +19,7 @@ void print_commands(const Context& context, const core::ModuleDecision& module) 
         context.text(fmt::format("    for {}, modprobe.d has modprobe run: {}", command.module,
                                  core::printable(command.text)));
         if (!command.unknown.empty())
-            context.text(fmt::format("      of which nobody can tell what this loads: {}",
+            context.text(fmt::format("      of which it is not known what this loads: {}",
                                      core::printable(command.unknown)));
     }
 }
@@ -31,7 +31,7 @@ void print_module(const Context& context, const core::Decision& decision,
                                                                 : "stays out:";
     context.text(fmt::format("  {} {}", context.coloured(module.verdict(), outcome), explain(module)));
     if (!module.file.empty())
-        context.text(fmt::format("    its file: {}", core::printable(module.file, longest_path)));
+        context.text(fmt::format("    its file: {}", core::printable(module.file, max_path)));
     if (module.chain.size() > 1) {
         std::string chain;
         for (const core::Step& step : module.chain)
@@ -50,17 +50,16 @@ std::string outcome_in_this_mode(const core::Decision& decision) {
 
 } // namespace
 
-int run_explain(const Context& context) {
-    const auto decisions = decide_all(context);
-    if (!decisions) return context.fail(decisions.error());
-    const core::Decision& decision = decisions->front();
+sys::Result<int> run_explain(const Context& context, const CheckOptions& options) {
+    const auto decisions = TRY(decide_all(context, options));
+    const core::Decision& decision = decisions.front();
     context.text(fmt::format("{}: {}", core::printable(decision.token),
                              context.coloured(decision.effective(), outcome_in_this_mode(decision))));
     for (const core::ModuleDecision& module : decision.modules)
         print_module(context, decision, module);
     if (decision.modules.empty()) context.text(fmt::format("  {}", explain(decision)));
     context.object(events::json_of(decision));
-    return exit_code_of(*decisions);
+    return exit_code_of(decisions);
 }
 
 } // namespace kmodguard::ctl

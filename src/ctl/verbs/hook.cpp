@@ -5,7 +5,7 @@
 
 namespace kmodguard::ctl {
 
-int run_hook(const Context& context) {
+sys::Result<int> run_hook(const Context& context, const RawOptions& options) {
     const std::string socket = context.paths.socket();
     const std::string original = context.paths.original_handler();
     const std::string command_line = context.paths.kernel_command_line();
@@ -19,7 +19,7 @@ int run_hook(const Context& context) {
     paths.loaded_modules = loaded.c_str();
     paths.syslog = syslog.c_str();
     paths.kernel_log = kernel_log.c_str();
-    std::vector<std::string> arguments = context.arguments;
+    Words arguments = options.words;
     std::vector<char*> pointers;
     for (std::string& argument : arguments)
         pointers.push_back(argument.data());

@@ -6,9 +6,9 @@
 #include "config/baseline.hpp"
 #include "core/names.hpp"
 #include "ctl/daemon_process.hpp"
-#include "ctl/local_decision.hpp"
 #include "ctl/verbs.hpp"
 #include "events/event_json.hpp"
+#include "modules/kmod_index.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
 
@@ -95,13 +95,13 @@ void warn_of_gaps(const Context& context, const core::PolicySource& source, core
             "would be refused");
     const Names names = left_out(context, source, index);
     if (names.empty()) return;
-    constexpr std::size_t most_named = 8;
+    constexpr std::size_t max_named = 8;
     const auto last =
-        std::next(names.begin(), static_cast<std::ptrdiff_t>(std::min(names.size(), most_named)));
+        std::next(names.begin(), static_cast<std::ptrdiff_t>(std::min(names.size(), max_named)));
     context.warn(fmt::format(
         "devices of this machine ask for {} modules that are not loaded and would be refused: "
         "{}{}; load what is needed and run kmodctl init again, or kmodctl allow it",
-        names.size(), fmt::join(names.begin(), last, ", "), names.size() > most_named ? ", ..." : ""));
+        names.size(), fmt::join(names.begin(), last, ", "), names.size() > max_named ? ", ..." : ""));
 }
 
 sys::Result<std::vector<std::string>> read_loaded_modules(const Context& context) {
@@ -118,41 +118,38 @@ bool is_the_policy(const Context& context, const std::filesystem::path& file) {
 }
 
 sys::Result<void> write_policy(const Context& context, const std::filesystem::path& file,
-                               const std::string& text) {
+                               const std::string& text, bool replace) {
     std::error_code error;
     if (std::filesystem::is_directory(file, error))
         return sys::failure(sys::ErrorKind::invalid, fmt::format("{} is a directory", file.native()),
                             fmt::format("name a file in it: {}", (file / "policy.toml").native()));
-    if (std::filesystem::exists(file, error) && !context.has("force"))
+    if (std::filesystem::exists(file, error) && !replace)
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} exists", file.native()),
                             "kmodctl init --force replaces it");
     if (is_the_policy(context, file)) // other directories are none of ours to make
-        if (auto made = sys::make_directory(file.parent_path(), directory_mode); !made) return made;
+        TRY(sys::make_directory(file.parent_path(), directory_mode));
     return sys::write_file_atomically(std::filesystem::absolute(file), text, policy_mode);
 }
 
 } // namespace
 
-int run_init(const Context& context) {
-    const std::string output = context.option("output").value_or(context.paths.policy());
-    if (output != "-") // which writes nothing
-        if (const auto allowed = context.require_root(); !allowed) return context.fail(allowed.error());
-    const auto loaded = read_loaded_modules(context);
-    if (!loaded) return context.fail(loaded.error());
-    const auto index = modules::KmodIndex::open(context.paths, sys::kernel_release());
-    if (!index) return context.fail(index.error());
-    const core::PolicySource source = baseline(*loaded, **index);
+sys::Result<int> run_init(const Context& context, const InitOptions& options) {
+    const std::string output = options.output.value_or(context.paths.policy());
+    if (output != "-") TRY(context.require_root()); // which writes nothing
+    const auto loaded = TRY(read_loaded_modules(context));
+    const auto index = TRY(modules::KmodIndex::open(context.paths, sys::kernel_release()));
+    const core::PolicySource source = baseline(loaded, *index);
     const std::array header{fmt::format("What {} had loaded when kmodctl init ran.", source.kernel_release)};
     const std::string text = config::render_policy(source, header);
     const std::uint64_t modules = source.allow_modules.size();
     const std::uint64_t aliases = source.allow_aliases.size();
-    warn_of_gaps(context, source, **index);
+    warn_of_gaps(context, source, *index);
     if (output == "-") {
         if (!context.json) fmt::print("{}", text);
         context.object({{"policy", text}, {"modules", modules}, {"aliases", aliases}});
         return exit_done;
     }
-    if (auto written = write_policy(context, output, text); !written) return context.fail(written.error());
+    TRY(write_policy(context, output, text, options.force));
     context.text(fmt::format("{} allows {} modules and {} aliases", output, modules, aliases));
     if (is_the_policy(context, output) && daemon_runs(context.paths))
         context.text("the daemon takes it with kmodctl reload");

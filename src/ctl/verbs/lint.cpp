@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/lint.hpp"
 
-#include "ctl/local_decision.hpp"
+#include "ctl/decide.hpp"
 #include "ctl/verbs.hpp"
 #include "modules/modprobe_lines.hpp"
 #include "sys/kernel.hpp"
@@ -26,14 +26,13 @@ void print(const Context& context, const config::Diagnostic& finding) {
 }
 
 /// A policy in the YAML form is that of an emulated machine, whose modules are not the ones here.
-bool is_for_guests(const Context& context) {
-    return !context.arguments.empty() && !context.has("kernel")
-           && config::form_of(context.arguments.front()) == config::Form::yaml;
+bool is_for_guests(const LintOptions& options) {
+    return options.file && !options.kernel && config::form_of(*options.file) == config::Form::yaml;
 }
 
 /// What is loaded on the kernel that is looked at, where that is the running one.
-std::optional<std::vector<std::string>> loaded_modules_of(const Context& context) {
-    if (chosen_kernel(context) != sys::kernel_release()) return std::nullopt;
+std::optional<std::vector<std::string>> loaded_modules_of(const Context& context, const std::string& kernel) {
+    if (kernel != sys::kernel_release()) return std::nullopt;
     auto loaded = sys::loaded_modules(context.paths);
     if (loaded) return std::move(*loaded);
     context.text(fmt::format("not compared with what is loaded: {}", loaded.error().what));
@@ -59,9 +58,9 @@ struct Former {
 
 /// The running kernel, or the one that the policy was written on: a module that it knows may have another
 /// name on the one that is looked at.
-Former former_kernel(const Context& context, const core::PolicySource& source) {
+Former former_kernel(const Context& context, const core::PolicySource& source, const std::string& kernel) {
     for (const std::string& release : {sys::kernel_release(), source.kernel_release}) {
-        if (release.empty() || release.contains('/') || release == chosen_kernel(context)) continue;
+        if (release.empty() || release.contains('/') || release == kernel) continue;
         if (auto index = modules::KmodIndex::open(context.paths, release); index)
             return {release, std::move(*index)};
     }
@@ -70,24 +69,24 @@ Former former_kernel(const Context& context, const core::PolicySource& source) {
 
 } // namespace
 
-int run_lint(const Context& context) {
+sys::Result<int> run_lint(const Context& context, const LintOptions& options) {
     const auto loaded =
-        context.arguments.empty() ? read_policy(context) : config::load_policy(context.arguments.front(), "");
+        options.file ? config::load_policy(*options.file, "") : config::load_policy(context.paths);
+    const std::string kernel = chosen_kernel(options.kernel);
     config::Diagnostics findings = loaded ? loaded->warnings : loaded.error();
-    if (loaded && !is_for_guests(context)) {
-        const auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
-        if (!index) return context.fail(index.error());
-        const Former former = former_kernel(context, loaded->source);
+    if (loaded && !is_for_guests(options)) {
+        const auto index = TRY(modules::KmodIndex::open(context.paths, kernel));
+        const Former former = former_kernel(context, loaded->source, kernel);
         merge(findings, findings_in_modprobe_d(context.paths));
-        merge(findings, config::lint(loaded->source, **index,
-                                     {.loaded = loaded_modules_of(context),
+        merge(findings, config::lint(loaded->source, *index,
+                                     {.loaded = loaded_modules_of(context, kernel),
                                       .former = former.index.get(),
                                       .former_release = former.release}));
     }
     for (const config::Diagnostic& finding : findings)
         print(context, finding);
-    if (findings.empty()) context.text("nothing to complain about");
-    if (loaded && is_for_guests(context))
+    if (findings.empty()) context.text("no problems");
+    if (loaded && is_for_guests(options))
         context.text(
             "not compared with this machine's modules, since it is a guest's; --root and --kernel say where "
             "that one's are");

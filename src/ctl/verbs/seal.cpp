@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Sealing cannot be undone but by a restart, so first it is said what it takes away, and looked whether
-// something is not as it would have to stay. What somebody can still change in the last moment is looked at
+// Sealing cannot be undone but by a restart, so first it is printed what it takes away, and checked whether
+// something is not as it would have to stay. What can still be changed in the last moment is checked
 // once more afterwards.
+#include "enforce/kernel/seal.hpp"
+
 #include "ctl/handler_writers.hpp"
-#include "ctl/kernel_report.hpp"
-#include "ctl/loaded_report.hpp"
+#include "ctl/machine_status.hpp"
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
-#include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/support.hpp"
 #include "sys/file.hpp"
 #include "sys/unix_socket.hpp"
@@ -48,19 +47,18 @@ bool is_set(const char* file) {
     return text && text->starts_with('1');
 }
 
-void look_at_kernel_point(Obstacles& obstacles, const kernel::Standing& standing,
-                          const sys::Result<protocol::Answer>& daemon) {
-    if (!standing.whole) {
-        const KernelReport report = kernel_report({}, daemon);
-        const std::string why = report.problem.empty() ? "its pins are not all there" : report.problem;
-        obstacles.push_back({sys::ErrorKind::failed, fmt::format("the kernel point is not held: {}", why),
-                             report.hint.empty() ? "kmodctl start" : report.hint});
-    } else if (!standing.this_build) {
+void look_at_kernel_point(Obstacles& obstacles, const kernel::Status& pinned, const MachineStatus& status) {
+    if (!pinned.is_enforced()) {
+        const sys::Error error = error_of(status.kernel);
+        const std::string why = error.what.empty() ? "its pins are not all there" : error.what;
+        obstacles.push_back({sys::ErrorKind::failed, fmt::format("the kernel point is not enforced: {}", why),
+                             error.hint.empty() ? "kmodctl start" : error.hint});
+    } else if (!pinned.this_build) {
         obstacles.push_back({sys::ErrorKind::failed,
                              "the kernel point was loaded by another version of kmodguard than this kmodctl",
-                             "start the daemon anew, which loads its own; then seal"});
-    } else if (standing.audit) {
-        const bool forced = daemon && !daemon->value("mode-forced").empty();
+                             "restart the daemon, which loads its own; then seal"});
+    } else if (pinned.audit) {
+        const bool forced = status.daemon && status.daemon->mode_forced;
         obstacles.push_back(
             {sys::ErrorKind::failed, "the mode is audit: nothing is refused, so there is nothing to seal",
              forced ? "boot without kmodguard.mode on the kernel's command line" : "kmodctl mode enforce"});
@@ -75,18 +73,19 @@ std::optional<pid_t> pid_of_daemon(const sys::Paths& paths) {
     return peer ? std::optional(peer->pid) : std::nullopt;
 }
 
-/// Whoever has one of the maps open keeps it. `daemon` is one that will let go of them.
+/// A process that has one of the maps open keeps it. `daemon` is one that will let go of them.
 void look_at_maps(Obstacles& obstacles, const std::vector<std::uint32_t>& maps, std::optional<pid_t> daemon) {
-    for (const Writer& holder : holders_of_maps("/proc", maps))
-        if (holder.pid != daemon)
+    for (const Writer& process : processes_with_maps("/proc", maps))
+        if (process.pid != daemon)
             obstacles.push_back(
                 {sys::ErrorKind::failed,
-                 fmt::format("process {} ({}) has the kernel point's maps open", holder.pid, holder.command),
-                 fmt::format("end it: kill -KILL {}; if it is the daemon: kmodctl start", holder.pid)});
+                 fmt::format("process {} ({}) has the kernel point's maps open", process.pid,
+                             process.command),
+                 fmt::format("end it: kill -KILL {}; if it is the daemon: kmodctl start", process.pid)});
 }
 
-void look_at_handler(Obstacles& obstacles, const sys::Paths& paths) {
-    const auto handler = autoload::handler_status(paths);
+void look_at_handler(Obstacles& obstacles, const sys::Paths& paths,
+                     const sys::Result<autoload::HandlerStatus>& handler) {
     if (!handler) {
         obstacles.push_back(handler.error());
         return;
@@ -109,7 +108,7 @@ void look_at_running(Obstacles& obstacles, const sys::Paths& paths) {
             {sys::ErrorKind::failed,
              "kernel.ftrace_enabled is 0, which keeps the kernel point's programs from running",
              "sysctl kernel.ftrace_enabled=1"});
-    if (kernel::examine(paths).may_skip)
+    if (kernel::inspect(paths).may_skip())
         obstacles.push_back(
             {sys::ErrorKind::failed,
              "this kernel preempts itself and can leave a load unjudged, which root could use",
@@ -122,18 +121,18 @@ void look_at_kexec(Obstacles& obstacles) {
             {sys::ErrorKind::failed, "another kernel is loaded already, and could be started", "kexec -u"});
 }
 
-void warn_of_what_stays(const Context& context, const sys::Result<protocol::Answer>& daemon) {
+void warn_of_what_stays(const Context& context, const sys::Result<protocol::DaemonStatus>& daemon) {
     if (is_set("/sys/kernel/kexec_crash_loaded"))
         context.warn("a crash kernel is loaded: it would start after a panic, unsealed (kexec -p -u)");
     if (!daemon) {
         context.warn("the daemon does not run: requests are refused until kmodctl start");
         return;
     }
-    if (const std::string unsaved = daemon->value("unsaved-changes"); unsaved != "0" && !unsaved.empty())
+    if (daemon->unsaved_changes != 0)
         context.warn(fmt::format(
-            "{} changes made at run time are not saved: kmodctl apply keeps them over the restart", unsaved));
-    if (!daemon->value("mode-seconds-left").empty())
-        context.warn("enforce mode is set for a limited time; sealed, it stays");
+            "{} changes made at run time are not saved: kmodctl apply keeps them over the restart",
+            daemon->unsaved_changes));
+    if (daemon->mode_seconds_left) context.warn("enforce mode is set for a limited time; sealed, it stays");
 }
 
 void print_forbidden(const Context& context) {
@@ -146,11 +145,13 @@ void print_forbidden(const Context& context) {
     context.object({{"forbidden", std::move(list)}});
 }
 
-/// An error if nobody is there to ask, or says no.
+/// An error if no person can be asked, or says no.
 sys::Result<void> ask(const Context& context) {
     if (context.json || ::isatty(STDIN_FILENO) != 1)
-        return sys::failure(sys::ErrorKind::invalid, "there is nobody to ask whether to seal",
-                            "kmodctl seal --yes");
+        return sys::failure(
+            sys::ErrorKind::invalid,
+            "cannot ask whether to seal: standard input is not a terminal, or --json is given",
+            "kmodctl seal --yes");
     fmt::print("Seal? [y/N] ");
     std::fflush(stdout); // NOLINT(cert-err33-c): best effort
     std::string answer;
@@ -159,13 +160,13 @@ sys::Result<void> ask(const Context& context) {
     return sys::failure(sys::ErrorKind::failed, "not sealed");
 }
 
-int seal(const Context& context, const std::vector<std::uint32_t>& maps) {
-    if (auto sealed = kernel::seal_guard(context.paths.sealed_table()); !sealed)
+sys::Result<int> seal(const Context& context, const std::vector<std::uint32_t>& maps) {
+    if (auto sealed = kernel::seal(context.paths.sealed_table()); !sealed)
         return record_failure(context, events::Action::seal, sealed.error());
     record_change(context, events::Action::seal);
-    static_cast<void>(context.ask("STATUS")); // it notices, and lets go of the maps
+    static_cast<void>(context.ask("STATUS")); // the daemon notices, and lets go of the maps
     Obstacles late;
-    look_at_handler(late, context.paths);
+    look_at_handler(late, context.paths, autoload::handler_status(context.paths));
     look_at_kexec(late);
     look_at_maps(late, maps, std::nullopt);
     for (const sys::Error& error : late)
@@ -176,32 +177,31 @@ int seal(const Context& context, const std::vector<std::uint32_t>& maps) {
 
 } // namespace
 
-int run_seal(const Context& context) {
+sys::Result<int> run_seal(const Context& context, const SealOptions& options) {
     if (context.paths.moved())
-        return context.fail({sys::ErrorKind::failed,
-                             "there is a kernel to seal in the machine's own root only", "leave --root out"});
-    const kernel::Standing standing = kernel::standing();
-    if (standing.sealed) return context.done("sealed already");
+        return sys::failure(sys::ErrorKind::failed,
+                            "there is a kernel to seal in the machine's own root only", "leave --root out");
+    const kernel::Status pinned = kernel::pinned_status(context.paths);
+    if (pinned.sealed) return context.done("sealed already");
     print_forbidden(context);
-    if (const std::string loaded = sentence_of(loaded_report(context)); !loaded.empty()) context.warn(loaded);
-    const auto daemon = context.ask("STATUS");
+    const MachineStatus status = machine_status(context);
+    if (const std::string loaded = sentence_of(status.loaded); !loaded.empty()) context.warn(loaded);
     Obstacles obstacles;
-    look_at_kernel_point(obstacles, standing, daemon);
-    look_at_handler(obstacles, context.paths);
+    look_at_kernel_point(obstacles, pinned, status);
+    look_at_handler(obstacles, context.paths, status.handler);
     look_at_kexec(obstacles);
     look_at_running(obstacles, context.paths);
     const auto maps = kernel::maps_to_seal();
-    if (maps) // else it is not held, which was said
-        look_at_maps(obstacles, *maps, daemon ? pid_of_daemon(context.paths) : std::nullopt);
+    if (maps) // else it is not enforced, and another obstacle is that
+        look_at_maps(obstacles, *maps, status.daemon ? pid_of_daemon(context.paths) : std::nullopt);
     else if (obstacles.empty())
         obstacles.push_back(maps.error());
     for (const sys::Error& obstacle : obstacles)
         static_cast<void>(context.fail(obstacle));
     if (!obstacles.empty()) return exit_failed;
-    warn_of_what_stays(context, daemon);
-    if (context.has("dry-run")) return context.done("nothing was changed: kmodctl seal would seal");
-    if (!context.has("yes"))
-        if (auto agreed = ask(context); !agreed) return context.fail(agreed.error());
+    warn_of_what_stays(context, status.daemon);
+    if (options.dry_run) return context.done("nothing was changed: kmodctl seal would seal");
+    if (!options.yes) TRY(ask(context));
     return seal(context, *maps);
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/autoload/plan.hpp"
 
-#include "sys/file.hpp"
-
 #include <fmt/format.h>
 
 namespace kmodguard::autoload {
@@ -44,21 +42,6 @@ std::vector<protocol::Field> plan_of(const core::Decision& decision, core::Modul
         }
     }
     return plan;
-}
-
-bool is_current(const core::Decision& decision, core::ModuleIndex& index) {
-    for (const core::ModuleDecision& module : decision.modules) {
-        if (!decision.loads(module)) continue;
-        for (const core::Step& step : module.chain) {
-            if (step.judged.empty())
-                continue; // audit mode, or nothing to load: the plan promises nothing about it
-            const core::ModuleRecord* record = index.find(step.module);
-            const auto now = record != nullptr ? sys::file_identity(record->path)
-                                               : sys::failure(sys::ErrorKind::not_found, step.module);
-            if (!now || to_string(*now) != step.judged) return false;
-        }
-    }
-    return true;
 }
 
 } // namespace kmodguard::autoload

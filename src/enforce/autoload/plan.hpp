@@ -16,7 +16,4 @@ namespace kmodguard::autoload {
 /// rest, and modules with an install command, to the original modprobe.
 [[nodiscard]] std::vector<protocol::Field> plan_of(const core::Decision& decision, core::ModuleIndex& index);
 
-/// Whether every image that the plan would load still is in the state in which it was judged.
-[[nodiscard]] bool is_current(const core::Decision& decision, core::ModuleIndex& index);
-
 } // namespace kmodguard::autoload

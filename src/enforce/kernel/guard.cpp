@@ -2,6 +2,7 @@
 #include "enforce/kernel/guard.hpp"
 
 #include "enforce/kernel/loader.hpp"
+#include "enforce/kernel/pinned.hpp"
 #include "enforce/kernel/programs.hpp"
 #include "enforce/kernel/table_file.hpp"
 
@@ -17,10 +18,22 @@ namespace {
 
 constexpr std::uint32_t only = 0; ///< the key of maps with one entry
 
-std::unexpected<sys::Error> sealed_failure(const std::vector<std::string>& loosened) {
-    std::string what = "the machine is sealed, and the policy would be looser: " + loosened.front();
+Published refused_by_seal(std::string why) {
+    return {
+        Published::Outcome::sealed,
+        {sys::ErrorKind::denied, "the machine is sealed, and " + std::move(why),
+         "it takes effect when the machine restarts; until then the kernel point decides by what is sealed"}};
+}
+
+std::string sentence_of(const std::vector<std::string>& loosened) {
+    std::string what = "the policy would be looser: " + loosened.front();
     if (loosened.size() > 1) what += fmt::format(", and {} more", loosened.size() - 1);
-    return sys::failure(sys::ErrorKind::denied, std::move(what), "it takes effect when the machine restarts");
+    return what;
+}
+
+Published published(sys::Result<void> result) {
+    if (result) return {};
+    return {Published::Outcome::failed, std::move(result.error())};
 }
 
 /// CLOCK_BOOTTIME, ns.
@@ -30,55 +43,59 @@ std::uint64_t now_in_kernel() {
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-/// A map that somebody has frozen, if one is: it takes no policy any more.
-std::optional<std::string> first_frozen(const Pins& pins) {
-    for (const RawMap* map :
-         {static_cast<const RawMap*>(&pins.settings), static_cast<const RawMap*>(&pins.policy),
-          static_cast<const RawMap*>(&pins.policy_a), static_cast<const RawMap*>(&pins.policy_b),
-          static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.state),
-          static_cast<const RawMap*>(&pins.refused_tokens)})
-        if (const auto frozen = map->is_frozen(); !frozen || *frozen) return map->name();
-    return std::nullopt;
+/// A map that takes no policy any more, since another process has frozen it; "" if there is none.
+std::string first_frozen(Pins& pins) {
+    for (const MapRow& row : map_table)
+        if (row.writer == Writer::daemon)
+            if (const auto frozen = row.in(pins).is_frozen(); !frozen || *frozen) return row.in(pins).name();
+    return "";
 }
 
 /// Whether pins can be used as they are by this build.
-sys::Result<bool> is_usable(const Pins& pins) {
-    const auto state = pins.state.get(only);
-    if (!state) return std::unexpected(state.error());
-    const bool same_layout = state->value_or(guard_state{}).layout == GUARD_LAYOUT;
+sys::Result<bool> is_usable(Pins& pins) {
+    const auto state = TRY(pins.state.get(only));
+    const bool same_layout = state.value_or(guard_state{}).layout == GUARD_LAYOUT;
     if (pins.sealed && !same_layout)
         return sys::failure(sys::ErrorKind::failed,
-                            "the machine was sealed by another version of kmodguard, which guards on");
+                            "the machine was sealed by another version of kmodguard, which keeps enforcing");
     if (pins.sealed || !same_layout) return same_layout;
-    const auto settings = settings_of(pins);
-    if (!settings) return std::unexpected(settings.error());
-    const auto hash = programs_hash();
-    if (!hash) return std::unexpected(hash.error());
-    if (!std::ranges::equal(*hash, settings->object)) return false;
-    return !first_frozen(pins);
+    const bool same_build = TRY(is_this_build(pins));
+    return same_build && first_frozen(pins).empty();
 }
 
 sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const Table& table) {
-    if (auto cleared = map.clear(); !cleared) return cleared;
+    TRY(map.clear());
     for (const auto& [name, rule] : table)
-        if (auto written = map.set(name, rule); !written) return written;
+        TRY(map.set(name, rule));
     return {};
 }
 
-sys::Result<Table> read_all(const Map<guard_name, guard_rule>& map) {
-    Table table;
-    std::optional<guard_name> key;
+/// What `map` has; how many at most is known, and more means that it is changed while it is read.
+template <typename Key, typename Value>
+sys::Result<std::vector<std::pair<Key, Value>>> read_all(const Map<Key, Value>& map, std::size_t max) {
+    std::vector<std::pair<Key, Value>> entries;
+    std::optional<Key> key;
     while (true) {
-        const auto next = map.after(key);
-        if (!next) return std::unexpected(next.error());
-        if (!*next) return table;
-        key = *next;
-        const auto rule = map.get(*key);
-        if (!rule) return std::unexpected(rule.error());
-        if (*rule) table.emplace(*key, **rule);
-        if (table.size() > GUARD_MAX_MODULES)
-            return sys::failure(sys::ErrorKind::failed, "the policy map changes while it is read");
+        key = TRY(map.after(key));
+        if (!key) return entries;
+        if (entries.size() > max)
+            return sys::failure(sys::ErrorKind::failed, map.name() + " changes while it is read");
+        if (const auto value = TRY(map.get(*key))) entries.emplace_back(*key, *value);
     }
+}
+
+/// What a program of kind `called` returns.
+template <typename Question>
+sys::Result<std::uint32_t> call_program(const Pins& pins, std::string_view program, Question question) {
+    const auto found = pins.programs.find(program);
+    if (found == pins.programs.end()) return sys::system_failure("cannot find the program", program, ENOENT);
+    bpf_test_run_opts options{};
+    options.sz = sizeof options;
+    options.ctx_in = &question;
+    options.ctx_size_in = sizeof question;
+    if (const int code = ::bpf_prog_test_run_opts(found->second.get(), &options); code != 0)
+        return sys::system_failure("cannot run the program", program, -code);
+    return options.retval;
 }
 
 bool same(const Table& a, const Table& b) {
@@ -91,143 +108,167 @@ bool same(const Table& a, const Table& b) {
 
 } // namespace
 
+sys::Result<bool> is_this_build(const Pins& pins) {
+    const auto settings = TRY(settings_of(pins));
+    const auto hash = TRY(programs_hash());
+    return settings.layout == GUARD_LAYOUT && std::ranges::equal(hash, settings.object);
+}
+
 sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed_table) {
-    if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
+    TRY(require_bpffs());
     // Interrupted between the old set's end and the new one's renaming.
     if (::access(pin_directory().c_str(), F_OK) != 0 && open_pins(new_pin_directory()))
         ::rename(new_pin_directory().c_str(), pin_directory().c_str());
     if (auto pins = open_pins(pin_directory())) {
-        const auto usable = is_usable(*pins);
-        if (!usable) return std::unexpected(usable.error());
-        if (*usable) {
+        const bool usable = TRY(is_usable(*pins));
+        if (usable) {
             Guard guard(std::move(*pins), std::move(sealed_table));
-            guard.taken_over_ = true;
-            if (auto read = guard.read_state(); !read) return std::unexpected(read.error());
+            TRY(guard.read_state());
             return guard;
         }
     }
-    if (auto removed = remove_pins(new_pin_directory()); !removed) return std::unexpected(removed.error());
-    if (auto loaded = loader.load(); !loaded) return std::unexpected(loaded.error());
-    auto pins = open_pins(new_pin_directory());
-    if (!pins) return std::unexpected(pins.error());
-    Guard guard(std::move(*pins), std::move(sealed_table));
-    if (auto prepared = guard.prepare(); !prepared) return std::unexpected(prepared.error());
+    TRY(remove_pins(new_pin_directory()));
+    TRY(loader.load());
+    auto pins = TRY(open_pins(new_pin_directory()));
+    Guard guard(std::move(pins), std::move(sealed_table));
+    TRY(guard.prepare());
     return guard;
 }
 
 /// What a new set begins with.
 sys::Result<void> Guard::prepare() {
-    const auto hash = programs_hash();
-    if (!hash) return std::unexpected(hash.error());
+    const auto hash = TRY(programs_hash());
     guard_settings settings{};
     settings.layout = GUARD_LAYOUT;
-    std::ranges::copy(*hash, settings.object);
-    if (auto set = pins_.settings.set(only, settings); !set) return set;
-    if (auto set = pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = 0, .lost_told = 0}); !set)
-        return set;
+    std::ranges::copy(hash, settings.object);
+    TRY(pins_.settings.set(only, settings));
+    TRY(pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = 0, .lost_reported = 0}));
     return read_state();
 }
 
 sys::Result<void> Guard::read_state() {
-    const auto state = pins_.state.get(only);
-    if (!state) return std::unexpected(state.error());
-    state_ = state->value_or(guard_state{});
-    auto table = pins_.sealed ? load_table(sealed_table_) : read_table(pins_);
-    if (!table) return std::unexpected(table.error());
-    held_ = std::move(*table);
-    if (pins_.sealed) return {};
-    const auto active = pins_.policy.get(only);
-    const auto second = pins_.policy_b.id();
-    const auto key = pins_.content_key.get(only);
-    if (!active) return std::unexpected(active.error());
-    if (!second) return std::unexpected(second.error());
-    if (!key) return std::unexpected(key.error());
-    key_.bytes = key->value_or(key_.bytes);
-    b_ = active->value_or(0) == *second;
+    const auto state = TRY(pins_.state.get(only));
+    state_ = state.value_or(guard_state{});
+    if (pins_.sealed) { // which it is, whatever became of the file
+        auto table = read_sealed_table();
+        if (table)
+            in_force_ = std::move(*table);
+        else
+            unknown_ = std::move(table.error());
+        return {};
+    }
+    in_force_ = TRY(read_table(pins_));
+    const auto active = TRY(pins_.policy.get(only));
+    const auto second = TRY(pins_.policy_b.id());
+    const auto key = TRY(pins_.content_key.get(only));
+    key_.bytes = key.value_or(key_.bytes);
+    b_ = active.value_or(0) == second;
     return {};
 }
 
-sys::Result<void> Guard::publish(const Table& table) {
-    if (sealed()) return tighten(table);
-    if (auto filled = fill(spare(), table); !filled) return filled;
+sys::Result<Table> Guard::read_sealed_table() const {
+    Table table = TRY(load_table(sealed_table_));
+    guard_question question{};
+    const auto hash = TRY(hash_of(table));
+    std::memcpy(question.table, hash.data(), hash.size());
+    std::vector<guard_name> taken;
+    for (const auto& [name, rule] : table) {
+        question.name = name;
+        const auto answer = TRY(call_program(pins_, asking_program, question));
+        if ((answer & GUARD_IS_SEALED_TABLE) == 0)
+            return sys::failure(sys::ErrorKind::invalid,
+                                sealed_table_.native() + " is not what the machine was sealed with");
+        if ((answer & GUARD_IS_ADMITTED) == 0) taken.push_back(name);
+    }
+    for (const guard_name& name : taken)
+        table.erase(name);
+    return table;
+}
+
+bool Guard::seal_admits(std::string_view module) const {
+    const auto name = name_key(module);
+    if (!name) return false;
+    const auto answer = call_program(pins_, asking_program, guard_question{.name = *name, .table = {}});
+    return answer && (*answer & GUARD_IS_ADMITTED) != 0;
+}
+
+Published Guard::publish(const Table& table) {
+    return sealed() ? tighten(table) : published(replace(table));
+}
+
+sys::Result<void> Guard::replace(const Table& table) {
+    TRY(fill(spare(), table));
     // Before the swap: what cannot be forgotten would be refused by a policy that allows it. If it is the
     // swap that fails, the hook is asked again, and no more.
-    if (auto forgotten = forget_refusals(); !forgotten) return forgotten;
+    TRY(forget_refusals());
     const auto fd = static_cast<std::uint32_t>(spare().fd());
     // Returns when no program uses the former one any more (maybe_wait_bpf_programs of kernel/bpf/syscall.c).
-    if (auto swapped = pins_.policy.set(only, fd); !swapped) return swapped;
+    TRY(pins_.policy.set(only, fd));
     b_ = !b_;
-    held_ = table;
+    in_force_ = table;
     static_cast<void>(spare().clear()); // it is cleared again before it is filled
     return {};
 }
 
 namespace {
 
-/// What of `held` is in `wanted` as well.
-Table stricter_half(const Table& held, const Table& wanted) {
+/// What of `in_force` is in `wanted` as well.
+Table stricter_half(const Table& in_force, const Table& wanted) {
     Table half;
-    for (const auto& [name, rule] : held)
+    for (const auto& [name, rule] : in_force)
         if (wanted.contains(name) || name.text[0] == GUARD_PIN_MARK) half.emplace(name, rule);
     return half;
 }
 
 } // namespace
 
-sys::Result<void> Guard::tighten(const Table& wanted) {
-    if (const auto looser = loosened(held_, wanted); !looser.empty()) return sealed_failure(looser);
-    if (auto opened = open_sealing_programs(pins_); !opened) return opened;
+Published Guard::tighten(const Table& wanted) {
+    if (!in_force_) return refused_by_seal("its policy cannot be changed: " + unknown_.what);
+    if (const auto looser = loosened(*in_force_, wanted); !looser.empty())
+        return refused_by_seal(sentence_of(looser));
     // Only names can be taken away from what is sealed.
-    if (const auto other = loosened(wanted, stricter_half(held_, wanted)); !other.empty())
-        return sealed_failure({"pins cannot be changed"});
-    for (guard_name name : taken_away(held_, wanted)) {
-        bpf_test_run_opts options{};
-        options.sz = sizeof options;
-        options.ctx_in = &name;
-        options.ctx_size_in = sizeof name;
-        const int code =
-            ::bpf_prog_test_run_opts(pins_.programs.find(tightening_program)->second.get(), &options);
-        if (code != 0 || options.retval != 0) {
-            static_cast<void>(
-                save_table(sealed_table_, held_)); // what is gone is gone, also for the next daemon
-            return sys::system_failure("cannot take away", text_of(name.text), code != 0 ? -code : EIO);
-        }
-        held_.erase(name);
+    if (!loosened(wanted, stricter_half(*in_force_, wanted)).empty())
+        return refused_by_seal(sentence_of({"pins cannot be changed"}));
+    return published(take_away(*in_force_, wanted));
+}
+
+sys::Result<void> Guard::take_away(Table& from, const Table& wanted) {
+    TRY(open_programs(pins_, Part::sealing)); // where it was sealed just now
+    for (const guard_name& name : taken_away(from, wanted)) {
+        const auto code = TRY(call_program(pins_, tightening_program, name));
+        if (code != 0) return sys::system_failure("cannot take away", text_of(name.text), EIO);
+        from.erase(name);
     }
-    held_.insert_or_assign(head_key, head_of(wanted)); // who asks is told by which policy that is
+    from.insert_or_assign(head_key, head_of(wanted)); // status says by which policy that is
     // What stays remembered is refused by a stricter policy as well: that alone must not keep it from coming.
     static_cast<void>(forget_refusals());
-    return save_table(sealed_table_, held_);
+    return {};
 }
 
 sys::Result<void> Guard::detach() {
-    if (auto removed = remove_guard(); !removed) return removed;
+    TRY(remove_pinned());
     pins_.links.clear(); // the last that kept them
     return {};
 }
 
 sys::Result<std::vector<std::string>> Guard::arm() {
-    std::vector<std::string> mended;
+    std::vector<std::string> repaired;
     if (::access(pins_.directory.c_str(), F_OK) != 0) // detach() was here
-        if (auto restored = restore_pins(pins_); !restored) return std::unexpected(restored.error());
-    const auto attach_all = [&](const std::vector<std::string_view>& hooks) -> sys::Result<void> {
-        for (const std::string_view hook : hooks) {
-            const auto changed = attach(pins_, hook);
-            if (!changed) return std::unexpected(changed.error());
-            if (*changed) mended.push_back(fmt::format("the link of {} was attached or pinned again", hook));
+        TRY(restore_pins(pins_));
+    for (const Part part : {Part::guarding, Part::sealing}) {
+        if (part == Part::sealing && !sealed()) break;
+        TRY(open_programs(pins_, part)); // those of the seal may be new
+        for (const ProgramRow& row : hooks_of(part)) {
+            const bool changed = TRY(attach(pins_, row.name));
+            if (changed)
+                repaired.push_back(fmt::format("the link of {} was attached or pinned again", row.name));
         }
-        return {};
-    };
-    if (auto attached = attach_all(guarding_hooks()); !attached) return std::unexpected(attached.error());
-    if (sealed()) {
-        if (auto opened = open_sealing_programs(pins_); !opened) return std::unexpected(opened.error());
-        if (auto attached = attach_all(sealing_hooks()); !attached) return std::unexpected(attached.error());
     }
     if (pins_.directory != pin_directory()) {
-        if (auto replaced = replace_pins(pins_); !replaced) return std::unexpected(replaced.error());
-        mended.clear();
+        TRY(replace_pins(pins_));
+        repaired.clear();
     }
-    return mended;
+    return repaired;
 }
 
 bool Guard::sealed() {
@@ -235,41 +276,41 @@ bool Guard::sealed() {
     const auto settings = settings_of(pins_);
     if (!settings || settings->sealed == 0) return false;
     pins_.sealed = true;
-    pins_.settings = {};
-    pins_.policy = {};
-    pins_.policy_a = {};
-    pins_.policy_b = {};
-    pins_.inventory = {};
-    pins_.content_key = {};
-    pins_.tightened = {};
-    pins_.protected_maps = {};
-    pins_.scratch = {};
-    pins_.empty_scratch = {};
+    for (const MapRow& row : map_table)
+        if (row.seal == Seal::closes) row.in(pins_) = {};
     key_ = {};
     return true;
 }
 
-sys::Result<std::vector<std::string>> Guard::mend() {
+sys::Result<bool> Guard::is_as_published() {
+    const auto in_kernel = TRY(read_table(pins_));
+    const auto active = TRY(pins_.policy.get(only));
+    const auto expected = TRY(this->active().id());
+    return in_force_ && same(in_kernel, *in_force_) && active.value_or(0) == expected;
+}
+
+Repair Guard::repair() {
+    const auto failed = [](sys::Error error) {
+        return Repair{.outcome = Repair::Outcome::failed, .error = std::move(error)};
+    };
     const auto restored = restore_pins(pins_);
-    if (!restored) return std::unexpected(restored.error());
-    auto mended = arm();
-    if (!mended) return mended;
-    if (*restored) mended->emplace_back("pins were missing, and are there again");
-    if (sealed()) return mended;
-    if (const auto frozen = first_frozen(pins_))
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("somebody has frozen {}, which takes no policy any more", *frozen));
-    const auto in_kernel = read_table(pins_);
-    if (!in_kernel) return std::unexpected(in_kernel.error());
-    const auto active = pins_.policy.get(only);
-    const auto expected = this->active().id();
-    if (!active) return std::unexpected(active.error());
-    if (!expected) return std::unexpected(expected.error());
-    if (same(*in_kernel, held_) && active->value_or(0) == *expected) return mended;
-    const Table wanted = held_;
-    if (auto published = publish(wanted); !published) return std::unexpected(published.error());
-    mended->emplace_back("the policy in the kernel was not the one published, and is again");
-    return mended;
+    if (!restored) return failed(restored.error());
+    auto repaired = arm();
+    if (!repaired) return failed(repaired.error());
+    Repair repair{.repaired = std::move(*repaired)};
+    if (*restored) repair.repaired.emplace_back("pins were missing, and are there again");
+    if (sealed()) return repair;
+    if (const auto frozen = first_frozen(pins_); !frozen.empty())
+        return {
+            .outcome = Repair::Outcome::needs_new_set,
+            .error = {sys::ErrorKind::failed,
+                      fmt::format("another process has frozen {}, which takes no policy any more", frozen)}};
+    const auto as_published = is_as_published();
+    if (!as_published) return failed(as_published.error());
+    if (*as_published) return repair;
+    if (auto replaced = replace(Table(*in_force_)); !replaced) return failed(replaced.error());
+    repair.repaired.emplace_back("the policy in the kernel was not the one published, and is again");
+    return repair;
 }
 
 sys::Result<void> Guard::admit_content(const modules::ContentTag& tag, std::string_view module,
@@ -292,7 +333,7 @@ void Guard::forget_contents() {
 
 void Guard::remember_refusal(std::string_view token) {
     const auto name = name_key(token);
-    if (!name || (head_of(held_).flags & GUARD_AUDIT) != 0) return;
+    if (!name || (in_force_ && (head_of(*in_force_).flags & GUARD_AUDIT) != 0)) return;
     // One that cannot be remembered is refused by the hook again.
     static_cast<void>(pins_.refused_tokens.set(*name, {.epoch = state_.epoch}));
 }
@@ -304,57 +345,40 @@ sys::Result<void> Guard::forget_refusals() {
         state_ = next;
         return {};
     }
-    return pins_.refused_tokens.clear(); // somebody has frozen the epoch
+    return pins_.refused_tokens.clear(); // the epoch was frozen by another process
 }
 
 std::vector<CountedRefusals> Guard::take_counted(Counted which) {
     constexpr std::uint64_t second = 1'000'000'000;
-    std::vector<guard_refusal> kinds; // taking one out ends the walk
-    std::optional<guard_refusal> key;
-    while (kinds.size() < GUARD_MAX_REPEATS) {
-        const auto next = pins_.repeats.after(key);
-        if (!next || !*next) break;
-        key = *next;
-        const auto how = pins_.repeats.get(*key);
-        if (!how || !*how) continue;
-        if (which == Counted::all || now_in_kernel() - std::max((*how)->window, (*how)->last) > second)
-            kinds.push_back(*key);
-    }
     std::vector<CountedRefusals> counted;
-    for (const guard_refusal& kind : kinds)
-        if (const auto how = pins_.repeats.extract(kind); how && *how && (*how)->unrecorded != 0)
-            counted.push_back({.what = kind, .how = **how});
+    const auto all = read_all(pins_.repeats, GUARD_MAX_REPEATS); // taking one out would end the walk
+    if (!all) return counted;
+    for (const auto& [kind, seen] : *all)
+        if (which == Counted::all || now_in_kernel() - std::max(seen.window, seen.last) > second)
+            if (const auto how = pins_.repeats.extract(kind); how && *how && (*how)->unrecorded != 0)
+                counted.push_back({.what = kind, .how = **how});
     return counted;
 }
 
 std::uint64_t Guard::take_lost() {
-    const std::uint64_t lost = counters().lost;
-    if (lost <= state_.lost_told) return 0;
-    const std::uint64_t more = lost - state_.lost_told;
-    state_.lost_told = lost;
-    static_cast<void>(pins_.state.set(only, state_)); // else another daemon tells it once more
+    const std::uint64_t lost = read_counters(pins_).lost;
+    if (lost <= state_.lost_reported) return 0;
+    const std::uint64_t more = lost - state_.lost_reported;
+    state_.lost_reported = lost;
+    static_cast<void>(pins_.state.set(only, state_)); // else another daemon reports it once more
     return more;
 }
 
-Counters Guard::counters() const {
-    return read_counters(pins_);
-}
-
 sys::Result<Table> read_table(const Pins& pins) {
-    const auto active = pins.policy.get(only);
-    if (!active) return std::unexpected(active.error());
-    const auto second = pins.policy_b.id();
-    if (!second) return std::unexpected(second.error());
-    auto table = read_all(active->value_or(0) == *second ? pins.policy_b : pins.policy_a);
-    if (!table) return table;
-    std::optional<guard_name> key;
-    while (true) {
-        const auto next = pins.tightened.after(key);
-        if (!next) return std::unexpected(next.error());
-        if (!*next) return table;
-        key = *next;
-        table->erase(*key);
-    }
+    const auto active = TRY(pins.policy.get(only));
+    const auto second = TRY(pins.policy_b.id());
+    const auto rules =
+        TRY(read_all(active.value_or(0) == second ? pins.policy_b : pins.policy_a, GUARD_MAX_MODULES));
+    Table table(rules.begin(), rules.end());
+    const auto tightened = TRY(read_all(pins.tightened, GUARD_MAX_MODULES));
+    for (const auto& [name, yes] : tightened)
+        table.erase(name);
+    return table;
 }
 
 } // namespace kmodguard::kernel

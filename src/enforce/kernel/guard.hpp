@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The kernel point as the daemon holds it: a policy is published to it whole, known contents and refused
-// tokens are given to it, and it is looked after. It guards on when the daemon is gone, with the policy it
-// has.
+// A set of programs and maps in the kernel, all of it pinned, with the policy in it: made, attached,
+// published to and kept whole. It knows nothing of the daemon, and goes on enforcing when that is gone.
+// kernel_point.hpp uses it.
 #pragma once
 
+#include "enforce/kernel/enforcer.hpp"
 #include "enforce/kernel/pins.hpp"
+#include "enforce/kernel/status.hpp"
 #include "enforce/kernel/table.hpp"
 #include "modules/content_tag.hpp"
 #include "sys/result.hpp"
@@ -21,83 +23,92 @@ namespace kmodguard::kernel {
 
 class Loader;
 
-struct Counters {
-    std::uint64_t allowed = 0;
-    std::uint64_t refused = 0;
-    std::uint64_t audited = 0;
-    std::uint64_t requests = 0;   ///< passed on to the hook
-    std::uint64_t remembered = 0; ///< requests refused without it
-    std::uint64_t lost = 0;       ///< attempts that have no record and were not counted
-    std::uint64_t skipped = 0; ///< runs that the kernel left out (support.hpp): attempts that nobody judged
-};
-
-/// Refusals that are the same for who reads of them, and that have no records.
+/// Refusals that are the same for a reader of the log, and that have no records.
 struct CountedRefusals {
     guard_refusal what;
     guard_repeats how;
 };
 
+/// What was changed from outside, and what became of it.
+struct Repair {
+    enum class Outcome : std::uint8_t {
+        whole,         ///< it is as it is to be, perhaps again
+        failed,        ///< as `error` says; the next time may be better
+        needs_new_set, ///< only another set helps, as a new daemon makes; what is in the kernel goes on
+                       ///< enforcing meanwhile
+    };
+    Outcome outcome = Outcome::whole;
+    std::vector<std::string> repaired = {};
+    sys::Error error = {};
+};
+
 class Guard {
   public:
-    /// Takes over what is pinned if it is of this build, or sealed; otherwise loads a new set. It guards, or
-    /// guards anew, from arm() on: publish a policy before.
-    /// `sealed_table` is where the table of a sealed machine is kept.
+    /// Takes over what is pinned if it is of this build, or sealed; otherwise loads a new set. It enforces,
+    /// or does so again, from arm() on: publish a policy before. `sealed_table` is where the table of a
+    /// sealed machine is kept.
     [[nodiscard]] static sys::Result<Guard> establish(Loader& loader, std::filesystem::path sealed_table);
 
-    /// Makes `table` the policy in force, all at once. While sealed it may only be stricter than what is held
-    /// (ErrorKind::denied, with what is not); the difference is then taken away for good.
-    [[nodiscard]] sys::Result<void> publish(const Table& table);
+    /// Makes `table` the policy in force, all at once. While sealed it may only be stricter than what is in
+    /// force (else Outcome::sealed, and `error` says what is not); the difference is then taken away for
+    /// good.
+    [[nodiscard]] Published publish(const Table& table);
 
-    /// Attaches the programs and pins them, or what of it is missing. Returns what had to be mended.
+    /// Attaches the programs and pins them, or what of it is missing. Returns what had to be repaired.
     [[nodiscard]] sys::Result<std::vector<std::string>> arm();
 
-    /// Takes the programs off the hooks, and all pins away: nothing is guarded any more. What was loaded
-    /// stays open here, so that publish() and then arm() bring it back, which loading anew would take
-    /// capabilities for. ErrorKind::denied if it is sealed; then, and after any other error, it guards on.
+    /// Takes the programs off the hooks, and all pins away: nothing is enforced any more. What was loaded
+    /// stays open here, so that publish() and then arm() bring it back, which loading again would take
+    /// capabilities for. ErrorKind::denied if it is sealed; then, and after any other error, it goes on
+    /// enforcing.
     [[nodiscard]] sys::Result<void> detach();
 
-    /// What was changed from outside since the last publish: contents of maps, pins, links. What can be put
-    /// right is. ErrorKind::invalid: only a new set helps, and what is in the kernel guards on without a
-    /// daemon.
-    [[nodiscard]] sys::Result<std::vector<std::string>> mend();
+    /// Looks for what was changed from outside since the last publish: contents of maps, pins, links. What
+    /// can be put right is.
+    [[nodiscard]] Repair repair();
 
-    /// Whether somebody has sealed it (seal_guard below) meanwhile. From then on this object, too, has no way
+    /// Whether it was sealed (seal.hpp) meanwhile. From then on this object, too, has no way
     /// to the maps any more: it lets go of what it has open.
     [[nodiscard]] bool sealed();
 
     /// Lets compressed images of this content pass as that module.
     [[nodiscard]] sys::Result<void> admit_content(const modules::ContentTag& tag, std::string_view module,
                                                   const core::Sha256& sha256);
-    /// Begins anew, when there is no room for more: contents that nobody needs any more stay otherwise.
+    /// Begins again, when there is no room for more: contents that no policy admits any more stay otherwise.
     void forget_contents();
     [[nodiscard]] const modules::ContentKey& content_key() const { return key_; }
 
-    /// Refuses `token` from now on without asking anybody, until forget_refusals().
+    /// Refuses `token` from now on without asking the daemon, until forget_refusals().
     void remember_refusal(std::string_view token);
     /// On an error they are all remembered still.
     [[nodiscard]] sys::Result<void> forget_refusals();
 
-    /// Refusals that the programs have counted and not recorded, each told once: `all`, or of kinds of which
-    /// none came in the last second. Where a map cannot be read there are none, and they are told later.
+    /// Refusals that the programs have counted and not recorded, each reported once: `all`, or of kinds of
+    /// which none came in the last second. Where a map cannot be read there are none, and they are reported
+    /// later.
     enum class Counted { all, ended };
     [[nodiscard]] std::vector<CountedRefusals> take_counted(Counted which);
     /// Attempts that neither have a record nor were counted, since the last call of any daemon.
     [[nodiscard]] std::uint64_t take_lost();
 
-    [[nodiscard]] Counters counters() const;
     [[nodiscard]] const Pins& pins() const { return pins_; }
-    /// Which policy the kernel holds, and how many modules that admits: sealed, it may be another than what
-    /// was asked for last.
-    [[nodiscard]] std::uint64_t held_generation() const { return head_of(held_).number; }
-    [[nodiscard]] std::size_t held_modules() const { return modules_of(held_); }
-    [[nodiscard]] bool taken_over() const { return taken_over_; }
+    /// The table in force: sealed, it may be another than what was published last. Nothing if it is sealed
+    /// and the file that has the table is gone or was changed.
+    [[nodiscard]] const std::optional<Table>& in_force() const { return in_force_; }
+    /// Whether what is sealed admits `module`, as the kernel itself answers. False also if that cannot be
+    /// found out.
+    [[nodiscard]] bool seal_admits(std::string_view module) const;
 
   private:
     Guard(Pins pins, std::filesystem::path sealed_table)
         : pins_(std::move(pins)), sealed_table_(std::move(sealed_table)) {}
     [[nodiscard]] sys::Result<void> prepare();
     [[nodiscard]] sys::Result<void> read_state();
-    [[nodiscard]] sys::Result<void> tighten(const Table& wanted);
+    [[nodiscard]] sys::Result<Table> read_sealed_table() const;
+    [[nodiscard]] sys::Result<void> replace(const Table& table);
+    [[nodiscard]] Published tighten(const Table& wanted);
+    [[nodiscard]] sys::Result<void> take_away(Table& from, const Table& wanted);
+    [[nodiscard]] sys::Result<bool> is_as_published();
     [[nodiscard]] const Map<guard_name, guard_rule>& active() const {
         return b_ ? pins_.policy_b : pins_.policy_a;
     }
@@ -108,37 +119,16 @@ class Guard {
     Pins pins_;
     std::filesystem::path sealed_table_;
     bool b_ = false; ///< which of the two policy maps is in force
-    bool taken_over_ = false;
     guard_state state_{};
     modules::ContentKey key_{};
-    Table held_; ///< what was published last
+    std::optional<Table> in_force_;
+    sys::Error unknown_; ///< why in_force_ is not known
 };
 
 /// The table that is in force, read back from the kernel, without what was taken away since the seal.
 [[nodiscard]] sys::Result<Table> read_table(const Pins& pins);
-[[nodiscard]] Counters read_counters(const Pins& pins);
-
-/// What of the kernel point stands without a daemon; for kmodctl.
-struct Standing {
-    bool present = false; ///< there are pins
-    bool whole = false;   ///< and all of them, attached
-    bool sealed = false;
-    bool this_build = false; ///< what is held was loaded by this build, or is sealed: else it cannot be
-    std::string mechanism;   ///< "lsm" or "fmod_ret"
-    std::uint64_t generation = 0;
-    bool audit = false;
-    Counters counters;
-};
-[[nodiscard]] Standing standing();
-
-/// From now until the machine restarts: see seal.bpf.h. Needs a policy in enforce mode, and, on older
-/// kernels, CAP_BPF; so the daemon cannot. What is sealed is written to `sealed_table`.
-[[nodiscard]] sys::Result<void> seal_guard(const std::filesystem::path& sealed_table);
-
-/// The ids of the maps that the seal keeps everybody from. To be asked for before it.
-[[nodiscard]] sys::Result<std::vector<std::uint32_t>> maps_to_seal();
-
-/// Takes the kernel point away. ErrorKind::denied if it is sealed. Nothing there is fine.
-[[nodiscard]] sys::Result<void> remove_guard();
+/// Whether what `pins` have open was loaded by this very build. Not known of what is sealed, whose settings
+/// cannot be read.
+[[nodiscard]] sys::Result<bool> is_this_build(const Pins& pins);
 
 } // namespace kmodguard::kernel

@@ -16,7 +16,7 @@
 namespace kmodguard::kernel {
 namespace {
 
-constexpr std::size_t longest_answer = 4096;
+constexpr std::size_t max_answer = 4096;
 
 /// The child: it waits for one byte, and answers nothing, or what went wrong.
 [[noreturn]] void serve(int channel, const LoadOptions& options) {
@@ -27,7 +27,7 @@ constexpr std::size_t longest_answer = 4096;
     if (::read(channel, &word, 1) != 1) ::_exit(EXIT_SUCCESS);
     auto done = kept ? load_programs(options) : kept;
     if (!done) answer = done.error().what + "\n" + done.error().hint;
-    answer.resize(std::min(answer.size(), longest_answer));
+    answer.resize(std::min(answer.size(), max_answer));
     [[maybe_unused]] const ssize_t sent = ::send(channel, answer.data(), answer.size(), MSG_NOSIGNAL);
     ::_exit(done ? EXIT_SUCCESS : EXIT_FAILURE);
 }
@@ -69,7 +69,7 @@ sys::Result<void> Loader::load() {
         return sys::system_failure("cannot reach", "the loader");
     std::string answer;
     std::array<char, 512> piece{};
-    while (answer.size() < longest_answer) {
+    while (answer.size() < max_answer) {
         const ssize_t got = ::read(channel_.get(), piece.data(), piece.size());
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;

@@ -26,23 +26,20 @@ sys::Result<bpf_map_info> info_of(const RawMap& map) {
 } // namespace
 
 sys::Result<std::uint32_t> RawMap::id() const {
-    const auto info = info_of(*this);
-    if (!info) return std::unexpected(info.error());
-    return info->id;
+    const auto info = TRY(info_of(*this));
+    return info.id;
 }
 
 sys::Result<bool> RawMap::is_frozen() const {
     // The kernel says so in fdinfo only (bpf_map_show_fdinfo).
-    const auto text = sys::read_pseudo_file("/proc/self/fdinfo/" + std::to_string(fd()));
-    if (!text) return std::unexpected(text.error());
-    return text->find("frozen:\t1") != std::string::npos;
+    const std::string text = TRY(sys::read_pseudo_file("/proc/self/fdinfo/" + std::to_string(fd())));
+    return text.contains("frozen:\t1");
 }
 
 sys::Result<void> RawMap::freeze() const {
     // Doing it twice is EBUSY or EPERM, by the kernel's version.
-    const auto frozen = is_frozen();
-    if (!frozen) return std::unexpected(frozen.error());
-    if (*frozen || ::bpf_map_freeze(fd()) == 0) return {};
+    const bool frozen = TRY(is_frozen());
+    if (frozen || ::bpf_map_freeze(fd()) == 0) return {};
     return sys::system_failure("cannot freeze the map", name_);
 }
 

@@ -25,7 +25,7 @@ class RawMap {
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] sys::Result<std::uint32_t> id() const;
     [[nodiscard]] sys::Result<bool> is_frozen() const;
-    /// No write from user space any more, by anybody; writes by programs go on.
+    /// No write from user space any more, by any process; writes by programs go on.
     [[nodiscard]] sys::Result<void> freeze() const;
 
   protected:
@@ -51,31 +51,27 @@ class Map : public RawMap {
     }
     [[nodiscard]] sys::Result<std::optional<Value>> get(const Key& key) const {
         Value value{};
-        const auto found = take(&key, &value);
-        if (!found) return std::unexpected(found.error());
-        return *found ? std::optional(value) : std::nullopt;
+        const bool found = TRY(take(&key, &value));
+        return found ? std::optional(value) : std::nullopt;
     }
     [[nodiscard]] sys::Result<void> erase(const Key& key) const { return drop(&key); }
     /// The key after `previous`, in no order; from none the first; nothing after the last.
     [[nodiscard]] sys::Result<std::optional<Key>> after(const std::optional<Key>& previous) const {
         Key key{};
-        const auto found = next(previous ? &*previous : nullptr, &key);
-        if (!found) return std::unexpected(found.error());
-        return *found ? std::optional(key) : std::nullopt;
+        const bool found = TRY(next(previous ? &*previous : nullptr, &key));
+        return found ? std::optional(key) : std::nullopt;
     }
-    /// What it held last, which it does not any more; nothing if there is no such key.
+    /// Takes the value out; nothing if there is no such key.
     [[nodiscard]] sys::Result<std::optional<Value>> extract(const Key& key) const {
         Value value{};
-        const auto found = take_out(&key, &value);
-        if (!found) return std::unexpected(found.error());
-        return *found ? std::optional(value) : std::nullopt;
+        const bool found = TRY(take_out(&key, &value));
+        return found ? std::optional(value) : std::nullopt;
     }
     [[nodiscard]] sys::Result<void> clear() const {
         while (true) {
-            const auto key = after(std::nullopt);
-            if (!key) return std::unexpected(key.error());
-            if (!*key) return {};
-            if (auto erased = erase(**key); !erased) return erased;
+            const auto key = TRY(after(std::nullopt));
+            if (!key) return {};
+            TRY(erase(*key));
         }
     }
 };

@@ -12,6 +12,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace kmodguard::kernel {
 namespace {
 
@@ -22,46 +24,26 @@ bool is_bpffs() {
     return ::statfs(bpffs, &status) == 0 && static_cast<std::uint32_t>(status.f_type) == BPF_FS_MAGIC;
 }
 
-template <typename MapType>
-sys::Result<void> open_into(MapType& map, const std::filesystem::path& directory, std::string_view name) {
-    auto opened = RawMap::open(directory / map_pin(name));
-    if (!opened) return std::unexpected(opened.error());
-    map = MapType(std::move(*opened));
+static_assert(map_table.front().name == "settings");
+static_assert(std::ranges::count(map_table, Seal::closes, &MapRow::seal) <= GUARD_PROTECTED);
+
+/// The first map that no process gets a descriptor of once the machine is sealed tells whether it is: root is
+/// refused it for that reason only.
+sys::Result<void> open_maps(Pins& pins) {
+    for (const MapRow& row : map_table) {
+        if (pins.sealed && row.seal == Seal::closes) continue;
+        auto opened = RawMap::open(pins.directory / map_pin(row.name));
+        if (!opened && &row == map_table.begin() && opened.error().kind == sys::ErrorKind::denied) {
+            pins.sealed = true;
+            continue;
+        }
+        row.in(pins) = TRY(std::move(opened));
+    }
     return {};
 }
 
-/// Those that nobody gets a descriptor of once the machine is sealed.
-sys::Result<void> open_protected_maps(Pins& pins) {
-    const auto& directory = pins.directory;
-    auto done = open_into(pins.settings, directory, "settings");
-    // Root is refused this one for that reason only.
-    pins.sealed = !done && done.error().kind == sys::ErrorKind::denied;
-    if (pins.sealed) return {};
-    if (done) done = open_into(pins.policy, directory, "policy");
-    if (done) done = open_into(pins.policy_a, directory, "policy_a");
-    if (done) done = open_into(pins.policy_b, directory, "policy_b");
-    if (done) done = open_into(pins.inventory, directory, "inventory");
-    if (done) done = open_into(pins.content_key, directory, "content_key");
-    if (done) done = open_into(pins.tightened, directory, "tightened");
-    if (done) done = open_into(pins.protected_maps, directory, "protected_maps");
-    if (done) done = open_into(pins.scratch, directory, "scratch");
-    if (done) done = open_into(pins.empty_scratch, directory, "empty_scratch");
-    return done;
-}
-
-sys::Result<void> open_maps(Pins& pins) {
-    const auto& directory = pins.directory;
-    auto done = open_protected_maps(pins);
-    if (done) done = open_into(pins.refused_tokens, directory, "refused_tokens");
-    if (done) done = open_into(pins.state, directory, "state");
-    if (done) done = open_into(pins.counters, directory, "counters");
-    if (done) done = open_into(pins.records, directory, "records");
-    if (done) done = open_into(pins.requests, directory, "requests");
-    if (done) done = open_into(pins.repeats, directory, "repeats");
-    return done;
-}
-
-/// The link that is pinned for `hook`, whoever attached it, if it is of our program. False if there is none.
+/// The link that is pinned for `hook`, whichever process attached it, if it is of our program. False if there
+/// is none.
 bool open_link(Pins& pins, std::string_view hook) {
     sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
     const auto program = pins.programs.find(hook);
@@ -127,43 +109,31 @@ sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
         return sys::system_failure("cannot open the pins below", directory.native());
     Pins pins;
     pins.directory = directory;
-    if (auto opened = open_maps(pins); !opened) return std::unexpected(std::move(opened.error()));
-    for (const std::string_view hook : guarding_hooks())
-        if (auto opened = open_program(pins, hook); !opened)
-            return std::unexpected(std::move(opened.error()));
-    if (pins.sealed)
-        if (auto opened = open_sealing_programs(pins); !opened)
+    TRY(open_maps(pins));
+    TRY(open_programs(pins, Part::guarding));
+    if (pins.sealed) // another version's seal may have fewer, and is a seal
+        if (auto opened = open_programs(pins, Part::sealing);
+            !opened && opened.error().kind != sys::ErrorKind::not_found)
             return std::unexpected(std::move(opened.error()));
     return pins;
 }
 
-sys::Result<void> open_sealing_programs(Pins& pins) {
-    std::vector<std::string_view> names = sealing_hooks();
-    names.push_back(tightening_program);
-    for (const std::string_view name : names)
-        if (!pins.programs.contains(name))
-            if (auto opened = open_program(pins, name); !opened) return opened;
+sys::Result<void> open_programs(Pins& pins, Part part) {
+    for (const ProgramRow& row : program_table)
+        if (row.part == part && !pins.programs.contains(row.name)) TRY(open_program(pins, row.name));
     return {};
 }
 
 sys::Result<bool> restore_pins(Pins& pins) {
-    if (auto there = require_bpffs(); !there) return std::unexpected(there.error());
+    TRY(require_bpffs());
     bool changed = ::mkdir(pins.directory.c_str(), S_IRWXU) == 0;
     const auto restore = [&](int fd, const std::string& name) {
         const auto path = pins.directory / name;
         if (fd >= 0 && ::access(path.c_str(), F_OK) != 0)
             changed = ::bpf_obj_pin(fd, path.c_str()) == 0 || changed;
     };
-    for (const RawMap* map :
-         {static_cast<const RawMap*>(&pins.settings), static_cast<const RawMap*>(&pins.policy),
-          static_cast<const RawMap*>(&pins.policy_a), static_cast<const RawMap*>(&pins.policy_b),
-          static_cast<const RawMap*>(&pins.inventory), static_cast<const RawMap*>(&pins.content_key),
-          static_cast<const RawMap*>(&pins.refused_tokens), static_cast<const RawMap*>(&pins.tightened),
-          static_cast<const RawMap*>(&pins.state), static_cast<const RawMap*>(&pins.counters),
-          static_cast<const RawMap*>(&pins.records), static_cast<const RawMap*>(&pins.requests),
-          static_cast<const RawMap*>(&pins.repeats), static_cast<const RawMap*>(&pins.protected_maps),
-          static_cast<const RawMap*>(&pins.scratch), static_cast<const RawMap*>(&pins.empty_scratch)})
-        restore(map->fd(), map->name());
+    for (const MapRow& row : map_table)
+        restore(row.in(pins).fd(), map_pin(row.name));
     for (const auto& [hook, program] : pins.programs)
         restore(program.get(), program_pin(hook));
     return changed;
@@ -192,13 +162,12 @@ sys::Result<bool> attach(Pins& pins, std::string_view hook) {
 }
 
 sys::Result<guard_settings> settings_of(const Pins& pins) {
-    const auto settings = pins.settings.get(0);
-    if (!settings) return std::unexpected(settings.error());
-    return settings->value_or(guard_settings{});
+    const auto settings = TRY(pins.settings.get(0));
+    return settings.value_or(guard_settings{});
 }
 
 sys::Result<void> replace_pins(Pins& fresh) {
-    if (auto removed = remove_pins(pin_directory()); !removed) return removed;
+    TRY(remove_pins(pin_directory()));
     if (::rename(fresh.directory.c_str(), pin_directory().c_str()) != 0)
         return sys::system_failure("cannot rename", fresh.directory.native());
     fresh.directory = pin_directory();

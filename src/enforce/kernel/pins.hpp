@@ -7,9 +7,10 @@
 
 #include "enforce/kernel/layout.hpp"
 #include "enforce/kernel/map.hpp"
-#include "enforce/kernel/support.hpp"
+#include "enforce/kernel/programs.hpp"
 #include "sys/result.hpp"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -32,17 +33,71 @@ struct Pins {
     Map<guard_name, std::uint8_t> tightened;
     Map<std::uint32_t, guard_state> state;
     RawMap counters;
+    RawMap budget;
+    RawMap budgets;
     RawMap records;
     RawMap requests;
     Map<guard_refusal, guard_repeats> repeats;
     Map<std::uint32_t, std::uint8_t> protected_maps;
     RawMap scratch;
     RawMap empty_scratch;
-    bool sealed = false; ///< then settings, policies, inventory, key and what was taken away are not open
-    /// By hook; those of the seal are there from the moment of sealing.
+    bool sealed = false; ///< then the maps that the seal closes are not open
+    /// By name; those of the seal are there from the moment of sealing.
     std::map<std::string, sys::UniqueFd, std::less<>> programs;
     std::map<std::string, sys::UniqueFd, std::less<>> links; ///< by hook, of those that are attached
 };
+
+/// Who writes to a map, and so whether it is frozen, which keeps user space from writing.
+enum class Writer : std::uint8_t {
+    daemon,   ///< frozen by the seal if that closes it; frozen before, it takes no policy any more
+    sealing,  ///< the seal, which then freezes it
+    programs, ///< frozen as soon as it is loaded
+    reader,   ///< a process that reads the ring says how far
+};
+
+/// What becomes of the maps once the machine is sealed. The verdict, or the key of contents, depends on those
+/// that it closes.
+enum class Seal : std::uint8_t {
+    closes, ///< no process gets a descriptor any more
+    leaves_open,
+};
+
+/// One of the programs' maps. All are pinned, as map_pin(name).
+struct MapRow {
+    std::string_view name; ///< in the object file
+    RawMap& (*in)(Pins&);
+    Writer writer;
+    Seal seal;
+};
+
+template <auto Member>
+[[nodiscard]] RawMap& map_in(Pins& pins) {
+    return pins.*Member;
+}
+
+/// All maps; loading, pinning, opening, restoring, freezing and sealing walk this. A test compares it with
+/// the object file (tests/unit/kernel/tables_test.cpp). The settings are first: by them it is seen that the
+/// machine is sealed.
+inline constexpr std::array<MapRow, 18> map_table = {{
+    {"settings", map_in<&Pins::settings>, Writer::daemon, Seal::closes},
+    {"policy", map_in<&Pins::policy>, Writer::daemon, Seal::closes},
+    {"policy_a", map_in<&Pins::policy_a>, Writer::daemon, Seal::closes},
+    {"policy_b", map_in<&Pins::policy_b>, Writer::daemon, Seal::closes},
+    {"inventory", map_in<&Pins::inventory>, Writer::daemon, Seal::closes},
+    {"content_key", map_in<&Pins::content_key>, Writer::programs, Seal::closes},
+    {"tightened", map_in<&Pins::tightened>, Writer::programs, Seal::closes},
+    {"protected_maps", map_in<&Pins::protected_maps>, Writer::sealing, Seal::closes},
+    {"scratch", map_in<&Pins::scratch>, Writer::programs, Seal::closes},
+    {"empty_scratch", map_in<&Pins::empty_scratch>, Writer::programs, Seal::closes},
+    {"refused_tokens", map_in<&Pins::refused_tokens>, Writer::daemon, Seal::leaves_open},
+    {"state", map_in<&Pins::state>, Writer::daemon, Seal::leaves_open},
+    {"repeats", map_in<&Pins::repeats>, Writer::daemon, Seal::leaves_open},
+    {"counters", map_in<&Pins::counters>, Writer::programs, Seal::leaves_open},
+    {"budget", map_in<&Pins::budget>, Writer::programs, Seal::leaves_open},
+    {"budgets", map_in<&Pins::budgets>, Writer::programs, Seal::leaves_open},
+    {"records", map_in<&Pins::records>, Writer::reader, Seal::leaves_open},
+    {"requests", map_in<&Pins::requests>, Writer::reader, Seal::leaves_open},
+}};
 
 /// Where the guard's pins are, and where a new set is made.
 [[nodiscard]] std::filesystem::path pin_directory();
@@ -50,15 +105,16 @@ struct Pins {
 
 /// Fails with a hint if bpffs is not mounted where pins go.
 [[nodiscard]] sys::Result<void> require_bpffs();
-/// Mounts it there if nobody has. Takes CAP_SYS_ADMIN.
+/// Mounts it there if that was not done. Takes CAP_SYS_ADMIN.
 [[nodiscard]] sys::Result<void> mount_bpffs();
 
-/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole: the programs of the
-/// seal must be there if it is sealed.
+/// Opens all pins of `directory`. Fails if it is not there (not_found), or not whole; of the programs of a
+/// seal those are opened that there are.
 [[nodiscard]] sys::Result<Pins> open_pins(const std::filesystem::path& directory);
 
-/// Opens what the seal has added to the pins meanwhile, as far as it is not open.
-[[nodiscard]] sys::Result<void> open_sealing_programs(Pins& pins);
+/// Opens the programs of `part`, as far as they are not open: those of the seal may have been added
+/// meanwhile.
+[[nodiscard]] sys::Result<void> open_programs(Pins& pins, Part part);
 
 /// Pins again, as far as it is open, whatever has lost its pin. True if there was something to do.
 [[nodiscard]] sys::Result<bool> restore_pins(Pins& pins);

@@ -3,7 +3,7 @@
 // The only unit that sees the generated skeleton, and libbpf's objects.
 #include "enforce/kernel/programs.hpp"
 
-#include "enforce/kernel/map.hpp"
+#include "enforce/kernel/pins.hpp"
 #include "modules/content_tag.hpp"
 #include "modules/hash.hpp"
 
@@ -22,40 +22,26 @@
 namespace kmodguard::kernel {
 namespace {
 
-constexpr std::string_view lsm_section = "lsm/";
-constexpr std::string_view fmod_ret_section = "fmod_ret/security_";
-/// The one hook that has a program of the second kind only (kmodguard.bpf.c says why).
-constexpr std::string_view request_section = "fmod_ret/security_kernel_module_request";
-
-/// The hook of a program of this kind; "" if it is of the other, or of no hook.
-std::string_view hook_of(const bpf_program* program, Mechanism mechanism) {
+/// The row of a program, if it is one of this mechanism.
+const ProgramRow* row_of(const bpf_program* program, Mechanism mechanism) {
     const std::string_view section = bpf_program__section_name(program);
-    const bool lsm = mechanism == Mechanism::lsm && section != request_section;
-    const auto prefix = lsm ? lsm_section : fmod_ret_section;
-    return section.starts_with(prefix) ? section.substr(prefix.size()) : "";
-}
-
-/// What a program is pinned as, and whether it is one of the seal's; "" if it is of the other kind.
-std::string_view name_of(const bpf_program* program, Mechanism mechanism) {
-    const std::string_view hook = hook_of(program, mechanism);
-    if (hook.empty() && bpf_program__name(program) == tightening_program) return tightening_program;
-    return hook;
-}
-
-enum class Part : std::uint8_t { guarding, sealing };
-
-bool is_wanted(const bpf_program* program, Mechanism mechanism, Part part) {
-    const std::string_view name = name_of(program, mechanism);
-    const bool seals =
-        name == tightening_program || std::ranges::find(sealing_hooks(), name) != sealing_hooks().end();
-    return !name.empty() && seals == (part == Part::sealing);
+    const std::string_view name = bpf_program__name(program);
+    const auto found = std::ranges::find_if(program_table, [&](const ProgramRow& row) {
+        if (row.kind == Kind::called) return name == row.name;
+        const bool lsm = mechanism == Mechanism::lsm && row.kind != Kind::request;
+        const std::string_view prefix = lsm ? "lsm/" : "fmod_ret/security_";
+        return section.starts_with(prefix) && section.substr(prefix.size()) == row.name;
+    });
+    return found == program_table.end() ? nullptr : &*found;
 }
 
 /// Which programs are loaded: of what is not, nothing is fitted to the kernel or verified.
 void choose(const kmodguard_programs& skeleton, Mechanism mechanism, Part part) {
     bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, skeleton.obj)
-        bpf_program__set_autoload(program, is_wanted(program, mechanism, part));
+    bpf_object__for_each_program(program, skeleton.obj) {
+        const ProgramRow* row = row_of(program, mechanism);
+        bpf_program__set_autoload(program, row != nullptr && row->part == part);
+    }
 }
 
 struct Destroy {
@@ -63,7 +49,7 @@ struct Destroy {
 };
 using Skeleton = std::unique_ptr<kmodguard_programs, Destroy>;
 
-/// What libbpf said last, for the error: it has more to tell than an errno.
+/// What libbpf said last, for the error: it says more than an errno.
 std::string last_message; // NOLINT: libbpf's callback takes no context
 
 int keep_message(libbpf_print_level level, const char* format, va_list arguments) {
@@ -91,38 +77,35 @@ sys::Result<void> pin(int fd, const std::filesystem::path& path) {
     return {};
 }
 
-/// What user space is not to write to any more. Freezing, too, takes CAP_BPF on older kernels.
-sys::Result<void> set_for_good(const kmodguard_programs& skeleton) {
-    const auto key = modules::ContentKey::random();
-    if (!key) return std::unexpected(key.error());
-    const std::uint32_t only = 0;
-    const int key_map = bpf_map__fd(skeleton.maps.content_key);
-    if (::bpf_map_update_elem(key_map, &only, key->bytes.data(), BPF_ANY) != 0
-        || ::bpf_map_freeze(key_map) != 0)
-        return sys::system_failure("cannot set", "the key for contents");
-    for (const bpf_map* map :
-         {skeleton.maps.tightened, skeleton.maps.scratch, skeleton.maps.empty_scratch, skeleton.maps.counters,
-          skeleton.maps.budget, skeleton.maps.budgets}) // programs go on writing to them
-        if (::bpf_map_freeze(bpf_map__fd(map)) != 0)
-            return sys::system_failure("cannot freeze the map", bpf_map__name(map));
-    return {};
+sys::Result<bpf_map*> map_of(const kmodguard_programs& skeleton, const MapRow& row) {
+    const std::string name(row.name);
+    bpf_map* map = bpf_object__find_map_by_name(skeleton.obj, name.c_str());
+    if (map == nullptr) return sys::system_failure("cannot find the map", name, ENOENT);
+    return map;
 }
 
-/// Those that are shared by all programs, and not the compiler's own for constants.
-std::vector<bpf_map*> maps_of(const kmodguard_programs& skeleton) {
-    std::vector<bpf_map*> maps;
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, skeleton.obj) if (std::string_view(bpf_map__name(map)).find('.')
-                                                    == std::string_view::npos) maps.push_back(map);
-    return maps;
+/// What user space is not to write to any more. Freezing, too, takes CAP_BPF on older kernels.
+sys::Result<void> set_for_good(const kmodguard_programs& skeleton) {
+    const auto key = TRY(modules::ContentKey::random());
+    const std::uint32_t only = 0;
+    if (::bpf_map_update_elem(bpf_map__fd(skeleton.maps.content_key), &only, key.bytes.data(), BPF_ANY) != 0)
+        return sys::system_failure("cannot set", "the key for contents");
+    for (const MapRow& row : map_table)
+        if (row.writer == Writer::programs) {
+            const bpf_map* map = TRY(map_of(skeleton, row));
+            if (::bpf_map_freeze(bpf_map__fd(map)) != 0)
+                return sys::system_failure("cannot freeze the map", row.name);
+        }
+    return {};
 }
 
 sys::Result<void> pin_maps(const kmodguard_programs& skeleton, const std::filesystem::path& directory) {
     if (::mkdir(directory.c_str(), S_IRWXU) != 0)
         return sys::system_failure("cannot create", directory.native());
-    for (const bpf_map* map : maps_of(skeleton))
-        if (auto pinned = pin(bpf_map__fd(map), directory / map_pin(bpf_map__name(map))); !pinned)
-            return pinned;
+    for (const MapRow& row : map_table) {
+        const bpf_map* map = TRY(map_of(skeleton, row));
+        TRY(pin(bpf_map__fd(map), directory / map_pin(row.name)));
+    }
     return {};
 }
 
@@ -131,10 +114,11 @@ sys::Result<void> pin_programs(const kmodguard_programs& skeleton, Mechanism mec
                                const std::filesystem::path& directory) {
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, skeleton.obj) {
-        if (!bpf_program__autoload(program)) continue;
-        const auto path = directory / program_pin(name_of(program, mechanism));
+        const ProgramRow* row = row_of(program, mechanism);
+        if (row == nullptr || !bpf_program__autoload(program)) continue;
+        const auto path = directory / program_pin(row->name);
         ::unlink(path.c_str()); // of an attempt to seal that failed
-        if (auto pinned = pin(bpf_program__fd(program), path); !pinned) return pinned;
+        TRY(pin(bpf_program__fd(program), path));
     }
     return {};
 }
@@ -142,30 +126,16 @@ sys::Result<void> pin_programs(const kmodguard_programs& skeleton, Mechanism mec
 /// Has the programs work on the maps that are pinned already.
 sys::Result<void> use_pinned_maps(const kmodguard_programs& skeleton,
                                   const std::filesystem::path& directory) {
-    for (bpf_map* map : maps_of(skeleton)) {
-        const auto pinned = RawMap::open(directory / map_pin(bpf_map__name(map)));
-        if (!pinned) return std::unexpected(pinned.error());
-        if (const int code = bpf_map__reuse_fd(map, pinned->fd()); code != 0)
-            return sys::system_failure("cannot use the map", bpf_map__name(map), -code);
+    for (const MapRow& row : map_table) {
+        bpf_map* map = TRY(map_of(skeleton, row));
+        const RawMap pinned = TRY(RawMap::open(directory / map_pin(row.name)));
+        if (const int code = bpf_map__reuse_fd(map, pinned.fd()); code != 0)
+            return sys::system_failure("cannot use the map", row.name, -code);
     }
     return {};
 }
 
 } // namespace
-
-const std::vector<std::string_view>& guarding_hooks() {
-    static const std::vector<std::string_view> hooks = {"kernel_module_request", "kernel_read_file",
-                                                        "kernel_post_read_file", "kernel_load_data",
-                                                        "kernel_post_load_data"};
-    return hooks;
-}
-
-const std::vector<std::string_view>& sealing_hooks() {
-    static const std::vector<std::string_view> hooks = {
-        "inode_unlink", "inode_rmdir", "inode_rename", "sb_umount", "move_mount", "sb_mount",
-        "sb_pivotroot", "file_open",   "bpf",          "bpf_map",   "locked_down"};
-    return hooks;
-}
 
 sys::Result<core::Sha256> programs_hash() {
     std::size_t size = 0;
@@ -178,13 +148,13 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     const Skeleton skeleton(kmodguard_programs__open());
     if (!skeleton) return load_failure(errno);
     choose(*skeleton, options.mechanism, Part::guarding);
-    skeleton->rodata->kernel_unpacks = options.kernel_unpacks ? 1 : 0;
+    skeleton->rodata->kernel_decompresses = options.kernel_decompresses ? 1 : 0;
     const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
     const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
     bpf_map__set_max_entries(skeleton->maps.scratch, room);
     if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
-    if (auto set = set_for_good(*skeleton); !set) return set;
-    if (auto pinned = pin_maps(*skeleton, options.directory); !pinned) return pinned;
+    TRY(set_for_good(*skeleton));
+    TRY(pin_maps(*skeleton, options.directory));
     return pin_programs(*skeleton, options.mechanism, options.directory);
 }
 
@@ -193,7 +163,7 @@ sys::Result<void> load_sealing_programs(Mechanism mechanism, const std::filesyst
     const Skeleton skeleton(kmodguard_programs__open());
     if (!skeleton) return load_failure(errno);
     choose(*skeleton, mechanism, Part::sealing);
-    if (auto used = use_pinned_maps(*skeleton, directory); !used) return used;
+    TRY(use_pinned_maps(*skeleton, directory));
     if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
     return pin_programs(*skeleton, mechanism, directory);
 }

@@ -6,21 +6,67 @@
 #pragma once
 
 #include "core/policy.hpp"
-#include "enforce/kernel/support.hpp"
+#include "enforce/kernel/status.hpp"
 #include "sys/result.hpp"
 
+#include <array>
+#include <cstdint>
 #include <filesystem>
+#include <ranges>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace kmodguard::kernel {
 
-/// The kernel's functions that are watched from the start, and those that are once the machine is sealed.
-[[nodiscard]] const std::vector<std::string_view>& guarding_hooks();
-[[nodiscard]] const std::vector<std::string_view>& sealing_hooks();
-/// The program that takes names away from what is sealed. It is of no hook: user space runs it.
+/// When a program is loaded: from the start, or once the machine is sealed.
+enum class Part : std::uint8_t { guarding, sealing };
+
+enum class Kind : std::uint8_t {
+    hook,    ///< attached to the kernel's function of that name, by either mechanism
+    request, ///< likewise, by Mechanism::fmod_ret alone (kmodguard.bpf.c says why)
+    called,  ///< attached to nothing: user space runs it
+};
+
+/// One of the programs. All are pinned, as program_pin(name), and the links of those that are attached as
+/// link_pin(name).
+struct ProgramRow {
+    std::string_view name; ///< of the hook, or of the program itself if it is called
+    Part part;
+    Kind kind = Kind::hook;
+};
+
+/// The programs that take names away from what is sealed, and that answer what is.
 inline constexpr std::string_view tightening_program = "tighten";
+inline constexpr std::string_view asking_program = "ask_sealed";
+
+/// All programs; loading, pinning, opening, attaching and sealing walk this.
+inline constexpr std::array<ProgramRow, 18> program_table = {{
+    {"kernel_module_request", Part::guarding, Kind::request},
+    {"kernel_read_file", Part::guarding},
+    {"kernel_post_read_file", Part::guarding},
+    {"kernel_load_data", Part::guarding},
+    {"kernel_post_load_data", Part::guarding},
+    {"inode_unlink", Part::sealing},
+    {"inode_rmdir", Part::sealing},
+    {"inode_rename", Part::sealing},
+    {"sb_umount", Part::sealing},
+    {"move_mount", Part::sealing},
+    {"sb_mount", Part::sealing},
+    {"sb_pivotroot", Part::sealing},
+    {"file_open", Part::sealing},
+    {"bpf", Part::sealing},
+    {"bpf_map", Part::sealing},
+    {"locked_down", Part::sealing},
+    {tightening_program, Part::sealing, Kind::called},
+    {asking_program, Part::sealing, Kind::called},
+}};
+
+/// The rows of `part` that are attached.
+[[nodiscard]] inline auto hooks_of(Part part) {
+    return program_table | std::views::filter([part](const ProgramRow& row) {
+               return row.part == part && row.kind != Kind::called;
+           });
+}
 
 /// Names of pins below the guard's directory.
 [[nodiscard]] inline std::string map_pin(std::string_view map) {
@@ -38,7 +84,7 @@ inline constexpr std::string_view tightening_program = "tighten";
 
 struct LoadOptions {
     Mechanism mechanism = Mechanism::lsm;
-    bool kernel_unpacks = false;
+    bool kernel_decompresses = false;
     std::filesystem::path directory; ///< for the pins; made here, must not exist
 };
 

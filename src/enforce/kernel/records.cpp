@@ -16,10 +16,10 @@ namespace kmodguard::kernel {
 namespace {
 
 /// Records of one round.
-constexpr int most_records = 64;
+constexpr int max_records = 64;
 
 /// Nanoseconds that no machine runs, a century: beyond them the clocks' arithmetic would overflow.
-constexpr std::uint64_t longest_run = 3'000'000'000'000'000'000;
+constexpr std::uint64_t max_run = 3'000'000'000'000'000'000;
 
 /// In the order of guard_problem.
 constexpr std::array<std::string_view, 14> problems = {
@@ -45,6 +45,8 @@ constexpr std::array<std::string_view, 6> forbidden = {
     "changing kernel.modprobe",         "loading another kernel",
     "writing to the kernel's memory",   "reaching into the kernel point",
 };
+
+static_assert(problems.size() == GUARD_FAULT + 1 && forbidden.size() == GUARD_FORBIDDEN_BPF + 1);
 
 template <std::size_t Size>
 std::string name_at(const std::array<std::string_view, Size>& names, std::uint32_t which) {
@@ -79,7 +81,7 @@ core::ModuleDecision judgement_of(const guard_record& record) {
         break;
     case GUARD_UNKNOWN_CONTENT:
         judged.reason = core::Reason::unreadable_image;
-        judged.detail = "compressed, and nobody has checked this content";
+        judged.detail = "compressed, and this content was not checked";
         break;
     case GUARD_NO_POLICY:
         judged.reason = core::Reason::no_policy;
@@ -129,12 +131,11 @@ sys::Result<RecordReader> RecordReader::open(const Pins& pins, Use use) {
     if (!poll) return sys::system_failure("cannot wait for", "the kernel point's records");
     std::vector<Ring> rings;
     for (const RawMap* map : {&pins.records, &pins.requests}) {
-        auto ring = Ring::open(*map, *round);
-        if (!ring) return std::unexpected(ring.error());
+        auto ring = TRY(Ring::open(*map, *round));
         epoll_event readable{.events = EPOLLIN, .data = {.fd = map->fd()}};
         if (::epoll_ctl(poll.get(), EPOLL_CTL_ADD, map->fd(), &readable) != 0)
             return sys::system_failure("cannot wait for", "the kernel point's records");
-        rings.push_back(std::move(*ring));
+        rings.push_back(std::move(ring));
     }
     return RecordReader(std::move(round), std::move(rings), std::move(poll));
 }
@@ -172,10 +173,10 @@ bool RecordReader::read() {
     bool any = false;
     for (Ring& ring : rings_) {
         emptied_ = emptied_ || ring.is_elsewhere();
-        round_->left = most_records;
+        round_->left = max_records;
         ring_buffer__consume(ring.buffer.get());
         ring.read_to = ring.position_now();
-        any = any || round_->left != most_records;
+        any = any || round_->left != max_records;
     }
     return any;
 }
@@ -224,7 +225,7 @@ events::Requester requester_of(const guard_record& record) {
     events::Requester requester;
     requester.pid = static_cast<pid_t>(by.pid);
     requester.kernel_thread = by.kernel_thread != 0;
-    if (!requester.kernel_thread) requester.uid = by.uid; // root's, but nobody has logged in as it
+    if (!requester.kernel_thread) requester.uid = by.uid; // root's, but no user's
     requester.user_namespace = by.user_namespace;
     requester.command = text_of(by.command);
     requester.executable = path_of(by.executable);
@@ -238,7 +239,7 @@ std::chrono::system_clock::time_point time_of(std::uint64_t boot_time) {
     timespec now{};
     ::clock_gettime(CLOCK_BOOTTIME, &now);
     const auto since_boot = std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-    const auto ago = since_boot - std::chrono::nanoseconds(std::min<std::uint64_t>(boot_time, longest_run));
+    const auto ago = since_boot - std::chrono::nanoseconds(std::min<std::uint64_t>(boot_time, max_run));
     return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::microseconds>(ago);
 }
 

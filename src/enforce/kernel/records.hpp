@@ -29,8 +29,8 @@ class RecordReader {
 
     /// Becomes readable when there are records.
     [[nodiscard]] int fd() const { return poll_.get(); }
-    /// Takes what there is, up to a limit, so that whoever makes records faster than they are read keeps
-    /// nobody from his other work. Does not wait. False if there was none.
+    /// Takes what there is, up to a limit, so that a process that makes records faster than they are read
+    /// keeps the daemon from nothing else. Does not wait. False if there was none.
     [[nodiscard]] bool read();
 
     /// Whether another process has taken records since the last call. What they were of cannot be known.
@@ -54,7 +54,7 @@ class RecordReader {
         [[nodiscard]] bool is_elsewhere() const { return position_now() != read_to; }
 
         std::unique_ptr<ring_buffer, Free> buffer;
-        /// How far the ring has been read, by whomever: in a page that all readers share.
+        /// How far the ring has been read, by whichever process: in a page that all readers share.
         std::unique_ptr<const unsigned long, Unmap> position;
         unsigned long read_to = 0; ///< how far by this one
     };

@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <string>
+#include <string_view>
+#include <utility>
 
 namespace kmodguard::kernel {
 namespace {
-
-constexpr std::array<std::string_view, 2> names = {"lsm", "fmod_ret"};
 
 /// Whether a comma-separated list has `wanted`.
 bool lists(std::string_view list, std::string_view wanted) {
@@ -56,45 +56,31 @@ bool skips_when_interrupted(Mechanism mechanism) {
 
 } // namespace
 
-std::string_view to_string(Mechanism mechanism) {
-    return names.at(static_cast<std::size_t>(mechanism));
-}
-
-Support examine(const sys::Paths& paths) {
+Support inspect(const sys::Paths& paths) {
     Support support;
-    support.kernel_unpacks = !sys::in_kernel_compression(paths).empty();
-    const auto fail = [&support](std::string problem, std::string hint) {
-        support.problem = std::move(problem);
-        support.hint = std::move(hint);
+    support.kernel_decompresses = !sys::in_kernel_compression(paths).empty();
+    const auto fail = [&support](Problem problem) {
+        support.problem = problem;
         return support;
     };
-    if (paths.moved()) return fail("paths are below another root than the machine's", "leave --root out");
-    if (::access("/proc/modules", F_OK) != 0)
-        return fail("the kernel loads no modules (CONFIG_MODULES)", "there is nothing to guard");
-    if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0)
-        return fail("the kernel does not describe its types (no /sys/kernel/btf/vmlinux)",
-                    "boot a kernel with CONFIG_DEBUG_INFO_BTF");
+    if (paths.moved()) return fail(Problem::other_root);
+    if (::access("/proc/modules", F_OK) != 0) return fail(Problem::no_modules);
+    if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) return fail(Problem::no_types);
     const auto lockdown = sys::read_pseudo_file("/sys/kernel/security/lockdown");
-    if (lockdown && lockdown->find("[confidentiality]") != std::string::npos)
-        return fail("lockdown in confidentiality mode keeps programs from reading what the kernel is to load",
-                    "boot with lockdown=integrity");
+    if (lockdown && lockdown->contains("[confidentiality]")) return fail(Problem::confidentiality);
     const auto active = sys::read_pseudo_file("/sys/kernel/security/lsm");
     // Where the list cannot be read, the means that works whatever is in it.
     support.mechanism = active && lists(*active, "bpf") ? Mechanism::lsm : Mechanism::fmod_ret;
     if (!active)
-        support.notes.emplace_back(
-            "/sys/kernel/security is not mounted, so it is not known whether bpf is an "
-            "active security module (mount -t securityfs securityfs /sys/kernel/security)");
+        support.notes.push_back(Note::no_securityfs);
     else if (support.mechanism == Mechanism::fmod_ret)
-        support.notes.emplace_back(
-            "bpf is not among the active security modules (add it to lsm= on the kernel's command line)");
-    support.may_skip = skips_when_interrupted(support.mechanism) && preempts(paths);
-    if (support.may_skip)
-        support.notes.emplace_back(
-            "this kernel preempts tasks inside of the kernel, and skips a program that "
-            "was interrupted on the same processor: two loads at the same instant can "
-            "leave one unjudged (preempt=voluntary closes this)");
+        support.notes.push_back(Note::bpf_inactive);
+    if (skips_when_interrupted(support.mechanism) && preempts(paths)) support.notes.push_back(Note::may_skip);
     return support;
+}
+
+bool Support::may_skip() const {
+    return std::ranges::find(notes, Note::may_skip) != notes.end();
 }
 
 bool is_tracing_off() {

@@ -1,33 +1,25 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Whether this machine's kernel can hold the kernel point, by which means, and if not, why not.
+// Whether this machine's kernel can have the kernel point, by which means, and if not, why not.
 #pragma once
 
+#include "enforce/kernel/status.hpp"
 #include "sys/paths.hpp"
 
-#include <string>
-#include <string_view>
 #include <vector>
 
 namespace kmodguard::kernel {
 
-enum class Mechanism {
-    lsm,      ///< programs of the BPF security module
-    fmod_ret, ///< programs that override the functions in which the kernel asks its security modules
-};
-
-[[nodiscard]] std::string_view to_string(Mechanism mechanism); ///< "lsm", "fmod_ret"
-
 struct Support {
     Mechanism mechanism = Mechanism::lsm;
-    std::string problem; ///< why it cannot be held; empty if it can
-    std::string hint;
-    std::vector<std::string> notes; ///< what is weaker here than elsewhere
-    bool kernel_unpacks = false;    ///< the kernel takes compressed images
-    bool may_skip = false;          ///< of two loads at one instant, one may go unjudged (one of the notes)
+    Problem problem = Problem::none;  ///< why it cannot be enforced; none if it can
+    std::vector<Note> notes;          ///< what is weaker here than elsewhere
+    bool kernel_decompresses = false; ///< the kernel takes compressed images
+
+    [[nodiscard]] bool may_skip() const;
 };
 
-[[nodiscard]] Support examine(const sys::Paths& paths);
+[[nodiscard]] Support inspect(const sys::Paths& paths);
 
 /// Of the running kernel: 0 keeps all of the kernel point's programs from running.
 inline constexpr const char* tracing_setting = "/proc/sys/kernel/ftrace_enabled";

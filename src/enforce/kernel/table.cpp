@@ -80,11 +80,11 @@ std::vector<std::string> pins_of(const Table& table, const guard_rule& rule) {
     return pins;
 }
 
-bool pins_are_stricter(const Table& held, const guard_rule& before, const Table& wanted,
+bool pins_are_stricter(const Table& in_force, const guard_rule& before, const Table& wanted,
                        const guard_rule& after) {
     if ((before.flags & GUARD_PINNED) == 0) return true;
     if ((after.flags & GUARD_PINNED) == 0) return false;
-    const auto old_pins = pins_of(held, before);
+    const auto old_pins = pins_of(in_force, before);
     const auto new_pins = pins_of(wanted, after);
     return std::ranges::all_of(
         new_pins, [&](const auto& pin) { return std::ranges::find(old_pins, pin) != old_pins.end(); });
@@ -92,24 +92,24 @@ bool pins_are_stricter(const Table& held, const guard_rule& before, const Table&
 
 } // namespace
 
-std::vector<std::string> loosened(const Table& held, const Table& wanted) {
+std::vector<std::string> loosened(const Table& in_force, const Table& wanted) {
     std::vector<std::string> found;
-    if ((head_of(wanted).flags & GUARD_AUDIT) != 0 && (head_of(held).flags & GUARD_AUDIT) == 0)
+    if ((head_of(wanted).flags & GUARD_AUDIT) != 0 && (head_of(in_force).flags & GUARD_AUDIT) == 0)
         found.emplace_back("the mode would be audit");
     for (const auto& [key, rule] : wanted) {
         if (!is_module(key)) continue;
-        const auto before = held.find(key);
-        if (before == held.end())
+        const auto before = in_force.find(key);
+        if (before == in_force.end())
             found.push_back(fmt::format("{} would be allowed", text_of(key.text)));
-        else if (!pins_are_stricter(held, before->second, wanted, rule))
+        else if (!pins_are_stricter(in_force, before->second, wanted, rule))
             found.push_back(fmt::format("{} would be allowed with other content", text_of(key.text)));
     }
     return found;
 }
 
-std::vector<guard_name> taken_away(const Table& held, const Table& wanted) {
+std::vector<guard_name> taken_away(const Table& in_force, const Table& wanted) {
     std::vector<guard_name> found;
-    for (const auto& [key, rule] : held)
+    for (const auto& [key, rule] : in_force)
         if (is_module(key) && !wanted.contains(key)) found.push_back(key);
     return found;
 }

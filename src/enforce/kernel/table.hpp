@@ -33,11 +33,11 @@ inline constexpr guard_name head_key{};
 [[nodiscard]] sys::Result<Table> compile(const core::Policy& policy, const core::Admissions& admissions,
                                          std::uint64_t generation);
 
-/// What `wanted` lets pass and `held` does not, as sentences; none if it is the same or stricter.
-[[nodiscard]] std::vector<std::string> loosened(const Table& held, const Table& wanted);
+/// What `wanted` lets pass and `in_force` does not, as sentences; none if it is the same or stricter.
+[[nodiscard]] std::vector<std::string> loosened(const Table& in_force, const Table& wanted);
 
-/// The modules that `held` admits and `wanted` does not.
-[[nodiscard]] std::vector<guard_name> taken_away(const Table& held, const Table& wanted);
+/// The modules that `in_force` admits and `wanted` does not.
+[[nodiscard]] std::vector<guard_name> taken_away(const Table& in_force, const Table& wanted);
 
 /// Whether a policy with this head refuses nothing `now`, which counts from the machine's start
 /// (CLOCK_BOOTTIME).

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/kernel/table_file.hpp"
 
+#include "modules/hash.hpp"
 #include "sys/file.hpp"
+
+#include <span>
 
 namespace kmodguard::kernel {
 namespace {
@@ -10,7 +13,7 @@ struct Entry {
     guard_name name;
     guard_rule rule;
 };
-constexpr std::size_t largest = GUARD_MAX_MODULES * sizeof(Entry);
+constexpr std::size_t max_size = GUARD_MAX_MODULES * sizeof(Entry);
 
 } // namespace
 
@@ -36,15 +39,19 @@ sys::Result<Table> parse_table(std::string_view content) {
     return table;
 }
 
+sys::Result<core::Sha256> hash_of(const Table& table) {
+    const std::string content = text_of_table(table);
+    return modules::sha256(std::as_bytes(std::span(content)));
+}
+
 sys::Result<void> save_table(const std::filesystem::path& path, const Table& table) {
     constexpr mode_t owner_only = 0600;
     return sys::write_file_atomically(path, text_of_table(table), owner_only);
 }
 
 sys::Result<Table> load_table(const std::filesystem::path& path) {
-    const auto content = sys::read_file(path, largest);
-    if (!content) return std::unexpected(content.error());
-    auto table = parse_table(*content);
+    const std::string content = TRY(sys::read_file(path, max_size));
+    auto table = parse_table(content);
     if (!table) table.error().what = path.native() + " is " + table.error().what;
     return table;
 }

@@ -7,14 +7,14 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace kmodguard::ctl {
 namespace {
-
-using Words = std::vector<std::string>;
 
 Parsed parse(Words words) {
     words.insert(words.begin(), "kmodctl");
@@ -25,13 +25,22 @@ Parsed parse(Words words) {
     return parse_arguments(static_cast<int>(words.size()), pointers.data());
 }
 
-Context context(const Words& words) {
+Invocation invocation(const Words& words) {
     Parsed parsed = parse(words);
     if (const int* code = std::get_if<int>(&parsed)) {
         ADD_FAILURE() << testing::PrintToString(words) << " gives exit code " << *code;
         return {};
     }
-    return std::get<Context>(std::move(parsed));
+    return std::get<Invocation>(std::move(parsed));
+}
+
+Context context(const Words& words) {
+    return invocation(words).context;
+}
+
+template <typename Taken>
+Taken options(const Words& words) {
+    return std::get<Taken>(invocation(words).options);
 }
 
 struct Refusal {
@@ -57,9 +66,9 @@ class ArgumentsTest : public ::testing::Test {
 
 TEST_F(ArgumentsTest, VerbWithItsArguments) {
     EXPECT_EQ(context({"status"}).verb, "status");
-    EXPECT_EQ(context({"check", "a", "net-pf-15", "b"}).arguments, (Words{"a", "net-pf-15", "b"}));
-    EXPECT_EQ(context({"allow", "loop"}).arguments, Words{"loop"});
-    EXPECT_EQ(context({"lint"}).arguments, Words{});
+    EXPECT_EQ(options<CheckOptions>({"check", "a", "net-pf-15", "b"}).tokens, (Words{"a", "net-pf-15", "b"}));
+    EXPECT_EQ(options<RequestOptions>({"allow", "loop"}).argument, "loop");
+    EXPECT_EQ(options<LintOptions>({"lint"}).file, std::nullopt);
     EXPECT_FALSE(context({"status"}).json);
     EXPECT_FALSE(context({"status"}).paths.moved());
 }
@@ -72,7 +81,7 @@ TEST_F(ArgumentsTest, OptionsMayStandBeforeAndBehindTheVerb) {
         EXPECT_TRUE(read.json);
         EXPECT_FALSE(read.colour);
         EXPECT_EQ(read.paths.root(), "/r");
-        EXPECT_EQ(read.arguments, Words{"a"});
+        EXPECT_EQ(options<CheckOptions>(words).tokens, Words{"a"});
     }
 }
 
@@ -83,26 +92,28 @@ TEST_F(ArgumentsTest, EnvironmentMovesTheRootAndTheOptionIsStronger) {
 }
 
 TEST_F(ArgumentsTest, OptionsOfAVerbAreFoundByName) {
-    const Context limited = context({"mode", "audit", "--for", "30m"});
-    EXPECT_EQ(limited.option("for"), "30m");
-    EXPECT_EQ(limited.arguments, Words{"audit"});
-    EXPECT_FALSE(context({"mode", "audit"}).has("for"));
-    EXPECT_TRUE(context({"disarm", "--force"}).has("force"));
-    EXPECT_FALSE(context({"disarm"}).has("force"));
-    EXPECT_EQ(context({"init", "--output", "-"}).option("output"), "-");
-    EXPECT_EQ(context({"check", "--policy", "p.toml", "--kernel", "6.1", "x"}).option("kernel"), "6.1");
+    const auto limited = options<ModeOptions>({"mode", "audit", "--for", "30m"});
+    EXPECT_EQ(limited.limit, std::chrono::minutes(30));
+    EXPECT_EQ(limited.mode, core::Mode::audit);
+    EXPECT_EQ(options<ModeOptions>({"mode", "audit"}).limit, std::nullopt);
+    EXPECT_TRUE(options<DisarmOptions>({"disarm", "--force"}).force);
+    EXPECT_FALSE(options<DisarmOptions>({"disarm"}).force);
+    EXPECT_EQ(options<InitOptions>({"init", "--output", "-"}).output, "-");
+    const auto other = options<CheckOptions>({"check", "--policy", "p.toml", "--kernel", "6.1", "x"});
+    EXPECT_EQ(other.policy, "p.toml");
+    EXPECT_EQ(other.kernel.value().name, "6.1");
 }
 
 TEST_F(ArgumentsTest, NameThatBeginsWithADashStandsBehindTwo) {
-    EXPECT_EQ(context({"check", "--", "-r"}).arguments, Words{"-r"});
+    EXPECT_EQ(options<CheckOptions>({"check", "--", "-r"}).tokens, Words{"-r"});
     EXPECT_EQ(refusal({"check", "-r"}).code, exit_usage);
 }
 
 TEST_F(ArgumentsTest, HookGetsTheKernelsArgumentsAsTheyAre) {
-    EXPECT_EQ(context({"hook", "-q", "--", "net-pf-15"}).arguments, (Words{"-q", "--", "net-pf-15"}));
-    EXPECT_EQ(context({"hook", "-q", "--", "--json"}).arguments, (Words{"-q", "--", "--json"}));
-    EXPECT_EQ(context({"hook", "-q", "--", "-r"}).arguments, (Words{"-q", "--", "-r"}));
-    EXPECT_EQ(context({"hook"}).arguments, Words{});
+    EXPECT_EQ(options<RawOptions>({"hook", "-q", "--", "net-pf-15"}).words, (Words{"-q", "--", "net-pf-15"}));
+    EXPECT_EQ(options<RawOptions>({"hook", "-q", "--", "--json"}).words, (Words{"-q", "--", "--json"}));
+    EXPECT_EQ(options<RawOptions>({"hook", "-q", "--", "-r"}).words, (Words{"-q", "--", "-r"}));
+    EXPECT_EQ(options<RawOptions>({"hook"}).words, Words{});
     EXPECT_EQ(context({"--root", "/r", "hook", "-q", "--", "a"}).paths.root(), "/r");
 }
 
@@ -152,7 +163,8 @@ TEST_F(ArgumentsTest, ValuesThatAreNoneAreNamed) {
             EXPECT_EQ(mistake.code, exit_usage) << release;
             EXPECT_NE(mistake.text.find("--kernel \""), std::string::npos) << mistake.text;
         }
-    EXPECT_EQ(context({"check", "--kernel", "6.1.0-9-amd64", "a"}).option("kernel"), "6.1.0-9-amd64");
+    EXPECT_EQ(options<CheckOptions>({"check", "--kernel", "6.1.0-9-amd64", "a"}).kernel.value().name,
+              "6.1.0-9-amd64");
     EXPECT_EQ(refusal({"--root", "", "status"}).code, exit_usage);
     ::setenv("KMODGUARD_ROOT", "", 1);
     EXPECT_FALSE(context({"status"}).paths.moved());

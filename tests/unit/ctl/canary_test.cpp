@@ -37,7 +37,7 @@ TEST(Canary, IsTheSameEachTime) {
 TEST(Canary, UnpacksToItselfInEveryForm) {
     const auto image = canary_image();
     for (const Container container : {Container::raw, Container::gzip, Container::xz, Container::zstd}) {
-        const auto packed = pack(image, container);
+        const auto packed = compress(image, container);
         ASSERT_TRUE(packed) << to_string(container);
         EXPECT_EQ(modules::container_of(std::span(*packed)), container);
         const auto unpacked = modules::decompress(std::span(*packed));
@@ -48,10 +48,10 @@ TEST(Canary, UnpacksToItselfInEveryForm) {
 
 /// Kernels skip the fields of a gzip header by its flags, and check xz by CRC32 alone (lib/xz).
 TEST(Canary, IsPackedAsKernelsUnpackIt) {
-    const auto gzip = pack(canary_image(), Container::gzip);
+    const auto gzip = compress(canary_image(), Container::gzip);
     ASSERT_TRUE(gzip);
     EXPECT_EQ(gzip->at(3), std::byte{0});
-    const auto xz = pack(canary_image(), Container::xz);
+    const auto xz = compress(canary_image(), Container::xz);
     ASSERT_TRUE(xz);
     EXPECT_EQ(xz->at(7), std::byte{1}); // stream flags: CRC32
 }

@@ -65,11 +65,11 @@ TEST_F(WritersTest, WhoHasAMapOpenIsKnownByItsId) {
     std::ofstream(directory / "7/comm") << "kmodguard\n";
     std::ofstream(task / "fdinfo/3") << "pos:\t0\nflags:\t02000002\nmap_type:\t1\nmap_id:\t12\n";
     std::ofstream(task / "fdinfo/4") << "pos:\t0\nflags:\t02000002\nprog_id:\t13\n";
-    const auto holders = holders_of_maps(directory.path(), {11, 12});
+    const auto holders = processes_with_maps(directory.path(), {11, 12});
     ASSERT_EQ(holders.size(), 1U);
     EXPECT_EQ(holders.front().pid, 7);
     EXPECT_EQ(holders.front().command, "kmodguard");
-    EXPECT_TRUE(holders_of_maps(directory.path(), {1, 2, 13}).empty());
+    EXPECT_TRUE(processes_with_maps(directory.path(), {1, 2, 13}).empty());
 }
 
 TEST_F(WritersTest, NoProcMeansNobody) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows what verbs ask the daemon, print, and exit with, on a root directory of the test's own.
-#include "ctl/verbs.hpp"
+#include "ctl/arguments.hpp"
+#include "ctl/kernel_report.hpp"
 #include "fake_daemon.hpp"
 #include "module_tree.hpp"
 #include "sys/kernel.hpp"
@@ -17,7 +18,6 @@
 namespace kmodguard::ctl {
 namespace {
 
-using Words = std::vector<std::string>;
 using test::ModuleTree;
 
 class RunTest : public ::testing::Test {
@@ -26,15 +26,21 @@ class RunTest : public ::testing::Test {
         add_usual_modules(tree);
         tree.write("etc/kmodguard/policy.toml",
                    "version = 1\n[allow]\nmodules = [\"kmt_base\"]\n[deny]\nmodules = [\"kmt_deep\"]\n");
-        context.paths = tree.paths();
     }
-    /// Runs the verb; what it prints is in `out` and `err` then.
+    /// Runs kmodctl with `options` and these arguments; what it prints is in `out` and `err` then.
     int run(const std::string& verb, const Words& arguments = {}) {
-        context.verb = verb;
-        context.arguments = arguments;
+        Words words{"kmodctl", "--root", tree.paths().root(), verb};
+        words.insert(words.end(), options.begin(), options.end());
+        words.insert(words.end(), arguments.begin(), arguments.end());
+        std::vector<char*> pointers;
+        for (std::string& word : words)
+            pointers.push_back(word.data());
+        pointers.push_back(nullptr);
         testing::internal::CaptureStdout();
         testing::internal::CaptureStderr();
-        const int code = find_verb(verb)->run(context);
+        const Parsed parsed = parse_arguments(static_cast<int>(words.size()), pointers.data());
+        const int* mistake = std::get_if<int>(&parsed);
+        const int code = mistake != nullptr ? *mistake : std::get<Invocation>(parsed).run();
         out = testing::internal::GetCapturedStdout();
         err = testing::internal::GetCapturedStderr();
         return code;
@@ -43,10 +49,10 @@ class RunTest : public ::testing::Test {
         daemon.reset();
         daemon.emplace(tree.paths().socket(), answer);
     }
-    void judge_here() { context.options = {{"kernel", ModuleTree::release}}; }
+    void judge_here() { options = {"--kernel", ModuleTree::release}; }
 
     ModuleTree tree;
-    Context context;
+    Words options;
     std::optional<test::FakeDaemon> daemon;
     std::string out;
     std::string err;
@@ -59,7 +65,7 @@ TEST_F(RunTest, VerbsThatChangeThePolicyAskTheDaemon) {
         EXPECT_EQ(out, "so be it\n");
     }
     EXPECT_EQ(run("reload"), exit_done);
-    context.options = {{"discard", ""}};
+    options = {"--discard"};
     EXPECT_EQ(run("reload"), exit_done);
     EXPECT_EQ(daemon->requests(),
               (Words{"ALLOW kmt_x", "DENY kmt_x", "REMOVE kmt_x", "RELOAD", "RELOAD discard"}));
@@ -88,7 +94,7 @@ TEST_F(RunTest, WithoutADaemonTheExitCodeIsFive) {
 }
 
 TEST_F(RunTest, JsonIsOneObjectALineAlsoForErrors) {
-    context.json = true;
+    options = {"--json"};
     EXPECT_EQ(run("allow", {"kmt_x"}), exit_unreachable);
     EXPECT_EQ(err, "");
     const auto object = nlohmann::json::parse(out);
@@ -106,11 +112,11 @@ TEST_F(RunTest, LengthsOfTimeAreAskedForInSeconds) {
         {"1d", "86400"}, {"1", "1"},    {"7d", "604800"}, {"1000000", "1000000"}};
     Words expected;
     for (const auto& [written, seconds] : lengths) {
-        context.options = {{"for", written}};
+        options = {"--for", written};
         EXPECT_EQ(run("mode", {"audit"}), exit_done) << written;
         expected.push_back(std::string("MODE audit ") + seconds);
     }
-    context.options.clear();
+    options.clear();
     EXPECT_EQ(run("mode", {"enforce"}), exit_done);
     expected.emplace_back("MODE enforce");
     EXPECT_EQ(daemon->requests(), expected);
@@ -120,10 +126,10 @@ TEST_F(RunTest, WhatIsNoLengthOfTimeOrNoModeIsAskedOfNobody) {
     serve("OK\n");
     for (const char* written : {"", "0", "0s", "-5", "+5", "5x", "5 m", "m", "1h30m", "1.5h", " 5", "5M",
                                 "99999999999999999999", "1000001"}) {
-        context.options = {{"for", written}};
+        options = {"--for", written};
         EXPECT_EQ(run("mode", {"audit"}), exit_usage) << written;
     }
-    context.options.clear();
+    options.clear();
     for (const char* mode : {"off", "AUDIT", "", "audit\nALLOW x"})
         EXPECT_EQ(run("mode", {mode}), exit_usage) << mode;
     EXPECT_TRUE(daemon->requests().empty());
@@ -145,12 +151,16 @@ TEST_F(RunTest, CheckByAnotherPolicyAndByABrokenOne) {
     tree.write("other.toml", "version = 1\n[allow]\nmodules = [\"kmt_deep\"]\n")
         .write("broken.toml", "garbage");
     judge_here();
-    context.options["policy"] = tree / "other.toml";
+    const Words here = options;
+    const auto with_policy = [&](const Words& others, const char* policy) {
+        options = others;
+        options.insert(options.end(), {"--policy", tree / policy});
+    };
+    with_policy(here, "other.toml");
     EXPECT_EQ(run("check", {"kmt_deep"}), exit_done);
-    context.options["policy"] = tree / "broken.toml";
+    with_policy(here, "broken.toml");
     EXPECT_EQ(run("check", {"kmt_deep"}), exit_bad_policy);
-    context.options["kernel"] = "6.6.6-missing";
-    context.options["policy"] = tree / "other.toml";
+    with_policy({"--kernel", "6.6.6-missing"}, "other.toml");
     EXPECT_EQ(run("check", {"kmt_deep"}), exit_not_found);
 }
 
@@ -217,7 +227,7 @@ TEST_F(RunTest, StatusWithoutADaemonWarnsThatEverythingIsRefused) {
 TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
     tree.write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
     serve("version 0\nkernel 6\nmode enforce\nunsaved-changes 0\nevents-lost 0\nallowed 12\nrefused 3\n"
-          "audited 0\nkernel-point-active yes\nkernel-point-mechanism lsm\nkernel-point-generation 3\n"
+          "audited 0\nkernel-point-state active\nkernel-point-mechanism lsm\nkernel-point-generation 3\n"
           "kernel-point-modules 57\nkernel-point-allowed 4\nkernel-point-refused 9\nkernel-point-audited 0\n"
           "kernel-point-remembered 120\nOK\n");
     EXPECT_EQ(run("status"), exit_done);
@@ -230,7 +240,7 @@ TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
         << out;
     EXPECT_NE(out.find("limits    root, udev and insmod are judged too;"), std::string::npos) << out;
     EXPECT_NE(out.find("root can take the guard away"), std::string::npos) << out;
-    serve("kernel-point-active yes\nkernel-point-sealed yes\nOK\n");
+    serve("kernel-point-state active\nkernel-point-sealed yes\nOK\n");
     EXPECT_EQ(run("status"), exit_done);
     EXPECT_NE(out.find("\n          sealed until the machine restarts\n"), std::string::npos) << out;
     EXPECT_EQ(out.find("root can take the guard away"), std::string::npos) << out;
@@ -238,9 +248,9 @@ TEST_F(RunTest, StatusShowsEveryPointAndWhatItDoesNotStop) {
 
 TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
     tree.write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
-    serve("allowed 12\nrefused 3\naudited 1\nkernel-point-active yes\nkernel-point-refused 9\n"
-          "kernel-point-note a\nkernel-point-note b\nOK\n");
-    context.json = true;
+    serve("allowed 12\nrefused 3\naudited 1\nkernel-point-state active\nkernel-point-refused 9\n"
+          "kernel-point-note bpf-inactive\nkernel-point-note may-skip\nOK\n");
+    options = {"--json"};
     EXPECT_EQ(run("status"), exit_done);
     const auto points = nlohmann::json::parse(out)["points"];
     ASSERT_EQ(points.size(), 4U);
@@ -250,11 +260,40 @@ TEST_F(RunTest, StatusInJsonHasAnObjectAPoint) {
     EXPECT_EQ(points[1]["point"], "kernel");
     EXPECT_EQ(points[1]["active"], true);
     EXPECT_EQ(points[1]["refused"], 9);
-    EXPECT_EQ(points[1]["notes"], (nlohmann::json{"a", "b"}));
+    EXPECT_EQ(points[1]["notes"],
+              (nlohmann::json{sentence_of(kernel::Note::bpf_inactive), sentence_of(kernel::Note::may_skip)}));
     EXPECT_EQ(points[2],
               (nlohmann::json{{"point", "process"},
                               {"held_by", "kmodctl exec and kmodctl oci-agent, for what they start"}}));
-    EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_active"));
+    EXPECT_FALSE(nlohmann::json::parse(out)["daemon"].contains("kernel_point_state"));
+}
+
+/// A version that was digits alone became a number, and two warnings two members of one name.
+TEST_F(RunTest, StatusInJsonHasTheTypesOfTheTable) {
+    serve("version 6\nkernel 7\npolicy-valid yes\nmode audit\nmode-seconds-left 20\npolicy-warning a\n"
+          "policy-warning b\nuser-namespaces no\nevents-lost 4\nOK\n");
+    options = {"--json"};
+    EXPECT_EQ(run("status"), exit_done);
+    const auto shown = nlohmann::json::parse(out)["daemon"];
+    EXPECT_EQ(shown["version"], "6");
+    EXPECT_EQ(shown["kernel"], "7");
+    EXPECT_EQ(shown["policy_valid"], true);
+    EXPECT_EQ(shown["mode"], "audit");
+    EXPECT_EQ(shown["mode_seconds_left"], 20);
+    EXPECT_EQ(shown["policy"], nlohmann::json::array());
+    EXPECT_EQ(shown["policy_warning"], (nlohmann::json{"a", "b"}));
+    EXPECT_EQ(shown["user_namespaces"], false);
+    EXPECT_EQ(shown["events_lost"], 4);
+    EXPECT_FALSE(shown.contains("policy_newer"));
+    EXPECT_FALSE(shown.contains("wanted_mode"));
+}
+
+TEST_F(RunTest, AStatusThatCannotBeReadIsNotTakenForAGoodOne) {
+    serve("version 1\nmode off\nOK\n");
+    EXPECT_EQ(run("status"), exit_failed);
+    EXPECT_NE(out.find("daemon    the daemon's answer cannot be read: mode off\n"), std::string::npos) << out;
+    EXPECT_EQ(run("mode"), exit_failed);
+    EXPECT_NE(err.find("mode off"), std::string::npos) << err;
 }
 
 class InitTest : public RunTest {
@@ -267,7 +306,7 @@ class InitTest : public RunTest {
 };
 
 TEST_F(InitTest, WritesWhatIsLoadedWithItsDependencies) {
-    context.options = {{"output", "-"}};
+    options = {"--output", "-"};
     EXPECT_EQ(run("init"), exit_done);
     EXPECT_NE(out.find("kmt_base"), std::string::npos) << out;
     EXPECT_NE(out.find("kmt_needs"), std::string::npos) << out;
@@ -279,7 +318,7 @@ TEST_F(InitTest, KeepsAPolicyThatExistsUnlessForced) {
     const std::string before = tree.read("etc/kmodguard/policy.toml");
     EXPECT_EQ(run("init"), exit_failed);
     EXPECT_EQ(tree.read("etc/kmodguard/policy.toml"), before);
-    context.options = {{"force", ""}};
+    options = {"--force"};
     EXPECT_EQ(run("init"), exit_done);
     EXPECT_NE(tree.read("etc/kmodguard/policy.toml").find("kmt_twin_a"), std::string::npos);
     struct stat file{};
@@ -291,7 +330,7 @@ TEST_F(InitTest, KeepsAPolicyThatExistsUnlessForced) {
 TEST_F(InitTest, OutputElsewhereLeavesThatDirectoryAsItIs) {
     tree.write("shared/x", "");
     ASSERT_EQ(::chmod((tree / "shared").c_str(), 01777), 0);
-    context.options = {{"output", tree / "shared/p.toml"}};
+    options = {"--output", tree / "shared/p.toml"};
     EXPECT_EQ(run("init"), exit_done) << err;
     struct stat directory{};
     ASSERT_EQ(::stat((tree / "shared").c_str(), &directory), 0);

@@ -22,7 +22,7 @@ LoadTrial trial(int error, const Counters& grown) {
 }
 
 TEST(LoadTrials, RefusedAndCountedIsGuarded) {
-    const Finding finding = judge("init_module", trial(EPERM, {.refused = 1}));
+    const Finding finding = finding_of("init_module", trial(EPERM, {.refused = 1}));
     EXPECT_EQ(finding.level, Level::ok);
     EXPECT_EQ(finding.check, "init_module");
     EXPECT_EQ(finding.text, "refused by the kernel point (EPERM)");
@@ -31,7 +31,7 @@ TEST(LoadTrials, RefusedAndCountedIsGuarded) {
 
 TEST(LoadTrials, WhatTheKernelItselfRefusedIsNotGuarded) {
     for (const int error : {ENOEXEC, EINVAL, EKEYREJECTED, ENOSYS, 0}) {
-        const Finding finding = judge("init_module", trial(error, {}));
+        const Finding finding = finding_of("init_module", trial(error, {}));
         EXPECT_EQ(finding.level, Level::bad) << error;
         EXPECT_TRUE(finding.text.starts_with("NOT guarded")) << finding.text;
         EXPECT_NE(finding.remedy, "") << error;
@@ -40,33 +40,33 @@ TEST(LoadTrials, WhatTheKernelItselfRefusedIsNotGuarded) {
 
 /// Lockdown, for one, answers EPERM to an image that nobody has signed.
 TEST(LoadTrials, RefusedBySomebodyElseIsNoProof) {
-    const Finding finding = judge("init_module", trial(EPERM, {}));
+    const Finding finding = finding_of("init_module", trial(EPERM, {}));
     EXPECT_EQ(finding.level, Level::bad);
     EXPECT_NE(finding.text.find("not by the kernel point"), std::string::npos) << finding.text;
 }
 
 TEST(LoadTrials, CountedAndNotRefusedIsNotGuarded) {
-    EXPECT_EQ(judge("init_module", trial(ENOEXEC, {.refused = 1})).level, Level::bad);
+    EXPECT_EQ(finding_of("init_module", trial(ENOEXEC, {.refused = 1})).level, Level::bad);
 }
 
 TEST(LoadTrials, CompressedOnesMayBeAnsweredWithENOSYS) {
-    LoadTrial packed = trial(ENOSYS, {.refused = 1});
-    EXPECT_EQ(judge("finit_module", packed).level, Level::bad);
-    packed.packed = true;
-    EXPECT_EQ(judge("finit_module", packed).level, Level::ok);
+    LoadTrial compressed = trial(ENOSYS, {.refused = 1});
+    EXPECT_EQ(finding_of("finit_module", compressed).level, Level::bad);
+    compressed.compressed = true;
+    EXPECT_EQ(finding_of("finit_module", compressed).level, Level::ok);
 }
 
 TEST(LoadTrials, AuditModeLetsItPassAndCountsIt) {
     LoadTrial audited = trial(ENOEXEC, {.audited = 1});
-    EXPECT_EQ(judge("init_module", audited).level, Level::bad); // in enforce mode nothing is audited
+    EXPECT_EQ(finding_of("init_module", audited).level, Level::bad); // in enforce mode nothing is audited
     audited.audit = true;
-    EXPECT_EQ(judge("init_module", audited).level, Level::ok);
-    EXPECT_EQ(judge("init_module", {.error = ENOEXEC, .audit = true}).level, Level::bad);
+    EXPECT_EQ(finding_of("init_module", audited).level, Level::ok);
+    EXPECT_EQ(finding_of("init_module", {.error = ENOEXEC, .audit = true}).level, Level::bad);
 }
 
 TEST(LoadTrials, SaysWhyWhereItCanTell) {
-    EXPECT_NE(judge("x", trial(ENOEXEC, {.skipped = 1})).text.find("left out"), std::string::npos);
-    const Finding allowed = judge("x", trial(ENOEXEC, {.allowed = 1}));
+    EXPECT_NE(finding_of("x", trial(ENOEXEC, {.skipped = 1})).text.find("left out"), std::string::npos);
+    const Finding allowed = finding_of("x", trial(ENOEXEC, {.allowed = 1}));
     EXPECT_EQ(allowed.level, Level::note);
     EXPECT_EQ(allowed.remedy, "kmodctl remove kmodguard_canary");
 }

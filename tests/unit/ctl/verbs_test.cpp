@@ -25,7 +25,7 @@ TEST(VerbTable, NamesAreUniqueAndEachIsFound) {
     for (const Verb& verb : verbs()) {
         EXPECT_TRUE(names.insert(verb.name).second) << verb.name;
         EXPECT_EQ(find_verb(verb.name), &verb);
-        EXPECT_NE(verb.run, nullptr) << verb.name;
+        EXPECT_NE(verb.action.run, nullptr) << verb.name;
     }
     EXPECT_EQ(find_verb("no-such-verb"), nullptr);
     EXPECT_EQ(find_verb(""), nullptr);
@@ -51,11 +51,24 @@ TEST(VerbTable, EveryVerbAndOptionIsExplained) {
     }
 }
 
+/// A row that names another verb's options would end in an exception.
+TEST(VerbTable, EveryOptionAndArgumentGoesToTheOptionsOfItsVerb) {
+    for (const Verb& verb : verbs()) {
+        Options options = verb.action.options();
+        for (const Option& option : verb.options)
+            EXPECT_NO_THROW(static_cast<void>(option.set(options, "x"))) << verb.name << " " << option.name;
+        if (verb.arguments.set != nullptr) {
+            EXPECT_NO_THROW(static_cast<void>(verb.arguments.set(options, "x"))) << verb.name;
+        }
+    }
+}
+
 TEST(VerbTable, ArgumentsAreNamedIfAndOnlyIfThereAreAny) {
     for (const Verb& verb : verbs()) {
-        EXPECT_LE(verb.fewest, verb.most) << verb.name;
-        EXPECT_EQ(verb.most > 0, !verb.arguments.empty()) << verb.name;
-        EXPECT_EQ(verb.most > 0, verb.argument != Argument::none) << verb.name;
+        EXPECT_LE(verb.arguments.min, verb.arguments.max) << verb.name;
+        EXPECT_EQ(verb.arguments.max > 0, !verb.arguments.shown.empty()) << verb.name;
+        EXPECT_EQ(verb.arguments.max > 0, verb.arguments.kind != Argument::none) << verb.name;
+        EXPECT_EQ(verb.arguments.max > 0, verb.arguments.set != nullptr) << verb.name;
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Shows that the daemon and whatever else holds the policy always hold the same: each change goes there
+// Shows that the daemon and what else enforces the policy always have the same: each change goes there
 // first, and a change that is not taken there is none.
 #include "daemon/engine_fixture.hpp"
 
@@ -10,18 +10,20 @@
 namespace kmodguard::daemon {
 namespace {
 
-class Holder final : public PolicyHolder {
+class Holder final : public kernel::Enforcer {
   public:
-    sys::Result<void> hold(const core::Policy& policy, core::ModuleIndex&,
-                           std::uint64_t generation) override {
-        if (refuses) return sys::failure(sys::ErrorKind::denied, "sealed");
-        held = policy;
-        generations.push_back(generation);
+    kernel::Published publish(const kernel::Publication& publication) override {
+        if (refuses) return {failure, {sys::ErrorKind::denied, "sealed"}};
+        held = publication.policy;
+        generations.push_back(publication.generation);
         return {};
     }
     std::string shortfall(const core::Policy&) const override { return lacks; }
+    std::optional<std::string> refused_of(const core::ModuleDecision&) const override { return keeps_out; }
     bool refuses = false;
+    kernel::Published::Outcome failure = kernel::Published::Outcome::failed;
     std::string lacks;
+    std::optional<std::string> keeps_out;
     core::Policy held;
     std::vector<std::uint64_t> generations;
 };
@@ -177,6 +179,33 @@ TEST_F(EngineHolderTest, TheFirstPublicationIsTriedAgainAsWell) {
     holder.refuses = false;
     engine().retry();
     EXPECT_TRUE(holder.held.allows_module("kmt_base"));
+}
+
+/// Status said "tried again every few seconds" of what could not come before the machine restarts.
+TEST_F(EngineHolderTest, WhatASealRefusesIsNotTriedAgain) {
+    holder.refuses = true;
+    holder.failure = kernel::Published::Outcome::sealed;
+    EXPECT_EQ(engine().publish_to(holder).error().what, "sealed");
+    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(engine().deny("kmt_base").error().what, "sealed") << "nor is a step towards stricter";
+    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    tree.write("etc/modprobe.d/new.conf", "alias kmt_other kmt_base\n");
+    ASSERT_TRUE(engine().refresh_index());
+    EXPECT_FALSE(engine().wanted());
+}
+
+/// `check` said "allowed" of what the sealed kernel point refuses.
+TEST_F(EngineHolderTest, WhatAnEarlierPolicyThatIsSealedRefusesIsSaidNotToLoad) {
+    publish();
+    holder.keeps_out = "kmt_base";
+    const std::string said = explain(engine().decide_for_people("kmt_base"));
+    EXPECT_TRUE(said.starts_with("allowed, but does not load: kmt_base is on the allow list")) << said;
+    EXPECT_NE(said.find("but the machine is sealed with an earlier policy, which does not admit it"),
+              std::string::npos)
+        << said;
+    EXPECT_EQ(explain(engine().decide_for_people("kmt_deep")).find("sealed"), std::string::npos)
+        << "which is refused";
 }
 
 TEST_F(EngineHolderTest, ANewIndexIsPublishedAsWell) {

@@ -168,20 +168,20 @@ TEST_F(ServerTest, ClientsThatHangUpAreForgotten) {
 }
 
 TEST_F(ServerTest, SilentClientIsDroppedWhenPatienceEnds) {
-    serve(echo, {.clients = 256, .patience = std::chrono::seconds(0)});
+    serve(echo, {.clients = 256, .timeout = std::chrono::seconds(0)});
     const auto silent = connect();
     const auto half = connect_and_send("ECHO ha");
     EXPECT_EQ(read_to_end(silent), "");
     EXPECT_EQ(read_to_end(half), "");
     EXPECT_EQ(server->clients(), 0U);
-    const auto again = connect(); // patience is short for the next one, too
+    const auto again = connect(); // the timeout is short for the next one, too
     EXPECT_EQ(read_to_end(again), "");
 }
 
 TEST_F(ServerTest, ReaderThatNeverReadsIsDroppedWhenPatienceEnds) {
     const std::string big = "value " + std::string(2U << 20U, 'v') + "\nOK\n";
     serve([&big](const protocol::Request&, const sys::Peer&) { return reply(big); },
-          {.clients = 256, .patience = std::chrono::seconds(0)});
+          {.clients = 256, .timeout = std::chrono::seconds(0)});
     const auto client = connect_and_send("BIG\n");
     run_until([&] { return server->clients() == 1; });
     run_until([&] { return server->clients() == 0; });
@@ -189,7 +189,7 @@ TEST_F(ServerTest, ReaderThatNeverReadsIsDroppedWhenPatienceEnds) {
 }
 
 TEST_F(ServerTest, PatientServerKeepsSilentClients) {
-    serve(echo, {.clients = 256, .patience = std::chrono::minutes(5)});
+    serve(echo, {.clients = 256, .timeout = std::chrono::minutes(5)});
     const auto silent = connect();
     run_until([&] { return server->clients() == 1; });
     run_until_idle();

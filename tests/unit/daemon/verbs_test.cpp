@@ -84,7 +84,6 @@ TEST_F(VerbsTest, CheckAndExplainAreNoAttemptsToLoad) {
     for (const char* verb : {"CHECK", "EXPLAIN"}) {
         const Response response = ask(verb, "kmt_deep");
         EXPECT_FALSE(response.event);
-        EXPECT_FALSE(response.last);
     }
     EXPECT_EQ(engine().counts().refused, 0U);
 }
@@ -108,7 +107,6 @@ TEST_F(VerbsTest, AutoloadOfAnAllowedModuleIsAPlan) {
     EXPECT_EQ(response.answer.fields[1].key, "judged");
     EXPECT_EQ(response.answer.fields[2].key, "insert");
     EXPECT_EQ(response.answer.outcome, Outcome::ok);
-    EXPECT_TRUE(response.last);
     ASSERT_TRUE(response.event);
     EXPECT_EQ(response.event->point, core::Point::autoload);
     EXPECT_EQ(response.event->generation, 1U);
@@ -120,7 +118,6 @@ TEST_F(VerbsTest, AutoloadOfARefusedModuleIsABareDenial) {
     for (const char* token : {"kmt_deep", "kmt_nothing", "-r", "kmt-only-b"}) {
         const Response response = ask("AUTOLOAD", token);
         EXPECT_EQ(encode(response.answer), "DENY\n") << token;
-        EXPECT_TRUE(response.last);
         ASSERT_TRUE(response.event) << token;
         EXPECT_EQ(response.event->decision.token, token);
     }
@@ -157,10 +154,10 @@ TEST_F(VerbsTest, AllowDenyAndRemoveSayWhatTheyDid) {
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
     EXPECT_EQ(text("REMOVE", "kmt_deep"), "OK kmt_deep is off the lists until the daemon restarts\n");
     EXPECT_EQ(reason("kmt_deep"), "not-listed");
-    EXPECT_EQ(text("REMOVE", "kmt_deep"), "hint kmodctl explain kmt_deep tells why it loads or not\n"
+    EXPECT_EQ(text("REMOVE", "kmt_deep"), "hint kmodctl explain kmt_deep shows why it loads or not\n"
                                           "ERR not-found: kmt_deep is neither allowed nor denied by name\n");
     EXPECT_EQ(text("ALLOW", "a b"), "hint patterns belong into allow.aliases of the policy file\n"
-                                    "ERR invalid: \"a b\" is no possible module name\n");
+                                    "ERR invalid: \"a b\" is not a valid module name\n");
 }
 
 TEST_F(VerbsTest, DenySaysWhatANameThatIsNoModuleMeans) {
@@ -247,12 +244,22 @@ TEST_F(VerbsTest, StatusTellsAll) {
     ask("AUTOLOAD", "kmt_base");
     ask("AUTOLOAD", "kmt_deep");
     ask("ALLOW", "kmt_deep");
-    EXPECT_EQ(
-        text("STATUS"),
-        std::string("version ") + installation::version
-            + "\nkernel 6.1.0-fake\ngeneration 2\npolicy-valid yes\nmode enforce\npolicy " + path(policy)
-            + "\nallowed-modules 3\nallowed-aliases 1\ndenied 1\nunsaved-changes 1\nallowed 1\nrefused 1\n"
-              "audited 0\nOK\n");
+    EXPECT_EQ(text("STATUS"),
+              std::string("version ") + installation::version
+                  + "\nkernel 6.1.0-fake\ngeneration 2\npolicy-valid yes\nmode enforce\npolicy "
+                  + path(policy)
+                  + "\nallowed-modules 3\nallowed-aliases 1\ndenied 1\nuser-namespaces no\nunsaved-changes "
+                    "1\nallowed 1\n"
+                    "refused 1\naudited 0\nevents-lost 0\nOK\n");
+}
+
+TEST_F(VerbsTest, StatusHasWhatOthersInTheDaemonKnow) {
+    const StatusSources sources{
+        .events_lost = [] { return std::uint64_t{7}; },
+        .kernel_point = [] { return kernel::Status{.state = kernel::State::active}; }};
+    const protocol::Answer answer = respond(engine(), {"STATUS", ""}, sources).answer;
+    EXPECT_EQ(answer.value("events-lost"), "7");
+    EXPECT_EQ(kernel::status_of(answer).state, kernel::State::active);
 }
 
 TEST_F(VerbsTest, StatusTellsWhatIsWrong) {

@@ -249,7 +249,7 @@ TEST_F(EventTest, EveryRefusalHasItsReasonAndItsDetail) {
         {GUARD_PIN_MISMATCH, Reason::pin_mismatch, ""},
         {GUARD_TOO_LARGE_TO_HASH, Reason::pin_mismatch,
          "larger than the 67108864 bytes that are hashed in the kernel"},
-        {GUARD_UNKNOWN_CONTENT, Reason::unreadable_image, "compressed, and nobody has checked this content"},
+        {GUARD_UNKNOWN_CONTENT, Reason::unreadable_image, "compressed, and this content was not checked"},
         {GUARD_NO_POLICY, Reason::no_policy, "there is no policy in the kernel"},
         {GUARD_IN_PIECES, Reason::unreadable_image, "the kernel would not show the whole image"},
         {GUARD_NOT_A_MODULE, Reason::not_a_module, "not an ELF file"},

@@ -16,24 +16,27 @@ TEST(Support, MechanismsHaveNames) {
 
 TEST(Support, AnotherRootIsNotTheMachineToGuard) {
     const test::TemporaryDirectory root;
-    const Support support = examine(sys::Paths(root.path()));
-    EXPECT_EQ(support.problem, "paths are below another root than the machine's");
-    EXPECT_FALSE(support.hint.empty());
-    EXPECT_FALSE(support.kernel_unpacks);
+    const Support support = inspect(sys::Paths(root.path()));
+    EXPECT_EQ(support.problem, Problem::other_root);
+    EXPECT_EQ(error_of(support.problem).what, "paths are below another root than the machine's");
+    EXPECT_FALSE(error_of(support.problem).hint.empty());
+    EXPECT_FALSE(support.kernel_decompresses);
 }
 
 TEST(Support, KernelThatUnpacksModulesSaysSo) {
     const test::TemporaryDirectory root;
     std::filesystem::create_directories(root / "sys/module");
     root.write("sys/module/compression", "xz\n");
-    EXPECT_TRUE(examine(sys::Paths(root.path())).kernel_unpacks);
+    EXPECT_TRUE(inspect(sys::Paths(root.path())).kernel_decompresses);
 }
 
 TEST(Support, WhatThisMachineLacksComesWithAHint) {
-    const Support support = examine(sys::Paths());
-    EXPECT_EQ(support.problem.empty(), support.hint.empty()) << support.problem;
-    for (const std::string& note : support.notes)
-        EXPECT_FALSE(note.empty());
+    const Support support = inspect(sys::Paths());
+    const sys::Error error = error_of(support.problem);
+    EXPECT_EQ(error.what.empty(), error.hint.empty()) << error.what;
+    EXPECT_EQ(error.what.empty(), support.problem == Problem::none);
+    for (const Note note : support.notes)
+        EXPECT_FALSE(text_of(note).what.empty());
 }
 
 } // namespace

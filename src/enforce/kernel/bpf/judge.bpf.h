@@ -57,10 +57,10 @@ struct {
 	__type(value, struct guard_state);
 } state SEC(".maps");
 
-/* Set by the loader: this kernel unpacks modules itself (CONFIG_MODULE_DECOMPRESS). */
-const volatile __u8 kernel_unpacks = 0;
+/* Set by the loader: this kernel decompresses modules itself (CONFIG_MODULE_DECOMPRESS). */
+const volatile __u8 kernel_decompresses = 0;
 
-static bool shows_unpacked(void)
+static bool shows_decompressed(void)
 {
 	return bpf_core_enum_value_exists(enum kernel_read_file_id, READING_MODULE_COMPRESSED);
 }
@@ -77,7 +77,7 @@ static __always_inline void pin_key(struct guard_name *key, const __u8 *sha256, 
 }
 
 /* Whether the bytes may be a gzip, xz or zstd file; `text` has the first four, is_elf() has seen to that. */
-static __always_inline bool looks_packed(const struct guard_scratch *s)
+static __always_inline bool looks_compressed(const struct guard_scratch *s)
 {
 	const __u8 *magic = (const __u8 *)s->text;
 
@@ -95,8 +95,8 @@ static __always_inline __u32 look_up_content(struct guard_scratch *s)
 		s->record.problem = s->problem;
 		return GUARD_UNREADABLE;
 	}
-	if (!kernel_unpacks || shows_unpacked() || s->record.call != GUARD_FINIT_MODULE ||
-	    s->size < sizeof(Elf32_Ehdr) || !looks_packed(s))
+	if (!kernel_decompresses || shows_decompressed() || s->record.call != GUARD_FINIT_MODULE ||
+	    s->size < sizeof(Elf32_Ehdr) || !looks_compressed(s))
 		return GUARD_NOT_A_MODULE;
 	if (s->size > GUARD_MAX_PINNED_SIZE) /* too much to digest at a stretch */
 		return GUARD_UNKNOWN_CONTENT;
@@ -148,11 +148,37 @@ static __always_inline __u32 judge_name(struct guard_scratch *s, void *rules)
 	return bpf_map_lookup_elem(rules, key) ? GUARD_ADMITTED : GUARD_PIN_MISMATCH;
 }
 
-/* Counts, records and answers. A compressed image that nobody has checked yet is answered ENOSYS: modprobe and
- * udev then unpack it themselves and hand over the image, which can be judged (kmod, libkmod-module.c). What is no
- * module is answered as the kernel would (kernel/module/main.c, elf_validity_check): who hands over packed bytes
- * without saying so, like busybox, goes by that and unpacks them. It is not let pass for that, in case it was packed
- * in a way that is not known here. */
+/* Runs when user space calls it. */
+SEC("syscall")
+int ask_sealed(struct guard_question *question)
+{
+	const __u32 zero = 0;
+	const struct guard_settings *now = sealed_settings();
+	void *rules = bpf_map_lookup_elem(&policy, &zero);
+	struct guard_name name;
+	__u64 difference = 0;
+	int answer = 0;
+
+	if (!now || !rules)
+		return 0;
+#pragma unroll /* the context is read at fixed places only */
+	for (int i = 0; i < GUARD_HASH_SIZE / 8; ++i)
+		difference |= question->table[i] ^ now->table[i];
+	if (!difference)
+		answer |= GUARD_IS_SEALED_TABLE;
+#pragma unroll
+	for (int i = 0; i < GUARD_NAME_SIZE; ++i)
+		name.text[i] = question->name.text[i];
+	if (bpf_map_lookup_elem(rules, &name) && !bpf_map_lookup_elem(&tightened, &name))
+		answer |= GUARD_IS_ADMITTED;
+	return answer;
+}
+
+/* Counts, records and answers. A compressed image that was not checked yet is answered ENOSYS: modprobe and
+ * udev then decompress it themselves and hand over the image, which can be judged (kmod, libkmod-module.c). What is not a
+ * module is answered as the kernel would (kernel/module/main.c, elf_validity_check): who hands over compressed bytes
+ * without a flag for it, like busybox, goes by that and decompresses them. It is not let pass for that, in case it was
+ * compressed in a way that is not known here. */
 static __noinline int conclude(struct guard_scratch *s, bool audit)
 {
 	struct guard_record *record = &s->record;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
  *
- * The kernel point: what runs in the kernel when somebody asks for a module or loads one. Each hook stands here
+ * The kernel point: what runs in the kernel when a process asks for a module or loads one. Each hook is here
  * twice, as a program of the BPF security module (lsm/) and as one that overrides the function in which the
  * kernel asks its security modules (fmod_ret/security_), for kernels where bpf is not among those that are
  * active. The loader takes one kind or the other; the code behind them is the same. Only the hook of requests has

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
  *
- * What the BPF programs and user space say to one another: keys and values of the maps, and the record of an
+ * What the BPF programs and user space exchange: keys and values of the maps, and the record of an
  * attempt. Plain C with fixed widths and no padding, since both sides must see the same bytes. A change of
  * anything here raises GUARD_LAYOUT: a daemon does not take over pins that speak otherwise.
  */
@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define GUARD_LAYOUT 3
+#define GUARD_LAYOUT 4
 
 #define GUARD_NAME_SIZE 56 /* MODULE_NAME_LEN on 64-bit, the NUL included; the kernel's own tokens fit as well */
 #define GUARD_HASH_SIZE 32
@@ -49,7 +49,7 @@ struct guard_rule {
 #define GUARD_PROTECTED 16
 #define GUARD_MOUNTS 8 /* from the one that has the pins to the root */
 
-/* Settings that stay as they are until the machine is sealed; then nobody gets a descriptor of this map any more. */
+/* Settings that stay as they are until the machine is sealed; then no process gets a descriptor of this map any more. */
 struct guard_settings {
 	__u32 layout;
 	__u32 sealed;
@@ -61,8 +61,19 @@ struct guard_settings {
 	__u64 mount_namespace;
 	__u64 mounts[GUARD_MOUNTS];
 	__u64 mountpoints[GUARD_MOUNTS]; /* dentries that these are mounted on */
+	__u64 table[GUARD_HASH_SIZE / 8]; /* what is sealed: SHA-256 of the file that has it (table_file.hpp) */
 	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
 };
+
+/* What user space asks of a sealed machine, whose maps it cannot read. */
+struct guard_question {
+	struct guard_name name; /* of a module */
+	__u64 table[GUARD_HASH_SIZE / 8]; /* as in the settings */
+};
+
+/* The answer: the sum of these. */
+#define GUARD_IS_SEALED_TABLE 1U
+#define GUARD_IS_ADMITTED 2U /* by the policy that is sealed, less what was taken away since */
 
 /* Compressed bytes by their keyed digest: SipHash-2-4 with 128 bits. */
 struct guard_content {
@@ -89,7 +100,7 @@ struct guard_owner {
 
 #define GUARD_SEAL_MARK '\2' /* no token begins so */
 
-/* Refusals that are the same for who reads of them. */
+/* Refusals that are the same for a reader of the log. */
 struct guard_refusal {
 	struct guard_name name; /* the token; or GUARD_SEAL_MARK, and what was forbidden */
 	struct guard_owner owner;
@@ -109,9 +120,9 @@ struct guard_repeats {
 };
 
 struct guard_state {
-	__u64 layout; /* as in the settings, for who cannot read them */
+	__u64 layout; /* as in the settings, for those who cannot read them */
 	__u64 epoch;
-	__u64 lost_told; /* of the records that were lost, how many have been told of */
+	__u64 lost_reported; /* of the records that were lost, how many the daemon has reported */
 };
 
 /* Indexes of the counters. */
@@ -146,9 +157,7 @@ enum guard_reason {
 	GUARD_UNKNOWN_CONTENT, /* compressed, and not in the inventory */
 	GUARD_TIGHTENED, /* taken away since the seal */
 	GUARD_NO_POLICY,
-	GUARD_NO_ROOM, /* to judge it in: too many at once */
 	GUARD_IN_PIECES, /* the kernel would not show the whole image */
-	GUARD_ASK_UNPACKED, /* compressed, on a kernel that shows it unpacked next: not judged yet */
 	GUARD_NOT_A_MODULE, /* has not even the beginning of one: answered as the kernel does */
 };
 
@@ -192,7 +201,7 @@ struct guard_requester {
 	__u32 thread;
 	__u32 uid; /* in the initial user namespace */
 	__u32 user_namespace; /* inode number */
-	__u32 kernel_thread; /* of no process: it works for somebody else, or for nobody */
+	__u32 kernel_thread; /* of no process: it works on behalf of another process, or of none */
 	__u32 unused;
 	__u64 cgroup_id;
 	char command[GUARD_COMMAND_SIZE];

@@ -3,7 +3,7 @@
  * The pins of a sealed machine live as long as the file system that they are in, and that lives as long as it is
  * mounted. It goes with any mount above it that is taken away as a whole (umount -l /sys), with a copy of such a
  * mount whose end is carried over to the original, and with a directory that is removed where, in another
- * namespace, nothing is mounted on it. The kernel asks nobody about the mounts that go along.
+ * namespace, nothing is mounted on it. The kernel asks no program about the mounts that go along.
  */
 #ifndef KMODGUARD_MOUNTS_BPF_H
 #define KMODGUARD_MOUNTS_BPF_H

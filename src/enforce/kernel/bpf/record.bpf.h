@@ -21,7 +21,7 @@ struct {
 	__uint(max_entries, RECORDS_SIZE);
 } records SEC(".maps");
 
-/* Requests, which anybody can make: in a ring of their own, so that they push out nothing else. */
+/* Requests, which any process can make: in a ring of their own, so that they push out nothing else. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, REQUESTS_SIZE);
@@ -64,7 +64,7 @@ struct {
 	__type(value, struct guard_budgets);
 } budgets SEC(".maps");
 
-/* User space takes entries out, and tells what they have counted. */
+/* User space takes entries out, and reports what they have counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GUARD_MAX_REPEATS);
@@ -303,7 +303,7 @@ static __noinline void record_requester(struct guard_scratch *s)
 		bpf_loop(MAX_DEPTH, on_cgroup, &loop, 0);
 }
 
-/* What may wait to be read, in bytes: up to the first limit anybody's, up to the second a little of each. What is refused
+/* What may wait to be read, in bytes: up to the first limit any process's, up to the second a little of each. What is refused
  * leaves most of the room to what was loaded or let pass, and to what the seal forbids. */
 static __noinline bool has_room(bool important)
 {
@@ -319,7 +319,7 @@ static __noinline bool has_room(bool important)
 	return own && within(&own->records, RECORDS_OF_ONE);
 }
 
-/* Hands the record to user space. One that finds no room is counted, with those that it tells of. */
+/* Hands the record to user space. One that finds no room is counted, with those that it counts. */
 static __noinline void submit(struct guard_scratch *s, bool important)
 {
 	s->record.time = bpf_ktime_get_boot_ns();

@@ -12,7 +12,7 @@
 #define PROC_SUPER_MAGIC 0x9fa0
 #define WRITABLE 2 /* FMODE_WRITE */
 
-/* By id, those maps that nobody gets a descriptor of; filled by the seal. */
+/* By id, those maps that no process gets a descriptor of; filled by the seal. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GUARD_PROTECTED);
@@ -159,7 +159,7 @@ static __always_inline int seal_bpf(int command, const union bpf_attr *attribute
 }
 
 /* Who has a map, by whichever descriptor, can have a program of his own write to it, frozen or not, or put it into a
- * map of maps. So nobody gets one of those that the verdict depends on, nor of the key of contents. */
+ * map of maps. So no process gets one of those that the verdict depends on, nor of the key of contents. */
 static __always_inline int seal_map(const struct bpf_map *map)
 {
 	const struct guard_settings *now = sealed_settings();
@@ -180,7 +180,7 @@ static __always_inline int seal_kernel(__u64 what)
 	    what >= bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_INTEGRITY_MAX))
 		return 0;
 	if (what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_HIBERNATION))
-		return -EPERM; /* asked whenever somebody reads /sys/power/state: nothing to record */
+		return -EPERM; /* asked whenever a process reads /sys/power/state: nothing to record */
 	return forbid(what == bpf_core_enum_value(enum lockdown_reason, LOCKDOWN_KEXEC) ? GUARD_FORBIDDEN_KEXEC :
 											   GUARD_FORBIDDEN_MEMORY);
 }

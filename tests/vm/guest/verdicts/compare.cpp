@@ -2,6 +2,7 @@
 #include "verdicts/compare.hpp"
 
 #include "core/names.hpp"
+#include "enforce/kernel/pinned.hpp"
 
 #include <fmt/format.h>
 
@@ -18,7 +19,7 @@ constexpr std::uint64_t most_shown = 10; ///< disagreements that are told in ful
 
 /// Kernels that unpack by themselves are answered that they do not, so that modprobe does and shows the
 /// content.
-bool may_be_packed(const test::Bytes& image) {
+bool may_be_compressed(const test::Bytes& image) {
     const auto begins = [&image](std::initializer_list<unsigned char> magic) {
         return image.size() >= magic.size() && std::memcmp(image.data(), std::data(magic), magic.size()) == 0;
     };
@@ -52,9 +53,9 @@ struct Load {
 };
 
 /// What is wrong with the answer, or "".
-std::string wrong_answer(const Load& load, bool kernel_unpacks) {
+std::string wrong_answer(const Load& load, bool kernel_decompresses) {
     const bool unpacked =
-        kernel_unpacks && load.call == GUARD_FINIT_MODULE && may_be_packed(load.image.bytes);
+        kernel_decompresses && load.call == GUARD_FINIT_MODULE && may_be_compressed(load.image.bytes);
     const bool refused = load.answer == EPERM || (unpacked && load.answer == ENOSYS);
     if (load.answer == 0) return "it was loaded";
     if (!load.is_asked_about()) return load.answer == ENOEXEC ? "" : "the guard was not to be asked";
@@ -118,13 +119,13 @@ class Comparison {
           world_(random_world(seed)), policy_(world_.policy), admissions_(policy_, world_.index) {}
 
     void run() {
-        or_give_up(machine_.guard().publish(or_give_up(kernel::compile(policy_, admissions_, generation_))));
+        publish(machine_.guard(), or_give_up(kernel::compile(policy_, admissions_, generation_)));
         static_cast<void>(machine_.take_records());
-        const kernel::Counters before = machine_.guard().counters();
+        const kernel::Counters before = read_counters(machine_.guard().pins());
         for (std::size_t i = 0; i < world_.images.size(); ++i)
             load(i);
         check_records(machine_.take_records());
-        check_counters(before, machine_.guard().counters());
+        check_counters(before, read_counters(machine_.guard().pins()));
         ++totals_.policies;
         totals_.images += world_.images.size();
     }
@@ -140,7 +141,7 @@ class Comparison {
                 .image = image, .facts = facts, .decision = decision, .is_pinned = is_pinned, .call = call};
             load.answer =
                 call == GUARD_INIT_MODULE ? init_module(image.bytes) : file_.finit_module(image.bytes);
-            if (const auto wrong = wrong_answer(load, machine_.support().kernel_unpacks); !wrong.empty())
+            if (const auto wrong = wrong_answer(load, machine_.support().kernel_decompresses); !wrong.empty())
                 disagree(load, wrong);
             if (load.is_asked_about()) loads_.push_back(std::move(load));
         }

@@ -2,6 +2,7 @@
 #include "verdicts/machine.hpp"
 
 #include "enforce/kernel/loader.hpp"
+#include "enforce/kernel/pinned.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -18,20 +19,19 @@ namespace {
 
 kernel::Support supported() {
     or_give_up(kernel::mount_bpffs());
-    kernel::Support support = kernel::examine(sys::Paths());
-    if (!support.problem.empty())
-        give_up({.kind = sys::ErrorKind::failed, .what = support.problem, .hint = support.hint});
+    kernel::Support support = kernel::inspect(sys::Paths());
+    if (support.problem != kernel::Problem::none) give_up(kernel::error_of(support.problem));
     return support;
 }
 
 kernel::Guard armed(const kernel::Support& support) {
-    or_give_up(kernel::remove_guard()); // of a run that was ended
+    or_give_up(kernel::remove_pinned()); // of a run that was ended
     auto loader = or_give_up(kernel::Loader::start({.mechanism = support.mechanism,
-                                                    .kernel_unpacks = support.kernel_unpacks,
+                                                    .kernel_decompresses = support.kernel_decompresses,
                                                     .directory = kernel::new_pin_directory()}));
     kernel::Guard guard = or_give_up(kernel::Guard::establish(loader, "/run/kmodguard-sealed"));
     const core::Policy nothing;
-    or_give_up(guard.publish(or_give_up(kernel::compile(nothing, core::Admissions(), 0))));
+    publish(guard, or_give_up(kernel::compile(nothing, core::Admissions(), 0)));
     or_give_up(guard.arm());
     return guard;
 }
@@ -45,6 +45,10 @@ kernel::RecordReader reader_into(const kernel::Guard& guard, std::vector<guard_r
 
 } // namespace
 
+void publish(kernel::Guard& guard, const kernel::Table& table) {
+    if (const auto published = guard.publish(table); !published.is_accepted()) give_up(published.error);
+}
+
 void give_up(const sys::Error& error) {
     fmt::print(stderr, "verdicts: {}{}{}\n", error.what, error.hint.empty() ? "" : "; ", error.hint);
     std::exit(2);
@@ -54,7 +58,7 @@ GuardedMachine::GuardedMachine()
     : support_(supported()), guard_(armed(support_)), reader_(reader_into(guard_, records_)) {}
 
 GuardedMachine::~GuardedMachine() {
-    if (const auto removed = kernel::remove_guard(); !removed)
+    if (const auto removed = kernel::remove_pinned(); !removed)
         fmt::print(stderr, "verdicts: {}\n", removed.error().what);
 }
 

@@ -24,6 +24,9 @@ T or_give_up(sys::Result<T> result) {
     if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
+/// Or gives up.
+void publish(kernel::Guard& guard, const kernel::Table& table);
+
 class GuardedMachine {
   public:
     /// Guards, and lets nothing pass yet.

@@ -107,7 +107,7 @@ bool swap_policies(GuardedMachine& machine, std::uint64_t swaps) {
     const Image image{.bytes = test::build(test::module_spec(name)), .made = name};
     const core::ImageFacts facts = modules::identify_image(image.bytes, {.with_hash = true}).facts;
     Rotation rotation(name, *facts.sha256);
-    or_give_up(machine.guard().publish(rotation.table(1)));
+    publish(machine.guard(), rotation.table(1));
     static_cast<void>(machine.take_records());
 
     std::atomic<std::uint64_t> begun = 1;
@@ -120,7 +120,7 @@ bool swap_policies(GuardedMachine& machine, std::uint64_t swaps) {
     });
     for (std::uint64_t generation = 2; generation < swaps + 2; ++generation) {
         begun = generation;
-        or_give_up(machine.guard().publish(rotation.table(generation)));
+        publish(machine.guard(), rotation.table(generation));
         done = generation;
     }
     over = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the verbs that run another program owe to whoever runs them: signals get to the program, and its end
-// is theirs, as if it had been run without them.
+// A command that a verb runs (exec's, guest's emulator) and stands in for: signals that kmodctl gets go to
+// the command, and kmodctl ends as the command does, so that its caller sees no difference.
 #pragma once
 
 #include "ctl/context.hpp"

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the verbs of the process point have in common: who judges, and where events go.
+// What the verbs that enforce a point themselves (exec, oci-agent, guest) have in common: what judges their
+// attempts, and where the events go.
 #pragma once
 
 #include "config/policy_file.hpp"
 #include "core/judge.hpp"
 #include "ctl/context.hpp"
+#include "ctl/options.hpp"
 #include "events/recorder.hpp"
 
 #include <memory>
@@ -13,13 +15,10 @@
 
 namespace kmodguard::ctl {
 
-/// The answer of --answer, if it is given. Anything but "refuse" and "pretend" is invalid.
-[[nodiscard]] sys::Result<std::optional<core::Answer>> chosen_answer(const Context& context);
-
 /// Judges by `policy` with the modules of the chosen kernel. Where that has none that could be looked up,
 /// what the policy lists by name is all that it allows.
-[[nodiscard]] sys::Result<std::unique_ptr<core::Judge>> make_judge(const Context& context,
-                                                                   core::PolicySource policy);
+[[nodiscard]] sys::Result<std::unique_ptr<core::Judge>>
+make_judge(const sys::Paths& paths, const SupervisionOptions& options, core::PolicySource policy);
 
 using Sinks = std::vector<std::unique_ptr<events::Sink>>;
 
@@ -29,6 +28,6 @@ inline constexpr std::size_t recorder_capacity = 65536;
 /// Where events go: the journal or syslog and standard error, unless `quiet`; with --log-dir also
 /// events.jsonl and modules.log there. With --json standard error gets all events as JSON. The directory is
 /// made if it is not there.
-[[nodiscard]] sys::Result<Sinks> open_sinks(const Context& context, bool quiet);
+[[nodiscard]] sys::Result<Sinks> open_sinks(const Context& context, const File& log_dir, bool quiet);
 
 } // namespace kmodguard::ctl

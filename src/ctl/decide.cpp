@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "ctl/local_decision.hpp"
+#include "ctl/decide.hpp"
 
 #include "core/loaded.hpp"
 #include "core/names.hpp"
@@ -11,7 +11,7 @@
 namespace kmodguard::ctl {
 namespace {
 
-/// The daemon cannot be told about a token that is no line of text, and there is nothing to tell.
+/// A token that is not a line of text cannot be sent to the daemon, and names nothing.
 core::Decision unnameable(const std::string& token) {
     core::Decision decision;
     decision.token = token;
@@ -19,46 +19,37 @@ core::Decision unnameable(const std::string& token) {
     return decision;
 }
 
-sys::Result<std::vector<core::Decision>> decide_in_daemon(const Context& context) {
+sys::Result<std::vector<core::Decision>> decide_in_daemon(const Context& context, const Words& tokens) {
     std::vector<core::Decision> decisions;
-    for (const std::string& token : context.arguments) {
+    for (const std::string& token : tokens) {
         if (!core::is_token(token)) {
             decisions.push_back(unnameable(token));
             continue;
         }
-        const auto answer = context.ask("EXPLAIN", token);
-        if (!answer) return std::unexpected(answer.error());
-        if (decisions.empty()) context.warn_as(*answer);
-        auto decision = protocol::decision_of(answer->fields);
-        if (!decision) return std::unexpected(decision.error());
-        decisions.push_back(std::move(*decision));
+        const auto answer = TRY(context.ask("EXPLAIN", token));
+        if (decisions.empty()) context.warn_as(answer);
+        decisions.push_back(TRY(protocol::decision_of(answer.fields)));
     }
     return decisions;
 }
 
-bool is_offline(const Context& context) {
-    return context.has("policy") || context.has("kernel");
-}
-
 } // namespace
 
-std::string chosen_kernel(const Context& context) {
-    return context.option("kernel").value_or(sys::kernel_release());
+std::string chosen_kernel(const std::optional<Release>& kernel) {
+    return kernel ? kernel->name : sys::kernel_release();
 }
 
-config::PolicyResult read_policy(const Context& context) {
-    if (const auto file = context.option("policy")) return config::load_policy(*file, "");
-    return config::load_policy(context.paths);
-}
-
-sys::Result<LocalJudge> LocalJudge::create(const Context& context) {
-    auto loaded = read_policy(context);
+sys::Result<config::LoadedPolicy> read_policy(const sys::Paths& paths, const File& file) {
+    auto loaded = file ? config::load_policy(*file, "") : config::load_policy(paths);
     if (!loaded) return std::unexpected(config::to_error(loaded.error()));
-    auto index = modules::KmodIndex::open(context.paths, chosen_kernel(context));
-    if (!index) return std::unexpected(index.error());
+    return std::move(*loaded);
+}
+
+sys::Result<LocalJudge> LocalJudge::create(const sys::Paths& paths, const PolicyOptions& options) {
+    auto loaded = TRY(read_policy(paths, options.policy));
     LocalJudge judge;
-    judge.index_ = std::move(*index);
-    judge.policy_ = core::Policy(std::move(loaded->source)).for_modules_of(*judge.index_);
+    judge.index_ = TRY(modules::KmodIndex::open(paths, chosen_kernel(options.kernel)));
+    judge.policy_ = core::Policy(std::move(loaded.source)).for_modules_of(*judge.index_);
     return judge;
 }
 
@@ -77,18 +68,17 @@ const core::Admissions& LocalJudge::admissions() {
     return *admissions_;
 }
 
-sys::Result<std::vector<core::Decision>> decide_all(const Context& context) {
-    if (!is_offline(context)) {
-        auto decisions = decide_in_daemon(context);
+sys::Result<std::vector<core::Decision>> decide_all(const Context& context, const CheckOptions& options) {
+    if (!options.policy && !options.kernel) {
+        auto decisions = decide_in_daemon(context, options.tokens);
         if (decisions) return decisions;
         const auto kind = decisions.error().kind;
         if (kind != sys::ErrorKind::unreachable && kind != sys::ErrorKind::denied) return decisions;
     }
-    auto judge = LocalJudge::create(context);
-    if (!judge) return std::unexpected(judge.error());
+    auto judge = TRY(LocalJudge::create(context.paths, options));
     std::vector<core::Decision> decisions;
-    for (const std::string& token : context.arguments)
-        decisions.push_back(judge->decide(token));
+    for (const std::string& token : options.tokens)
+        decisions.push_back(judge.decide(token));
     return decisions;
 }
 

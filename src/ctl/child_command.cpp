@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "ctl/started_command.hpp"
+#include "ctl/child_command.hpp"
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -24,13 +24,13 @@ sigset_t forwarded_signals() {
     return set;
 }
 
-/// A log that nobody reads, or that has outgrown a limit, is no reason to leave the command unsupervised.
+/// A log that is not read, or that has outgrown a limit, is no reason to leave the command unsupervised.
 void block_signals(const sigset_t& forwarded, sigset_t& before) {
     sigset_t blocked = forwarded;
     ::sigaddset(&blocked, SIGPIPE);
     ::sigaddset(&blocked, SIGXFSZ);
     ::sigprocmask(SIG_BLOCK, &blocked, &before);
-    ::signal(SIGCHLD, SIG_DFL); // were it ignored, as some callers leave it, nobody would learn of the end
+    ::signal(SIGCHLD, SIG_DFL); // were it ignored, as some callers leave it, the end would go unnoticed
 }
 
 // Signals of the terminal (SI_KERNEL) reach the command by themselves, being in the same process group.

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "enforce/kernel/kernel_point.hpp"
+
+#include "core/loosening.hpp"
+#include "core/names.hpp"
+#include "enforce/kernel/pinned.hpp"
+#include "modules/kmod_index.hpp"
+
+#include <fmt/format.h>
+
+namespace kmodguard::kernel {
+namespace {
+
+bool wants_kernel_point(const core::Policy& policy) {
+    return core::wants_point(policy.source(), core::Point::kernel);
+}
+
+Published failed(sys::Error error) {
+    return {Published::Outcome::failed, std::move(error)};
+}
+
+} // namespace
+
+KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
+    Dependencies dependencies{.support = inspect(paths), .loader = std::nullopt, .loader_error = {}};
+    const Support& support = dependencies.support;
+    if (support.problem != Problem::none) return dependencies;
+    auto loader = Loader::start({.mechanism = support.mechanism,
+                                 .kernel_decompresses = support.kernel_decompresses,
+                                 .directory = new_pin_directory()});
+    if (loader)
+        dependencies.loader.emplace(std::move(*loader));
+    else
+        dependencies.loader_error = loader.error();
+    return dependencies;
+}
+
+KernelPoint::KernelPoint(sys::Paths paths, Dependencies dependencies, Callbacks callbacks)
+    : paths_(std::move(paths)), dependencies_(std::move(dependencies)), callbacks_(std::move(callbacks)),
+      problem_(dependencies_.support.problem) {
+    if (!dependencies_.loader_error.what.empty()) fail(dependencies_.loader_error);
+}
+
+bool KernelPoint::is_unavailable() const {
+    return dependencies_.support.problem != Problem::none || !dependencies_.loader_error.what.empty();
+}
+
+Published KernelPoint::publish(const Publication& publication) {
+    index_ = publication.index;
+    if (!wants_kernel_point(publication.policy) && !is_sealed()) return leave_out();
+    if (!guard_) {
+        if (is_unavailable()) return {.outcome = Published::Outcome::unavailable};
+        if (auto established = establish(); !established) {
+            fail(established.error());
+            return {.outcome = Published::Outcome::unavailable};
+        }
+    }
+    if (!reader_) // a policy did without it
+        if (auto opened = open_reader(); !opened) return failed(opened.error());
+    const bool was_enforcing = enforcing_;
+    Published published = enforce(publication);
+    if (published.is_accepted())
+        problem_ = Problem::none;
+    else if (!was_enforcing) // else the change is undone, and what is in force stays as it was
+        fail(published.error);
+    return published;
+}
+
+bool KernelPoint::is_sealed() {
+    return guard_ ? guard_->sealed() : pinned_status(paths_).sealed;
+}
+
+sys::Result<void> KernelPoint::establish() {
+    if (!dependencies_.loader) // it loads once, and has said why it could not
+        return sys::failure(sys::ErrorKind::failed, error_.what, "restart the daemon");
+    auto guard = Guard::establish(*dependencies_.loader, paths_.sealed_table());
+    dependencies_.loader.reset();
+    guard_.emplace(TRY(std::move(guard)));
+    return open_reader();
+}
+
+sys::Result<void> KernelPoint::open_reader() {
+    auto reader =
+        TRY(RecordReader::open(guard_->pins(), [this](const guard_record& record) { on_record(record); }));
+    reader_.emplace(std::move(reader));
+    return {};
+}
+
+std::string KernelPoint::shortfall(const core::Policy& policy) const {
+    if (enforcing_ || !wants_kernel_point(policy)) return "";
+    // On a machine that cannot have it a policy that names no points asks for what there is.
+    if (policy.source().points.empty() && is_unavailable()) return "";
+    const sys::Error why = error_of({.problem = problem_, .error = error_});
+    return fmt::format("the kernel point is not enforced: {}{}{}", why.what, why.hint.empty() ? "" : "; ",
+                       why.hint);
+}
+
+Published KernelPoint::enforce(const Publication& publication) {
+    Published published = guard_->sealed() ? publish_sealed(publication) : publish_table(publication);
+    if (enforcing_) return published; // look_after() sees to the rest
+    // A sealed machine goes on with what is in force, and that is looked after.
+    if (!published.is_accepted() && !guard_->sealed()) return published;
+    if (const auto armed = guard_->arm(); !armed) return failed(armed.error());
+    enforcing_ = true;
+    return published;
+}
+
+/// What a seal takes away never comes back before the machine restarts: not by mistake, then, as by a policy
+/// file that cannot be read, or an index that is just being made.
+Published KernelPoint::publish_sealed(const Publication& publication) {
+    const core::Policy& policy = publication.policy;
+    if (!wants_kernel_point(policy))
+        return {Published::Outcome::sealed,
+                {sys::ErrorKind::denied,
+                 "the machine is sealed: the kernel point stays, which the policy's points leave out",
+                 "it goes when the machine restarts"}};
+    if (!policy.source().valid)
+        return failed({sys::ErrorKind::bad_policy,
+                       "there is no valid policy, and the machine is sealed: what was in force stays"});
+    if (!publication.index)
+        return failed({sys::ErrorKind::failed,
+                       "there is no module index, and the machine is sealed: what was in force stays",
+                       "depmod makes one"});
+    if (generation_ != publication.generation) return publish_table(publication);
+    // The index is another, and something may answer now to what was refused.
+    if (auto forgotten = guard_->forget_refusals(); !forgotten) return failed(std::move(forgotten.error()));
+    return {};
+}
+
+Published KernelPoint::publish_table(const Publication& publication) {
+    const auto& [policy, index, generation] = publication;
+    core::Admissions admissions(policy, index_or_none());
+    const auto table = compile(policy, admissions, generation);
+    if (!table) return failed(table.error());
+    Published published = guard_->publish(*table);
+    if (!published.is_accepted()) return published;
+    policy_ = policy;
+    admissions_ = std::move(admissions);
+    generation_ = generation;
+    warm_up_position_.clear();
+    return published;
+}
+
+std::optional<std::string> KernelPoint::refused_of(const core::ModuleDecision& decision) const {
+    if (generation_ || !enforcing_ || !guard_ || !guard_->pins().sealed) return std::nullopt;
+    for (const core::Step& step : decision.chain)
+        if (!step.by_command && step.required && !guard_->seal_admits(step.module)) return step.module;
+    return std::nullopt;
+}
+
+Published KernelPoint::leave_out() {
+    report_all();
+    if (!paths_.moved()) // else what is enforced on this machine is another daemon's
+        if (auto removed = guard_ ? guard_->detach() : remove_pinned(); !removed)
+            return failed(std::move(removed.error()));
+    reader_.reset();
+    enforcing_ = false;
+    problem_ = Problem::left_out;
+    return {.outcome = Published::Outcome::left_out};
+}
+
+void KernelPoint::fail(sys::Error error) {
+    problem_ = Problem::failed;
+    error_ = std::move(error);
+}
+
+core::ModuleIndex& KernelPoint::index_or_none() const {
+    static core::NoModules none;
+    if (index_) return *index_;
+    return none;
+}
+
+void KernelPoint::remember_refusal(std::string_view token) {
+    if (guard_) guard_->remember_refusal(token);
+}
+
+void KernelPoint::admit_contents(const core::Decision& decision) {
+    if (!guard_ || !index_) return;
+    for (const core::ModuleDecision& module : decision.modules) {
+        if (!decision.loads(module)) continue;
+        for (const core::Step& step : module.chain)
+            if (const core::ModuleRecord* record = index_->find(step.module)) admit_content(*record);
+    }
+}
+
+/// Of a compressed file that the kernel shows to programs in its compressed form only. An image that is not
+/// what its file's name says is not admitted, nor one that has a problem: it is then judged when it is handed
+/// over decompressed.
+void KernelPoint::admit_content(const core::ModuleRecord& module) {
+    if (!dependencies_.support.kernel_decompresses || module.built_in || module.path.ends_with(".ko")) return;
+    const auto now = sys::file_identity(module.path);
+    const auto known = contents_.find(module.name);
+    if (!now || (known != contents_.end() && known->second == *now)) return;
+    const auto image = modules::KmodIndex::packed_image(module, guard_->content_key());
+    if (!image || !image->tag || !image->identity.facts.sha256) return;
+    const core::ImageFacts& facts = image->identity.facts;
+    const bool agrees = facts.name == module.name
+                        && (facts.modinfo_name.empty() || core::fold(facts.modinfo_name) == module.name);
+    if (!facts.problem.empty() || !agrees) return;
+    auto admitted = guard_->admit_content(*image->tag, facts.name, *facts.sha256);
+    if (!admitted && !guard_->sealed()) { // full
+        guard_->forget_contents();
+        contents_.clear();
+        admitted = guard_->admit_content(*image->tag, facts.name, *facts.sha256);
+    }
+    if (admitted) contents_.insert_or_assign(module.name, image->file);
+}
+
+bool KernelPoint::admit_next() {
+    if (!guard_ || !dependencies_.support.kernel_decompresses || !index_) return false;
+    const auto next = admissions_.all().upper_bound(warm_up_position_);
+    if (next == admissions_.all().end()) return false;
+    warm_up_position_ = next->first;
+    if (const core::ModuleRecord* record = index_->find(next->first)) admit_content(*record);
+    return true;
+}
+
+KernelPoint::Health KernelPoint::look_after() {
+    expire_pending();
+    if (!enforcing_) return Health::fit;
+    report_counted(Guard::Counted::ended);
+    if (reader_ && reader_->was_emptied())
+        report("another process has taken records of the kernel point, whose attempts have no events");
+    const auto before = last_repair_.outcome;
+    last_repair_ = guard_->repair();
+    if (last_repair_.outcome != Repair::Outcome::whole) {
+        if (last_repair_.outcome != before) report(last_repair_.error.what);
+        return last_repair_.outcome == Repair::Outcome::needs_new_set ? Health::needs_restart : Health::fit;
+    }
+    look_at_tracing();
+    for (const std::string& what : last_repair_.repaired)
+        report(what);
+    return Health::fit;
+}
+
+void KernelPoint::look_at_tracing() {
+    const bool off = is_tracing_off();
+    if (off && !tracing_off_) report("kernel.ftrace_enabled is 0, and the programs do not run");
+    tracing_off_ = off;
+}
+
+Status KernelPoint::status() {
+    Status status{.problem = problem_, .error = error_, .notes = dependencies_.support.notes};
+    if (!enforcing_) return status;
+    look_at_tracing(); // the one who asks has perhaps just changed it
+    if (tracing_off_) {
+        status.problem = Problem::tracing_off;
+    } else if (last_repair_.outcome != Repair::Outcome::whole) {
+        status.problem = Problem::failed;
+        status.error = last_repair_.error;
+        if (status.error.hint.empty())
+            status.error.hint = "restart the daemon, which loads the kernel point again";
+    }
+    status.state = State::active;
+    status.mechanism = dependencies_.support.mechanism;
+    status.sealed = guard_->sealed();
+    status.this_build = true;
+    if (const auto& table = guard_->in_force()) {
+        status.audit = (head_of(*table).flags & GUARD_AUDIT) != 0;
+        status.generation = head_of(*table).number;
+        status.modules = modules_of(*table);
+    }
+    status.counters = read_counters(guard_->pins());
+    return status;
+}
+
+} // namespace kmodguard::kernel

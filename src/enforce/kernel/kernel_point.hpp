@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// The kernel point as the daemon has it, on the daemon's one thread: it brings each published policy into the
+// kernel, gives it what it cannot know itself (contents of compressed images, tokens that are refused for
+// good), makes events of what it records, and joins the process that the kernel saw asking to the request
+// that the hook then brings. It knows nothing of the daemon: the policy is published to it, and events and
+// questions go through callbacks.
+#pragma once
+
+#include "core/admission.hpp"
+#include "enforce/kernel/enforcer.hpp"
+#include "enforce/kernel/guard.hpp"
+#include "enforce/kernel/loader.hpp"
+#include "enforce/kernel/records.hpp"
+#include "enforce/kernel/status.hpp"
+#include "enforce/kernel/support.hpp"
+#include "events/event.hpp"
+#include "sys/file.hpp"
+#include "sys/paths.hpp"
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace kmodguard::kernel {
+
+class KernelPoint final : public Enforcer {
+  public:
+    /// What it takes to have the kernel point, made while the process still may.
+    struct Dependencies {
+        Support support;
+        std::optional<Loader> loader;
+        sys::Error loader_error; ///< why there is none, on a machine that is supported
+    };
+    /// To be called before capabilities are given up and threads started.
+    [[nodiscard]] static Dependencies prepare(const sys::Paths& paths);
+
+    struct Callbacks {
+        std::function<void(events::Event)> record;
+        std::function<void(std::size_t)> lost; ///< so many attempts have no event
+        /// The event of a request for `token`, as the daemon judges it now.
+        std::function<events::Event(std::string_view token)> judge;
+    };
+
+    KernelPoint(sys::Paths paths, Dependencies dependencies, Callbacks callbacks);
+
+    /// Establishes the point at the first policy that names it, and takes it away at one that does not.
+    [[nodiscard]] Published publish(const Publication& publication) override;
+    [[nodiscard]] std::string shortfall(const core::Policy& policy) const override;
+    [[nodiscard]] std::optional<std::string> refused_of(const core::ModuleDecision& decision) const override;
+
+    /// Readable when read_records() has something to do; -1 while the point is not active.
+    [[nodiscard]] int fd() const { return reader_ ? reader_->fd() : -1; }
+    /// Takes some of what there is. False if there was none.
+    bool read_records();
+
+    /// The process whose request for `token` the hook brings now, if the kernel saw one.
+    [[nodiscard]] std::optional<events::Requester> requester_of(std::string_view token);
+    /// Refuses `token` in the kernel until the next publication: one that is refused as long as the policy is
+    /// the same.
+    void remember_refusal(std::string_view token);
+    /// Sees to it that the kernel knows the contents of all that `decision` loads.
+    void admit_contents(const core::Decision& decision);
+    /// The same for one more of all admitted modules. False when there is none left.
+    bool admit_next();
+
+    /// Looks after it, every few seconds: what was changed from outside is put right and recorded.
+    enum class Health : std::uint8_t { fit, needs_restart }; ///< only a new start of the daemon helps
+    Health look_after();
+
+    /// Makes events of what there is, and of what was counted: before the end, or before what counts goes.
+    void report_all();
+
+    [[nodiscard]] Status status();
+
+  private:
+    struct Pending {
+        std::string token;
+        events::Requester requester;
+        std::chrono::steady_clock::time_point since;
+        std::chrono::system_clock::time_point time;
+    };
+
+    [[nodiscard]] bool is_unavailable() const;
+    [[nodiscard]] sys::Result<void> establish();
+    [[nodiscard]] sys::Result<void> open_reader();
+    [[nodiscard]] bool is_sealed();
+    [[nodiscard]] Published enforce(const Publication& publication);
+    [[nodiscard]] Published publish_sealed(const Publication& publication);
+    [[nodiscard]] Published publish_table(const Publication& publication);
+    [[nodiscard]] Published leave_out();
+    void fail(sys::Error error);
+    void on_record(const guard_record& record);
+    void on_request(const guard_record& record);
+    void on_image(const guard_record& record);
+    [[nodiscard]] core::ModuleIndex& index_or_none() const;
+    [[nodiscard]] events::Event refused_request(std::string_view token);
+    void report_counted(Guard::Counted which);
+    void judge_by_file(events::Event& event);
+    void admit_content(const core::ModuleRecord& module);
+    void expire_pending();
+    /// Records once that programs are kept from running.
+    void look_at_tracing();
+    void report(const std::string& what);
+
+    sys::Paths paths_;
+    Dependencies dependencies_;
+    Callbacks callbacks_;
+    std::optional<Guard> guard_; ///< what is loaded, also while no policy wants it
+    std::optional<RecordReader> reader_;
+    bool enforcing_ = false;
+    std::shared_ptr<core::ModuleIndex> index_; ///< of the last publication
+    // Of the policy in force in the kernel.
+    core::Policy policy_;
+    core::Admissions admissions_;
+    std::optional<std::uint64_t>
+        generation_;                  ///< nothing: this daemon has published none, and another's is sealed
+    Problem problem_ = Problem::none; ///< why it is not active, or not as it should be
+    sys::Error error_;                ///< of a problem that is a failure
+    Repair last_repair_;
+    bool tracing_off_ = false; ///< kernel.ftrace_enabled is 0
+    std::deque<Pending> pending_;
+    std::map<std::string, sys::FileIdentity, std::less<>> contents_; ///< by module, of admitted files
+    std::string warm_up_position_; ///< the last module admit_next() looked at
+};
+
+} // namespace kmodguard::kernel

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What the kernel point records and counts, made into events.
+#include "enforce/kernel/kernel_point.hpp"
+#include "modules/image_file.hpp"
+#include "sys/kernel.hpp"
+
+#include <algorithm>
+
+namespace kmodguard::kernel {
+namespace {
+
+/// Rounds of records that a request is looked for in.
+constexpr int max_reads = 16;
+constexpr std::size_t max_pending = 4096;
+/// The hook gives up after 5 s, and its request is on its way before.
+constexpr std::chrono::seconds request_timeout{10};
+
+} // namespace
+
+bool KernelPoint::read_records() {
+    return reader_ && reader_->read();
+}
+
+void KernelPoint::on_record(const guard_record& record) {
+    switch (record.kind) {
+    case GUARD_REQUEST: on_request(record); break;
+    case GUARD_REFUSED_REQUEST: {
+        events::Event event = refused_request(text_of(record.name.text));
+        event.time = time_of(record.time);
+        event.requester = kernel::requester_of(record);
+        event.repeated = record.repeated;
+        if (event.repeated != 0) event.repeated_since = time_of(record.repeated_since);
+        callbacks_.record(std::move(event));
+        break;
+    }
+    default: on_image(record);
+    }
+}
+
+events::Event KernelPoint::refused_request(std::string_view token) {
+    events::Event event = callbacks_.judge(token);
+    if (event.decision.effective() != core::Verdict::refuse) { // the policy is another by now
+        event.decision = core::Decision{};
+        event.decision.token = token;
+        event.decision.reason = core::Reason::not_listed;
+    }
+    return event;
+}
+
+/// Of refusals that the kernel has counted without a record, and that no later record of their kind has
+/// counted.
+void KernelPoint::report_counted(Guard::Counted which) {
+    for (const auto& [what, how] : guard_->take_counted(which)) {
+        events::Event event;
+        if (what.name.text[0] != GUARD_SEAL_MARK) {
+            event = refused_request(text_of(what.name.text));
+        } else {
+            event.point = core::Point::kernel;
+            event.generation = generation_.value_or(0);
+            event.decision.token = forbidden_text(static_cast<unsigned char>(what.name.text[1]));
+            event.decision.reason = core::Reason::sealed;
+        }
+        event.time = time_of(how.last);
+        event.repeated = how.unrecorded - 1;
+        if (event.repeated != 0) event.repeated_since = time_of(how.since);
+        events::Requester& by = event.requester.emplace();
+        by.pid = static_cast<pid_t>(how.pid);
+        by.kernel_thread = how.kernel_thread != 0;
+        if (!by.kernel_thread) by.uid = how.uid;
+        by.command = text_of(how.command);
+        callbacks_.record(std::move(event));
+    }
+    if (const std::uint64_t lost = guard_->take_lost(); lost != 0) callbacks_.lost(lost);
+}
+
+void KernelPoint::report_all() {
+    if (!guard_) return;
+    for (int reads = 0; reads < max_reads; ++reads)
+        if (!read_records()) break;
+    report_counted(Guard::Counted::all);
+}
+
+void KernelPoint::on_request(const guard_record& record) {
+    if (pending_.size() >= max_pending) pending_.pop_front();
+    pending_.push_back({.token = text_of(record.name.text),
+                        .requester = kernel::requester_of(record),
+                        .since = std::chrono::steady_clock::now(),
+                        .time = time_of(record.time)});
+}
+
+void KernelPoint::on_image(const guard_record& record) {
+    events::Event event = event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
+    if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
+        if (event.other_form_wanted)
+            event.note = "answered ENOSYS, so that it is handed over decompressed";
+        else
+            judge_by_file(event);
+    }
+    const bool for_want_of_a_rule =
+        event.decision.reason == core::Reason::not_listed || event.decision.reason == core::Reason::no_policy;
+    if (for_want_of_a_rule && record.kind == GUARD_IMAGE && record.refused != 0
+        && sys::has_live_module(text_of(record.name.text)))
+        event.note = "a module of this name is loaded; without the guard the kernel would say that it exists";
+    callbacks_.record(std::move(event));
+}
+
+/// Audit mode has let a compressed image pass whose content was not known. What it is, its file tells, if it
+/// is still the same; nothing depends on that but the record.
+void KernelPoint::judge_by_file(events::Event& event) {
+    // Nothing but the system's modules: a path from elsewhere could keep the daemon waiting.
+    if (!event.file.starts_with("/usr/lib/modules/") && !event.file.starts_with("/lib/modules/")) return;
+    const auto found = modules::identify_file(event.file, {.image = {.with_hash = true}});
+    if (!found || !found->identity.facts.problem.empty()) return;
+    event.decision = core::decide_image(policy_, index_or_none(), admissions_, found->identity.facts);
+    event.note = "judged by what the file holds now";
+}
+
+std::optional<events::Requester> KernelPoint::requester_of(std::string_view token) {
+    const auto here = [this, token] { return std::ranges::find(pending_, token, &Pending::token); };
+    // The kernel recorded it before it ran the hook.
+    for (int reads = 0; reads < max_reads && here() == pending_.end(); ++reads)
+        if (!read_records()) break;
+    const auto found = here();
+    if (found == pending_.end()) return std::nullopt;
+    events::Requester requester = std::move(found->requester);
+    pending_.erase(found);
+    return requester;
+}
+
+void KernelPoint::expire_pending() {
+    const auto now = std::chrono::steady_clock::now();
+    while (!pending_.empty() && now - pending_.front().since > request_timeout) {
+        Pending& old = pending_.front();
+        events::Event event = callbacks_.judge(old.token);
+        event.time = old.time;
+        event.requester = std::move(old.requester);
+        event.note = "the hook did not bring this request";
+        callbacks_.record(std::move(event));
+        pending_.pop_front();
+    }
+}
+
+void KernelPoint::report(const std::string& what) {
+    events::Event event;
+    event.time = std::chrono::system_clock::now();
+    event.point = core::Point::kernel;
+    event.generation = generation_.value_or(0);
+    event.decision.token = "the kernel point";
+    event.decision.reason = core::Reason::tampered;
+    event.note = what;
+    callbacks_.record(std::move(event));
+}
+
+} // namespace kmodguard::kernel
