@@ -6,13 +6,12 @@
 #include "ctl/supervision.hpp"
 #include "enforce/guest/emulator.hpp"
 #include "enforce/guest/memory_symbols.hpp"
+#include "gdb/remote_packet.hpp"
 #include "modules/image_file.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <system_error>
 
 namespace kmodguard::ctl {
 namespace {
@@ -68,9 +67,9 @@ sys::Result<void> compare_with_image(const Context& context, const symbols::Symb
                             name),
                 "a text of /proc/kallsyms must be of a boot with \"nokaslr\"; without --symbols "
                 "the image's own are used");
-    if (settings.kernel->places.banner != 0 || !booted->banner() || !booted->banner()->address) return {};
+    if (settings.kernel->addresses.banner != 0 || !booted->banner() || !booted->banner()->address) return {};
     settings.kernel->banner = booted->banner();
-    settings.kernel->places.banner = *booted->banner()->address;
+    settings.kernel->addresses.banner = *booted->banner()->address;
     return {};
 }
 
@@ -81,21 +80,20 @@ bool says_nokaslr(const Context& context) {
 }
 
 /// Where the kernel will be. One that may be anywhere, and that nothing is known to recognise by, cannot be
-/// held.
-sys::Result<void> place(const Context& context, GuestSettings& settings) {
-    guest::Places& places = settings.kernel->places;
+/// guarded.
+sys::Result<void> settle_offset(const Context& context, GuestSettings& settings) {
+    guest::KernelAddresses& addresses = settings.kernel->addresses;
     if (const auto text = context.option("slide")) {
-        std::uint64_t distance = 0;
-        const std::string_view digits = text->starts_with("0x") ? std::string_view(*text).substr(2) : *text;
-        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), distance, 16);
-        if (error != std::errc() || end != digits.data() + digits.size())
+        const auto offset =
+            gdb::parse_hex(text->starts_with("0x") ? std::string_view(*text).substr(2) : *text);
+        if (!offset)
             return sys::failure(sys::ErrorKind::invalid, fmt::format("\"{}\" is no distance", *text),
                                 "--slide takes a hexadecimal number: 0, 0x1c200000");
-        places = places.moved(distance);
-        places.fixed = true;
+        addresses = addresses.moved(*offset);
+        addresses.fixed = true;
     }
-    if (says_nokaslr(context)) places.fixed = true;
-    if (places.fixed || places.banner != 0 || settings.architecture->slide_step == 0) return {};
+    if (says_nokaslr(context)) addresses.fixed = true;
+    if (addresses.fixed || addresses.banner != 0 || settings.architecture->kaslr_step == 0) return {};
     return sys::failure(
         sys::ErrorKind::failed,
         "the symbols do not say where the kernel's banner is, so that a kernel which moves itself "
@@ -121,36 +119,29 @@ sys::Result<void> pin_framework(const std::string& file, core::PolicySource& pol
 } // namespace
 
 sys::Result<GuestSettings> guest_settings(const Context& context) {
-    const auto architecture = chosen_architecture(context);
-    if (!architecture) return std::unexpected(architecture.error());
-    const auto interception = chosen_interception(context);
-    if (!interception) return std::unexpected(interception.error());
-    GuestSettings settings{.architecture = *architecture, .kernel = std::nullopt};
-    const auto symbols = chosen_symbols(context);
-    if (!symbols) return std::unexpected(symbols.error());
-    if (!*symbols) return settings;
-    auto places = guest::find_places(**symbols, **architecture, *interception);
-    if (!places) {
-        places.error().kind = sys::ErrorKind::failed;
-        return std::unexpected(places.error());
+    const auto architecture = TRY(chosen_architecture(context));
+    const auto interception = TRY(chosen_interception(context));
+    GuestSettings settings{.architecture = architecture, .kernel = std::nullopt};
+    const auto symbols = TRY(chosen_symbols(context));
+    if (!symbols) return settings;
+    auto addresses = guest::find_addresses(*symbols, *architecture, interception);
+    if (!addresses) {
+        addresses.error().kind = sys::ErrorKind::failed;
+        return std::unexpected(addresses.error());
     }
-    settings.kernel = guest::KnownKernel{.places = std::move(*places), .banner = (*symbols)->banner()};
-    if (auto same = compare_with_image(context, **symbols, settings); !same)
-        return std::unexpected(same.error());
-    if (const auto placed = place(context, settings); !placed) return std::unexpected(placed.error());
+    settings.kernel = guest::KnownKernel{.addresses = std::move(*addresses), .banner = symbols->banner()};
+    TRY(compare_with_image(context, *symbols, settings));
+    TRY(settle_offset(context, settings));
     return settings;
 }
 
 sys::Result<guest::KnownKernel> kernel_in_memory(const Context& context, gdb::Client& debugger,
                                                  const guest::Architecture& architecture) {
-    const auto interception = chosen_interception(context);
-    if (!interception) return std::unexpected(interception.error());
-    const auto symbols = guest::symbols_in_memory(debugger);
-    if (!symbols) return std::unexpected(symbols.error());
-    auto places = guest::find_places(*symbols, architecture, *interception);
-    if (!places) return std::unexpected(places.error());
-    places->of_this_boot = true;
-    return guest::KnownKernel{.places = std::move(*places), .banner = symbols->banner()};
+    const auto interception = TRY(chosen_interception(context));
+    const auto symbols = TRY(guest::symbols_in_memory(debugger));
+    auto addresses = TRY(guest::find_addresses(symbols, architecture, interception));
+    addresses.of_this_boot = true;
+    return guest::KnownKernel{.addresses = std::move(addresses), .banner = symbols.banner()};
 }
 
 sys::Result<core::PolicySource> guest_policy(const Context& context) {
@@ -168,22 +159,19 @@ sys::Result<core::PolicySource> guest_policy(const Context& context) {
             policy.allow_modules.push_back({std::string(config::framework_module), {}});
         policy.files.emplace_back("the default policy");
     }
-    if (const auto file = context.option("framework"))
-        if (auto pinned = pin_framework(*file, policy); !pinned) return std::unexpected(pinned.error());
+    if (const auto file = context.option("framework")) TRY(pin_framework(*file, policy));
     return policy;
 }
 
 sys::Result<std::unique_ptr<core::Judge>> make_guest_judge(const Context& context,
                                                            core::PolicySource policy) {
-    const auto answer = chosen_answer(context);
-    if (!answer) return std::unexpected(answer.error());
+    const auto answer = TRY(chosen_answer(context));
     std::unique_ptr<core::ModuleIndex> index;
     if (context.has("kernel")) {
-        auto opened = modules::KmodIndex::open(context.paths, chosen_kernel(context));
-        if (!opened) return std::unexpected(opened.error());
-        index = std::move(*opened);
+        auto opened = TRY(modules::KmodIndex::open(context.paths, chosen_kernel(context)));
+        index = std::move(opened);
     }
-    return std::make_unique<core::Judge>(core::Policy(std::move(policy)), std::move(index), *answer);
+    return std::make_unique<core::Judge>(core::Policy(std::move(policy)), std::move(index), answer);
 }
 
 } // namespace kmodguard::ctl

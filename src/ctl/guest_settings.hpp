@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What `kmodctl guest` must know before a guest runs: its architecture, the places of its kernel, and the
+// What `kmodctl guest` must know before a guest runs: its architecture, the addresses of its kernel, and the
 // policy.
 #pragma once
 

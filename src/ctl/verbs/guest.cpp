@@ -21,10 +21,10 @@
 namespace kmodguard::ctl {
 namespace {
 
-constexpr std::chrono::seconds connect_patience{30}; ///< QEMU answers when its machine is built
+constexpr std::chrono::seconds connect_timeout{30}; ///< QEMU answers when its machine is built
 
 /// What people want to know meanwhile. Standard output is the guest's.
-void say(const Context& context, const std::string& text) {
+void report(const Context& context, const std::string& text) {
     if (context.json)
         fmt::print(stderr, "{}\n", events::Json(events::Json::Object{{"message", text}}).line());
     else
@@ -40,66 +40,62 @@ struct Point {
 };
 
 sys::Result<Point> make_point(const Context& context) {
-    auto settings = guest_settings(context);
-    if (!settings) return std::unexpected(settings.error());
-    auto policy = guest_policy(context);
-    if (!policy) return std::unexpected(policy.error());
-    Point point{.settings = std::move(*settings), .judge = nullptr, .recorder = nullptr};
-    point.quiet = context.has("quiet") || policy->quiet;
-    auto sinks = open_sinks(context, point.quiet);
-    if (!sinks) return std::unexpected(sinks.error());
-    auto judge = make_guest_judge(context, std::move(*policy));
-    if (!judge) return std::unexpected(judge.error());
-    point.judge = std::move(*judge);
-    point.recorder = std::make_unique<events::Recorder>(std::move(*sinks), recorder_capacity);
+    auto settings = TRY(guest_settings(context));
+    auto policy = TRY(guest_policy(context));
+    Point point{.settings = std::move(settings), .judge = nullptr, .recorder = nullptr};
+    point.quiet = context.has("quiet") || policy.quiet;
+    auto sinks = TRY(open_sinks(context, point.quiet));
+    auto judge = TRY(make_guest_judge(context, std::move(policy)));
+    point.judge = std::move(judge);
+    point.recorder = std::make_unique<events::Recorder>(std::move(sinks), recorder_capacity);
     return point;
 }
 
 std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, gdb::Client debugger,
-                                             bool from_its_start) {
+                                             guest::Session::Boot boot) {
     guest::Session::Settings settings;
     settings.watch.hash = context.has("hash");
-    settings.from_its_start = from_its_start;
+    settings.boot = boot;
     settings.search = [&context, architecture = point.settings.architecture](gdb::Client& halted) {
         return kernel_in_memory(context, halted, *architecture);
     };
-    if (!point.quiet) settings.tell = [&context](const std::string& text) { say(context, text); };
+    if (!point.quiet) settings.report = [&context](const std::string& text) { report(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.settings.architecture,
                                             point.settings.kernel, *point.judge, *point.recorder,
                                             std::move(settings));
 }
 
-/// Attends to the guest until it ends, `child` ends, or a signal comes that is not for the child: the
+/// Polls the guest until it ends, `child` ends, or a signal comes that is not for the child: the
 /// signal's number, or 0.
-sys::Result<int> attend(guest::Session& session, const sys::UniqueFd& signals, const sys::Child* child) {
+sys::Result<int> poll_until_end(guest::Session& session, const sys::UniqueFd& signals,
+                                const sys::Child* child) {
     while (true) {
         pollfd waits[] = {
             {.fd = session.fd(), .events = POLLIN, .revents = 0},
             {.fd = signals.get(), .events = POLLIN, .revents = 0},
             {.fd = child != nullptr ? child->process.get() : -1, .events = POLLIN, .revents = 0}};
-        const auto patience = static_cast<int>(session.patience().count());
-        if (::poll(waits, std::size(waits), patience) < 0) continue; // interrupted
+        const auto timeout = static_cast<int>(session.timeout().count());
+        if (::poll(waits, std::size(waits), timeout) < 0) continue; // interrupted
         signalfd_siginfo info{};
         if (waits[1].revents != 0
             && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
             if (child == nullptr) return static_cast<int>(info.ssi_signo);
             forward_signal(info, child->pid, child->process);
         }
-        const auto goes_on = session.attend();
-        if (!goes_on) return std::unexpected(goes_on.error());
-        if (!*goes_on || waits[2].revents != 0) return 0;
+        const bool goes_on = TRY(session.poll());
+        if (!goes_on || waits[2].revents != 0) return 0;
     }
 }
 
-void tell_statistics(const Context& context, const guest::Session& session) {
+void report_statistics(const Context& context, const guest::Session& session) {
     using std::chrono::microseconds;
     const guest::StopStatistics& stops = session.statistics();
     const auto all = std::chrono::duration_cast<microseconds>(stops.stopped).count();
     const auto longest = std::chrono::duration_cast<microseconds>(stops.longest).count();
     if (!context.json)
-        return say(context,
-                   fmt::format("{} attempts; the guest was stopped {} times, {} us in all, {} us at most",
-                               session.attempts(), stops.stops, all, longest));
+        return report(context,
+                      fmt::format("{} attempts; the guest was stopped {} times, {} us in all, {} us at most",
+                                  session.attempts(), stops.stops, all, longest));
     const events::Json::Object object{{"attempts", session.attempts()},
                                       {"stops", stops.stops},
                                       {"stopped_us", all},
@@ -107,38 +103,38 @@ void tell_statistics(const Context& context, const guest::Session& session) {
     fmt::print(stderr, "{}\n", events::Json(object).line());
 }
 
-void tell_end(const Context& context, const Point& point, const guest::Session& session) {
-    if (context.has("statistics")) tell_statistics(context, session);
+void report_end(const Context& context, const Point& point, const guest::Session& session) {
+    if (context.has("statistics")) report_statistics(context, session);
     if (point.quiet || session.found() || session.attempts() > 0) return;
-    say(context, "the guest's kernel was never found, and nothing was decided: are these its symbols?");
+    report(context, "the guest's kernel was never found, and nothing was decided: are these its symbols?");
 }
 
 sys::Result<void> watch(const Context& context, Point& point, const std::filesystem::path& socket,
                         const sys::UniqueFd& signals, const sys::Child& child,
                         std::unique_ptr<guest::Session>& session) {
-    auto debugger = gdb::Client::connect(socket, connect_patience);
-    if (!debugger) return std::unexpected(debugger.error());
+    auto debugger = TRY(gdb::Client::connect(socket, connect_timeout));
     // A machine that goes on where another has stopped has begun before.
-    const bool from_its_start =
-        !guest::has_option(context.arguments, "loadvm") && !guest::has_option(context.arguments, "incoming");
-    session = make_session(context, point, std::move(*debugger), from_its_start);
-    if (auto begun = session->begin(); !begun) return begun;
-    const auto attended = attend(*session, signals, &child);
-    if (!attended) return std::unexpected(attended.error());
+    const bool has_run =
+        guest::has_option(context.arguments, "loadvm") || guest::has_option(context.arguments, "incoming");
+    session = make_session(context, point, std::move(debugger),
+                           has_run ? guest::Session::Boot::attached : guest::Session::Boot::first);
+    TRY(session->begin());
+    TRY(poll_until_end(*session, signals, &child));
     return {};
 }
 
-/// An emulator whose machine stands still, and that nobody watches, is not left running. False: it had ended.
+/// An emulator whose machine stands still, and that no kmodctl watches, is not left running. False: it had
+/// ended.
 bool end_emulator(const sys::Child& child) {
     constexpr int moment = 1000; // ms, for one that has hung up because it ends
-    constexpr int patience = 10000;
+    constexpr int timeout = 10000;
     const auto has_ended = [&child](int milliseconds) {
         pollfd wait{.fd = child.process.get(), .events = POLLIN, .revents = 0};
         return ::poll(&wait, 1, milliseconds) == 1;
     };
     if (has_ended(moment)) return false;
-    ::kill(child.pid, SIGTERM); // nobody has waited for it: the number is still its own
-    if (!has_ended(patience)) ::kill(child.pid, SIGKILL);
+    ::kill(child.pid, SIGTERM); // no process has waited for it: the number is still its own
+    if (!has_ended(timeout)) ::kill(child.pid, SIGKILL);
     return true;
 }
 
@@ -154,7 +150,7 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
     const auto child = guest::start_emulator(context.arguments, *socket, before);
     if (!child) return report_launch_failure(context, child.error());
     socket->hand_over();
-    if (!point.quiet) say(context, fmt::format("debugger socket: {}", socket->path().string()));
+    if (!point.quiet) report(context, fmt::format("debugger socket: {}", socket->path().string()));
 
     std::optional<sys::Error> failed;
     std::unique_ptr<guest::Session> session;
@@ -162,7 +158,7 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
         failed = watched.error();
     if (failed && !end_emulator(*child)) failed.reset(); // it had ended by itself, and so hung up
     const auto ending = sys::wait_for(child->process);
-    if (session) tell_end(context, point, *session);
+    if (session) report_end(context, point, *session);
     session.reset();
     point.recorder.reset();
     if (failed) return context.fail(of_guest(*failed));
@@ -171,18 +167,18 @@ int run_emulator(const Context& context, Point& point, const sys::UniqueFd& sign
 }
 
 int attach(const Context& context, Point& point, const std::string& socket, const sys::UniqueFd& signals) {
-    auto debugger = gdb::Client::connect(socket, connect_patience);
+    auto debugger = gdb::Client::connect(socket, connect_timeout);
     if (!debugger) return context.fail(debugger.error());
-    const auto session = make_session(context, point, std::move(*debugger), false);
+    const auto session = make_session(context, point, std::move(*debugger), guest::Session::Boot::attached);
     const auto begun = session->begin();
-    const auto attended = begun ? attend(*session, signals, nullptr) : std::unexpected(begun.error());
-    if (!attended) {
-        say(context, "the guest stands still until kmodctl attaches to it again");
-        return context.fail(of_guest(attended.error()));
+    const auto ended = begun ? poll_until_end(*session, signals, nullptr) : std::unexpected(begun.error());
+    if (!ended) {
+        report(context, "the guest stands still until kmodctl attaches to it again");
+        return context.fail(of_guest(ended.error()));
     }
-    if (*attended != 0)
+    if (*ended != 0)
         if (const auto left = session->leave(); !left) return context.fail(left.error());
-    tell_end(context, point, *session);
+    report_end(context, point, *session);
     return exit_done;
 }
 
