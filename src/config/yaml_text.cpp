@@ -2,6 +2,7 @@
 #include "config/yaml_text.hpp"
 
 #include "config/toml_scan.hpp"
+#include "core/text.hpp"
 
 #include <fmt/format.h>
 
@@ -13,30 +14,7 @@ namespace {
 constexpr std::string_view yaml_byte_order_mark = "\xEF\xBB\xBF";
 constexpr std::string_view indicators = "[]{},:!?&*\"'";
 
-struct Character {
-    char32_t code = 0;
-    std::size_t length = 0; ///< in bytes; 0: the bytes are not UTF-8
-};
-
-/// The character at the start of `text`, which is not empty.
-Character first_character(std::string_view text) {
-    const auto byte = [text](std::size_t i) -> char32_t {
-        return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-    };
-    const char32_t lead = byte(0);
-    if (lead < 0x80) return {lead, 1};
-    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead < 0xC2 || lead > 0xF4) return {};
-    char32_t code = lead & (0x7FU >> length);
-    for (std::size_t i = 1; i < length; ++i) {
-        if ((byte(i) & 0xC0U) != 0x80U) return {};
-        code = (code << 6U) | (byte(i) & 0x3FU);
-    }
-    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-    if (overlong || surrogate || code > 0x10FFFF) return {};
-    return {code, length};
-}
+using core::Character;
 
 /// Control characters, and what some parsers take for a line break or the mark of an encoding.
 bool is_refused(char32_t code) {
@@ -62,7 +40,7 @@ std::optional<Diagnostic> check_yaml_text(std::string_view text, const std::stri
     unsigned column = 1;
     while (i < text.size()) {
         const std::string_view rest = text.substr(i);
-        const Character character = first_character(rest);
+        const Character character = core::first_character(rest);
         const bool line_break = rest.starts_with("\r\n");
         if (character.length == 0 || (is_refused(character.code) && !line_break))
             return Diagnostic{Severity::error,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "core/names.hpp"
 
+#include "core/text.hpp"
+
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -15,28 +17,6 @@ constexpr std::array<std::string_view, 4> image_suffixes = {".ko", ".ko.xz", ".k
 bool is_name_character(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.'
            || c == '+';
-}
-
-/// Length of the valid UTF-8 sequence at the start of `text`, 0 if there is none (Unicode 15, table 3-7).
-std::size_t utf8_sequence(std::string_view text) {
-    const auto byte = [text](std::size_t i) -> unsigned {
-        return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-    };
-    const auto tail = [&byte](std::size_t i) { return byte(i) >= 0x80 && byte(i) <= 0xBF; };
-    const unsigned lead = byte(0);
-    if (lead < 0x80) return text.empty() ? 0 : 1;
-    if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
-    if (lead >= 0xE0 && lead <= 0xEF) {
-        const unsigned low = lead == 0xE0 ? 0xA0 : 0x80;
-        const unsigned high = lead == 0xED ? 0x9F : 0xBF;
-        return byte(1) >= low && byte(1) <= high && tail(2) ? 3 : 0;
-    }
-    if (lead >= 0xF0 && lead <= 0xF4) {
-        const unsigned low = lead == 0xF0 ? 0x90 : 0x80;
-        const unsigned high = lead == 0xF4 ? 0x8F : 0xBF;
-        return byte(1) >= low && byte(1) <= high && tail(2) && tail(3) ? 4 : 0;
-    }
-    return 0;
 }
 
 /// Whether `text` begins with a control character: C0, DEL, or C1 (U+0080 to U+009F), of which some terminals
@@ -91,7 +71,7 @@ std::optional<std::string> module_name_of(std::string_view path) {
 bool is_token(std::string_view token) {
     if (token.empty() || token.size() > max_token || token.front() == '-') return false;
     while (!token.empty()) {
-        const std::size_t length = utf8_sequence(token);
+        const std::size_t length = first_character(token).length;
         if (length == 0 || begins_with_control(token)) return false;
         token.remove_prefix(length);
     }
@@ -99,17 +79,16 @@ bool is_token(std::string_view token) {
 }
 
 std::string printable(std::string_view text, std::size_t limit) {
-    static constexpr std::string_view digits = "0123456789abcdef";
     std::string shown;
     while (!text.empty()) {
         if (shown.size() >= limit) return shown + "...";
-        const std::size_t length = begins_with_control(text) ? 0 : utf8_sequence(text);
+        const std::size_t length = begins_with_control(text) ? 0 : first_character(text).length;
         if (length > 0) {
             shown += text.substr(0, length);
             text.remove_prefix(length);
         } else {
             const auto byte = static_cast<unsigned char>(text.front());
-            shown += {'\\', 'x', digits[byte >> 4U], digits[byte & 15U]};
+            shown += "\\x" + to_hex({&byte, 1});
             text.remove_prefix(1);
         }
     }

@@ -6,6 +6,7 @@
 #include "core/pattern_set.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_map>
 #include <utility>
 
@@ -25,13 +26,6 @@ constexpr std::array<std::string_view, 2> answer_names = {"refuse", "pretend"};
 constexpr std::array<std::string_view, 4> point_names = {"autoload", "kernel", "process", "guest"};
 constexpr std::array<std::string_view, 5> rule_names = {"allow.modules", "allow.aliases", "deny.modules",
                                                         "deny.aliases", "pin"};
-
-std::optional<unsigned> hex_digit(char c) {
-    if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
-    if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a') + 10U;
-    if (c >= 'A' && c <= 'F') return static_cast<unsigned>(c - 'A') + 10U;
-    return std::nullopt;
-}
 
 } // namespace
 
@@ -59,23 +53,12 @@ std::optional<Point> point_from(std::string_view text) {
     return value_of<Point>(point_names, text);
 }
 
-std::string to_hex(const Sha256& hash) {
-    static constexpr std::string_view digits = "0123456789abcdef";
-    std::string hex;
-    hex.reserve(hash.size() * 2);
-    for (const std::uint8_t byte : hash)
-        hex += {digits[byte >> 4U], digits[byte & 15U]};
-    return hex;
-}
-
 std::optional<Sha256> sha256_from(std::string_view hex) {
     Sha256 hash{};
     if (hex.size() != hash.size() * 2) return std::nullopt;
     for (std::size_t i = 0; i < hash.size(); ++i) {
-        const auto high = hex_digit(hex[2 * i]);
-        const auto low = hex_digit(hex[2 * i + 1]);
-        if (!high || !low) return std::nullopt;
-        hash[i] = static_cast<std::uint8_t>(*high << 4U | *low);
+        const char* const digits = hex.data() + 2 * i;
+        if (std::from_chars(digits, digits + 2, hash[i], 16).ptr != digits + 2) return std::nullopt;
     }
     return hash;
 }

@@ -4,6 +4,8 @@
 // written on, because "refused, by which rule?" is the first thing a user asks.
 #pragma once
 
+#include "core/text.hpp" // to_hex() of a hash
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -28,7 +30,6 @@ enum class Point { autoload, kernel, process, guest };
 
 /// SHA-256 of an uncompressed image.
 using Sha256 = std::array<std::uint8_t, 32>;
-[[nodiscard]] std::string to_hex(const Sha256& hash);
 /// Exactly 64 hexadecimal digits, either case.
 [[nodiscard]] std::optional<Sha256> sha256_from(std::string_view hex);
 

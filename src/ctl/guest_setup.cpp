@@ -56,9 +56,9 @@ sys::Result<void> compare_with_image(const GuestOptions& options, const symbols:
                             name),
                 "a text of /proc/kallsyms must be of a boot with \"nokaslr\"; without --symbols "
                 "the image's own are used");
-    if (setup.kernel->places.banner != 0 || !booted->banner() || !booted->banner()->address) return {};
+    if (setup.kernel->addresses.banner != 0 || !booted->banner() || !booted->banner()->address) return {};
     setup.kernel->banner = booted->banner();
-    setup.kernel->places.banner = *booted->banner()->address;
+    setup.kernel->addresses.banner = *booted->banner()->address;
     return {};
 }
 
@@ -69,15 +69,15 @@ bool has_nokaslr(const GuestOptions& options) {
 }
 
 /// Where the kernel will be. One that may be anywhere, and that nothing is known to recognise by, cannot be
-/// held.
-sys::Result<void> place(const GuestOptions& options, GuestSetup& setup) {
-    guest::Places& places = setup.kernel->places;
+/// guarded.
+sys::Result<void> settle_offset(const GuestOptions& options, GuestSetup& setup) {
+    guest::KernelAddresses& addresses = setup.kernel->addresses;
     if (options.kaslr_offset) {
-        places = places.moved(*options.kaslr_offset);
-        places.fixed = true;
+        addresses = addresses.moved(*options.kaslr_offset);
+        addresses.fixed = true;
     }
-    if (has_nokaslr(options)) places.fixed = true;
-    if (places.fixed || places.banner != 0 || setup.architecture->slide_step == 0) return {};
+    if (has_nokaslr(options)) addresses.fixed = true;
+    if (addresses.fixed || addresses.banner != 0 || setup.architecture->kaslr_step == 0) return {};
     return sys::failure(
         sys::ErrorKind::failed,
         "the symbols do not show where the kernel's banner is, so that a kernel which moves itself "
@@ -105,23 +105,23 @@ sys::Result<GuestSetup> guest_setup(const GuestOptions& options) {
     GuestSetup setup{.architecture = TRY(chosen_architecture(options)), .kernel = std::nullopt};
     const auto symbols = TRY(chosen_symbols(options));
     if (!symbols) return setup;
-    auto places = guest::find_places(*symbols, *setup.architecture, options.interception);
-    if (!places) {
-        places.error().kind = sys::ErrorKind::failed;
-        return std::unexpected(places.error());
+    auto addresses = guest::find_addresses(*symbols, *setup.architecture, options.interception);
+    if (!addresses) {
+        addresses.error().kind = sys::ErrorKind::failed;
+        return std::unexpected(addresses.error());
     }
-    setup.kernel = guest::KnownKernel{.places = std::move(*places), .banner = symbols->banner()};
+    setup.kernel = guest::KnownKernel{.addresses = std::move(*addresses), .banner = symbols->banner()};
     TRY(compare_with_image(options, *symbols, setup));
-    TRY(place(options, setup));
+    TRY(settle_offset(options, setup));
     return setup;
 }
 
 sys::Result<guest::KnownKernel> kernel_in_memory(guest::Interception interception, gdb::Client& debugger,
                                                  const guest::Architecture& architecture) {
     const auto symbols = TRY(guest::symbols_in_memory(debugger));
-    auto places = TRY(guest::find_places(symbols, architecture, interception));
-    places.of_this_boot = true;
-    return guest::KnownKernel{.places = std::move(places), .banner = symbols.banner()};
+    auto addresses = TRY(guest::find_addresses(symbols, architecture, interception));
+    addresses.of_this_boot = true;
+    return guest::KnownKernel{.addresses = std::move(addresses), .banner = symbols.banner()};
 }
 
 sys::Result<core::PolicySource> guest_policy(const Context& context, const GuestOptions& options) {

@@ -2,13 +2,13 @@
 #include "ctl/trials.hpp"
 
 #include "ctl/canary.hpp"
+#include "sys/error_name.hpp"
 #include "sys/file.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fmt/format.h>
 #include <linux/module.h>
 #include <sys/capability.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,7 +16,6 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
@@ -26,27 +25,12 @@ namespace {
 
 using Image = std::span<const std::byte>;
 
-constexpr unsigned memfd_noexec_seal = 8; ///< MFD_NOEXEC_SEAL of linux/memfd.h, since Linux 6.3
-
-std::string name_of_error(int error) {
-    const char* name = error == 0 ? "no error" : ::strerrorname_np(error);
-    return name != nullptr ? name : std::to_string(error);
-}
-
 sys::Result<int> load_from_memory(Image image) {
     return ::syscall(SYS_init_module, image.data(), image.size(), "") == 0 ? 0 : errno;
 }
 
-/// A file that is in no directory. Some machines give none that could be executed, older kernels know no
-/// other.
-sys::UniqueFd file_in_memory() {
-    const std::string name(canary_name);
-    sys::UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC | memfd_noexec_seal));
-    return fd ? std::move(fd) : sys::UniqueFd(::memfd_create(name.c_str(), MFD_CLOEXEC));
-}
-
 sys::Result<int> load_from_file(Image image, int flags) {
-    const sys::UniqueFd fd = file_in_memory();
+    const sys::UniqueFd fd = sys::memory_file(std::string(canary_name).c_str());
     if (!fd || ::write(fd.get(), image.data(), image.size()) != static_cast<ssize_t>(image.size()))
         return sys::system_failure("cannot write", "a file in memory");
     return ::syscall(SYS_finit_module, fd.get(), "", flags) == 0 ? 0 : errno;
@@ -116,7 +100,7 @@ LoadOutcome outcome_of(const LoadTrial& trial) {
 }
 
 Finding finding_of(const std::string& check, const LoadTrial& trial) {
-    const std::string error = name_of_error(trial.error);
+    const std::string error = trial.error == 0 ? "no error" : sys::error_name(trial.error);
     switch (outcome_of(trial)) {
     case LoadOutcome::refused: return ok(check, fmt::format("refused by the kernel point ({})", error));
     case LoadOutcome::audited:

@@ -79,16 +79,14 @@ sys::Result<std::unique_ptr<Server>> Server::create(sd_event* loop, sys::UniqueF
 }
 
 void Server::accept_waiting() {
-    for (int i = 0; i < accepted_at_once; ++i) {
-        sys::UniqueFd fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-        const bool no_descriptors = !fd && (errno == EMFILE || errno == ENFILE);
-        if (no_descriptors && !clients_.empty()) {
+    sys::accept_waiting(
+        socket_, accepted_at_once,
+        [this] {
+            if (clients_.empty()) return false;
             drop(*clients_.front()); // makes room: a new client comes before an old one
-            continue;
-        }
-        if (!fd) return;
-        welcome(std::move(fd));
-    }
+            return true;
+        },
+        [this](sys::UniqueFd fd) { welcome(std::move(fd)); });
 }
 
 void Server::welcome(sys::UniqueFd fd) {

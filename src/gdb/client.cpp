@@ -46,11 +46,10 @@ sys::Result<void> Client::require_stopped() const {
 }
 
 sys::Result<std::string> Client::ask(std::string_view command, Deadline deadline) {
-    if (auto stopped = require_stopped(); !stopped) return std::unexpected(stopped.error());
-    if (auto sent = connection_.send(command, deadline); !sent) return std::unexpected(sent.error());
-    auto answer = connection_.receive(deadline);
-    if (!answer) return answer;
-    return check_answer(command, std::move(*answer));
+    TRY(require_stopped());
+    TRY(connection_.send(command, deadline));
+    auto answer = TRY(connection_.receive(deadline));
+    return check_answer(command, std::move(answer));
 }
 
 sys::Result<std::string> Client::check_answer(std::string_view command, std::string answer) const {
@@ -65,16 +64,14 @@ sys::Result<std::string> Client::check_answer(std::string_view command, std::str
 
 sys::Result<std::vector<std::string>> Client::ask_all(std::span<const std::string> commands,
                                                       Deadline deadline) {
-    if (auto stopped = require_stopped(); !stopped) return std::unexpected(stopped.error());
+    TRY(require_stopped());
     std::vector<std::string> answers;
     while (!commands.empty()) {
         const auto part = commands.first(std::min(commands.size(), RemoteConnection::max_together));
-        auto some = connection_.exchange(part, deadline);
-        if (!some) return some;
+        auto some = TRY(connection_.exchange(part, deadline));
         for (std::size_t i = 0; i < part.size(); ++i) {
-            auto answer = check_answer(part[i], std::move((*some)[i]));
-            if (!answer) return std::unexpected(answer.error());
-            answers.push_back(std::move(*answer));
+            auto answer = TRY(check_answer(part[i], std::move(some[i])));
+            answers.push_back(std::move(answer));
         }
         commands = commands.subspan(part.size());
     }
@@ -82,18 +79,17 @@ sys::Result<std::vector<std::string>> Client::ask_all(std::span<const std::strin
 }
 
 sys::Result<void> Client::ask_for_ok(std::string_view command, Deadline deadline) {
-    const auto answer = ask(command, deadline);
-    if (!answer) return std::unexpected(answer.error());
-    if (*answer == "OK") return {};
+    const auto answer = TRY(ask(command, deadline));
+    if (answer == "OK") return {};
     return std::unexpected(
         error(ErrorKind::invalid, fmt::format("neither yes nor no to {}", command.substr(0, 1))));
 }
 
 sys::Result<void> Client::select(ThreadId thread, Deadline deadline) {
-    if (auto stopped = require_stopped(); !stopped) return stopped;
+    TRY(require_stopped());
     if (selected_ == thread) return {};
     selected_.reset();
-    if (auto done = ask_for_ok(fmt::format("Hg{}", to_string(thread)), deadline); !done) return done;
+    TRY(ask_for_ok(fmt::format("Hg{}", to_string(thread)), deadline));
     selected_ = thread;
     return {};
 }
@@ -103,10 +99,9 @@ sys::Result<std::vector<ThreadId>> Client::threads() {
     std::vector<ThreadId> found;
     std::string_view command = "qfThreadInfo";
     while (found.size() <= max_threads) {
-        const auto answer = ask(command, until);
-        if (!answer) return std::unexpected(answer.error());
-        if (*answer == "l") return found;
-        std::string_view list = *answer;
+        const auto answer = TRY(ask(command, until));
+        if (answer == "l") return found;
+        std::string_view list = answer;
         if (!list.starts_with('m')) break;
         do { // "m" id {"," id}
             list.remove_prefix(1);
@@ -145,26 +140,25 @@ sys::Result<std::string> Client::monitor(std::string_view command) {
 }
 
 sys::Result<void> Client::insert_breakpoint(std::uint64_t address, std::uint8_t kind) {
-    if (auto stopped = require_stopped(); !stopped) return stopped;
+    TRY(require_stopped());
     if (breakpoints_.contains(address)) return {}; // QEMU would count a second one
-    if (auto done = ask_for_ok(fmt::format("Z1,{:x},{:x}", address, kind), deadline()); !done) return done;
+    TRY(ask_for_ok(fmt::format("Z1,{:x},{:x}", address, kind), deadline()));
     breakpoints_.emplace(address, kind);
     return {};
 }
 
 sys::Result<void> Client::remove_breakpoint(std::uint64_t address) {
-    if (auto stopped = require_stopped(); !stopped) return stopped;
+    TRY(require_stopped());
     const auto found = breakpoints_.find(address);
     if (found == breakpoints_.end()) return {};
-    if (auto done = ask_for_ok(fmt::format("z1,{:x},{:x}", address, found->second), deadline()); !done)
-        return done;
+    TRY(ask_for_ok(fmt::format("z1,{:x},{:x}", address, found->second), deadline()));
     breakpoints_.erase(found);
     return {};
 }
 
 sys::Result<void> Client::start_running(std::string_view command) {
-    if (auto stopped = require_stopped(); !stopped) return stopped;
-    if (auto sent = connection_.send(command, deadline()); !sent) return sent;
+    TRY(require_stopped());
+    TRY(connection_.send(command, deadline()));
     state_ = State::running;
     selected_.reset(); // a stop selects the processor that it comes from
     return {};
@@ -176,11 +170,9 @@ sys::Result<void> Client::resume() {
 
 sys::Result<Stop> Client::step(ThreadId thread) {
     const Deadline until = deadline();
-    if (auto started = start_running(fmt::format("vCont;s:{}", to_string(thread))); !started)
-        return std::unexpected(started.error());
-    auto stop = next_stop(until);
-    if (!stop) return std::unexpected(stop.error());
-    if (*stop) return **stop;
+    TRY(start_running(fmt::format("vCont;s:{}", to_string(thread))));
+    auto stop = TRY(next_stop(until));
+    if (stop) return *stop;
     return std::unexpected(error(ErrorKind::failed, "a single step does not end", "interrupt the machine"));
 }
 
@@ -195,7 +187,7 @@ sys::Result<void> Client::interrupt() {
 
 sys::Result<std::optional<Stop>> Client::wait_stop(std::chrono::milliseconds timeout) {
     if (state_ == State::stopped)
-        return std::unexpected(error(ErrorKind::failed, "the machine stands still: no stop will come"));
+        return std::unexpected(error(ErrorKind::failed, "the machine is stopped: no stop will come"));
     if (auto ended = state_ == State::ended ? require_stopped() : sys::Result<void>{}; !ended)
         return std::unexpected(ended.error());
     return next_stop(std::chrono::steady_clock::now() + timeout);
@@ -225,12 +217,12 @@ sys::Result<std::optional<Stop>> Client::next_stop(Deadline deadline) {
 }
 
 sys::Result<void> Client::detach() {
-    if (auto stopped = require_stopped(); !stopped) return stopped;
+    TRY(require_stopped());
     while (!breakpoints_.empty())
-        if (auto done = remove_breakpoint(breakpoints_.begin()->first); !done) return done;
+        TRY(remove_breakpoint(breakpoints_.begin()->first));
     const std::uint32_t process = last_stop_.thread.process;
     const std::string command = process == 0 ? "D" : fmt::format("D;{:x}", process);
-    if (auto done = ask_for_ok(command, deadline()); !done) return done;
+    TRY(ask_for_ok(command, deadline()));
     connection_.close();
     state_ = State::ended;
     return {};

@@ -4,12 +4,12 @@
 // it. Everything here waits for one answer at a time and none for ever. The stub is not trusted: whatever it
 // answers is an error or a value, never more memory or time than said here.
 //
-// The machine is not resumed when a Debugger goes away: QEMU keeps the breakpoints and freezes at the next
+// The machine is not resumed when a Client goes away: QEMU keeps the breakpoints and freezes at the next
 // one, so a guard that crashed lets nothing pass. Only detach() frees it. Connecting stops the machine, and
 // clears what a predecessor left.
 //
 // What holds for all calls: ErrorKind::unreachable means that the emulator is gone, hung up or silent, and
-// that this Debugger is of no use any more; ErrorKind::invalid that it answered nonsense;
+// that this Client is of no use any more; ErrorKind::invalid that it answered nonsense;
 // ErrorKind::not_found that it refused, which for memory and registers means: not readable. Calls that need a
 // stopped machine fail with ErrorKind::failed while it runs.
 #pragma once
@@ -49,7 +49,7 @@ class Client {
   public:
     /// Connects to the stub on a unix socket and stops the machine; all of it within `timeout`. A stub serves
     /// one debugger at a time, and the next one waits in its queue. Do not try it out: QEMU stops the machine
-    /// for whoever is in the queue when the first one leaves, even if that one has given up long before.
+    /// for one that is in the queue when the first one leaves, even if it has given up long before.
     [[nodiscard]] static sys::Result<Client> connect(const std::filesystem::path& socket,
                                                      std::chrono::milliseconds timeout);
 
@@ -62,7 +62,7 @@ class Client {
     Client& operator=(Client&&) noexcept;
     ~Client();
 
-    void set_byte_order(ByteOrder order) { order_ = order; }
+    void set_byte_order(std::endian order) { order_ = order; }
 
     /// How long every later call waits for an answer, 5 s at first. Calls that move memory wait as long again
     /// for each MiB.
@@ -103,7 +103,7 @@ class Client {
     [[nodiscard]] sys::Result<std::vector<ThreadId>> threads();
 
     /// What QEMU's own monitor prints for `command`. For looking only: a command that stops or resumes the
-    /// machine leaves this Debugger with a wrong idea of it. ErrorKind::invalid: over max_monitor_output.
+    /// machine leaves this client with a wrong idea of it. ErrorKind::invalid: over max_monitor_output.
     [[nodiscard]] sys::Result<std::string> monitor(std::string_view command);
 
     // Breakpoints, on every processor. Changing them needs a stopped machine.
@@ -122,10 +122,10 @@ class Client {
 
     [[nodiscard]] bool is_running() const { return state_ == State::running; }
 
-    /// Why the machine stands still; the reason of an earlier stop while it runs.
+    /// Why the machine is stopped; the reason of an earlier stop while it runs.
     [[nodiscard]] const Stop& last_stop() const { return last_stop_; }
 
-    /// Lets one processor execute one instruction, with interrupts held off, while all others stand still; on
+    /// Lets one processor execute one instruction, with interrupts held off, while all others are stopped; on
     /// a breakpoint too, which is how to get off it. Waits for its end. If that does not come in time
     /// (ErrorKind::failed) the machine counts as running.
     [[nodiscard]] sys::Result<Stop> step(ThreadId thread);
@@ -134,24 +134,24 @@ class Client {
     /// at once.
     [[nodiscard]] sys::Result<void> resume();
 
-    /// Asks a running machine to stop; wait_stop() tells when it has. Does nothing if it stands still. A
+    /// Asks a running machine to stop; wait_stop() says when it has. Does nothing if it is stopped. A
     /// breakpoint may come first, and then is the only stop; or it is hidden by this one (signal_interrupt,
-    /// while a processor stands at the breakpoint), and then stops the machine again when that resumes.
+    /// while a processor is at the breakpoint), and then stops the machine again when that resumes.
     [[nodiscard]] sys::Result<void> interrupt();
 
     /// The stop that ends what resume() began: exactly one for each resume(), Stop::Kind::exited if the
     /// emulator ends (QEMU 7.2 only hangs up then). nullopt: it still runs after `timeout`; 0 takes what is
-    /// there. ErrorKind::failed: it stands still. ErrorKind::not_found: the stub did not let it run.
+    /// there. ErrorKind::failed: it is stopped. ErrorKind::not_found: the stub did not let it run.
     [[nodiscard]] sys::Result<std::optional<Stop>> wait_stop(std::chrono::milliseconds timeout);
 
-    /// Of a machine that somebody else has stopped, at QEMU's monitor, and will resume: from now on it counts
-    /// as running again.
+    /// Of a machine that another process has paused, at QEMU's monitor, and will resume: from now on it
+    /// counts as running again.
     void leave_to_others();
 
     /// To wait for a stop with poll(2), POLLIN, together with other things; -1 after detach().
     [[nodiscard]] int fd() const { return connection_.fd(); }
 
-    /// Whether wait_stop() has something to look at that poll(2) no longer tells of.
+    /// Whether wait_stop() has something to look at that poll(2) no longer reports.
     [[nodiscard]] bool has_buffered() const { return connection_.has_buffered(); }
 
     /// Removes the breakpoints, lets the machine run, and closes the connection. Needs a stopped machine.
@@ -195,7 +195,7 @@ class Client {
     RemoteConnection connection_;
     State state_ = State::stopped;
     Stop last_stop_;
-    ByteOrder order_ = ByteOrder::little;
+    std::endian order_ = std::endian::little;
     std::chrono::milliseconds timeout_{5000};
     std::size_t packet_size_ = 0;
     bool described_ = false;

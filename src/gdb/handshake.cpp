@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Debugger's first words with a stub. Asking why the machine stands still is more than a question: QEMU takes
+// The client's first words with a stub. Asking why the machine is stopped is more than a question: QEMU takes
 // it for the beginning of a session and drops all breakpoints, those of a predecessor that died among them.
 #include "gdb/client.hpp"
 #include "sys/unix_socket.hpp"
@@ -15,8 +15,8 @@ namespace {
 using sys::ErrorKind;
 
 // Less than a command with an address and a few bytes needs; more than a payload may have here.
-constexpr std::size_t smallest_packet_size = 256;
-constexpr std::size_t largest_packet_size = max_payload;
+constexpr std::size_t min_packet_size = 256;
+constexpr std::size_t max_packet_size = max_payload;
 
 /// Whether `feature` is one of the words between semicolons.
 bool offers(std::string_view features, std::string_view feature) {
@@ -35,8 +35,8 @@ std::optional<std::size_t> packet_size_of(std::string_view features) {
     if (position == std::string_view::npos) return std::nullopt;
     const std::string_view value = features.substr(position + key.size());
     const auto size = parse_hex(value.substr(0, std::min(value.find(';'), value.size())));
-    if (!size || *size < smallest_packet_size) return std::nullopt;
-    return std::min<std::size_t>(*size, largest_packet_size);
+    if (!size || *size < min_packet_size) return std::nullopt;
+    return std::min<std::size_t>(*size, max_packet_size);
 }
 
 } // namespace
@@ -68,15 +68,12 @@ sys::Result<Client> Client::adopt(sys::UniqueFd socket, std::string name, std::c
 }
 
 sys::Result<void> Client::shake_hands(Deadline deadline) {
-    const auto features = ask("qSupported:multiprocess+;vContSupported+", deadline);
-    if (!features) return std::unexpected(features.error());
-    if (auto taken = take_features(*features); !taken) return taken;
-    const auto reason = ask("?", deadline);
-    if (!reason) return std::unexpected(reason.error());
-    const auto stop = parse_stop_reply(*reason);
+    const auto features = TRY(ask("qSupported:multiprocess+;vContSupported+", deadline));
+    TRY(take_features(features));
+    const auto reason = TRY(ask("?", deadline));
+    const auto stop = parse_stop_reply(reason);
     if (!stop) return std::unexpected(error(stop.error().kind, stop.error().what));
-    if (!*stop)
-        return std::unexpected(error(ErrorKind::invalid, "no answer to why the machine stands still"));
+    if (!*stop) return std::unexpected(error(ErrorKind::invalid, "no answer to why the machine is stopped"));
     if ((*stop)->kind == Stop::Kind::exited)
         return std::unexpected(error(ErrorKind::unreachable, "the emulator has ended"));
     last_stop_ = **stop;
@@ -96,14 +93,12 @@ sys::Result<void> Client::take_features(std::string_view answer) {
 }
 
 sys::Result<void> Client::read_description(Deadline deadline) {
-    const auto main = read_document("target.xml", deadline);
-    if (!main) return std::unexpected(main.error());
-    const auto included = description_.add_document(*main);
+    const auto main = TRY(read_document("target.xml", deadline));
+    const auto included = description_.add_document(main);
     if (!included) return std::unexpected(error(included.error().kind, included.error().what));
     for (const std::string& name : *included) {
-        const auto document = read_document(name, deadline);
-        if (!document) return std::unexpected(document.error());
-        const auto nested = description_.add_document(*document);
+        const auto document = TRY(read_document(name, deadline));
+        const auto nested = description_.add_document(document);
         if (!nested) return std::unexpected(error(nested.error().kind, nested.error().what));
         if (!nested->empty())
             return std::unexpected(
@@ -118,12 +113,11 @@ sys::Result<std::string> Client::read_document(std::string_view name, Deadline d
     std::string document;
     const std::size_t part_size = packet_size_ / 2;
     while (document.size() <= max_description) {
-        const auto part =
-            ask(fmt::format("qXfer:features:read:{}:{:x},{:x}", name, document.size(), part_size), deadline);
-        if (!part) return std::unexpected(part.error());
-        const char kind = part->front();
-        if ((kind != 'm' && kind != 'l') || (kind == 'm' && part->size() == 1)) break;
-        document.append(*part, 1);
+        const auto part = TRY(
+            ask(fmt::format("qXfer:features:read:{}:{:x},{:x}", name, document.size(), part_size), deadline));
+        const char kind = part.front();
+        if ((kind != 'm' && kind != 'l') || (kind == 'm' && part.size() == 1)) break;
+        document.append(part, 1);
         if (kind == 'l') return document;
     }
     return std::unexpected(

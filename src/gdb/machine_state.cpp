@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Debugger's registers and memory. Registers go one by one where the stub knows their numbers; where it does
-// not (QEMU's mips), all of them are read together, and written back with the wanted ones changed.
+// The client's registers and memory. Registers go one by one where the stub knows their numbers; where it
+// does not (QEMU's mips), all of them are read together, and written back with the wanted ones changed.
 #include "gdb/client.hpp"
 
 #include <fmt/format.h>
@@ -17,29 +17,15 @@ using sys::ErrorKind;
 // What a packet of memory has besides the data: "M", two numbers, two separators, a terminator on QEMU's
 // side.
 constexpr std::size_t memory_header = 64;
-constexpr std::size_t largest_register = 8;
-
-std::uint64_t value_of(std::span<const std::byte> bytes, ByteOrder order) {
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        const std::byte byte = order == ByteOrder::big ? bytes[i] : bytes[bytes.size() - 1 - i];
-        value = (value << 8U) | std::to_integer<std::uint64_t>(byte);
-    }
-    return value;
-}
-
-void put_value(std::uint64_t value, ByteOrder order, std::span<std::byte> bytes) {
-    for (std::size_t i = 0; i < bytes.size(); ++i, value >>= 8U)
-        bytes[order == ByteOrder::big ? bytes.size() - 1 - i : i] = static_cast<std::byte>(value & 0xffU);
-}
+constexpr std::size_t max_register_size = 8;
 
 bool is_usable(Register where) {
-    return where.size > 0 && where.size <= largest_register;
+    return where.size > 0 && where.size <= max_register_size;
 }
 
-/// The place of a register in the packet of all. Empty: it is not in there.
+/// The bytes of a register in the packet of all. Empty: it is not in there.
 template <typename Byte>
-std::span<Byte> place_of(Register where, std::span<Byte> all) {
+std::span<Byte> bytes_of(Register where, std::span<Byte> all) {
     if (std::size_t{where.offset} + where.size > all.size()) return {};
     return all.subspan(where.offset, where.size);
 }
@@ -47,10 +33,9 @@ std::span<Byte> place_of(Register where, std::span<Byte> all) {
 } // namespace
 
 sys::Result<std::vector<std::byte>> Client::read_all_registers(Deadline deadline) {
-    const auto answer = ask("g", deadline);
-    if (!answer) return std::unexpected(answer.error());
-    std::vector<std::byte> all(answer->size() / 2);
-    if (!from_hex(*answer, all))
+    const auto answer = TRY(ask("g", deadline));
+    std::vector<std::byte> all(answer.size() / 2);
+    if (!from_hex(answer, all))
         return std::unexpected(error(ErrorKind::invalid, "registers that are no numbers"));
     return all;
 }
@@ -63,14 +48,13 @@ Client::read_numbered(ThreadId thread, std::span<const Register> where, Deadline
     for (const Register one : where)
         commands.push_back(fmt::format("p{:x}", one.number));
     selected_.reset();
-    const auto answers = ask_all(commands, deadline);
-    if (!answers) return std::unexpected(answers.error());
+    const auto answers = TRY(ask_all(commands, deadline));
     selected_ = thread;
     std::vector<std::uint64_t> values;
     for (std::size_t i = 0; i < where.size(); ++i) {
-        std::array<std::byte, largest_register> buffer{};
+        std::array<std::byte, max_register_size> buffer{};
         const auto bytes = std::span(buffer).first(where[i].size);
-        if (!from_hex((*answers)[i + (selected ? 0 : 1)], bytes))
+        if (!from_hex(answers[i + (selected ? 0 : 1)], bytes))
             return std::unexpected(
                 error(ErrorKind::invalid,
                       fmt::format("register {} is no number of {} bytes", where[i].number, where[i].size)));
@@ -84,24 +68,22 @@ sys::Result<void> Client::write_numbered(ThreadId thread, std::span<const Regist
     std::vector<std::string> commands;
     if (selected_ != thread) commands.push_back(fmt::format("Hg{}", to_string(thread)));
     for (const auto& [where, value] : values) {
-        std::array<std::byte, largest_register> buffer{};
+        std::array<std::byte, max_register_size> buffer{};
         const auto bytes = std::span(buffer).first(where.size);
         put_value(value, order_, bytes);
         commands.push_back(fmt::format("P{:x}={}", where.number, to_hex(bytes)));
     }
     selected_.reset();
-    const auto answers = ask_all(commands, deadline);
-    if (!answers) return std::unexpected(answers.error());
-    for (const std::string& answer : *answers)
+    const auto answers = TRY(ask_all(commands, deadline));
+    for (const std::string& answer : answers)
         if (answer != "OK") return std::unexpected(error(ErrorKind::invalid, "neither yes nor no to P"));
     selected_ = thread;
     return {};
 }
 
 sys::Result<std::uint64_t> Client::read_register(ThreadId thread, Register where) {
-    const auto values = read_registers(thread, {&where, 1});
-    if (!values) return std::unexpected(values.error());
-    return values->front();
+    const auto values = TRY(read_registers(thread, {&where, 1}));
+    return values.front();
 }
 
 sys::Result<std::vector<std::uint64_t>> Client::read_registers(ThreadId thread,
@@ -110,16 +92,15 @@ sys::Result<std::vector<std::uint64_t>> Client::read_registers(ThreadId thread,
         return std::unexpected(error(ErrorKind::invalid, "a register of more than 8 bytes was asked for"));
     const Deadline until = deadline();
     if (described_) return read_numbered(thread, where, until);
-    if (auto done = select(thread, until); !done) return std::unexpected(done.error());
+    TRY(select(thread, until));
     std::vector<std::uint64_t> values;
-    const auto all = read_all_registers(until);
-    if (!all) return std::unexpected(all.error());
+    const auto all = TRY(read_all_registers(until));
     for (const Register one : where) {
-        const auto place = place_of(one, std::span(*all));
-        if (place.empty())
+        const auto slot = bytes_of(one, std::span(all));
+        if (slot.empty())
             return std::unexpected(error(ErrorKind::not_found,
                                          fmt::format("register {} is not among its registers", one.number)));
-        values.push_back(value_of(place, order_));
+        values.push_back(value_of(slot, order_));
     }
     return values;
 }
@@ -135,22 +116,21 @@ sys::Result<void> Client::write_registers(ThreadId thread, std::span<const Regis
             error(ErrorKind::invalid, "a register of more than 8 bytes was to be written"));
     const Deadline until = deadline();
     if (described_) return write_numbered(thread, values, until);
-    if (auto done = select(thread, until); !done) return done;
-    auto all = read_all_registers(until);
-    if (!all) return std::unexpected(all.error());
+    TRY(select(thread, until));
+    auto all = TRY(read_all_registers(until));
     for (const auto& [where, value] : values) {
-        const auto place = place_of(where, std::span(*all));
-        if (place.empty())
+        const auto slot = bytes_of(where, std::span(all));
+        if (slot.empty())
             return std::unexpected(error(
                 ErrorKind::not_found, fmt::format("register {} is not among its registers", where.number)));
-        put_value(value, order_, place);
+        put_value(value, order_, slot);
     }
-    return ask_for_ok(fmt::format("G{}", to_hex(*all)), until);
+    return ask_for_ok(fmt::format("G{}", to_hex(all)), until);
 }
 
 sys::Result<void> Client::read_memory(ThreadId thread, std::uint64_t address, std::span<std::byte> bytes) {
     const Deadline until = deadline(bytes.size());
-    if (auto done = select(thread, until); !done) return done;
+    TRY(select(thread, until));
     while (!bytes.empty()) {
         const auto chunk = bytes.first(std::min(bytes.size(), packet_size_ / 2));
         const auto answer = ask(fmt::format("m{:x},{:x}", address, chunk.size()), until);
@@ -171,7 +151,7 @@ sys::Result<void> Client::read_memory(ThreadId thread, std::uint64_t address, st
 sys::Result<void> Client::write_memory(ThreadId thread, std::uint64_t address,
                                        std::span<const std::byte> bytes) {
     const Deadline until = deadline(bytes.size());
-    if (auto done = select(thread, until); !done) return done;
+    TRY(select(thread, until));
     while (!bytes.empty()) {
         const auto chunk = bytes.first(std::min(bytes.size(), (packet_size_ - memory_header) / 2));
         auto done = ask_for_ok(fmt::format("M{:x},{:x}:{}", address, chunk.size(), to_hex(chunk)), until);

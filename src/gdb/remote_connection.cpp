@@ -20,8 +20,8 @@ constexpr std::size_t buffer_size = 16384;
 constexpr int max_repeats = 3;
 // Acknowledgements and packets that answer nothing: a stub sends one of these at most.
 constexpr int max_strays = 64;
-// An acknowledgement is one byte. Where it does not fit into the socket's buffer nobody reads at the other
-// end.
+// An acknowledgement is one byte. Where it does not fit into the socket's buffer no process reads at the
+// other end.
 constexpr auto acknowledge_timeout = std::chrono::seconds(1);
 constexpr std::string_view interrupt_byte = "\x03";
 constexpr const char* reconnect_hint = "connect again; where nothing answers then, restart the emulator";
@@ -114,9 +114,8 @@ sys::Result<bool> RemoteConnection::fill(Deadline deadline) {
 /// The next packet, acknowledgement or damaged packet; nullopt at the deadline.
 sys::Result<std::optional<Received>> RemoteConnection::next(Deadline deadline) {
     while (true) {
-        const auto filled = fill(deadline);
-        if (!filled) return std::unexpected(filled.error());
-        if (!*filled) return std::nullopt;
+        const auto filled = TRY(fill(deadline));
+        if (!filled) return std::nullopt;
         std::string_view bytes(buffer_.data() + next_, buffer_.size() - next_);
         auto received = decoder_.take(bytes);
         next_ = buffer_.size() - bytes.size();
@@ -131,18 +130,15 @@ sys::Result<std::optional<Received>> RemoteConnection::next(Deadline deadline) {
 sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline deadline) {
     int repeats = 0;
     for (int strays = 0; strays <= max_strays;) {
-        auto received = next(deadline);
-        if (!received) return std::unexpected(received.error());
-        if (!*received) return std::nullopt;
-        switch ((*received)->kind) {
+        auto received = TRY(next(deadline));
+        if (!received) return std::nullopt;
+        switch (received->kind) {
         case Received::Kind::packet:
-            if (auto sent = send_bytes("+", acknowledge_deadline()); !sent)
-                return std::unexpected(sent.error());
-            return std::move((*received)->payload);
+            TRY(send_bytes("+", acknowledge_deadline()));
+            return std::move(received->payload);
         case Received::Kind::damaged:
             if (++repeats > max_repeats) return lose(ErrorKind::invalid, "packets with wrong checksums");
-            if (auto sent = send_bytes("-", acknowledge_deadline()); !sent)
-                return std::unexpected(sent.error());
+            TRY(send_bytes("-", acknowledge_deadline()));
             break;
         case Received::Kind::acknowledged:
         case Received::Kind::refused: ++strays; break;
@@ -153,7 +149,7 @@ sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline d
 
 sys::Result<void> RemoteConnection::send(std::string_view payload, Deadline deadline) {
     const std::string packet = encode_packet(payload);
-    if (auto sent = send_bytes(packet, deadline); !sent) return sent;
+    TRY(send_bytes(packet, deadline));
     return wait_acknowledged(packet, deadline);
 }
 
@@ -162,14 +158,12 @@ sys::Result<std::vector<std::string>> RemoteConnection::exchange(std::span<const
     std::string packets;
     for (const std::string& payload : payloads)
         packets += encode_packet(payload);
-    if (auto sent = send_bytes(packets, deadline); !sent) return std::unexpected(sent.error());
+    TRY(send_bytes(packets, deadline));
     std::vector<std::string> answers;
     for (const std::string& payload : payloads) {
-        if (auto taken = wait_acknowledged(encode_packet(payload), deadline); !taken)
-            return std::unexpected(taken.error());
-        auto answer = receive(deadline);
-        if (!answer) return std::unexpected(answer.error());
-        answers.push_back(std::move(*answer));
+        TRY(wait_acknowledged(encode_packet(payload), deadline));
+        auto answer = TRY(receive(deadline));
+        answers.push_back(std::move(answer));
     }
     return answers;
 }
@@ -178,18 +172,17 @@ sys::Result<std::vector<std::string>> RemoteConnection::exchange(std::span<const
 sys::Result<void> RemoteConnection::wait_acknowledged(std::string_view packet, Deadline deadline) {
     int repeats = 0;
     for (int strays = 0; strays <= max_strays; ++strays) {
-        auto received = next(deadline);
-        if (!received) return std::unexpected(received.error());
-        if (!*received) return lose(ErrorKind::unreachable, "the stub does not take a command in time");
-        switch ((*received)->kind) {
+        auto received = TRY(next(deadline));
+        if (!received) return lose(ErrorKind::unreachable, "the stub does not take a command in time");
+        switch (received->kind) {
         case Received::Kind::acknowledged: return {};
         case Received::Kind::refused:
             if (++repeats > max_repeats) return lose(ErrorKind::invalid, "the stub refuses every packet");
-            if (auto sent = send_bytes(packet, deadline); !sent) return sent;
+            TRY(send_bytes(packet, deadline));
             break;
         case Received::Kind::packet:
         case Received::Kind::damaged: // its repeat would only be in the way
-            if (auto sent = send_bytes("+", acknowledge_deadline()); !sent) return sent;
+            TRY(send_bytes("+", acknowledge_deadline()));
             break;
         }
     }
@@ -197,10 +190,9 @@ sys::Result<void> RemoteConnection::wait_acknowledged(std::string_view packet, D
 }
 
 sys::Result<std::string> RemoteConnection::receive(Deadline deadline) {
-    auto packet = next_packet(deadline);
-    if (!packet) return std::unexpected(packet.error());
-    if (!*packet) return lose(ErrorKind::unreachable, "the stub does not answer in time");
-    return std::move(**packet);
+    auto packet = TRY(next_packet(deadline));
+    if (!packet) return lose(ErrorKind::unreachable, "the stub does not answer in time");
+    return std::move(*packet);
 }
 
 sys::Result<std::optional<std::string>> RemoteConnection::receive_if_any(Deadline deadline) {

@@ -2,7 +2,7 @@
 //
 // Packets over a socket, and nothing of what they mean. The stub handles one packet at a time and
 // acknowledges it before it answers; so what comes before the acknowledgement answers something else, and
-// once an answer is overdue nobody can say any more what a later one belongs to. From then on the connection
+// once an answer is overdue it is not known any more what a later one belongs to. From then on the connection
 // counts as lost.
 #pragma once
 
@@ -33,7 +33,7 @@ class RemoteConnection {
     [[nodiscard]] sys::Result<void> send(std::string_view payload, Deadline deadline);
 
     /// Sends several packets at once and returns their answers, in their order: the stub takes them one by
-    /// one all the same, but nobody waits for it in between. For commands and answers of some bytes, and at
+    /// one all the same, but it is not waited for in between. For commands and answers of some bytes, and at
     /// most max_together of them. Errors as with send() and receive().
     [[nodiscard]] sys::Result<std::vector<std::string>> exchange(std::span<const std::string> payloads,
                                                                  Deadline deadline);
@@ -49,7 +49,7 @@ class RemoteConnection {
     /// Sends the one byte that stops a running machine. It is neither acknowledged nor answered.
     [[nodiscard]] sys::Result<void> send_interrupt(Deadline deadline);
 
-    /// Whether bytes were received that receive() has not looked at; poll(2) on fd() does not tell.
+    /// Whether bytes were received that receive() has not looked at; poll(2) on fd() does not report it.
     [[nodiscard]] bool has_buffered() const { return next_ < buffer_.size(); }
 
     /// Whether the other end hung up.

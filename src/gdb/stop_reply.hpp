@@ -34,12 +34,12 @@ inline constexpr std::uint8_t signal_trap = 5;      ///< a breakpoint, or a step
 
 struct Stop {
     enum class Kind : std::uint8_t {
-        stopped, ///< the machine stands still
+        stopped, ///< the machine is stopped
         exited,  ///< the emulator is gone
     };
     Kind kind = Kind::stopped;
     std::uint8_t signal = 0; ///< why it stopped; 0 when it exited
-    ThreadId thread;         ///< the processor that stopped; all others stand too
+    ThreadId thread;         ///< the processor that stopped; all others are stopped, too
     /// Of an emulator that exited: its status, or 128 + the signal that killed it; nullopt if it only hung
     /// up.
     std::optional<std::uint8_t> status = {};

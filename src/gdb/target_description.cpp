@@ -71,7 +71,7 @@ sys::Result<std::optional<Tag>> next_tag(std::string_view& xml) {
     return std::nullopt;
 }
 
-/// The value of an attribute, as it stands there. nullopt: the tag does not have it.
+/// The value of an attribute, as it is written. nullopt: the tag does not have it.
 std::optional<std::string_view> attribute(std::string_view attributes, std::string_view wanted) {
     while (true) {
         attributes.remove_prefix(std::min(attributes.find_first_not_of(" \t\r\n/"), attributes.size()));
@@ -114,12 +114,11 @@ sys::Result<std::vector<std::string>> TargetDescription::add_document(std::strin
                        fmt::format("a target description of more than {} bytes", max_description));
     std::vector<std::string> included;
     while (true) {
-        const auto next = next_tag(xml);
-        if (!next) return std::unexpected(next.error());
-        if (!*next) return included;
-        const Tag& tag = **next;
+        const auto next = TRY(next_tag(xml));
+        if (!next) return included;
+        const Tag& tag = *next;
         if (tag.name == "reg") {
-            if (auto added = add_register(tag.attributes); !added) return std::unexpected(added.error());
+            TRY(add_register(tag.attributes));
         } else if (tag.name == "xi:include") {
             const auto name = attribute(tag.attributes, "href");
             if (!name || !is_document_name(*name))

@@ -22,20 +22,8 @@
 namespace kmodguard::modules {
 namespace {
 
-constexpr std::uint64_t smallest_room = 64U << 10U;
-constexpr std::uint64_t largest_room = 1U << 30U;
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-/// Where vm.memfd_noexec is 2, only files that cannot be executed may be made; kernels before 6.3 know no
-/// difference.
-sys::UniqueFd file_in_memory() {
-    sys::UniqueFd file(::memfd_create("aliases", MFD_CLOEXEC | MFD_NOEXEC_SEAL));
-    if (!file && errno == EINVAL) file.reset(::memfd_create("aliases", MFD_CLOEXEC));
-    return file;
-}
+constexpr std::uint64_t min_room = 64U << 10U;
+constexpr std::uint64_t max_room = 1U << 30U;
 
 /// A context of its own, since every page of the index that is looked at stays mapped for as long as it
 /// lives.
@@ -57,7 +45,7 @@ class Dump {
 
     /// Whether all of the index fits into `room` bytes; text() is of no use if not.
     [[nodiscard]] sys::Result<bool> fill(kmod_ctx* context, kmod_index index, std::uint64_t room) {
-        fd_ = file_in_memory();
+        fd_ = sys::memory_file("aliases");
         if (!fd_) return sys::system_failure("cannot create", "a file in memory");
         if (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(room)) != 0)
             return sys::system_failure("cannot reserve", fmt::format("{} bytes of memory", room));
@@ -91,14 +79,11 @@ class Dump {
 /// The text is about as long as the index. If it is much longer, more room is tried.
 sys::Result<void> fill(Dump& dump, const std::filesystem::path& directory, kmod_index index,
                        const char* name) {
-    const auto file = sys::file_identity(directory / name);
-    if (!file) return std::unexpected(file.error());
-    const auto context = open_context(directory);
-    if (!context) return std::unexpected(context.error());
-    for (std::uint64_t room = smallest_room + file->size * 2; room <= largest_room; room *= 2) {
-        const auto filled = dump.fill(context->get(), index, room);
-        if (!filled) return std::unexpected(filled.error());
-        if (*filled) return {};
+    const auto file = TRY(sys::file_identity(directory / name));
+    const auto context = TRY(open_context(directory));
+    for (std::uint64_t room = min_room + file.size * 2; room <= max_room; room *= 2) {
+        const auto filled = TRY(dump.fill(context.get(), index, room));
+        if (filled) return {};
     }
     return sys::failure(sys::ErrorKind::invalid, fmt::format("{} has too many aliases", directory.native()));
 }
@@ -130,16 +115,14 @@ void for_each_line(std::string_view text, Use use) {
 
 sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory, const AliasVisitor& visit) {
     Dump dump;
-    if (auto filled = fill(dump, directory, KMOD_INDEX_MODULES_ALIAS, "modules.alias.bin"); !filled)
-        return filled;
+    TRY(fill(dump, directory, KMOD_INDEX_MODULES_ALIAS, "modules.alias.bin"));
     for_each_line(dump.text(), [&visit](std::string_view line) { visit_line(line, visit); });
     return {};
 }
 
 sys::Result<void> for_each_indexed_name(const std::filesystem::path& directory, const AliasVisitor& visit) {
     Dump dump;
-    if (auto filled = fill(dump, directory, KMOD_INDEX_MODULES_DEP, "modules.dep.bin"); !filled)
-        return filled;
+    TRY(fill(dump, directory, KMOD_INDEX_MODULES_DEP, "modules.dep.bin"));
     for_each_line(dump.text(), [&visit](std::string_view line) {
         const std::string_view name = line.substr(0, line.find(' ')); // then its file and what it needs
         if (!name.empty()) visit(name, name);

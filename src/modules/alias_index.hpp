@@ -2,7 +2,7 @@
 //
 // Every alias in depmod's index. libkmod looks aliases up one at a time, by token; all of them it only writes
 // to a descriptor. Here that is one in memory, which is gone again with the mapped index when they have been
-// visited: whoever asks keeps what it needs of some 26,000, and the daemon stays small.
+// visited: the caller keeps what it needs of some 26,000, and the daemon stays small.
 #pragma once
 
 #include "sys/result.hpp"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A keyed digest of a file's bytes. Where the kernel unpacks modules itself (6.12), its security hook is
+// A keyed digest of a file's bytes. Where the kernel decompresses modules itself (6.12), its security hook is
 // shown the compressed bytes only, in which no name can be read. There the BPF program computes this tag over
-// the very bytes that the kernel holds, and admits those whose tag it was told. The key is random, new with
-// each boot, and secret, so that nobody can make other bytes of the same tag; SHA-256 would need no key, and
-// cost ten times as much there.
+// the very bytes that the kernel has, and admits those whose tag it was given. The key is random, new with
+// each boot, and secret, so that no process can make other bytes of the same tag; SHA-256 would need no key,
+// and cost ten times as much there.
 #pragma once
 
 #include "sys/result.hpp"

@@ -28,7 +28,7 @@ std::unexpected<sys::Error> invalid(std::string why) {
 }
 
 std::unexpected<sys::Error> too_large_window(unsigned window_mib) {
-    return invalid(fmt::format("takes more than {} MiB of memory to unpack", window_mib));
+    return invalid(fmt::format("takes more than {} MiB of memory to decompress", window_mib));
 }
 
 std::unexpected<sys::Error> out_of_memory() {
@@ -58,32 +58,32 @@ class GzipDecoder final : public Decoder {
         return inflateInit2(&stream_, gzip_only + MAX_WBITS) == Z_OK;
     }
 
-    [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
-        if (auto header = check_flags(packed); !header) return std::unexpected(std::move(header.error()));
+    [[nodiscard]] Step step(std::span<const std::byte> compressed, std::span<std::byte> room) override {
+        TRY(check_flags(compressed));
         constexpr std::size_t most = std::numeric_limits<uInt>::max();
-        packed = packed.first(std::min(packed.size(), most));
+        compressed = compressed.first(std::min(compressed.size(), most));
         room = room.first(std::min(room.size(), most));
-        stream_.next_in = octets(packed);
-        stream_.avail_in = static_cast<uInt>(packed.size());
+        stream_.next_in = octets(compressed);
+        stream_.avail_in = static_cast<uInt>(compressed.size());
         stream_.next_out = octets(room);
         stream_.avail_out = static_cast<uInt>(room.size());
         const int status = ::inflate(&stream_, Z_NO_FLUSH);
         if (status == Z_MEM_ERROR) return out_of_memory();
         if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
             return invalid(stream_.msg != nullptr ? stream_.msg : "damaged");
-        return Progress{packed.size() - stream_.avail_in, room.size() - stream_.avail_out,
+        return Progress{compressed.size() - stream_.avail_in, room.size() - stream_.avail_out,
                         status == Z_STREAM_END};
     }
 
   private:
     /// A kernel skips the file name and nothing else: an extra field, a comment or the header's checksum it
     /// reads as content, so that such a member is one image to zlib and another to the kernel.
-    [[nodiscard]] sys::Result<void> check_flags(std::span<const std::byte> packed) const {
+    [[nodiscard]] sys::Result<void> check_flags(std::span<const std::byte> compressed) const {
         constexpr std::size_t flags_at = 3;
         constexpr std::byte file_name{0x08};
         const auto begin = stream_.total_in;
-        if (begin <= flags_at && flags_at - begin < packed.size()
-            && (packed[flags_at - begin] & ~file_name) != std::byte{0})
+        if (begin <= flags_at && flags_at - begin < compressed.size()
+            && (compressed[flags_at - begin] & ~file_name) != std::byte{0})
             return invalid("a header field that kernels take for content");
         return {};
     }
@@ -106,9 +106,9 @@ class XzDecoder final : public Decoder {
 
     [[nodiscard]] bool begin_lzma() { return ::lzma_alone_decoder(&stream_, memory()) == LZMA_OK; }
 
-    [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
-        stream_.next_in = octets(packed);
-        stream_.avail_in = packed.size();
+    [[nodiscard]] Step step(std::span<const std::byte> compressed, std::span<std::byte> room) override {
+        stream_.next_in = octets(compressed);
+        stream_.avail_in = compressed.size();
         stream_.next_out = octets(room);
         stream_.avail_out = room.size();
         const auto status = ::lzma_code(&stream_, LZMA_RUN);
@@ -116,7 +116,7 @@ class XzDecoder final : public Decoder {
         case LZMA_OK:
         case LZMA_BUF_ERROR: // no progress
         case LZMA_STREAM_END:
-            return Progress{packed.size() - stream_.avail_in, room.size() - stream_.avail_out,
+            return Progress{compressed.size() - stream_.avail_in, room.size() - stream_.avail_out,
                             status == LZMA_STREAM_END};
         case LZMA_MEM_ERROR: return out_of_memory();
         case LZMA_MEMLIMIT_ERROR: return too_large_window(window_mib_);
@@ -146,8 +146,8 @@ class ZstdDecoder final : public Decoder {
                       == 0;
     }
 
-    [[nodiscard]] Step step(std::span<const std::byte> packed, std::span<std::byte> room) override {
-        ZSTD_inBuffer input{packed.data(), packed.size(), 0};
+    [[nodiscard]] Step step(std::span<const std::byte> compressed, std::span<std::byte> room) override {
+        ZSTD_inBuffer input{compressed.data(), compressed.size(), 0};
         ZSTD_outBuffer output{room.data(), room.size(), 0};
         const auto status = ::ZSTD_decompressStream(context_.get(), &output, &input);
         if (::ZSTD_isError(status) == 0) return Progress{input.pos, output.pos, status == 0};

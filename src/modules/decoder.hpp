@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // The decoders of the three codecs behind one face: zlib, liblzma and libzstd, which libkmod has loaded
-// anyway. Each is told to read one stream and no second, to verify what checksums there are, and how much
-// memory it may ask for: what a stream says of itself is written by whoever wants it read.
+// anyway. Each has to read one stream and no second, to verify what checksums there are, and how much
+// memory it may ask for: what a stream says of itself is written by the one who wants it read.
 #pragma once
 
 #include "modules/image_container.hpp"
@@ -28,10 +28,10 @@ class Decoder {
 
     virtual ~Decoder() = default;
 
-    /// Uses up `packed` as far as the content fits into `room`, which must not be empty. Neither taking nor
-    /// giving anything means that there must be more to take. Fails with `invalid` and the bare reason if the
-    /// stream is damaged or wants too much memory, with `failed` if there is not enough memory.
-    [[nodiscard]] virtual sys::Result<Progress> step(std::span<const std::byte> packed,
+    /// Uses up `compressed` as far as the content fits into `room`, which must not be empty. Neither taking
+    /// nor giving anything means that there must be more to take. Fails with `invalid` and the bare reason if
+    /// the stream is damaged or wants too much memory, with `failed` if there is not enough memory.
+    [[nodiscard]] virtual sys::Result<Progress> step(std::span<const std::byte> compressed,
                                                      std::span<std::byte> room) = 0;
 };
 
@@ -40,8 +40,8 @@ class Decoder {
 [[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_decoder(Container container,
                                                                  unsigned window_mib = max_window_mib);
 
-/// A decoder for one stream of LZMA's older format (.lzma), in which kernels are packed and modules are not.
-/// Its end is where its header says, or a marker; it has no checksum.
+/// A decoder for one stream of LZMA's older format (.lzma), in which kernels are compressed and modules are
+/// not. Its end is where its header says, or a marker; it has no checksum.
 [[nodiscard]] sys::Result<std::unique_ptr<Decoder>> make_lzma_decoder(unsigned window_mib = max_window_mib);
 
 } // namespace kmodguard::modules

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the decoders have in common. The room for the content is sized by the packed bytes that are there and
-// not by what a stream says of its content, which costs nothing to exaggerate; where the guess is too large,
-// the rest of it is never touched.
+// What the decoders have in common. The room for the content is sized by the compressed bytes that are there
+// and not by what a stream says of its content, which costs nothing to exaggerate; where the guess is too
+// large, the rest of it is never touched.
 #include "modules/decompress.hpp"
 
 #include "modules/decoder.hpp"
@@ -20,7 +20,7 @@ namespace kmodguard::modules {
 namespace {
 
 constexpr std::uint64_t step_size = 64U << 10U;
-/// Of Debian's xz modules 99 in 100 unpack to less than 7.6 times their size.
+/// Of Debian's xz modules 99 in 100 decompress to less than 7.6 times their size.
 constexpr std::uint64_t usual_ratio = 8;
 
 std::unexpected<sys::Error> malformed(std::string_view what, std::string_view why) {
@@ -35,7 +35,7 @@ std::unexpected<sys::Error> in_container(std::string_view what, const sys::Error
     return error.kind == sys::ErrorKind::invalid ? malformed(what, error.what) : std::unexpected(error);
 }
 
-/// The packed bytes, piece by piece.
+/// The compressed bytes, piece by piece.
 class Feed {
   public:
     explicit Feed(ByteSource& source)
@@ -46,8 +46,7 @@ class Feed {
         if (piece_.empty() && offset_ < source_.size()) {
             const auto into = buffer_.all().first(
                 static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), source_.size() - offset_)));
-            if (auto done = source_.read(offset_, into); !done)
-                return std::unexpected(std::move(done.error()));
+            TRY(source_.read(offset_, into));
             offset_ += into.size();
             piece_ = into;
         }
@@ -68,11 +67,12 @@ class Feed {
 /// The content, with room for more at its end.
 class Content {
   public:
-    Content(std::uint64_t limit, std::uint64_t packed_size) : limit_(limit) {
-        bytes_.reserve(static_cast<std::size_t>(std::min(limit / usual_ratio, packed_size) * usual_ratio));
+    Content(std::uint64_t limit, std::uint64_t compressed_size) : limit_(limit) {
+        bytes_.reserve(
+            static_cast<std::size_t>(std::min(limit / usual_ratio, compressed_size) * usual_ratio));
     }
 
-    /// Never empty, for one byte above the limit tells that there is more.
+    /// Never empty, for one byte above the limit shows that there is more.
     [[nodiscard]] std::span<std::byte> room() {
         if (filled_ == bytes_.size())
             bytes_.resize(static_cast<std::size_t>(std::min(limit_ + 1, filled_ + step_size)));
@@ -98,9 +98,8 @@ class Content {
 sys::Result<void> decode(Decoder& decoder, Feed& feed, Content& content, std::string_view what,
                          std::uint64_t limit) {
     while (true) {
-        const auto piece = feed.piece();
-        if (!piece) return std::unexpected(piece.error());
-        const auto progress = decoder.step(*piece, content.room());
+        const auto piece = TRY(feed.piece());
+        const auto progress = decoder.step(piece, content.room());
         if (!progress) return in_container(what, progress.error());
         feed.take(progress->taken);
         content.fill(progress->given);
@@ -111,13 +110,11 @@ sys::Result<void> decode(Decoder& decoder, Feed& feed, Content& content, std::st
     }
 }
 
-sys::Result<std::vector<std::byte>> unpack(ByteSource& source, Container container, std::uint64_t limit) {
-    const auto decoder = make_decoder(container);
-    if (!decoder) return std::unexpected(decoder.error());
+sys::Result<std::vector<std::byte>> decompress(ByteSource& source, Container container, std::uint64_t limit) {
+    const auto decoder = TRY(make_decoder(container));
     Feed feed(source);
     Content content(limit, source.size());
-    if (auto done = decode(**decoder, feed, content, to_string(container), limit); !done)
-        return std::unexpected(std::move(done.error()));
+    TRY(decode(*decoder, feed, content, to_string(container), limit));
     if (!feed.at_end())
         return malformed(to_string(container), "followed by something else, or a second stream");
     if (content.size() == 0) return malformed(to_string(container), "empty");
@@ -128,7 +125,7 @@ std::unexpected<sys::Error> no_memory_to_decompress() {
     return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress an image");
 }
 
-/// What a vector holds.
+/// What a vector has.
 std::uint64_t possible(std::uint64_t limit) {
     return std::min<std::uint64_t>(limit, std::numeric_limits<std::ptrdiff_t>::max() - 1);
 }
@@ -138,32 +135,30 @@ std::uint64_t possible(std::uint64_t limit) {
 sys::Result<std::vector<std::byte>> decompress(ByteSource& source, std::uint64_t limit) {
     limit = possible(limit);
     try {
-        const auto container = container_of(source);
-        if (!container) return std::unexpected(container.error());
-        if (*container != Container::raw) return unpack(source, *container, limit);
+        const auto container = TRY(container_of(source));
+        if (container != Container::raw) return decompress(source, container, limit);
         if (source.size() > limit) return too_large(limit);
         std::vector<std::byte> content(static_cast<std::size_t>(source.size()));
-        if (auto done = source.read(0, content); !done) return std::unexpected(std::move(done.error()));
+        TRY(source.read(0, content));
         return content;
     } catch (const std::bad_alloc&) {
         return no_memory_to_decompress();
     }
 }
 
-sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed, std::uint64_t limit) {
-    MemorySource source(packed);
+sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> compressed, std::uint64_t limit) {
+    MemorySource source(compressed);
     return decompress(source, limit);
 }
 
-sys::Result<std::vector<std::byte>> decompress_stream(Decoder& decoder, std::span<const std::byte> packed,
+sys::Result<std::vector<std::byte>> decompress_stream(Decoder& decoder, std::span<const std::byte> compressed,
                                                       std::string_view what, std::uint64_t limit) {
     limit = possible(limit);
     try {
-        MemorySource source(packed);
+        MemorySource source(compressed);
         Feed feed(source);
-        Content content(limit, packed.size());
-        if (auto done = decode(decoder, feed, content, what, limit); !done)
-            return std::unexpected(std::move(done.error()));
+        Content content(limit, compressed.size());
+        TRY(decode(decoder, feed, content, what, limit));
         if (content.size() == 0) return malformed(what, "empty");
         return content.finish();
     } catch (const std::bad_alloc&) {

@@ -81,16 +81,14 @@ std::size_t elf_section_header_size(const ElfFormat& format) {
 sys::Result<bool> may_be_elf(ByteSource& source) {
     if (source.size() < sizeof(Elf32_Ehdr)) return false;
     std::array<unsigned char, SELFMAG> magic{};
-    if (auto done = source.read(0, std::as_writable_bytes(std::span(magic))); !done)
-        return std::unexpected(std::move(done.error()));
+    TRY(source.read(0, std::as_writable_bytes(std::span(magic))));
     return std::memcmp(magic.data(), ELFMAG, SELFMAG) == 0;
 }
 
 sys::Result<ElfHeader> read_elf_header(ByteSource& source) {
     std::array<unsigned char, EI_NIDENT> ident{};
     if (source.size() < ident.size()) return malformed_elf("not an ELF file: too short");
-    if (auto done = source.read(0, std::as_writable_bytes(std::span(ident))); !done)
-        return std::unexpected(std::move(done.error()));
+    TRY(source.read(0, std::as_writable_bytes(std::span(ident))));
     if (std::memcmp(ident.data(), ELFMAG, SELFMAG) != 0) return malformed_elf("not an ELF file");
 
     ElfFormat format;
@@ -110,12 +108,10 @@ sys::Result<std::vector<ElfSection>> read_elf_sections(ByteSource& source, const
     const std::uint64_t size = header.section_count * header.section_header_size;
     if (header.section_headers >= source.size() || size > source.size() - header.section_headers)
         return malformed_elf("section headers outside the image");
-    const auto table = read_range(source, header.section_headers, size);
-    if (!table) return std::unexpected(table.error());
+    const auto table = TRY(read_range(source, header.section_headers, size));
     const auto order = header.format.order;
-    return header.format.is_64_bit
-               ? decode_table<Elf64_Shdr>(table->all(), order, decode_section<Elf64_Shdr>)
-               : decode_table<Elf32_Shdr>(table->all(), order, decode_section<Elf32_Shdr>);
+    return header.format.is_64_bit ? decode_table<Elf64_Shdr>(table.all(), order, decode_section<Elf64_Shdr>)
+                                   : decode_table<Elf32_Shdr>(table.all(), order, decode_section<Elf32_Shdr>);
 }
 
 sys::Result<std::vector<ElfSegment>> read_elf_segments(ByteSource& source, const ElfHeader& header) {
@@ -126,11 +122,9 @@ sys::Result<std::vector<ElfSegment>> read_elf_segments(ByteSource& source, const
     const std::uint64_t size = header.program_header_count * header.program_header_size;
     if (header.program_headers >= source.size() || size > source.size() - header.program_headers)
         return malformed_elf("program headers outside the image");
-    const auto table = read_range(source, header.program_headers, size);
-    if (!table) return std::unexpected(table.error());
-    return header.format.is_64_bit
-               ? decode_table<Elf64_Phdr>(table->all(), order, decode_segment<Elf64_Phdr>)
-               : decode_table<Elf32_Phdr>(table->all(), order, decode_segment<Elf32_Phdr>);
+    const auto table = TRY(read_range(source, header.program_headers, size));
+    return header.format.is_64_bit ? decode_table<Elf64_Phdr>(table.all(), order, decode_segment<Elf64_Phdr>)
+                                   : decode_table<Elf32_Phdr>(table.all(), order, decode_segment<Elf32_Phdr>);
 }
 
 } // namespace kmodguard::modules

@@ -45,10 +45,9 @@ sys::Result<core::Sha256> Sha256Hasher::finish() {
 }
 
 sys::Result<core::Sha256> sha256(std::span<const std::byte> bytes) {
-    auto hasher = Sha256Hasher::begin();
-    if (!hasher) return std::unexpected(std::move(hasher.error()));
-    if (auto done = hasher->update(bytes); !done) return std::unexpected(std::move(done.error()));
-    return hasher->finish();
+    auto hasher = TRY(Sha256Hasher::begin());
+    TRY(hasher.update(bytes));
+    return hasher.finish();
 }
 
 } // namespace kmodguard::modules

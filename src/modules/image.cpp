@@ -23,41 +23,35 @@ sys::Result<void> add_modinfo(ByteSource& source, const ElfModule& elf, bool who
     if (!elf.modinfo) return {};
     const auto& section = elf.sections[*elf.modinfo];
     if (section.size > max_modinfo) return sys::failure(sys::ErrorKind::invalid, ".modinfo too large");
-    const auto bytes = read_range(source, section.offset, section.size);
-    if (!bytes) return std::unexpected(bytes.error());
-    auto name = read_modinfo_name(bytes->all());
-    if (!name) return std::unexpected(std::move(name.error()));
-    identity.facts.modinfo_name = std::move(*name);
+    const auto bytes = TRY(read_range(source, section.offset, section.size));
+    auto name = TRY(read_modinfo_name(bytes.all()));
+    identity.facts.modinfo_name = std::move(name);
     if (!whole) return {};
-    auto modinfo = read_modinfo(bytes->all());
-    if (!modinfo) return std::unexpected(std::move(modinfo.error()));
-    identity.facts.aliases = modinfo->aliases;
-    identity.modinfo = std::move(*modinfo);
+    auto modinfo = TRY(read_modinfo(bytes.all()));
+    identity.facts.aliases = modinfo.aliases;
+    identity.modinfo = std::move(modinfo);
     return {};
 }
 
 sys::Result<void> add_names(ByteSource& source, const ImageOptions& options, ImageIdentity& identity) {
-    const auto elf = read_elf_module(source);
-    if (!elf) return std::unexpected(elf.error());
-    auto name = read_struct_module_name(source, *elf, options.name_offset);
-    if (!name) return std::unexpected(std::move(name.error()));
-    identity.format = elf->format;
-    identity.facts.name = std::move(*name);
-    return add_modinfo(source, *elf, options.with_modinfo, identity);
+    const auto elf = TRY(read_elf_module(source));
+    auto name = TRY(read_struct_module_name(source, elf, options.name_offset));
+    identity.format = elf.format;
+    identity.facts.name = std::move(name);
+    return add_modinfo(source, elf, options.with_modinfo, identity);
 }
 
 sys::Result<core::Sha256> hash_of(ByteSource& source) {
-    auto hasher = Sha256Hasher::begin();
-    if (!hasher) return std::unexpected(std::move(hasher.error()));
+    auto hasher = TRY(Sha256Hasher::begin());
     Buffer buffer(static_cast<std::size_t>(std::min(source.size(), hash_step)));
     for (std::uint64_t at = 0; at < source.size();) {
         const auto piece = buffer.all().first(
             static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), source.size() - at)));
-        if (auto done = source.read(at, piece); !done) return std::unexpected(std::move(done.error()));
-        if (auto done = hasher->update(piece); !done) return std::unexpected(std::move(done.error()));
+        TRY(source.read(at, piece));
+        TRY(hasher.update(piece));
         at += piece.size();
     }
-    return hasher->finish();
+    return hasher.finish();
 }
 
 sys::Result<ImageIdentity> identify(ByteSource& source, const ImageOptions& options) {
@@ -66,24 +60,20 @@ sys::Result<ImageIdentity> identify(ByteSource& source, const ImageOptions& opti
         if (done.error().kind != sys::ErrorKind::invalid) return std::unexpected(std::move(done.error()));
         identity = {};
         identity.facts.problem = std::move(done.error().what);
-        const auto elf = may_be_elf(source);
-        if (!elf) return std::unexpected(elf.error());
-        identity.facts.no_module = !*elf;
+        const auto elf = TRY(may_be_elf(source));
+        identity.facts.no_module = !elf;
     }
     if (options.with_hash) {
-        const auto hash = hash_of(source);
-        if (!hash) return std::unexpected(hash.error());
-        identity.facts.sha256 = *hash;
+        const auto hash = TRY(hash_of(source));
+        identity.facts.sha256 = hash;
     }
     if (options.with_is_signed) {
-        const auto found = has_signature(source);
-        if (!found) return std::unexpected(found.error());
-        identity.facts.is_signed = *found;
+        const auto found = TRY(has_signature(source));
+        identity.facts.is_signed = found;
     }
     if (options.with_signature) {
-        auto signature = read_signature(source);
-        if (!signature) return std::unexpected(std::move(signature.error()));
-        identity.signature = std::move(*signature);
+        auto signature = TRY(read_signature(source));
+        identity.signature = std::move(signature);
     }
     return identity;
 }

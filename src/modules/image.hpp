@@ -24,9 +24,9 @@ struct ImageOptions {
     bool with_hash = false;      ///< SHA-256 of the whole image, its signature included
     bool with_modinfo = false;   ///< aliases (in the facts as well), dependencies, vermagic
     bool with_signature = false; ///< who claims to have signed it
-    bool with_is_signed = false; ///< whether anybody claims to
-    /// Where `name` lies in struct module, for kernels with CONFIG_RANDSTRUCT (their BTF tells). Empty: where
-    /// it lies in all others.
+    bool with_is_signed = false; ///< whether there is a signature at all
+    /// Where `name` lies in struct module, for kernels with CONFIG_RANDSTRUCT (their BTF has it). Empty:
+    /// where it lies in all others.
     std::optional<std::uint32_t> name_offset = std::nullopt;
 
     bool operator==(const ImageOptions&) const = default;

@@ -43,7 +43,7 @@ sys::Result<Container> container_of(ByteSource& source) {
     std::array<std::byte, xz_magic.size()> buffer{};
     const auto bytes = std::span(buffer).first(
         static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), buffer.size())));
-    if (auto done = source.read(0, bytes); !done) return std::unexpected(std::move(done.error()));
+    TRY(source.read(0, bytes));
     return container_of(bytes);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What an image file is packed in, told as the kernel and libkmod tell it: by its first bytes. A file's name
-// says nothing, for whoever wrote the file chose it.
+// What an image file is compressed in, found as the kernel and libkmod do: by its first bytes. A file's name
+// says nothing, for the one who wrote the file chose it.
 #pragma once
 
 #include "modules/image_source.hpp"

@@ -152,16 +152,15 @@ sys::Result<bool> relocates(ByteSource& source, const ElfFormat& format, const E
     const std::size_t word = format.is_64_bit ? 8 : 4;
     const std::size_t entry = word * (section.type == SHT_RELA ? 3 : 2);
     if (section.size > max_relocations) return malformed_image("too many relocations of struct module");
-    const auto table = read_range(source, section.offset, section.size);
-    if (!table) return std::unexpected(table.error());
-    for (std::size_t at = 0; at + entry <= table->size(); at += entry) {
+    const auto table = TRY(read_range(source, section.offset, section.size));
+    for (std::size_t at = 0; at + entry <= table.size(); at += entry) {
         std::uint64_t place = 0;
         if (format.is_64_bit) {
-            std::memcpy(&place, table->data() + at, sizeof place);
+            std::memcpy(&place, table.data() + at, sizeof place);
             place = in_order(place, format.order);
         } else {
             std::uint32_t narrow = 0;
-            std::memcpy(&narrow, table->data() + at, sizeof narrow);
+            std::memcpy(&narrow, table.data() + at, sizeof narrow);
             place = in_order(narrow, format.order);
         }
         if (place < target.begin + target.size && place + sizeof(std::uint64_t) > target.begin) return true;
@@ -172,23 +171,18 @@ sys::Result<bool> relocates(ByteSource& source, const ElfFormat& format, const E
 } // namespace
 
 sys::Result<ElfModule> read_elf_module(ByteSource& source) {
-    const auto header = read_header(source);
-    if (!header) return std::unexpected(header.error());
-    auto sections = read_sections(source, *header);
-    if (!sections) return std::unexpected(std::move(sections.error()));
-    const auto names = read_names(source, *header, *sections);
-    if (!names) return std::unexpected(names.error());
+    const auto header = TRY(read_header(source));
+    auto sections = TRY(read_sections(source, header));
+    const auto names = TRY(read_names(source, header, sections));
 
-    const auto this_module = find_section(*sections, names->all(), this_module_section);
-    if (!this_module) return std::unexpected(this_module.error());
-    if (!*this_module) return malformed_image("not a kernel module: no .gnu.linkonce.this_module section");
-    const auto modinfo = find_section(*sections, names->all(), modinfo_section);
+    const auto this_module = TRY(find_section(sections, names.all(), this_module_section));
+    if (!this_module) return malformed_image("not a kernel module: no .gnu.linkonce.this_module section");
+    const auto modinfo = find_section(sections, names.all(), modinfo_section);
     if (!modinfo) return std::unexpected(modinfo.error());
 
-    if (!is_alone(*header, *sections, **this_module)
-        || (*modinfo && !is_alone(*header, *sections, **modinfo)))
+    if (!is_alone(header, sections, *this_module) || (*modinfo && !is_alone(header, sections, **modinfo)))
         return malformed_image("sections overlap");
-    return ElfModule{header->format, std::move(*sections), **this_module, *modinfo};
+    return ElfModule{header.format, std::move(sections), *this_module, *modinfo};
 }
 
 sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfModule& module,
@@ -198,8 +192,7 @@ sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfMo
     if (array.begin + array.size > section.size) return malformed_image("struct module too short for a name");
     std::array<char, 60> buffer{};
     const std::span bytes(buffer.data(), static_cast<std::size_t>(array.size));
-    if (auto done = source.read(section.offset + array.begin, std::as_writable_bytes(bytes)); !done)
-        return std::unexpected(std::move(done.error()));
+    TRY(source.read(section.offset + array.begin, std::as_writable_bytes(bytes)));
 
     const std::string_view all(bytes.data(), bytes.size());
     const auto end = all.find('\0');
@@ -213,9 +206,8 @@ sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfMo
         if ((other.type != SHT_REL && other.type != SHT_RELA) || other.info != module.this_module) continue;
         if (seen) return malformed_image("struct module is relocated twice"); // linkers make one such section
         seen = true;
-        const auto rewritten = relocates(source, module.format, other, array);
-        if (!rewritten) return std::unexpected(rewritten.error());
-        if (*rewritten) return malformed_image("a relocation rewrites the name in struct module");
+        const auto rewritten = TRY(relocates(source, module.format, other, array));
+        if (rewritten) return malformed_image("a relocation rewrites the name in struct module");
     }
     return std::string(all.substr(0, end));
 }

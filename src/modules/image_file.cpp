@@ -25,8 +25,8 @@ ImageIdentity with_problem(std::string problem) {
     return identity;
 }
 
-/// What is packed in `source`. The whole of it is taken into memory where the hash is wanted, so that names
-/// and hash are of the same bytes.
+/// What is compressed in `source`. The whole of it is taken into memory where the hash is wanted, so that
+/// names and hash are of the same bytes.
 sys::Result<ImageIdentity> identify_content(ByteSource& source, Container container,
                                             const FileOptions& options) {
     if (source.size() > options.limit)
@@ -45,9 +45,8 @@ sys::Result<FileImage> identify_untagged(ByteSource& source, const FileOptions& 
         return std::unexpected(container.error());
     FileImage image;
     image.container = container.value_or(Container::raw);
-    auto identity = identify_content(source, image.container, options);
-    if (!identity) return std::unexpected(std::move(identity.error()));
-    image.identity = std::move(*identity);
+    auto identity = TRY(identify_content(source, image.container, options));
+    image.identity = std::move(identity);
     return image;
 }
 
@@ -56,9 +55,8 @@ sys::Result<FileImage> identify_tagged(std::span<const std::byte> bytes, const F
     MemorySource source(bytes);
     auto image = identify_untagged(source, options);
     if (!image || !image->identity.facts.problem.empty()) return image;
-    const auto tag = tag_of(bytes, *options.key);
-    if (!tag) return std::unexpected(tag.error());
-    image->tag = *tag;
+    const auto tag = TRY(tag_of(bytes, *options.key));
+    image->tag = tag;
     return image;
 }
 
@@ -73,7 +71,7 @@ sys::Result<Buffer> read_whole(ByteSource& source) {
 
 } // namespace
 
-sys::Result<FileImage> identify_packed(ByteSource& source, const FileOptions& options) {
+sys::Result<FileImage> identify_compressed(ByteSource& source, const FileOptions& options) {
     if (!options.key || source.size() > options.limit) return identify_untagged(source, options);
     const auto bytes = read_whole(source);
     if (bytes) return identify_tagged(bytes->all(), options);
@@ -83,25 +81,22 @@ sys::Result<FileImage> identify_packed(ByteSource& source, const FileOptions& op
 
 sys::Result<FileImage> identify_open_file(const sys::UniqueFd& file, std::string_view label,
                                           const FileOptions& options) {
-    const auto before = regular_file_identity(file, label);
-    if (!before) return std::unexpected(before.error());
-    FileSource source(file, before->size, label);
-    auto image = identify_packed(source, options);
+    const auto before = TRY(regular_file_identity(file, label));
+    FileSource source(file, before.size, label);
+    auto image = identify_compressed(source, options);
     if (!image) return image;
 
-    const auto after = regular_file_identity(file, label);
-    if (!after) return std::unexpected(after.error());
-    if (*after != *before)
+    const auto after = TRY(regular_file_identity(file, label));
+    if (after != before)
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} changed while being read", label),
                             "try again");
-    image->file = *before;
+    image->file = before;
     return image;
 }
 
 sys::Result<FileImage> identify_file(const std::filesystem::path& path, const FileOptions& options) {
-    const auto file = sys::open_regular_file(path);
-    if (!file) return std::unexpected(file.error());
-    return identify_open_file(*file, path.native(), options);
+    const auto file = TRY(sys::open_regular_file(path));
+    return identify_open_file(file, path.native(), options);
 }
 
 } // namespace kmodguard::modules

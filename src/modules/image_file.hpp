@@ -20,7 +20,7 @@ namespace kmodguard::modules {
 
 struct FileOptions {
     ImageOptions image = {};
-    std::uint64_t limit = default_image_limit;    ///< bytes, of the file and of what is packed in it
+    std::uint64_t limit = default_image_limit;    ///< bytes, of the file and of what is compressed in it
     std::optional<ContentKey> key = std::nullopt; ///< where the tag of the file's bytes is wanted
 };
 
@@ -34,8 +34,8 @@ struct FileImage {
 /// Identifies the image in the regular file at `path`, which may be raw, gzip, xz or zstd, by its content
 /// alone. What is wrong with the content, damaged compression included, is in identity.facts.problem. It
 /// fails if the file cannot be opened or read, is no regular file, or changed meanwhile ("changed while being
-/// read"). A raw file is read whole, once, only for its hash or its tag; a compressed one is always unpacked
-/// into memory.
+/// read"). A raw file is read whole, once, only for its hash or its tag; a compressed one is always
+/// decompressed into memory.
 [[nodiscard]] sys::Result<FileImage> identify_file(const std::filesystem::path& path,
                                                    const FileOptions& options = {});
 
@@ -45,6 +45,6 @@ struct FileImage {
 
 /// The same of any bytes, for which `file` has no meaning. Where options.key is given they are read once, and
 /// names, hash and tag are of what was read then, whatever they are by now.
-[[nodiscard]] sys::Result<FileImage> identify_packed(ByteSource& source, const FileOptions& options = {});
+[[nodiscard]] sys::Result<FileImage> identify_compressed(ByteSource& source, const FileOptions& options = {});
 
 } // namespace kmodguard::modules

@@ -54,9 +54,8 @@ sys::Result<std::string> read_modinfo_name(std::span<const std::byte> section) {
 }
 
 sys::Result<Modinfo> read_modinfo(std::span<const std::byte> section) {
-    auto name = read_modinfo_name(section);
-    if (!name) return std::unexpected(std::move(name.error()));
-    Modinfo modinfo{.name = std::move(*name), .vermagic = {}, .aliases = {}, .depends = {}};
+    auto name = TRY(read_modinfo_name(section));
+    Modinfo modinfo{.name = std::move(name), .vermagic = {}, .aliases = {}, .depends = {}};
     std::optional<std::string_view> vermagic;
     std::optional<std::string_view> depends;
     for_each_record(as_text(section), [&](std::string_view record) {

@@ -5,6 +5,8 @@
 // else in it must be zero.
 #include "modules/image_signature.hpp"
 
+#include "core/text.hpp"
+
 #include <fmt/format.h>
 #include <openssl/cms.h>
 #include <openssl/err.h>
@@ -34,8 +36,7 @@ struct OpensslFree {
 };
 
 Signature unreadable(std::string_view why) {
-    return {
-        .present = true, .problem = fmt::format("signature unreadable: {}", why), .signer = {}, .hash = {}};
+    return {.present = true, .problem = fmt::format("unreadable: {}", why), .signer = {}, .hash = {}};
 }
 
 /// The common name in `name`, cut to max_signer bytes; empty if it has none.
@@ -52,10 +53,7 @@ std::string common_name(const X509_NAME* name) {
 
 std::string key_identifier(const ASN1_OCTET_STRING* id) {
     const std::span bytes(ASN1_STRING_get0_data(id), static_cast<std::size_t>(ASN1_STRING_length(id)));
-    std::string hex;
-    for (const unsigned char byte : bytes.first(std::min(bytes.size(), max_signer / 2)))
-        fmt::format_to(std::back_inserter(hex), "{:02x}", byte);
-    return hex;
+    return core::to_hex(bytes.first(std::min(bytes.size(), max_signer / 2)));
 }
 
 std::string digest_name(CMS_SignerInfo* signer) {
@@ -93,8 +91,7 @@ Signature describe(std::span<const std::byte> message) {
 sys::Result<bool> has_signature(ByteSource& source) {
     std::array<char, marker.size()> end{};
     if (source.size() < end.size()) return false;
-    if (auto done = source.read(source.size() - end.size(), std::as_writable_bytes(std::span(end))); !done)
-        return std::unexpected(std::move(done.error()));
+    TRY(source.read(source.size() - end.size(), std::as_writable_bytes(std::span(end))));
     return std::string_view(end.data(), end.size()) == marker;
 }
 
@@ -102,8 +99,7 @@ sys::Result<Signature> read_signature(ByteSource& source) {
     std::array<unsigned char, info_size + marker.size()> tail{};
     if (source.size() < tail.size()) return Signature{};
     std::uint64_t end = source.size() - tail.size();
-    if (auto done = source.read(end, std::as_writable_bytes(std::span(tail))); !done)
-        return std::unexpected(std::move(done.error()));
+    TRY(source.read(end, std::as_writable_bytes(std::span(tail))));
     if (std::memcmp(tail.data() + info_size, marker.data(), marker.size()) != 0) return Signature{};
 
     const std::span info(tail.data(), info_size);
@@ -116,10 +112,9 @@ sys::Result<Signature> read_signature(ByteSource& source) {
         length = length << 8U | byte;
     if (length == 0 || length > end || length > max_message) return unreadable("impossible length");
 
-    const auto message = read_range(source, end - length, length);
-    if (!message) return std::unexpected(message.error());
+    const auto message = TRY(read_range(source, end - length, length));
     ERR_set_mark();
-    auto signature = describe(message->all());
+    auto signature = describe(message.all());
     ERR_pop_to_mark(); // what OpenSSL noted of a bad message must not surface in a later, unrelated call
     return signature;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // The signature at the end of an image, for people to look at: "signed by X with sha256". Nothing is verified
-// here and no decision may rest on it: anybody can append a signature that names anybody. Whether a signature
-// is good only the kernel says, which has the keys.
+// here and no decision may rest on it: any writer of the file can append a signature in any name. Whether a
+// signature is good only the kernel says, which has the keys.
 #pragma once
 
 #include "modules/image_source.hpp"
@@ -14,7 +14,7 @@ namespace kmodguard::modules {
 
 struct Signature {
     bool present = false; ///< the image ends in "~Module signature appended~\n"
-    std::string problem;  ///< why the rest is empty: "signature unreadable: ..."; empty when it is not
+    std::string problem;  ///< why the rest is empty: "unreadable: ..."; empty when it is not
     std::string signer; ///< common name of the issuer, or the key identifier in hexadecimal; unverified text
     std::string hash;   ///< digest algorithm: "sha256"
 };

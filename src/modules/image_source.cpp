@@ -31,7 +31,7 @@ sys::Result<void> FileSource::read(std::uint64_t offset, std::span<std::byte> in
     if (head_size_ == 0 && size_ != 0) {
         const auto head =
             std::span(head_).first(static_cast<std::size_t>(std::min<std::uint64_t>(size_, head_.size())));
-        if (auto done = read_file(0, head); !done) return done;
+        TRY(read_file(0, head));
         head_size_ = head.size();
     }
     std::ranges::copy(std::span(head_).subspan(static_cast<std::size_t>(offset), into.size()), into.begin());
@@ -55,7 +55,7 @@ sys::Result<void> FileSource::read_file(std::uint64_t offset, std::span<std::byt
 sys::Result<Buffer> read_range(ByteSource& source, std::uint64_t offset, std::uint64_t size) {
     if (!within(offset, size, source.size())) return beyond_end();
     Buffer bytes(static_cast<std::size_t>(size));
-    if (auto done = source.read(offset, bytes.all()); !done) return std::unexpected(std::move(done.error()));
+    TRY(source.read(offset, bytes.all()));
     return bytes;
 }
 

@@ -2,7 +2,7 @@
 //
 // Where an image's bytes come from. The parser asks for the few pieces it needs by offset, so one parser
 // serves a buffer in memory and a file of which only some kilobytes are ever read. Files are read with
-// pread(2), never mapped: a mapped file that somebody truncates kills the reader with SIGBUS.
+// pread(2), never mapped: a mapped file that another process truncates kills the reader with SIGBUS.
 #pragma once
 
 #include "sys/result.hpp"
@@ -29,7 +29,7 @@ class ByteSource {
     [[nodiscard]] virtual sys::Result<void> read(std::uint64_t offset, std::span<std::byte> into) = 0;
 };
 
-/// Bytes that somebody else keeps, and keeps unchanged.
+/// Bytes that another object keeps, and keeps unchanged.
 class MemorySource final : public ByteSource {
   public:
     explicit MemorySource(std::span<const std::byte> bytes) : bytes_(bytes) {}

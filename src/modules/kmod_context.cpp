@@ -112,10 +112,9 @@ void keep_kmod_silent() {
 }
 
 sys::Result<CommandLineEntries> command_line_entries(const std::filesystem::path& directory) {
-    const auto context = open_kmod_context(directory);
-    if (!context) return std::unexpected(context.error());
-    return CommandLineEntries{.blacklists = count(kmod_config_get_blacklists(context->get())),
-                              .options = count(kmod_config_get_options(context->get()))};
+    const auto context = TRY(open_kmod_context(directory));
+    return CommandLineEntries{.blacklists = count(kmod_config_get_blacklists(context.get())),
+                              .options = count(kmod_config_get_options(context.get()))};
 }
 
 } // namespace kmodguard::modules

@@ -75,15 +75,13 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
                             fmt::format("run depmod {}, or install the modules of this kernel", release));
     CommandLineEntries foreign;
     if (paths.moved()) {
-        const auto entries = command_line_entries(directory);
-        if (!entries) return std::unexpected(entries.error());
-        foreign = *entries;
+        const auto entries = TRY(command_line_entries(directory));
+        foreign = entries;
     }
-    auto context = open_kmod_context(directory, modprobe_configuration_files(paths));
-    if (!context) return std::unexpected(context.error());
+    auto context = TRY(open_kmod_context(directory, modprobe_configuration_files(paths)));
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
     return std::unique_ptr<KmodIndex>(
-        new KmodIndex(std::move(*context), paths, foreign, release == sys::kernel_release()));
+        new KmodIndex(std::move(context), paths, foreign, release == sys::kernel_release()));
 }
 
 void KmodIndex::read_blacklist() {
@@ -118,7 +116,7 @@ std::string KmodIndex::options_of(const kmod_module* module, const std::string& 
 }
 
 /// The alias by which libkmod comes from `token` to `module`, to which modprobe.d may give options: the line
-/// of modprobe.d as it stands there, or what was asked for.
+/// of modprobe.d as it is written, or what was asked for.
 std::string KmodIndex::alias_of(const std::string& token, const std::string& module) const {
     std::string alias;
     for_each_line(kmod_config_get_aliases(context_.get()),
@@ -193,13 +191,13 @@ bool KmodIndex::is_configured_alias(std::string_view token) {
 /// Whether finit_module can be given the image file and the options as they are. Both must also fit a line of
 /// the plan.
 bool KmodIndex::kernel_takes(const core::ModuleRecord& record) const {
-    constexpr std::size_t longest_options = 2048;
+    constexpr std::size_t max_options = 2048;
     const auto fits_a_line = [](const std::string& text) {
         return core::printable(text, text.size() + 1) == text;
     };
     const bool form =
         record.path.ends_with(".ko") || (!compression_.empty() && record.path.ends_with(compression_));
-    return form && record.options.size() <= longest_options && fits_a_line(record.options)
+    return form && record.options.size() <= max_options && fits_a_line(record.options)
            && fits_a_line(record.path);
 }
 

@@ -44,7 +44,7 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] const core::KernelLimits& kernel_limits() const override { return limits_; }
     [[nodiscard]] bool knows_aliases(std::string_view name) override;
     [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
-    /// None of depmod's, or not all, if its index cannot be read now. It is read anew each time, and not
+    /// None of depmod's, or not all, if its index cannot be read now. It is read again each time, and not
     /// kept.
     bool for_each_alias(
         const std::function<void(std::string_view alias, std::string_view module)>& visit) override;
@@ -52,7 +52,7 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
-    /// The image file of `module` as it stands now: always with the hash, and with the tag of its bytes under
+    /// The image file of `module` as it is now: always with the hash, and with the tag of its bytes under
     /// `key` unless it has a problem. It is read whole, and not kept.
     [[nodiscard]] static sys::Result<FileImage> packed_image(const core::ModuleRecord& module,
                                                              const ContentKey& key);
@@ -96,7 +96,7 @@ class KmodIndex final : public core::ModuleIndex {
     sys::Paths paths_;
     /// Of the running kernel's command line, which says nothing of the modules below another root.
     CommandLineEntries foreign_;
-    std::string compression_; ///< suffix of images that the kernel unpacks itself; "" if none
+    std::string compression_; ///< suffix of images that the kernel decompresses itself; "" if none
     bool running_ = false;
     /// The state of depmod's files, as they were before they were opened. libkmod notices changes only of
     /// those that it keeps open, and keeps none open if one is missing or broken.

@@ -11,7 +11,7 @@
 namespace kmodguard::modules {
 namespace {
 
-constexpr std::size_t longest_file = std::size_t{1} << 20U;
+constexpr std::size_t max_file_size = std::size_t{1} << 20U;
 
 struct Directive {
     std::string_view word;
@@ -65,7 +65,7 @@ bool is_obeyed(const std::vector<std::string>& words) {
     return known != directives.end() && words.size() > known->arguments;
 }
 
-/// The files, by name: one in an earlier folder stands for those of its name in later ones.
+/// The files, by name: one in an earlier folder replaces those of its name in later ones.
 std::map<std::string, std::filesystem::path> files_of(const sys::Paths& paths) {
     std::map<std::string, std::filesystem::path> files;
     for (const auto& directory : paths.modprobe_configuration()) {
@@ -96,7 +96,7 @@ std::vector<IgnoredLine> ignored_lines_of(std::string_view text) {
 std::vector<IgnoredLine> ignored_lines(const sys::Paths& paths) {
     std::vector<IgnoredLine> ignored;
     for (const auto& [name, file] : files_of(paths)) {
-        const auto text = sys::read_file(file, longest_file);
+        const auto text = sys::read_file(file, max_file_size);
         if (!text) continue;
         for (IgnoredLine& line : ignored_lines_of(*text)) {
             line.file = file;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Lines of modprobe.d that nobody obeys. libkmod says of them, on standard error and before anybody can
-// listen, that it passes over them; whoever wrote "blacklsit" has to be told where it is.
+// Lines of modprobe.d that are not obeyed. libkmod reports on standard error, and before a caller can set a
+// handler, that it passes over them; the one who wrote "blacklsit" has to know where it is.
 #pragma once
 
 #include "sys/paths.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // "Linux version 6.1.0-56-amd64 (...) #1 SMP ...": the line by which a kernel greets, and the one text that
-// every kernel image has. It tells which kernel a guest runs, and where it stands tells how a guest's memory
+// every kernel image has. It shows which kernel a guest runs, and where it is shows how a guest's memory
 // is laid out.
 #pragma once
 

@@ -10,28 +10,28 @@ namespace {
 
 constexpr std::size_t offset_size = 4;
 
-/// Where a table of one form would stand.
-struct Place {
+/// Where a table of one form would be.
+struct TableAt {
     std::size_t begin = 0;
     std::size_t base_at = 0;
 };
 
-/// Before kallsyms_num_syms: the table ends, padded, at it or at the base that stands between.
-std::optional<Place> place_before(const NameTable& names, std::size_t entry, bool has_base) {
+/// Before kallsyms_num_syms: the table ends, padded, at it or at the base that is between.
+std::optional<TableAt> table_before(const NameTable& names, std::size_t entry, bool has_base) {
     const auto table_size = aligned(names.count * entry, names.alignment);
     const auto base_size = has_base ? names.alignment : 0;
     if (table_size + base_size > names.count_at) return std::nullopt;
-    return Place{names.count_at - base_size - table_size, names.count_at - base_size};
+    return TableAt{names.count_at - base_size - table_size, names.count_at - base_size};
 }
 
 /// Behind the tokens' index.
-std::optional<Place> place_behind(const KernelBytes& bytes, const TokenTable& tokens, const NameTable& names,
-                                  std::size_t entry, bool has_base) {
+std::optional<TableAt> table_behind(const KernelBytes& bytes, const TokenTable& tokens,
+                                    const NameTable& names, std::size_t entry, bool has_base) {
     const auto begin = aligned(tokens.end, names.alignment);
     const auto base_at = aligned(begin + names.count * entry, names.alignment);
     if (!bytes.has(begin, names.count * entry)) return std::nullopt;
     if (has_base && !bytes.has(base_at, bytes_of(names.word_size))) return std::nullopt;
-    return Place{begin, base_at};
+    return TableAt{begin, base_at};
 }
 
 /// What 32 bits mean as a signed number, modulo 2^64.
@@ -43,15 +43,15 @@ bool is_negative(std::uint32_t value) {
     return (value >> 31U) != 0;
 }
 
-AddressTable read_values(const KernelBytes& bytes, const NameTable& names, AddressForm form, Place place) {
-    AddressTable table{form, place.begin, place.base_at, {}, {}};
+AddressTable read_values(const KernelBytes& bytes, const NameTable& names, AddressForm form, TableAt at) {
+    AddressTable table{form, at.begin, at.base_at, {}, {}};
     table.values.reserve(names.count);
     for (std::size_t i = 0; i < names.count; ++i) {
         if (form == AddressForm::absolute) {
-            table.values.push_back(bytes.word(place.begin + i * bytes_of(names.word_size), names.word_size));
+            table.values.push_back(bytes.word(at.begin + i * bytes_of(names.word_size), names.word_size));
             continue;
         }
-        const auto value = bytes.read<std::uint32_t>(place.begin + i * offset_size);
+        const auto value = bytes.read<std::uint32_t>(at.begin + i * offset_size);
         switch (form) {
         case AddressForm::relative: table.values.push_back(value); break;
         case AddressForm::place_relative:
@@ -118,10 +118,10 @@ std::optional<AddressTable> find_address_table(const KernelBytes& bytes, const T
         const auto entry = form == AddressForm::absolute ? bytes_of(names.word_size) : offset_size;
         const bool has_base = form == AddressForm::relative || form == AddressForm::relative_percpu;
         for (const bool is_new : {true, false}) {
-            const auto place = is_new ? place_behind(bytes, tokens, names, entry, has_base)
-                                      : place_before(names, entry, has_base);
-            if (!place || (form == AddressForm::place_relative && !is_new)) continue;
-            auto table = read_values(bytes, names, form, *place);
+            const auto at = is_new ? table_behind(bytes, tokens, names, entry, has_base)
+                                   : table_before(names, entry, has_base);
+            if (!at || (form == AddressForm::place_relative && !is_new)) continue;
+            auto table = read_values(bytes, names, form, *at);
             if (is_typical(bytes, names, table) && ascends(table, is_new)) return table;
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The symbols' addresses, the table that has changed most. It stands before the count of the names, since 6.4
+// The symbols' addresses, the table that has changed most. It is before the count of the names, since 6.4
 // behind the tokens, and has one number a symbol, ascending with the names' order:
 //
 //   absolute        the address, a word: before 4.6; since 7.0 again, where the kernel is a 32-bit one that
@@ -35,13 +35,13 @@ struct AddressTable {
     std::size_t base_at = 0;
 
     /// By symbol, in the names' order: the address, or the distance from a base, modulo 2^64. The base is
-    /// what kallsyms_relative_base should hold, or of place_relative the address of the table's beginning.
+    /// what kallsyms_relative_base should be, or of place_relative the address of the table's beginning.
     std::vector<std::uint64_t> values;
     /// By symbol: whether the value is no address whatever the base is. Empty if no symbol is so.
     std::vector<bool> is_fixed;
 };
 
-/// The addresses that go with `names`; nothing if no reading of what stands there ascends.
+/// The addresses that go with `names`; nothing if no reading of what is there ascends.
 /// Source: write_src of scripts/kallsyms.c and kallsyms_sym_address of kernel/kallsyms.c, 2.6.10 to 7.2.
 [[nodiscard]] std::optional<AddressTable>
 find_address_table(const KernelBytes& bytes, const TokenTable& tokens, const NameTable& names);

@@ -8,14 +8,15 @@ namespace kmodguard::symbols {
 namespace {
 
 constexpr std::uint32_t block = 256; ///< names a marker
-constexpr std::uint64_t shortest_name =
-    2; ///< packed bytes: a length and one token, for type and first character
-constexpr std::uint64_t longest_name = 514; ///< packed: KSYM_NAME_LEN and the two bytes of its length
+constexpr std::uint64_t min_compressed_name =
+    2; ///< compressed bytes: a length and one token, for type and first character
+constexpr std::uint64_t max_compressed_name =
+    514; ///< compressed: KSYM_NAME_LEN and the two bytes of its length
 constexpr std::uint64_t max_symbols = SymbolsBuilder::max_symbols;
 constexpr std::size_t fewest_markers = 3;
 constexpr std::size_t max_padding = 256;
 
-/// How many bytes of kallsyms_seqs_of_names can stand between the markers and the tokens.
+/// How many bytes of kallsyms_seqs_of_names can be between the markers and the tokens.
 constexpr std::size_t max_distance = max_symbols * 4;
 
 /// Candidates for the markers.
@@ -25,12 +26,12 @@ struct Markers {
     std::vector<std::uint32_t> values;
 };
 
-/// The length of the packed name at `at`, and behind its length; nothing if it reaches beyond `end`.
-struct PackedName {
+/// The length of the compressed name at `at`, and behind its length; nothing if it reaches beyond `end`.
+struct CompressedName {
     std::size_t begin;
     std::size_t size;
 };
-std::optional<PackedName> packed_name(const KernelBytes& bytes, std::size_t at, std::size_t end) {
+std::optional<CompressedName> compressed_name(const KernelBytes& bytes, std::size_t at, std::size_t end) {
     if (at >= end) return std::nullopt;
     std::size_t size = bytes.read<std::uint8_t>(at++);
     if ((size & 0x80U) != 0) {
@@ -38,14 +39,14 @@ std::optional<PackedName> packed_name(const KernelBytes& bytes, std::size_t at, 
         size = (size & 0x7FU) | static_cast<std::size_t>(bytes.read<std::uint8_t>(at++)) << 7U;
     }
     if (size == 0 || size > end - at) return std::nullopt;
-    return PackedName{at, size};
+    return CompressedName{at, size};
 }
 
 /// Behind `count` names from `at` on, if they end at or before `end`.
 std::optional<std::size_t> skip_names(const KernelBytes& bytes, std::size_t at, std::uint32_t count,
                                       std::size_t end) {
     for (; count != 0; --count) {
-        const auto name = packed_name(bytes, at, end);
+        const auto name = compressed_name(bytes, at, end);
         if (!name) return std::nullopt;
         at = name->begin + name->size;
     }
@@ -53,7 +54,7 @@ std::optional<std::size_t> skip_names(const KernelBytes& bytes, std::size_t at, 
 }
 
 bool follows(std::uint64_t marker, std::uint64_t next) {
-    return next >= marker + block * shortest_name && next <= marker + block * longest_name;
+    return next >= marker + block * min_compressed_name && next <= marker + block * max_compressed_name;
 }
 
 /// The numbers at `at` that ascend as markers do, from zero; empty if fewer than fewest_markers do.
@@ -72,7 +73,7 @@ Markers read_markers(const KernelBytes& bytes, std::size_t at, std::size_t width
     return markers;
 }
 
-/// One way for the count to stand before the names.
+/// One way for the count to be before the names.
 struct CountForm {
     std::size_t alignment; ///< of both
     bool is_long;          ///< a 64-bit number
@@ -90,7 +91,7 @@ std::span<const CountForm> count_forms(std::size_t marker_width) {
     return short_forms;
 }
 
-/// The names that begin at `begin`, if a count of this form stands before them that `markers` can have.
+/// The names that begin at `begin`, if a count of this form is before them that `markers` can have.
 std::optional<NameTable> counted(const KernelBytes& bytes, const Markers& markers, std::size_t begin,
                                  const CountForm& form) {
     if (begin % form.alignment != 0 || begin < form.alignment) return std::nullopt;
@@ -121,9 +122,9 @@ bool agrees(const KernelBytes& bytes, const Markers& markers, const NameTable& t
 std::optional<NameTable> names_before(const KernelBytes& bytes, const Markers& markers,
                                       SearchBudget& budget) {
     const std::uint64_t known = markers.values.back();
-    if (known + shortest_name > markers.at) return std::nullopt;
-    const auto last = (markers.at - known - shortest_name) & ~std::uint64_t{3};
-    const auto reach = max_padding + block * longest_name;
+    if (known + min_compressed_name > markers.at) return std::nullopt;
+    const auto last = (markers.at - known - min_compressed_name) & ~std::uint64_t{3};
+    const auto reach = max_padding + block * max_compressed_name;
     const auto first = last > reach ? last - reach : 0;
     for (auto begin = last;; begin -= 4) {
         if (!budget.spend(1)) return std::nullopt;
@@ -156,7 +157,7 @@ std::optional<NameTable> find_name_table(const KernelBytes& bytes, const TokenTa
 
 bool NameReader::next(std::string& into) {
     into.clear();
-    const auto name = packed_name(bytes_, at_, bytes_.size());
+    const auto name = compressed_name(bytes_, at_, bytes_.size());
     if (!name) return false;
     for (std::size_t i = 0; i < name->size; ++i) {
         into += tokens_.tokens[bytes_.read<std::uint8_t>(name->begin + i)];

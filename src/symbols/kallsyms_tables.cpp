@@ -5,7 +5,7 @@
 #include "symbols/kallsyms_addresses.hpp"
 #include "symbols/kallsyms_names.hpp"
 #include "symbols/kallsyms_tokens.hpp"
-#include "symbols/kernel_place.hpp"
+#include "symbols/kernel_location.hpp"
 
 #include <fmt/format.h>
 
@@ -53,11 +53,11 @@ bool is_kernel(const Symbols& symbols) {
            && std::ranges::count_if(usual, [&](auto name) { return !symbols.find(name).empty(); }) >= enough;
 }
 
-sys::Result<Symbols> make_symbols(const KallsymsTables& tables, const KernelPlace& place) {
+sys::Result<Symbols> make_symbols(const KallsymsTables& tables, const KernelLocation& location) {
     SymbolsBuilder builder;
-    builder.set_word_size(place.word_size);
+    builder.set_word_size(location.word_size);
     for (std::size_t i = 0; i < tables.texts.size(); ++i) {
-        if (!builder.add(std::string_view(tables.texts[i]).substr(1), address_of(tables, place, i)))
+        if (!builder.add(std::string_view(tables.texts[i]).substr(1), address_of(tables, location, i)))
             return unusable("its tables have too many symbols");
     }
     auto symbols = builder.finish("the kernel's own tables");
@@ -82,14 +82,13 @@ std::optional<Banner> banner_of(const KernelBytes& bytes, const Symbols& symbols
 sys::Result<Symbols> recover_with(std::span<const std::byte> kernel, const TokenTable& tokens,
                                   const FileLayout& layout, SearchBudget& budget) {
     const KernelBytes bytes(kernel, tokens.order);
-    const auto tables = read_tables(bytes, tokens, budget);
-    if (!tables) return std::unexpected(tables.error());
-    const auto place = place_of(bytes, *tables, layout);
-    if (!place) return unusable("its tables are there, but not where it is linked to");
-    auto symbols = make_symbols(*tables, *place);
+    const auto tables = TRY(read_tables(bytes, tokens, budget));
+    const auto location = locate_kernel(bytes, tables, layout);
+    if (!location) return unusable("its tables are there, but not where it is linked to");
+    auto symbols = make_symbols(tables, *location);
     if (!symbols) return symbols;
     auto banner = banner_of(bytes, *symbols,
-                            layout.map.empty() ? map_of_flat_image(bytes, *tables, *place) : layout.map);
+                            layout.map.empty() ? map_of_flat_image(bytes, tables, *location) : layout.map);
     if (banner) symbols->set_banner(std::move(*banner));
     return symbols;
 }

@@ -2,7 +2,7 @@
 //
 // The symbols of a kernel that comes without any: it has them itself, for its own error messages
 // (CONFIG_KALLSYMS), in tables that nothing points at from outside. They are found by what they look like,
-// step by step: tokens, names, addresses; each step is certain enough to stand on. A kernel in a file and one
+// step by step: tokens, names, addresses; each step is certain enough to build on. A kernel in a file and one
 // in memory look the same, so a dump of a guest's memory serves as well.
 #pragma once
 

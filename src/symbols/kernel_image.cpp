@@ -16,15 +16,15 @@ namespace kmodguard::symbols {
 namespace {
 
 using Bytes = std::span<const std::byte>;
-using Unpacked = sys::Result<std::vector<std::byte>>;
+using Decompressed = sys::Result<std::vector<std::byte>>;
 
 constexpr int max_wrappers = 6;               ///< one in another
 constexpr int max_streams = 12;               ///< tried in one scan
-constexpr std::uint64_t max_work = 1U << 30U; ///< bytes unpacked in all
+constexpr std::uint64_t max_work = 1U << 30U; ///< bytes decompressed in all
 /// What an attempt counts that fails, after who knows how many bytes.
 constexpr std::uint64_t failed_work = 64U << 20U;
 
-/// What is inside of a wrapper: a part of its bytes, packed or not.
+/// What is inside of a wrapper: a part of its bytes, compressed or not.
 struct Payload {
     Bytes bytes;
     std::string_view form;
@@ -80,15 +80,15 @@ std::optional<Payload> in_wrapper(Bytes bytes) {
     return std::nullopt;
 }
 
-/// Whether these are the bytes of a kernel as it runs, and not packed ones that happen to have a stream in
-/// them, as every kernel has (its initramfs).
+/// Whether these are the bytes of a kernel as it runs, and not compressed ones that happen to have a stream
+/// in them, as every kernel has (its initramfs).
 bool is_kernel(Bytes bytes) {
     return find_token_table(bytes, 0).has_value();
 }
 
-class Unpacker {
+class Unwrapper {
   public:
-    explicit Unpacker(Bytes file) : current_(file) {}
+    explicit Unwrapper(Bytes file) : current_(file) {}
 
     [[nodiscard]] sys::Result<KernelImage> run() {
         for (int depth = 0; depth < max_wrappers; ++depth) {
@@ -96,7 +96,8 @@ class Unpacker {
                 current_ = payload->bytes;
                 note(payload->form);
             } else if (const auto codec = codec_of(current_)) {
-                if (auto done = take(unpack(*codec, current_), *codec); !done) return failed(done.error());
+                if (auto done = take(decompress(*codec, current_), *codec); !done)
+                    return failed(done.error());
             } else if (is_kernel(current_)) {
                 return finish();
             } else if (auto done = scan(); !done) {
@@ -110,13 +111,13 @@ class Unpacker {
   private:
     void note(std::string_view form) { form_ += (form_.empty() ? "" : ", ") + std::string(form); }
 
-    [[nodiscard]] Unpacked unpack(Codec codec, Bytes packed) {
-        auto content = unpack_stream(codec, packed, std::min(max_kernel_image, max_work - work_));
+    [[nodiscard]] Decompressed decompress(Codec codec, Bytes compressed) {
+        auto content = decompress_stream(codec, compressed, std::min(max_kernel_image, max_work - work_));
         work_ += content ? content->size() : failed_work;
         return content;
     }
 
-    [[nodiscard]] sys::Result<void> take(Unpacked content, Codec codec) {
+    [[nodiscard]] sys::Result<void> take(Decompressed content, Codec codec) {
         if (!content) return std::unexpected(std::move(content.error()));
         content_ = std::move(*content);
         current_ = content_;
@@ -124,14 +125,14 @@ class Unpacker {
         return {};
     }
 
-    /// The first stream somewhere in the bytes that unpacks to a kernel.
+    /// The first stream somewhere in the bytes that decompresses to a kernel.
     [[nodiscard]] sys::Result<void> scan() {
         std::optional<sys::Error> reason;
         std::size_t from = 0;
         for (int tries = 0; tries < max_streams && work_ < max_work; ++tries) {
             const auto start = find_stream(current_, from);
             if (!start) break;
-            auto content = unpack(start->codec, current_.subspan(start->offset));
+            auto content = decompress(start->codec, current_.subspan(start->offset));
             if (content && (is_kernel(*content) || codec_of(*content)))
                 return take(std::move(content), start->codec);
             if (!content) reason = std::move(content.error());
@@ -141,10 +142,11 @@ class Unpacker {
             "give the image that QEMU boots, the kernel's System.map, or a copy of the guest's "
             "/proc/kallsyms";
         if (!reason)
-            return sys::failure(sys::ErrorKind::invalid,
-                                "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one",
-                                hint);
-        return sys::failure(sys::ErrorKind::invalid, "no kernel in it that can be unpacked: " + reason->what,
+            return sys::failure(
+                sys::ErrorKind::invalid,
+                "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a compressed one", hint);
+        return sys::failure(sys::ErrorKind::invalid,
+                            "no kernel in it that can be decompressed: " + reason->what,
                             reason->hint.empty() ? hint : reason->hint);
     }
 
@@ -160,7 +162,7 @@ class Unpacker {
         return {std::move(content_), std::move(form_)};
     }
 
-    std::vector<std::byte> content_; ///< what was unpacked last
+    std::vector<std::byte> content_; ///< what was decompressed last
     Bytes current_;                  ///< the file, `content_`, or a part of either
     std::string form_;
     std::uint64_t work_ = 0;
@@ -168,8 +170,8 @@ class Unpacker {
 
 } // namespace
 
-sys::Result<KernelImage> unpack_kernel(std::span<const std::byte> file) {
-    return Unpacker(file).run();
+sys::Result<KernelImage> decompress_kernel(std::span<const std::byte> file) {
+    return Unwrapper(file).run();
 }
 
 } // namespace kmodguard::symbols

@@ -15,20 +15,21 @@
 
 namespace kmodguard::symbols {
 
-/// Bytes of the largest kernel image that is unpacked.
+/// Bytes of the largest kernel image that is decompressed.
 inline constexpr std::uint64_t max_kernel_image = 512ULL << 20U;
 
 struct KernelImage {
     std::vector<std::byte> bytes; ///< empty: the file's own bytes are the kernel
-    std::string form;             ///< how it was packed, outermost first: "bzImage, xz"; empty if it was not
+    std::string form; ///< how it was compressed, outermost first: "bzImage, xz"; empty if it was not
 };
 
 /// Unwraps uImage, bzImage, EFI zboot, and streams of gzip, xz, LZMA, zstd and LZ4, one in another if need
-/// be; where no header tells (zImage, a vmlinuz of MIPS, anything else), the first stream that unpacks to a
-/// kernel. Looks at no more than a dozen streams and 1 GiB of what they unpack to. Fails with `invalid` if a
-/// stream is damaged, or of a compression that is not supported, which the error names. Sources:
-/// arch/x86/boot/header.S and Documentation/arch/x86/boot.rst, drivers/firmware/efi/libstub/zboot-header.S,
-/// arch/arm/boot/compressed/head.S, scripts/Makefile.lib, include/image.h of U-Boot.
-[[nodiscard]] sys::Result<KernelImage> unpack_kernel(std::span<const std::byte> file);
+/// be; where no header tells (zImage, a vmlinuz of MIPS, anything else), the first stream that decompresses
+/// to a kernel. Looks at no more than a dozen streams and 1 GiB of what they decompress to. Fails with
+/// `invalid` if a stream is damaged, or of a compression that is not supported, which the error names.
+/// Sources: arch/x86/boot/header.S and Documentation/arch/x86/boot.rst,
+/// drivers/firmware/efi/libstub/zboot-header.S, arch/arm/boot/compressed/head.S, scripts/Makefile.lib,
+/// include/image.h of U-Boot.
+[[nodiscard]] sys::Result<KernelImage> decompress_kernel(std::span<const std::byte> file);
 
 } // namespace kmodguard::symbols

@@ -4,13 +4,14 @@
 #include "modules/decoder.hpp"
 #include "modules/decompress.hpp"
 #include "symbols/kernel_bytes.hpp"
-#include "symbols/lz4_legacy.hpp"
 
 #include <fmt/format.h>
+#include <lz4.h>
 
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <new>
 #include <utility>
 
 namespace kmodguard::symbols {
@@ -18,8 +19,8 @@ namespace {
 
 using namespace std::string_view_literals;
 
-/// Kernels since 6.12 are packed with a window of 128 MiB (scripts/xz_wrap.sh), to which the decoder adds a
-/// little.
+/// Kernels since 6.12 are compressed with a window of 128 MiB (scripts/xz_wrap.sh), to which the decoder adds
+/// a little.
 constexpr unsigned window_mib = 256;
 
 struct Magic {
@@ -62,8 +63,44 @@ sys::Result<std::unique_ptr<modules::Decoder>> decoder_of(Codec codec) {
     default:
         return sys::failure(sys::ErrorKind::invalid,
                             fmt::format("compressed with {}, which is not supported", to_string(codec)),
-                            "unpack the kernel beforehand, or give its System.map");
+                            "decompress the kernel beforehand, or give its System.map");
     }
+}
+
+std::unexpected<sys::Error> damaged_lz4(std::string_view why) {
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("LZ4: {}", why));
+}
+
+/// LZ4 as `lz4 -l` writes it: the magic number, then blocks with their sizes before them ("Legacy frame" of
+/// lz4_Frame_format.md; lib/decompress_unlz4.c). The format marks no end: it is the end of `compressed`, or a
+/// size that no block can have, or less than a size (kernels append four bytes of their own).
+sys::Result<std::vector<std::byte>> decompress_lz4_legacy(std::span<const std::byte> compressed,
+                                                          std::uint64_t limit) {
+    constexpr std::size_t word = 4;
+    constexpr std::size_t block_size = 8U << 20U; // bytes that each block but the last decompresses to
+    constexpr std::size_t max_compressed_block = LZ4_COMPRESSBOUND(block_size);
+    const KernelBytes bytes(compressed, std::endian::little);
+    std::vector<std::byte> content;
+    for (std::size_t at = word; bytes.has(at, word);) {
+        const auto size = bytes.read<std::uint32_t>(at);
+        if (size == 0 || size > max_compressed_block || !bytes.has(at + word, size)) break;
+        const auto begin = content.size();
+        // No byte of a block is for more than 255 of its content; what is no frame then costs little.
+        const std::size_t room = std::min(block_size, std::size_t{size} * 256 + 64);
+        content.resize(begin + room);
+        // NOLINTBEGIN(*-reinterpret-cast): octets are char to liblz4
+        const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(compressed.data() + at + word),
+                                            reinterpret_cast<char*>(content.data() + begin),
+                                            static_cast<int>(size), static_cast<int>(room));
+        // NOLINTEND(*-reinterpret-cast)
+        content.resize(begin + static_cast<std::size_t>(std::max(got, 0)));
+        if (got < 0 && begin == 0) return damaged_lz4("damaged");
+        if (content.size() > limit) return damaged_lz4(fmt::format("content exceeds {} bytes", limit));
+        if (got != static_cast<int>(block_size)) break; // the last block, or what follows the frame
+        at += word + size;
+    }
+    if (content.empty()) return damaged_lz4("cut off, or empty");
+    return content;
 }
 
 } // namespace
@@ -104,12 +141,17 @@ std::optional<StreamStart> find_stream(std::span<const std::byte> bytes, std::si
     return first;
 }
 
-sys::Result<std::vector<std::byte>> unpack_stream(Codec codec, std::span<const std::byte> packed,
-                                                  std::uint64_t limit) {
-    if (codec == Codec::lz4) return unpack_lz4_legacy(packed, limit);
-    const auto decoder = decoder_of(codec);
-    if (!decoder) return std::unexpected(decoder.error());
-    return modules::decompress_stream(**decoder, packed, to_string(codec), limit);
+sys::Result<std::vector<std::byte>> decompress_stream(Codec codec, std::span<const std::byte> compressed,
+                                                      std::uint64_t limit) {
+    if (codec == Codec::lz4) {
+        try {
+            return decompress_lz4_legacy(compressed, limit);
+        } catch (const std::bad_alloc&) {
+            return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress a kernel");
+        }
+    }
+    const auto decoder = TRY(decoder_of(codec));
+    return modules::decompress_stream(*decoder, compressed, to_string(codec), limit);
 }
 
 } // namespace kmodguard::symbols

@@ -31,10 +31,11 @@ struct StreamStart {
 };
 [[nodiscard]] std::optional<StreamStart> find_stream(std::span<const std::byte> bytes, std::size_t from);
 
-/// What the stream at the beginning of `packed` unpacks to; what follows the stream does not matter. Fails
-/// with `invalid` if it is damaged or cut off, unpacks to more than `limit` bytes, or is of a codec that is
-/// not supported. LZ4 is the legacy frame format, whose end is not marked: its content is what decodes.
+/// What the stream at the beginning of `compressed` decompresses to; what follows the stream does not matter.
+/// Fails with `invalid` if it is damaged or cut off, decompresses to more than `limit` bytes, or is of a
+/// codec that is not supported. LZ4 is the legacy frame format, whose end is not marked: its content is what
+/// decodes.
 [[nodiscard]] sys::Result<std::vector<std::byte>>
-unpack_stream(Codec codec, std::span<const std::byte> packed, std::uint64_t limit);
+decompress_stream(Codec codec, std::span<const std::byte> compressed, std::uint64_t limit);
 
 } // namespace kmodguard::symbols

@@ -32,29 +32,29 @@ std::vector<std::uint64_t> sample(std::vector<std::uint64_t> values, std::size_t
     return values;
 }
 
-/// Distances by their place within `alignment`, which no base changes.
-class Places {
+/// Distances by their remainder modulo `alignment`, which no base changes.
+class ByResidue {
   public:
-    Places(std::span<const std::uint64_t> distances, std::uint64_t alignment)
+    ByResidue(std::span<const std::uint64_t> distances, std::uint64_t alignment)
         : alignment_(alignment), sorted_(distances.begin(), distances.end()), begins_(alignment + 1) {
-        std::ranges::sort(sorted_, {}, [this](std::uint64_t value) { return place(value); });
+        std::ranges::sort(sorted_, {}, [this](std::uint64_t value) { return residue(value); });
         for (const auto distance : sorted_)
-            ++begins_[place(distance) + 1];
+            ++begins_[residue(distance) + 1];
         for (std::size_t i = 1; i < begins_.size(); ++i)
             begins_[i] += begins_[i - 1];
     }
 
     [[nodiscard]] std::span<const std::uint64_t> of(std::uint64_t pointer) const {
-        const auto at = place(pointer);
+        const auto at = residue(pointer);
         return std::span(sorted_).subspan(begins_[at], begins_[at + 1] - begins_[at]);
     }
 
   private:
-    [[nodiscard]] std::size_t place(std::uint64_t value) const { return value % alignment_; }
+    [[nodiscard]] std::size_t residue(std::uint64_t value) const { return value % alignment_; }
 
     std::uint64_t alignment_;
     std::vector<std::uint64_t> sorted_;
-    std::vector<std::size_t> begins_; ///< in sorted_, by place
+    std::vector<std::size_t> begins_; ///< in sorted_, by residue
 };
 
 /// Whether that many votes are no coincidence. Wrong bases get votes by chance, some hundreds if things are
@@ -64,11 +64,12 @@ bool is_clear(std::size_t most, std::size_t second) {
     return most >= fewest_votes && lead * lead >= 36 * second;
 }
 
-/// Sorted. A place at which hundreds of things begin tells little and is left out.
-std::vector<std::uint64_t> collect_votes(std::span<const std::uint64_t> pointers, const Places& places) {
+/// Sorted. A remainder at which hundreds of things begin says little and is left out.
+std::vector<std::uint64_t> collect_votes(std::span<const std::uint64_t> pointers,
+                                         const ByResidue& by_residue) {
     std::vector<std::uint64_t> votes;
     for (const auto pointer : pointers) {
-        const auto candidates = places.of(pointer);
+        const auto candidates = by_residue.of(pointer);
         if (candidates.size() > max_votes / max_pointers) continue;
         for (const auto distance : candidates)
             votes.push_back(pointer - distance);
@@ -113,7 +114,7 @@ std::vector<std::uint64_t> gather_texts(std::span<const std::byte> bytes, ByteRa
 std::optional<std::uint64_t> find_link_base(std::span<const std::uint64_t> pointers,
                                             std::span<const std::uint64_t> distances,
                                             std::uint64_t alignment) {
-    const auto votes = collect_votes(pointers, Places(distances, alignment));
+    const auto votes = collect_votes(pointers, ByResidue(distances, alignment));
     std::optional<std::uint64_t> best;
     std::size_t most = 0;
     std::size_t second = 0;

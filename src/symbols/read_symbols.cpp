@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What kind of file it is, is told by its bytes: a System.map may be called anything, and so may a kernel.
+// What kind of file it is, its bytes show: a System.map may be called anything, and so may a kernel.
 #include "modules/image_source.hpp"
 #include "symbols/kallsyms_tables.hpp"
 #include "symbols/kernel_bytes.hpp"
@@ -30,24 +30,23 @@ bool is_elf(Bytes bytes) {
     return as_text(bytes).starts_with(ELFMAG);
 }
 
-/// Symbols that stand there as such; nothing if this is neither a text of symbols nor an ELF file with some.
+/// Symbols that are there as such; nothing if this is neither a text of symbols nor an ELF file with some.
 sys::Result<std::optional<Symbols>> read_plain(Bytes bytes, std::string_view label) {
     if (is_elf(bytes)) {
         modules::MemorySource source(bytes);
         return read_elf_symbols(source, label);
     }
     if (!is_symbol_text(as_text(bytes))) return std::nullopt;
-    auto symbols = parse_symbol_text(as_text(bytes), label);
-    if (!symbols) return std::unexpected(std::move(symbols.error()));
-    return std::move(*symbols);
+    auto symbols = TRY(parse_symbol_text(as_text(bytes), label));
+    return symbols;
 }
 
-/// From a kernel image; `form` is how it was packed so far.
+/// From a kernel image; `form` is how it was compressed so far.
 sys::Result<Symbols> recover(Bytes file, std::string_view label, std::string form) {
     const auto named = [label](const sys::Error& error) {
         return sys::failure(error.kind, fmt::format("{}: {}", label, error.what), error.hint);
     };
-    const auto image = unpack_kernel(file);
+    const auto image = decompress_kernel(file);
     if (!image) return named(image.error());
     auto symbols = recover_symbols(image->bytes.empty() ? file : Bytes(image->bytes));
     if (!symbols) return named(symbols.error());
@@ -58,31 +57,29 @@ sys::Result<Symbols> recover(Bytes file, std::string_view label, std::string for
     return symbols;
 }
 
-sys::Result<Symbols> read_unpacked(Bytes bytes, std::string_view label, std::string form) {
-    auto symbols = read_plain(bytes, label);
-    if (!symbols) return std::unexpected(std::move(symbols.error()));
-    if (*symbols) return std::move(**symbols);
+sys::Result<Symbols> read_decompressed(Bytes bytes, std::string_view label, std::string form) {
+    auto symbols = TRY(read_plain(bytes, label));
+    if (symbols) return std::move(*symbols);
     return recover(bytes, label, std::move(form));
 }
 
 sys::Result<Symbols> read_bytes(Bytes bytes, std::string_view label) {
     const auto codec = codec_of(bytes);
-    if (!codec) return read_unpacked(bytes, label, "");
-    const auto content = unpack_stream(*codec, bytes, max_kernel_image);
+    if (!codec) return read_decompressed(bytes, label, "");
+    const auto content = decompress_stream(*codec, bytes, max_kernel_image);
     if (!content)
         return sys::failure(content.error().kind, fmt::format("{}: {}", label, content.error().what),
                             content.error().hint);
-    return read_unpacked(*content, label, std::string(to_string(*codec)));
+    return read_decompressed(*content, label, std::string(to_string(*codec)));
 }
 
 /// A vmlinux with debug information may be larger than what is read whole, and most of it is of no interest.
 sys::Result<std::optional<Symbols>> read_elf_file(const std::filesystem::path& path) {
-    const auto file = sys::open_regular_file(path);
-    if (!file) return std::unexpected(file.error());
+    const auto file = TRY(sys::open_regular_file(path));
     struct stat status{};
-    if (::fstat(file->get(), &status) != 0) return sys::system_failure("cannot examine", path.native());
+    if (::fstat(file.get(), &status) != 0) return sys::system_failure("cannot examine", path.native());
     const auto& label = path.native();
-    modules::FileSource source(*file, static_cast<std::uint64_t>(status.st_size), label);
+    modules::FileSource source(file, static_cast<std::uint64_t>(status.st_size), label);
     std::array<std::byte, SELFMAG> magic{};
     if (source.size() < magic.size() || !source.read(0, magic) || !is_elf(magic)) return std::nullopt;
     return read_elf_symbols(source, label);
@@ -99,12 +96,10 @@ sys::Result<Symbols> read_symbols(Bytes bytes, std::string_view label) {
 }
 
 sys::Result<Symbols> read_symbols(const std::filesystem::path& path) {
-    auto symbols = read_elf_file(path);
-    if (!symbols) return std::unexpected(std::move(symbols.error()));
-    if (*symbols) return std::move(**symbols);
-    const auto content = sys::read_file(path, max_kernel_image);
-    if (!content) return std::unexpected(content.error());
-    return read_symbols(std::as_bytes(std::span(*content)), path.native());
+    auto symbols = TRY(read_elf_file(path));
+    if (symbols) return std::move(*symbols);
+    const auto content = TRY(sys::read_file(path, max_kernel_image));
+    return read_symbols(std::as_bytes(std::span(content)), path.native());
 }
 
 } // namespace kmodguard::symbols

@@ -32,9 +32,9 @@ bool is_wanted(unsigned type, std::uint16_t section, std::string_view name) {
 /// The name that begins at `offset`; empty if that is beyond the table or does not end in it.
 std::string_view name_at(std::string_view names, std::uint32_t offset) {
     if (offset >= names.size()) return {};
-    const auto longest = names.substr(offset, SymbolsBuilder::max_name + 1);
-    const auto end = longest.find('\0');
-    return end == std::string_view::npos ? std::string_view{} : longest.substr(0, end);
+    const auto rest = names.substr(offset, SymbolsBuilder::max_name + 1);
+    const auto end = rest.find('\0');
+    return end == std::string_view::npos ? std::string_view{} : rest.substr(0, end);
 }
 
 /// Where a symbol lies. The lowest bit of an ARM function's says that it is Thumb code, and is no part of the

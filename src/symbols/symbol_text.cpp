@@ -117,8 +117,8 @@ sys::Result<void> read_line(Reading& reading, const Line& line) {
 } // namespace
 
 bool is_symbol_text(std::string_view text) {
-    constexpr std::size_t longest = 4096;
-    const auto beginning = text.substr(0, longest);
+    constexpr std::size_t max_beginning = 4096;
+    const auto beginning = text.substr(0, max_beginning);
     auto rest = beginning;
     return is_stub(beginning) || parse_line(take_line(rest)).has_value();
 }

@@ -15,7 +15,7 @@ namespace kmodguard::symbols {
 
 /// The symbols of lines "ADDRESS TYPE NAME", blanks between, the address hexadecimal. What belongs to a
 /// module
-/// ("NAME\t[MODULE]") is left out, and so is what has no address. The word size is told by the digits of the
+/// ("NAME\t[MODULE]") is left out, and so is what has no address. The word size is known by the digits of the
 /// first address. `label` names the text in errors, and is the symbols' source. Fails with `invalid` if a
 /// line is something else, the text is the stub that Debian installs in place of System.map, or it holds no
 /// symbol; with `denied` if all addresses are zero, as the kernel shows them to whom it does not trust.

@@ -37,7 +37,7 @@ struct Banner {
     bool operator==(const Banner&) const = default;
 };
 
-/// The symbols of one kernel, as it was linked: a kernel that randomises its place (KASLR) has moved all by
+/// The symbols of one kernel, as it was linked: a kernel that randomises its address (KASLR) has moved all by
 /// the same distance. Addresses of 32-bit kernels are not sign-extended. On big-endian 64-bit PowerPC
 /// `load_module` is a function's descriptor and `.load_module` its code.
 class Symbols {
@@ -53,7 +53,7 @@ class Symbols {
 
     [[nodiscard]] std::size_t count() const { return addresses_.size(); }
 
-    /// One symbol by its place in the order of names; `index` is less than count().
+    /// One symbol by its index in the order of names; `index` is less than count().
     [[nodiscard]] Symbol at(std::size_t index) const { return {name(index), addresses_[index]}; }
 
     [[nodiscard]] std::optional<WordSize> word_size() const { return word_size_; } ///< if the source says it
@@ -114,7 +114,7 @@ class SymbolsBuilder {
 
 /// The symbols that a file has, whatever it is called: System.map, the text of /proc/kallsyms, a vmlinux with
 /// its symbol table, or any kernel image that QEMU boots, of which they are recovered; each also compressed
-/// with gzip, xz or zstd. At most 512 MiB, packed or unpacked. Fails with `invalid` and what would do
+/// with gzip, xz or zstd. At most 512 MiB, compressed or decompressed. Fails with `invalid` and what would do
 /// instead, or with the error of reading the file.
 [[nodiscard]] sys::Result<Symbols> read_symbols(const std::filesystem::path& path);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
+#include "sys/error_name.hpp"
 #include "sys/result.hpp"
 
 #include <fmt/format.h>
@@ -25,6 +26,11 @@ Error system_error(std::string_view action, std::string_view object, int code) {
     std::string text = description != nullptr ? fmt::format("{} {}: {}", action, object, description)
                                               : fmt::format("{} {}: error {}", action, object, code);
     return {kind_of(code), std::move(text), code == EACCES || code == EPERM ? "this needs root" : ""};
+}
+
+std::string error_name(int code) {
+    const char* name = code == 0 ? nullptr : ::strerrorname_np(code);
+    return name != nullptr ? name : std::to_string(code);
 }
 
 } // namespace kmodguard::sys

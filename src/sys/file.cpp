@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 
 namespace kmodguard::sys {
@@ -16,7 +18,7 @@ Result<std::string> read_up_to(const UniqueFd& fd, const std::filesystem::path& 
     std::string content;
     std::array<char, 16384> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
     while (content.size() <= limit) {
-        const std::size_t rest = limit - content.size(); // one more than that tells whether it is too large
+        const std::size_t rest = limit - content.size(); // one more than that shows whether it is too large
         const ssize_t count =
             ::read(fd.get(), buffer.data(), rest < buffer.size() ? rest + 1 : buffer.size());
         if (count < 0 && errno == EINTR) continue;
@@ -105,15 +107,22 @@ Result<UniqueFd> open_regular_file(const std::filesystem::path& path) {
 }
 
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t limit) {
-    const auto fd = open_regular_file(path);
-    if (!fd) return std::unexpected(fd.error());
-    return read_up_to(*fd, path, limit);
+    const auto fd = TRY(open_regular_file(path));
+    return read_up_to(fd, path, limit);
 }
 
 Result<std::string> read_pseudo_file(const std::filesystem::path& path, std::size_t limit) {
     const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return system_failure("cannot open", path.native());
     return read_up_to(fd, path, limit);
+}
+
+UniqueFd memory_file(const char* name, unsigned flags) {
+    // Where vm.memfd_noexec is 2 no other file may be made; kernels before 6.3 do not know the flag.
+    constexpr unsigned noexec_seal = 8; // MFD_NOEXEC_SEAL of linux/memfd.h
+    UniqueFd file(::memfd_create(name, MFD_CLOEXEC | noexec_seal | flags));
+    if (!file && errno == EINVAL) file.reset(::memfd_create(name, MFD_CLOEXEC | flags));
+    return file;
 }
 
 namespace {
@@ -125,15 +134,15 @@ Result<void> set_ownership(const UniqueFd& fd, const std::filesystem::path& path
     return {};
 }
 
-/// Writes a file beside `path`, has `prepare(fd)` see to its rights, and puts it in the place of `path`.
+/// Writes a file beside `path`, has `prepare(fd)` see to its rights, and replaces `path` by it.
 template <typename Prepare>
 Result<void> write_beside(const std::filesystem::path& path, std::string_view content, Prepare prepare) {
     TemporaryFile temporary(path);
     if (!temporary.fd()) return system_failure("cannot create a file beside", path.native());
-    if (auto written = write_all(temporary.fd(), temporary.name(), content); !written) return written;
+    TRY(write_all(temporary.fd(), temporary.name(), content));
     if (!prepare(temporary.fd()) || ::fsync(temporary.fd().get()) != 0)
         return system_failure("cannot write", temporary.name());
-    if (auto renamed = temporary.rename_to(path); !renamed) return renamed;
+    TRY(temporary.rename_to(path));
     return sync_directory(directory_of(path));
 }
 
@@ -162,11 +171,10 @@ Result<void> set_ownership(const std::filesystem::path& path, const Ownership& w
 }
 
 Result<void> replace_file_atomically(const std::filesystem::path& path, std::string_view content) {
-    const auto before = ownership(path);
-    if (!before) return std::unexpected(before.error());
+    const auto before = TRY(ownership(path));
     return write_beside(path, content, [&](const UniqueFd& fd) {
         // What the group of before could do is not the caller's group's to do.
-        return set_ownership(fd, path, *before) || ::fchmod(fd.get(), before->mode & mode_t{0707}) == 0;
+        return set_ownership(fd, path, before) || ::fchmod(fd.get(), before.mode & mode_t{0707}) == 0;
     });
 }
 

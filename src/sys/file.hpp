@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Whole files: read with a limit, replaced atomically. Also what tells one state of a file from another.
+// Whole files: read with a limit, replaced atomically. Also what distinguishes one state of a file from
+// another.
 #pragma once
 
 #include "sys/result.hpp"
@@ -19,8 +20,8 @@ struct stat; // NOLINT(readability-identifier-naming): the C library's
 
 namespace kmodguard::sys {
 
-/// What tells one content of a file from another without reading it: any write, rename over it or change
-/// of its metadata alters at least one of these.
+/// What distinguishes one content of a file from another without reading it: any write, rename over it or
+/// change of its metadata alters at least one of these.
 struct FileIdentity {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
@@ -49,6 +50,10 @@ struct FileIdentity {
 [[nodiscard]] Result<std::string> read_pseudo_file(const std::filesystem::path& path,
                                                    std::size_t limit = 65536);
 
+/// A file in memory that is in no directory and cannot be executed, close-on-exec, with `flags` of
+/// memfd_create(2) besides. Empty, with errno, if there is none. `name` is for people who look into /proc.
+[[nodiscard]] UniqueFd memory_file(const char* name, unsigned flags = 0);
+
 /// Replaces `path` by `content` so that a reader, or a crash at any moment, sees the old or the new file
 /// whole: temporary file in the same directory, fsync, rename, fsync of the directory.
 [[nodiscard]] Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content,
@@ -70,8 +75,7 @@ struct Ownership {
 [[nodiscard]] Result<void> set_ownership(const std::filesystem::path& path, const Ownership& ownership);
 
 /// The same as write_file_atomically() for a file that exists, whose ownership it keeps. Where the caller may
-/// not give files away it becomes the caller's, with no right for its group: ownership()
-/// tells.
+/// not give files away it becomes the caller's, with no right for its group (see ownership()).
 [[nodiscard]] Result<void> replace_file_atomically(const std::filesystem::path& path,
                                                    std::string_view content);
 

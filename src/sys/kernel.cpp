@@ -31,9 +31,8 @@ std::optional<std::string> kernel_parameter(const Paths& paths, std::string_view
 }
 
 Result<std::vector<std::string>> loaded_modules(const Paths& paths) {
-    const auto text = read_pseudo_file(paths.loaded_modules(), proc_limit);
-    if (!text) return std::unexpected(text.error());
-    std::istringstream lines(*text);
+    const auto text = TRY(read_pseudo_file(paths.loaded_modules(), proc_limit));
+    std::istringstream lines(text);
     std::vector<std::string> names;
     for (std::string line; std::getline(lines, line);)
         names.push_back(line.substr(0, line.find(' ')));
@@ -50,7 +49,7 @@ bool has_live_module(std::string_view name) {
 
 std::vector<std::string> device_aliases(const Paths& paths) {
     namespace fs = std::filesystem;
-    constexpr std::size_t most_devices = 1'000'000;
+    constexpr std::size_t max_devices = 1'000'000;
     std::vector<std::string> aliases;
     std::error_code error;
     for (fs::directory_iterator bus(paths.buses(), error); !error && bus != fs::directory_iterator();
@@ -60,7 +59,7 @@ std::vector<std::string> device_aliases(const Paths& paths) {
         for (; !ended && device != fs::directory_iterator(); device.increment(ended)) {
             std::string alias = read_pseudo_file(device->path() / "modalias").value_or("");
             if (alias.ends_with('\n')) alias.pop_back();
-            if (!alias.empty() && aliases.size() < most_devices) aliases.push_back(std::move(alias));
+            if (!alias.empty() && aliases.size() < max_devices) aliases.push_back(std::move(alias));
         }
     }
     return aliases;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Every path that kmodguard touches, in one place, below a root that tests and images can move.
+// Every path that kmodguard touches, all here, below a root that tests and images can move.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +26,7 @@ class Paths {
     [[nodiscard]] std::filesystem::path runtime_directory() const;
     [[nodiscard]] std::filesystem::path socket() const;
     [[nodiscard]] std::filesystem::path original_handler() const;
-    /// What the kernel point was sealed with: nobody can read it back.
+    /// What the kernel point was sealed with: it cannot be read back.
     [[nodiscard]] std::filesystem::path sealed_table() const;
     [[nodiscard]] std::filesystem::path handler_setting() const;
     [[nodiscard]] std::filesystem::path loaded_modules() const;

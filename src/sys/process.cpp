@@ -17,7 +17,7 @@ extern "C" { // glibc 2.36's header does not say so itself
 namespace kmodguard::sys {
 namespace {
 
-constexpr std::size_t most_output = 65536;
+constexpr std::size_t max_output = 65536;
 
 std::vector<char*> pointers(std::vector<std::string>& command) {
     std::vector<char*> result;
@@ -74,61 +74,56 @@ int status_of(pid_t pid) {
 } // namespace
 
 Result<Finished> run_program(const std::vector<std::string>& command) {
-    auto pipe = make_pipe();
-    if (!pipe) return std::unexpected(pipe.error());
+    auto pipe = TRY(make_pipe());
     SpawnSettings settings;
-    posix_spawn_file_actions_adddup2(&settings.actions, pipe->write.get(), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&settings.actions, pipe.write.get(), STDOUT_FILENO);
     std::vector<std::string> words = command;
-    const auto pid = spawn(words, settings);
-    if (!pid) return std::unexpected(pid.error());
-    pipe->write.reset();
+    const auto pid = TRY(spawn(words, settings));
+    pipe.write.reset();
     Finished finished;
     std::array<char, 4096> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
     while (true) {
-        const ssize_t count = ::read(pipe->read.get(), buffer.data(), buffer.size());
+        const ssize_t count = ::read(pipe.read.get(), buffer.data(), buffer.size());
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) break;
-        if (finished.output.size() < most_output)
+        if (finished.output.size() < max_output)
             finished.output.append(buffer.data(), static_cast<std::size_t>(count));
     }
-    finished.status = status_of(*pid);
+    finished.status = status_of(pid);
     return finished;
 }
 
-Result<void> start_daemon(std::vector<std::string> command, std::chrono::milliseconds patience) {
-    auto pipe = make_pipe();
-    if (!pipe) return std::unexpected(pipe.error());
+Result<void> start_daemon(std::vector<std::string> command, std::chrono::milliseconds timeout) {
+    auto pipe = TRY(make_pipe());
     constexpr int ready_fd = 3;
     SpawnSettings settings;
-    posix_spawn_file_actions_adddup2(&settings.actions, pipe->write.get(), ready_fd);
+    posix_spawn_file_actions_adddup2(&settings.actions, pipe.write.get(), ready_fd);
     posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSID);
     command.push_back(std::to_string(ready_fd));
-    const auto pid = spawn(command, settings);
-    if (!pid) return std::unexpected(pid.error());
-    pipe->write.reset();
-    pollfd ready{.fd = pipe->read.get(), .events = POLLIN, .revents = 0};
-    const int polled = ::poll(&ready, 1, static_cast<int>(patience.count()));
+    const auto pid = TRY(spawn(command, settings));
+    pipe.write.reset();
+    pollfd ready{.fd = pipe.read.get(), .events = POLLIN, .revents = 0};
+    const int polled = ::poll(&ready, 1, static_cast<int>(timeout.count()));
     char line = '\0';
-    if (polled > 0 && ::read(pipe->read.get(), &line, 1) == 1) return {};
+    if (polled > 0 && ::read(pipe.read.get(), &line, 1) == 1) return {};
     if (polled == 0) {
-        ::kill(*pid, SIGKILL);
-        status_of(*pid);
+        ::kill(pid, SIGKILL);
+        status_of(pid);
         return failure(ErrorKind::failed, fmt::format("{} was not ready in time", command.front()));
     }
     return failure(ErrorKind::failed,
-                   fmt::format("{} ended at once, with status {}", command.front(), status_of(*pid)));
+                   fmt::format("{} ended at once, with status {}", command.front(), status_of(pid)));
 }
 
 Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals) {
     SpawnSettings settings;
     posix_spawnattr_setsigmask(&settings.attributes, &signals);
     posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSIGMASK);
-    const auto pid = spawn(command, settings);
-    if (!pid) return std::unexpected(pid.error());
-    Child child{.pid = *pid, .process = UniqueFd(::pidfd_open(*pid, 0))};
+    const auto pid = TRY(spawn(command, settings));
+    Child child{.pid = pid, .process = UniqueFd(::pidfd_open(pid, 0))};
     if (child.process) return child;
     const Error error = system_error("cannot watch", command.front());
-    ::kill(child.pid, SIGKILL); // nobody has waited for it: the number is still its own
+    ::kill(child.pid, SIGKILL); // it has not been waited for: the number is still its own
     status_of(child.pid);
     return std::unexpected(error);
 }
@@ -140,13 +135,13 @@ Result<Ending> wait_for(const UniqueFd& process) {
     return Ending{.signalled = info.si_code != CLD_EXITED, .number = info.si_status};
 }
 
-Result<void> terminate(pid_t pid, std::chrono::milliseconds patience) {
+Result<void> terminate(pid_t pid, std::chrono::milliseconds timeout) {
     const UniqueFd process(::pidfd_open(pid, 0));
     if (!process) return system_failure("cannot find", fmt::format("process {}", pid));
     if (::pidfd_send_signal(process.get(), SIGTERM, nullptr, 0) != 0)
         return system_failure("cannot stop", fmt::format("process {}", pid));
     pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&ended, 1, static_cast<int>(patience.count())) <= 0)
+    if (::poll(&ended, 1, static_cast<int>(timeout.count())) <= 0)
         return failure(ErrorKind::failed, fmt::format("process {} does not end", pid),
                        fmt::format("kill -KILL {}", pid));
     return {};

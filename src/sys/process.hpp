@@ -26,8 +26,8 @@ struct Finished {
 
 /// Starts `command` in a session of its own and waits until it writes a line to the descriptor whose number
 /// is appended to the command as a last argument. An error if it ends before, or takes longer than
-/// `patience`.
-[[nodiscard]] Result<void> start_daemon(std::vector<std::string> command, std::chrono::milliseconds patience);
+/// `timeout`.
+[[nodiscard]] Result<void> start_daemon(std::vector<std::string> command, std::chrono::milliseconds timeout);
 
 /// A child that runs beside this process.
 struct Child {
@@ -49,7 +49,7 @@ struct Ending {
 /// Waits for the end of `process`, a child's pidfd.
 [[nodiscard]] Result<Ending> wait_for(const UniqueFd& process);
 
-/// Sends SIGTERM to process `pid` and waits for its end, `patience` at most.
-[[nodiscard]] Result<void> terminate(pid_t pid, std::chrono::milliseconds patience);
+/// Sends SIGTERM to process `pid` and waits for its end, `timeout` at most.
+[[nodiscard]] Result<void> terminate(pid_t pid, std::chrono::milliseconds timeout);
 
 } // namespace kmodguard::sys

@@ -13,8 +13,8 @@ namespace {
 constexpr uid_t no_login = std::numeric_limits<uid_t>::max();
 
 std::optional<uid_t> login_uid_in(const std::filesystem::path& file) {
-    constexpr std::size_t longest = 32;
-    const auto text = read_pseudo_file(file, longest);
+    constexpr std::size_t max_size = 32;
+    const auto text = read_pseudo_file(file, max_size);
     if (!text) return std::nullopt;
     uid_t uid = no_login;
     const char* end = text->data() + text->size();

@@ -62,13 +62,12 @@ std::vector<UniqueFd> descriptors_of(msghdr& message) {
 } // namespace
 
 Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode, int backlog) {
-    const auto address = address_of(path);
-    if (!address) return std::unexpected(address.error());
-    if (auto removed = remove_stale(path); !removed) return std::unexpected(removed.error());
+    const auto address = TRY(address_of(path));
+    TRY(remove_stale(path));
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) return system_failure("cannot create a socket for", path.native());
     // The mode of a socket's file is that of the descriptor at bind, less the umask (unix(7)).
-    if (::fchmod(fd.get(), mode) != 0 || ::bind(fd.get(), generic(*address), sizeof *address) != 0)
+    if (::fchmod(fd.get(), mode) != 0 || ::bind(fd.get(), generic(address), sizeof address) != 0)
         return system_failure("cannot bind", path.native());
     if (::chmod(path.c_str(), mode) != 0 || ::listen(fd.get(), backlog) != 0)
         return system_failure("cannot listen on", path.native());
@@ -76,8 +75,7 @@ Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode, int
 }
 
 Result<UniqueFd> connect_unix(const std::filesystem::path& path, std::chrono::milliseconds timeout) {
-    const auto address = address_of(path);
-    if (!address) return std::unexpected(address.error());
+    const auto address = TRY(address_of(path));
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd) return system_failure("cannot create a socket for", path.native());
     const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
@@ -86,10 +84,24 @@ Result<UniqueFd> connect_unix(const std::filesystem::path& path, std::chrono::mi
     if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0
         || ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0)
         return system_failure("cannot set the time-out of", path.native());
-    if (::connect(fd.get(), generic(*address), sizeof *address) == 0) return fd;
+    if (::connect(fd.get(), generic(address), sizeof address) == 0) return fd;
     Error error = system_error("cannot connect to", path.native());
     if (errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN) error.kind = ErrorKind::unreachable;
     return std::unexpected(std::move(error));
+}
+
+bool accept_waiting(const UniqueFd& listener, int limit, const std::function<bool()>& make_room,
+                    const std::function<void(UniqueFd)>& welcome) {
+    for (int i = 0; i < limit; ++i) {
+        UniqueFd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (socket)
+            welcome(std::move(socket));
+        else if (errno != EMFILE && errno != ENFILE)
+            return true;
+        else if (!make_room())
+            return false;
+    }
+    return true;
 }
 
 Result<Peer> peer_of(const UniqueFd& socket) {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,12 +22,18 @@
 namespace kmodguard::sys {
 
 /// A non-blocking listening socket at `path` with `mode` from its first moment on. A socket file that is left
-/// there is replaced if nobody answers on it; if somebody does, that is an error.
+/// there is replaced if no process answers on it; else that is an error.
 [[nodiscard]] Result<UniqueFd> listen_unix(const std::filesystem::path& path, mode_t mode, int backlog);
 
-/// A connected socket whose sends and receives fail after `timeout`. Nobody there: ErrorKind::unreachable.
+/// A connected socket whose sends and receives fail after `timeout`. No listener: ErrorKind::unreachable.
 [[nodiscard]] Result<UniqueFd> connect_unix(const std::filesystem::path& path,
                                             std::chrono::milliseconds timeout);
+
+/// Takes the connections that wait on `listener`, `limit` at most, and gives each, non-blocking and
+/// close-on-exec, to `welcome`. Where no descriptor is left `make_room` is to close one, and says whether it
+/// has. False: connections may still wait, and there are no descriptors for them.
+bool accept_waiting(const UniqueFd& listener, int limit, const std::function<bool()>& make_room,
+                    const std::function<void(UniqueFd)>& welcome);
 
 struct Peer {
     pid_t pid = 0;

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """`kmodctl check` and `explain`: what may load, and why, with the daemon and without."""
 
+import base64
+
 import pytest
 from images import module_image
 from machine import KMODCTL, NOBODY, clean_environment, run
 
 # The second answer, of the kernel, the process and the guest point.
 AS_IMAGE = "where its image is seen and not what it was asked for by, it may load: it is allowed by an alias pattern"
+
+# As scripts/sign-file makes it: by a certificate of CN=Example Signing Key, detached, without the certificate.
+SIGNATURE = base64.b64decode("""
+    MIHSBgkqhkiG9w0BBwKggcQwgcECAQExDTALBglghkgBZQMEAgEwCwYJKoZIhvcNAQcBMYGfMIGcAgEBMDYwHjEcMBoGA1UEAwwT
+    RXhhbXBsZSBTaWduaW5nIEtleQIUFKUdrWNs4ToauMlG+ocE86vt3X8wCwYJYIZIAWUDBAIBMAoGCCqGSM49BAMCBEYwRAIgN0ka
+    eSZZVXkJhhiqtBy1paojh4oZRm3rScw6sOOlzioCIHw++aNraHntG5+gaqCqdKN9WGRb5/fXyQtSRkdXLzYZ""")
+SIGNED = b"\0\0\2\0\0\0\0\0" + len(SIGNATURE).to_bytes(4, "big") + b"~Module signature appended~\n"
 
 
 @pytest.fixture(params=["by the daemon", "by the files"])
@@ -93,6 +102,26 @@ def test_explain_shows_the_order_in_which_dependencies_load(judged):
     assert "in this order: crc_base (soft), loop" in judged.ask("explain", "loop").out
     chain = judged.ask("explain", "--json", "loop").json["modules"][0]["chain"]
     assert chain == [{"module": "crc_base", "required": False}, {"module": "loop", "required": True}]
+
+
+def test_explain_names_the_signer_and_says_that_nobody_verified_it(judged):
+    judged.add_module("loop", module_image("loop") + SIGNATURE + SIGNED)
+    assert ("    its signature: signed by Example Signing Key with sha256 (so it says; not verified here)\n"
+            in judged.ask("explain", "loop").out)
+    assert judged.ask("explain", "--json", "loop").json["signatures"] == {
+        "loop": {"signed": True, "signer": "Example Signing Key", "hash": "sha256", "verified": False}}
+
+
+def test_explain_tells_no_signature_from_one_that_cannot_be_read(judged):
+    assert "    its signature: none\n" in judged.ask("explain", "loop").out
+    assert judged.ask("explain", "--json", "loop").json["signatures"] == {"loop": {"signed": False}}
+    judged.add_module("loop", module_image("loop") + b"nonsense" + SIGNED)
+    assert "    its signature: unreadable: " in judged.ask("explain", "loop").out
+    signature = judged.ask("explain", "--json", "loop").json["signatures"]["loop"]
+    assert (signature["signed"], "signer" in signature) == (True, False)
+    judged.add_module("loop", b"").unlink()
+    assert "    its signature: not known: cannot open " in judged.kmodctl("explain", "loop").out
+    assert "cannot open" in judged.kmodctl("explain", "--json", "loop").json["signatures"]["loop"]["problem"]
 
 
 def test_a_module_blacklisted_in_modprobe_d_does_not_load_by_its_alias(judged):

@@ -39,23 +39,23 @@ void require_usable(const symbols::Symbols& symbols) {
 }
 
 void read_text(std::string_view text) {
-    const auto symbols = guest::parse_symbol_text(text, "input");
+    const auto symbols = symbols::parse_symbol_text(text, "input");
     if (!symbols) return require_reason(symbols.error());
     require_usable(*symbols);
 }
 
 void read_elf(std::span<const std::byte> bytes) {
     modules::MemorySource source(bytes);
-    const auto symbols = guest::read_elf_symbols(source, "input");
+    const auto symbols = symbols::read_elf_symbols(source, "input");
     if (!symbols) return require_reason(symbols.error());
     if (*symbols) require_usable(**symbols);
 }
 
-void unpack(std::span<const std::byte> bytes) {
-    const auto start = guest::find_stream(bytes, 0);
-    require(start.has_value() || !guest::codec_of(bytes));
+void decompress(std::span<const std::byte> bytes) {
+    const auto start = symbols::find_stream(bytes, 0);
+    require(start.has_value() || !symbols::codec_of(bytes));
     if (!start) return;
-    const auto content = guest::unpack_stream(start->codec, bytes.subspan(start->offset), limit);
+    const auto content = symbols::decompress_stream(start->codec, bytes.subspan(start->offset), limit);
     if (!content) return require_reason(content.error());
     require(!content->empty() && content->size() <= limit);
 }
@@ -66,9 +66,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto bytes = std::as_bytes(std::span(data, size));
     read_text({reinterpret_cast<const char*>(data), size});
     read_elf(bytes);
-    unpack(bytes);
-    if (guest::find_stream(bytes, 0)) return 0; // may be a bomb, which takes its second
-    const auto image = symbols::unpack_kernel(bytes);
+    decompress(bytes);
+    if (symbols::find_stream(bytes, 0)) return 0; // may be a bomb, which takes its second
+    const auto image = symbols::decompress_kernel(bytes);
     if (!image) require_reason(image.error());
     return 0;
 }

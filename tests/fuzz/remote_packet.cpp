@@ -20,7 +20,7 @@
 namespace {
 
 using namespace kmodguard;
-using guest::Received;
+using gdb::Received;
 
 void require(bool condition) {
     if (!condition) std::abort();
@@ -56,7 +56,7 @@ void try_stop(std::string_view payload) {
     const auto stop = gdb::parse_stop_reply(payload);
     if (!stop) require(stop.error().kind == sys::ErrorKind::invalid && !stop.error().what.empty());
     if (!stop || !*stop) return;
-    const auto again = guest::parse_thread_id(guest::to_string((*stop)->thread));
+    const auto again = gdb::parse_thread_id(gdb::to_string((*stop)->thread));
     require(again.has_value());
     if ((*stop)->thread.process != 0) require(*again == (*stop)->thread);
 }
@@ -68,11 +68,11 @@ void try_description(std::string_view xml) {
         if (!included)
             require(included.error().kind == sys::ErrorKind::invalid && !included.error().what.empty());
         if (!included) continue;
-        require(included->size() <= guest::max_documents);
+        require(included->size() <= gdb::max_documents);
         for (const std::string& name : *included)
             require(!name.empty() && name.find_first_of(":#$;,/") == std::string::npos);
     }
-    require(description.size() <= guest::max_described_registers);
+    require(description.size() <= gdb::max_described_registers);
     for (const char* name : {"a", "rax", "gs_base"}) {
         const auto found = description.find(name);
         if (found) require(found->size >= 1 && found->size <= 8 && found->offset == 0);
@@ -95,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (std::size_t cut = 0; cut <= text.size(); cut += 1 + text.size() / 16)
         require(decode(text, cut) == whole);
     for (const Received& item : whole.items) {
-        require(item.payload.size() <= guest::max_payload);
+        require(item.payload.size() <= gdb::max_payload);
         try_stop(item.payload);
         try_description(item.payload);
     }

@@ -52,15 +52,15 @@ sys::Result<Point> make_point(const Context& context, const GuestOptions& option
 }
 
 std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, gdb::Client debugger,
-                                             bool from_its_start) {
+                                             guest::Session::Boot boot) {
     guest::Session::Settings settings;
     settings.watch.hash = point.options.hash;
-    settings.from_its_start = from_its_start;
+    settings.boot = boot;
     settings.search = [interception = point.options.interception,
                        architecture = point.setup.architecture](gdb::Client& halted) {
         return kernel_in_memory(interception, halted, *architecture);
     };
-    if (!point.quiet) settings.tell = [&context](const std::string& text) { log(context, text); };
+    if (!point.quiet) settings.report = [&context](const std::string& text) { log(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.setup.architecture,
                                             point.setup.kernel, *point.judge, *point.recorder,
                                             std::move(settings));
@@ -75,7 +75,7 @@ sys::Result<int> watch_until_end(guest::Session& session, const sys::UniqueFd& s
             {.fd = session.fd(), .events = POLLIN, .revents = 0},
             {.fd = signals.get(), .events = POLLIN, .revents = 0},
             {.fd = child != nullptr ? child->process.get() : -1, .events = POLLIN, .revents = 0}};
-        const auto timeout = static_cast<int>(session.patience().count());
+        const auto timeout = static_cast<int>(session.timeout().count());
         if (::poll(waits, std::size(waits), timeout) < 0) continue; // interrupted
         signalfd_siginfo info{};
         if (waits[1].revents != 0
@@ -83,7 +83,7 @@ sys::Result<int> watch_until_end(guest::Session& session, const sys::UniqueFd& s
             if (child == nullptr) return static_cast<int>(info.ssi_signo);
             forward_signal(info, child->pid, child->process);
         }
-        const bool goes_on = TRY(session.attend());
+        const bool goes_on = TRY(session.poll());
         if (!goes_on || waits[2].revents != 0) return 0;
     }
 }
@@ -116,9 +116,9 @@ sys::Result<void> watch(const Context& context, Point& point, const std::filesys
     auto debugger = TRY(gdb::Client::connect(socket, connect_timeout));
     // A machine that goes on where another has stopped has begun before.
     const Words& command = point.options.command;
-    const bool from_its_start =
-        !guest::has_option(command, "loadvm") && !guest::has_option(command, "incoming");
-    session = make_session(context, point, std::move(debugger), from_its_start);
+    const bool has_run = guest::has_option(command, "loadvm") || guest::has_option(command, "incoming");
+    session = make_session(context, point, std::move(debugger),
+                           has_run ? guest::Session::Boot::attached : guest::Session::Boot::first);
     TRY(session->begin());
     TRY(watch_until_end(*session, signals, &child));
     return {};
@@ -168,7 +168,7 @@ sys::Result<int> run_emulator(const Context& context, Point& point, const sys::U
 
 sys::Result<int> attach(const Context& context, Point& point, const sys::UniqueFd& signals) {
     auto debugger = TRY(gdb::Client::connect(*point.options.gdb, connect_timeout));
-    const auto session = make_session(context, point, std::move(debugger), false);
+    const auto session = make_session(context, point, std::move(debugger), guest::Session::Boot::attached);
     const auto begun = session->begin();
     const auto watched_until =
         begun ? watch_until_end(*session, signals, nullptr) : std::unexpected(begun.error());

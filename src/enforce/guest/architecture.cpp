@@ -30,7 +30,7 @@ constexpr std::uint32_t large_page = 2U << 20U;
 constexpr std::uint32_t small_step = 64U << 10U;
 
 /// The four of one family differ in width and byte order alone. Their stub describes no registers.
-constexpr Architecture mips(std::string_view name, std::string_view emulator, gdb::ByteOrder order,
+constexpr Architecture mips(std::string_view name, std::string_view emulator, std::endian order,
                             std::uint8_t word) {
     return {.name = name,
             .emulator = emulator,
@@ -44,7 +44,7 @@ constexpr Architecture mips(std::string_view name, std::string_view emulator, gd
             .target = at(25, word),
             .privilege = {.where = at(32, word), .mask = 0x1e, .user = 0x10}, // Status: KSU, ERL, EXL
             .kernel_base = word == 4 ? 0x8000'0000ULL : 0x8000'0000'0000'0000ULL,
-            .slide_step = small_step,
+            .kaslr_step = small_step,
             .system_calls = plain_calls};
 }
 
@@ -60,7 +60,7 @@ constexpr std::array table = {
                                .user = 3}, // cs
                  .breakpoint_kind = 1,
                  .kernel_base = 0xff00'0000'0000'0000ULL,
-                 .slide_step = large_page,
+                 .kaslr_step = large_page,
                  .system_calls = x86_calls},
     Architecture{.name = "arm64",
                  .emulator = "aarch64",
@@ -73,7 +73,7 @@ constexpr std::array table = {
                                .mask = 0xf,
                                .user = 0}, // EL0
                  .kernel_base = 0xfff0'0000'0000'0000ULL,
-                 .slide_step = small_step,
+                 .kaslr_step = small_step,
                  .system_calls = arm64_calls},
     Architecture{.name = "armhf",
                  .emulator = "arm",
@@ -89,8 +89,8 @@ constexpr std::array table = {
                  .state = gdb::Register{.number = 25, .offset = 64, .size = 4},
                  .kernel_base = 0x4000'0000ULL, // of all the splits of the address space the lowest
                  .system_calls = plain_calls},
-    mips("mips", "mips", gdb::ByteOrder::big, 4), mips("mipsel", "mipsel", gdb::ByteOrder::little, 4),
-    mips("mips64", "mips64", gdb::ByteOrder::big, 8), mips("mips64el", "mips64el", gdb::ByteOrder::little, 8),
+    mips("mips", "mips", std::endian::big, 4), mips("mipsel", "mipsel", std::endian::little, 4),
+    mips("mips64", "mips64", std::endian::big, 8), mips("mips64el", "mips64el", std::endian::little, 8),
     // A described stub leaves the floating point registers out of the packet of all registers.
     Architecture{.name = "ppc64el",
                  .emulator = "ppc64",
@@ -115,7 +115,7 @@ constexpr std::array table = {
                  .link = at(1, 8),
                  .privilege = {.where = std::nullopt, .name = "priv", .mask = 3, .user = 0},
                  .kernel_base = 0xff00'0000'0000'0000ULL,
-                 .slide_step = large_page,
+                 .kaslr_step = large_page,
                  .system_calls = riscv_calls}};
 
 } // namespace
@@ -125,7 +125,7 @@ std::array<gdb::Register, 7> Architecture::saved() const {
         arguments[0], arguments[1], arguments[2], link.value_or(result), target.value_or(result), stack, pc};
 }
 
-std::array<gdb::Register, 8> Architecture::telling() const {
+std::array<gdb::Register, 8> Architecture::stop_registers() const {
     return {pc,           stack,  arguments[0],          arguments[1],
             arguments[2], result, link.value_or(result), target.value_or(result)};
 }

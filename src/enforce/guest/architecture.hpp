@@ -40,7 +40,7 @@ struct Privilege {
 struct Architecture {
     std::string_view name;     ///< as Debian calls the ports, for people and --architecture
     std::string_view emulator; ///< qemu-system-...
-    gdb::ByteOrder order = gdb::ByteOrder::little;
+    std::endian order = std::endian::little;
     std::uint8_t word = 8; ///< bytes of a pointer
 
     gdb::Register pc;
@@ -54,14 +54,14 @@ struct Architecture {
     std::uint8_t entry = 0;           ///< a function's body, behind what sets up its table of contents
     std::uint8_t breakpoint_kind = 4; ///< of the packet Z
     std::uint64_t kernel_base = 0;    ///< addresses from here on are the kernel's
-    std::uint32_t slide_step = 0;     ///< what a randomised kernel is moved by multiples of; 0: never moved
+    std::uint32_t kaslr_step = 0;     ///< KASLR moves a kernel by multiples of it; 0: never
     std::span<const CallConvention> system_calls;
 
     /// What a called function may change of all that a function has a right to find, in the order in which a
-    /// frame saves them (visit.hpp).
+    /// frame saves them (call_injection.hpp).
     [[nodiscard]] std::array<gdb::Register, 7> saved() const;
-    /// What is worth knowing of whoever stops: where, in whose name, with which arguments and which result.
-    [[nodiscard]] std::array<gdb::Register, 8> telling() const;
+    /// What is read of a processor that stops: where it is, on which stack, with which arguments and result.
+    [[nodiscard]] std::array<gdb::Register, 8> stop_registers() const;
     [[nodiscard]] std::uint64_t address_mask() const {
         return word == 4 ? 0xffff'ffffULL : ~std::uint64_t{0};
     }

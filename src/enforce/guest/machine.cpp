@@ -16,7 +16,7 @@ Machine::Machine(gdb::Client debugger, const Architecture& architecture)
 Machine::~Machine() = default;
 
 bool Machine::Arrival::await_suspend(std::coroutine_handle<> work) {
-    set_ = machine_.expect(place_, work);
+    set_ = machine_.expect(location_, work);
     return set_.has_value();
 }
 
@@ -39,76 +39,66 @@ sys::Result<void> Machine::drop_breakpoint(std::uint64_t address) {
     return debugger_.remove_breakpoint(address);
 }
 
-sys::Result<void> Machine::attend(std::uint64_t address, Attendant attendant) {
-    if (!attended_.contains(address))
-        if (auto set = add_breakpoint(address); !set) return set;
-    attended_.insert_or_assign(address, std::move(attendant));
+sys::Result<void> Machine::set_hooks(Hooks hooks) {
+    for (const auto& [address, handler] : hooks)
+        if (!hooks_.contains(address)) TRY(add_breakpoint(address));
+    const Hooks before = std::exchange(hooks_, std::move(hooks));
+    for (const auto& [address, handler] : before)
+        if (!hooks_.contains(address)) TRY(drop_breakpoint(address));
     return {};
 }
 
-sys::Result<void> Machine::dismiss() {
-    const auto all = std::exchange(attended_, {});
-    for (const auto& [address, attendant] : all)
-        if (auto dropped = drop_breakpoint(address); !dropped) return dropped;
-    return {};
-}
-
-sys::Result<void> Machine::expect(Place place, std::coroutine_handle<> work) {
+sys::Result<void> Machine::expect(Location location, std::coroutine_handle<> work) {
     const std::uint64_t mask = architecture_.address_mask();
-    if (auto set = add_breakpoint(place.pc & mask); !set) return set;
-    const Key key{place.pc & mask, place.stack & mask};
+    const Key key{location.pc & mask, location.stack & mask};
+    TRY(add_breakpoint(key.first));
     if (const auto stale = expected_.find(key); stale != expected_.end()) {
         // Its task has died, and another has got its stack: there is nothing to wait for any more.
         works_.remove_if([&](const Work& one) { return &one == stale->second.whole; });
         expected_.erase(stale);
-        if (auto dropped = drop_breakpoint(key.first); !dropped) return dropped;
+        TRY(drop_breakpoint(key.first));
     }
     expected_.emplace(key, Waiting{.work = work, .whole = running_});
     return {};
 }
 
-sys::Result<Machine::Turn> Machine::turn(std::chrono::milliseconds patience) {
-    const auto stop = debugger_.wait_stop(patience);
-    if (!stop) return std::unexpected(stop.error());
-    if (!stop->has_value()) return Turn::idle;
-    if ((*stop)->kind == gdb::Stop::Kind::exited) return Turn::ended;
-    if ((*stop)->signal != gdb::signal_trap) {
-        if (std::exchange(asked_, false)) { // it is ours, and late
-            if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
-            return Turn::attended;
-        }
-        theirs_ = true;
+sys::Result<Machine::Polled> Machine::poll(std::chrono::milliseconds timeout) {
+    const auto stop = TRY(debugger_.wait_stop(timeout));
+    if (!stop) return Polled::idle;
+    if (stop->kind == gdb::Stop::Kind::exited) return Polled::ended;
+    if (stop->signal != gdb::signal_trap && !std::exchange(interrupted_, false)) {
+        paused_by_monitor_ = true;
         debugger_.leave_to_others();
-        return Turn::attended;
+        return Polled::handled;
     }
-    theirs_ = false;
-    if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
-    if (auto resumed = resume(); !resumed) return std::unexpected(resumed.error());
-    return Turn::attended;
+    if (stop->signal == gdb::signal_trap) { // else it is our interrupt, answered late
+        paused_by_monitor_ = false;
+        TRY(handle_stop(stop->thread));
+    }
+    TRY(resume());
+    return Polled::handled;
 }
 
 sys::Result<Machine::Halt> Machine::halt() {
-    if (auto asked = debugger_.interrupt(); !asked) return std::unexpected(asked.error());
-    constexpr std::chrono::milliseconds patience{5000};
-    constexpr std::chrono::milliseconds if_theirs{50}; // QEMU has no answer while its machine is stopped
-    const auto stop = debugger_.wait_stop(theirs_ ? if_theirs : patience);
-    if (!stop) return std::unexpected(stop.error());
-    asked_ = !stop->has_value();
-    if (!stop->has_value() && theirs_) return Halt::theirs;
-    if (!stop->has_value())
+    TRY(debugger_.interrupt());
+    constexpr std::chrono::milliseconds timeout{5000};
+    constexpr std::chrono::milliseconds if_paused{50}; // QEMU has no answer while its machine is stopped
+    const auto stop = TRY(debugger_.wait_stop(paused_by_monitor_ ? if_paused : timeout));
+    interrupted_ = !stop;
+    if (!stop && paused_by_monitor_) return Halt::paused_by_monitor;
+    if (!stop)
         return sys::failure(sys::ErrorKind::unreachable, "the emulator does not stop its machine",
                             "it may have been stopped itself; the guest is not guarded any more");
-    theirs_ = false;
-    if ((*stop)->kind == gdb::Stop::Kind::exited) return Halt::ended;
-    if ((*stop)->signal != gdb::signal_trap) return Halt::halted;
-    if (auto attended = attend_to((*stop)->thread); !attended) return std::unexpected(attended.error());
+    paused_by_monitor_ = false;
+    if (stop->kind == gdb::Stop::Kind::exited) return Halt::ended;
+    if (stop->signal == gdb::signal_trap) TRY(handle_stop(stop->thread));
     return Halt::halted;
 }
 
 sys::Result<void> Machine::forget() {
     works_.clear();
-    for (const auto& [place, work] : std::exchange(expected_, {}))
-        if (auto dropped = drop_breakpoint(place.first); !dropped) return dropped;
+    for (const auto& [key, work] : std::exchange(expected_, {}))
+        TRY(drop_breakpoint(key.first));
     return {};
 }
 
@@ -124,45 +114,36 @@ sys::Result<bool> Machine::runs_process(const Processor& stopped) const {
         return sys::failure(sys::ErrorKind::failed,
                             "the emulator does not tell whether a processor runs the kernel or a process",
                             "another version of QEMU may");
-    const auto value = stopped.get(*where);
-    if (!value) return std::unexpected(value.error());
-    return (*value & privilege.mask) == privilege.user;
+    const auto value = TRY(stopped.get(*where));
+    return (value & privilege.mask) == privilege.user;
 }
 
-sys::Result<void> Machine::attend_to(gdb::ThreadId thread) {
+sys::Result<void> Machine::handle_stop(gdb::ThreadId thread) {
     if (!stopped_since_) stopped_since_ = std::chrono::steady_clock::now();
     const Processor stopped = processor(thread);
     std::vector<gdb::Register> wanted; // in one go: most of it is needed later
-    std::ranges::copy(architecture_.telling(), std::back_inserter(wanted));
+    std::ranges::copy(architecture_.stop_registers(), std::back_inserter(wanted));
     if (architecture_.privilege.where) wanted.push_back(*architecture_.privilege.where);
-    const auto values = stopped.get(wanted);
-    if (!values) return std::unexpected(values.error());
-    const auto process = runs_process(stopped);
-    if (!process) return std::unexpected(process.error());
-    if (*process) return step_off(thread); // into the fault that the kernel has for it
-    const Place place{.pc = (*values)[0], .stack = (*values)[1]};
+    const auto values = TRY(stopped.get(wanted));
+    const bool runs_a_process = TRY(runs_process(stopped));
+    if (runs_a_process) return step_off(thread); // into the fault that the kernel has for it
+    const Location location{.pc = values[0], .stack = values[1]};
 
-    sys::Result<void> done{};
-    if (const auto waiting = expected_.find(Key{place.pc, place.stack}); waiting != expected_.end()) {
-        const Waiting work = waiting->second;
+    if (const auto waiting = expected_.find(Key{location.pc, location.stack}); waiting != expected_.end()) {
+        const Waiting waited = waiting->second;
         expected_.erase(waiting);
         stopped_ = stopped;
-        if (done = drop_breakpoint(place.pc); !done) return done;
-        running_ = work.whole;
-        work.work.resume();
-        done = settle_works();
-    } else if (const auto found = attended_.find(place.pc); found != attended_.end()) {
-        done = begin(found->second, stopped, place);
+        TRY(drop_breakpoint(location.pc));
+        running_ = waited.whole;
+        waited.work.resume();
+        TRY(settle_works());
+    } else if (const auto hook = hooks_.find(location.pc); hook != hooks_.end()) {
+        works_.push_back(hook->second(stopped, location));
+        running_ = &works_.back();
+        running_->start();
+        TRY(settle_works());
     }
-    if (!done) return done;
     return step_off(thread);
-}
-
-sys::Result<void> Machine::begin(const Attendant& attendant, Processor processor, Place place) {
-    works_.push_back(attendant(std::move(processor), place));
-    running_ = &works_.back();
-    running_->start();
-    return settle_works();
 }
 
 /// Forgets the works that have ended; what one of them could not do is the caller's to know.
@@ -182,18 +163,16 @@ sys::Result<void> Machine::settle_works() {
 /// A processor that goes on where a breakpoint is would stop there again. A step does not always take: QEMU
 /// now and then says that it is done before the instruction was begun.
 sys::Result<void> Machine::step_off(gdb::ThreadId thread) {
-    const auto pc = processor(thread).get(architecture_.pc);
-    if (!pc) return std::unexpected(pc.error());
-    if (!breakpoints_.contains(*pc)) return {};
-    constexpr int most_tries = 16;
-    for (int tries = 0; tries < most_tries; ++tries) {
-        if (const auto stepped = debugger_.step(thread); !stepped) return std::unexpected(stepped.error());
-        const auto now = processor(thread).get(architecture_.pc);
-        if (!now) return std::unexpected(now.error());
-        if (*now != *pc) return {};
+    const auto pc = TRY(processor(thread).get(architecture_.pc));
+    if (!breakpoints_.contains(pc)) return {};
+    constexpr int max_tries = 16;
+    for (int tries = 0; tries < max_tries; ++tries) {
+        TRY(debugger_.step(thread));
+        const auto now = TRY(processor(thread).get(architecture_.pc));
+        if (now != pc) return {};
     }
     return sys::failure(sys::ErrorKind::failed,
-                        fmt::format("the guest does not get off the breakpoint at {:#x}", *pc));
+                        fmt::format("the guest does not get off the breakpoint at {:#x}", pc));
 }
 
 sys::Result<void> Machine::resume() {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The emulated machine as something that stops at places and goes on: breakpoints that stay, places where a
-// certain task of the guest is waited for, and the loop's one turn, in which a stop is attended to.
+// The emulated machine: it is halted, polled for stops, and resumed. It owns all breakpoints of the guest,
+// and there are two reasons for one: a hook, an address at which every task is handled (Session says which
+// there are), and a task of the guest that some work waits for at an address (arrival()).
 //
 // A task of the guest is told from all others by its stack pointer: no two share a stack. It may be put on
-// another processor while it is waited for.
+// another processor while it is waited for. All of this is for one thread.
 #pragma once
 
 #include "enforce/guest/processor.hpp"
@@ -21,8 +22,8 @@
 
 namespace kmodguard::guest {
 
-/// A stop at a place of the guest's kernel, on the processor that stopped.
-struct Place {
+/// Where a task of the guest is in its kernel.
+struct Location {
     std::uint64_t pc = 0;
     std::uint64_t stack = 0;
 };
@@ -37,19 +38,21 @@ struct StopStatistics {
 class Machine {
   public:
     using Work = Task<sys::Result<void>>;
-    using Attendant = std::function<Work(Processor, Place)>;
+    /// Begins the work on a task that has come to a hook, while it is stopped there.
+    using Handler = std::function<Work(Processor, Location)>;
+    using Hooks = std::map<std::uint64_t, Handler>; ///< by address
 
     /// What arrival() gives, to be awaited.
     class Arrival {
       public:
-        Arrival(Machine& machine, Place place) : machine_(machine), place_(place) {}
+        Arrival(Machine& machine, Location location) : machine_(machine), location_(location) {}
         [[nodiscard]] bool await_ready() const noexcept { return false; }
         [[nodiscard]] bool await_suspend(std::coroutine_handle<> work);
         [[nodiscard]] sys::Result<Processor> await_resume() const;
 
       private:
         Machine& machine_;
-        Place place_;
+        Location location_;
         sys::Result<void> set_{};
     };
 
@@ -63,23 +66,21 @@ class Machine {
     [[nodiscard]] const Architecture& architecture() const { return architecture_; }
     [[nodiscard]] Processor processor(gdb::ThreadId thread) { return {debugger_, architecture_, thread}; }
 
-    /// From now on whoever comes to `address` is attended to: the work begins while it is stopped there.
-    [[nodiscard]] sys::Result<void> attend(std::uint64_t address, Attendant attendant);
-    /// Takes all that attend() has set away again.
-    [[nodiscard]] sys::Result<void> dismiss();
+    /// From now on these are all hooks that there are. Needs a halted machine.
+    [[nodiscard]] sys::Result<void> set_hooks(Hooks hooks);
 
-    /// Attends to one stop, if one comes within `patience`, and has the guest go on. A guest that somebody
-    /// has stopped at QEMU's monitor is theirs to resume.
-    enum class Turn { idle, attended, ended };
-    [[nodiscard]] sys::Result<Turn> turn(std::chrono::milliseconds patience);
-    /// Attends to what stopped on `thread`, without having the guest go on.
-    [[nodiscard]] sys::Result<void> attend_to(gdb::ThreadId thread);
+    /// Handles one stop, if one comes within `timeout`, and resumes the guest. A guest that another process
+    /// has paused at QEMU's monitor is that one's to resume.
+    enum class Polled { idle, handled, ended };
+    [[nodiscard]] sys::Result<Polled> poll(std::chrono::milliseconds timeout);
+    /// Handles what stopped on `thread`, without resuming the guest.
+    [[nodiscard]] sys::Result<void> handle_stop(gdb::ThreadId thread);
     [[nodiscard]] sys::Result<void> resume();
-    /// Stops the guest, and attends to it if it came to a breakpoint first.
+    /// Halts the guest, and handles the stop if it came to a breakpoint first.
     enum class Halt {
         halted,
         ended,
-        theirs ///< somebody has stopped it at QEMU's monitor, which keeps us from it too
+        paused_by_monitor ///< by another process at QEMU's monitor, which keeps us from it too
     };
     [[nodiscard]] sys::Result<Halt> halt();
 
@@ -96,9 +97,9 @@ class Machine {
     /// Whether some work waits for the guest.
     [[nodiscard]] bool busy() const { return !works_.empty(); }
 
-    /// For work: waits until the task whose stack pointer is `place.stack` then comes to `place.pc`, and
-    /// gives the processor it is on.
-    [[nodiscard]] Arrival arrival(Place place) { return {*this, place}; }
+    /// For work: waits until the task whose stack pointer is `location.stack` then comes to `location.pc`,
+    /// and gives the processor it is on.
+    [[nodiscard]] Arrival arrival(Location location) { return {*this, location}; }
 
   private:
     using Key = std::pair<std::uint64_t, std::uint64_t>; ///< pc, stack
@@ -109,10 +110,9 @@ class Machine {
         Work* whole;
     };
 
-    [[nodiscard]] sys::Result<void> expect(Place place, std::coroutine_handle<> work);
+    [[nodiscard]] sys::Result<void> expect(Location location, std::coroutine_handle<> work);
     [[nodiscard]] sys::Result<void> add_breakpoint(std::uint64_t address);
     [[nodiscard]] sys::Result<void> drop_breakpoint(std::uint64_t address);
-    [[nodiscard]] sys::Result<void> begin(const Attendant& attendant, Processor processor, Place place);
     [[nodiscard]] sys::Result<void> settle_works();
     [[nodiscard]] sys::Result<void> step_off(gdb::ThreadId thread);
     void count_stop();
@@ -120,16 +120,15 @@ class Machine {
     gdb::Client debugger_;
     const Architecture& architecture_;
     std::optional<Processor> stopped_; ///< the one that the work which goes on has waited for
-    std::optional<std::chrono::steady_clock::time_point>
-        stopped_since_; ///< while it stands still for a breakpoint
+    std::optional<std::chrono::steady_clock::time_point> stopped_since_; ///< while it is at a breakpoint
     StopStatistics statistics_;
-    std::map<std::uint64_t, Attendant> attended_;
+    Hooks hooks_;
     std::map<Key, Waiting> expected_;
     std::map<std::uint64_t, std::size_t> breakpoints_; ///< how many want each
     std::list<Work> works_;                            ///< begun and not ended
     Work* running_ = nullptr;                          ///< the one that runs at the moment
-    bool theirs_ = false;                              ///< stopped at QEMU's monitor, as far as is known
-    bool asked_ = false;                               ///< an interrupt may still be answered
+    bool paused_by_monitor_ = false;                   ///< as far as is known
+    bool interrupted_ = false;                         ///< our interrupt may still be answered
 };
 
 } // namespace kmodguard::guest

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/memory_symbols.hpp"
 
+#include "gdb/remote_packet.hpp"
 #include "symbols/kallsyms_tables.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -18,9 +18,9 @@
 namespace kmodguard::guest {
 namespace {
 
-constexpr std::chrono::seconds dump_patience{60};
-constexpr std::chrono::seconds usual_patience{5};
-constexpr std::uint64_t smallest_range = 1U << 20U; ///< a kernel takes several times as much
+constexpr std::chrono::seconds dump_timeout{60};
+constexpr std::chrono::seconds usual_timeout{5};
+constexpr std::uint64_t min_range = 1U << 20U; ///< a kernel takes several times as much
 
 /// One line of the listing, "0000000040000000-000000004fffffff (prio 0, ram): mach-virt.ram
 /// @0000000000000000".
@@ -29,13 +29,6 @@ struct Line {
     std::string_view what; ///< the name and the offset in what it names
 };
 
-std::optional<std::uint64_t> hexadecimal(std::string_view digits) {
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-    if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-    return value;
-}
-
 std::optional<Line> ram_line(std::string_view text) {
     constexpr std::size_t digits = 16;
     constexpr std::string_view kind = ", ram): ";
@@ -43,8 +36,8 @@ std::optional<Line> ram_line(std::string_view text) {
     const auto named = text.find(kind);
     if (named == std::string_view::npos || text.size() < 2 * digits + 1 || text[digits] != '-')
         return std::nullopt;
-    const auto first = hexadecimal(text.substr(0, digits));
-    const auto last = hexadecimal(text.substr(digits + 1, digits));
+    const auto first = gdb::parse_hex(text.substr(0, digits));
+    const auto last = gdb::parse_hex(text.substr(digits + 1, digits));
     if (!first || !last || *last <= *first) return std::nullopt;
     return Line{.range = {.begin = *first, .size = *last - *first + 1},
                 .what = text.substr(named + kind.size())};
@@ -77,9 +70,9 @@ class ScratchFolder {
 
 std::vector<MemoryRange> memory_ranges(std::string_view listing) {
     std::vector<MemoryRange> found;
-    std::set<std::string_view> known; // some machines show the same memory at several places
+    std::set<std::string_view> known; // some machines show the same memory at several addresses
     bool in_memory = false;
-    std::uint64_t left = most_memory;
+    std::uint64_t left = max_memory;
     while (!listing.empty() && left > 0) {
         const auto end = std::min(listing.find('\n'), listing.size());
         std::string_view text = listing.substr(0, end);
@@ -88,7 +81,7 @@ std::vector<MemoryRange> memory_ranges(std::string_view listing) {
         if (text.starts_with("FlatView")) in_memory = false;
         if (text.starts_with(" AS \"memory\"")) in_memory = true;
         const auto line = in_memory ? ram_line(text) : std::nullopt;
-        if (!line || line->range.size < smallest_range || !known.insert(line->what).second) continue;
+        if (!line || line->range.size < min_range || !known.insert(line->what).second) continue;
         found.push_back({.begin = line->range.begin, .size = std::min(line->range.size, left)});
         left -= found.back().size;
     }
@@ -96,19 +89,17 @@ std::vector<MemoryRange> memory_ranges(std::string_view listing) {
 }
 
 sys::Result<symbols::Symbols> symbols_in_memory(gdb::Client& debugger) {
-    const auto listing = debugger.monitor("info mtree -f");
-    if (!listing) return std::unexpected(listing.error());
-    const auto folder = ScratchFolder::create();
-    if (!folder) return std::unexpected(folder.error());
-    const auto file = folder->path() / "memory";
+    const auto listing = TRY(debugger.monitor("info mtree -f"));
+    const auto folder = TRY(ScratchFolder::create());
+    const auto file = folder.path() / "memory";
     sys::Error last{sys::ErrorKind::invalid, "the emulator lists no memory of its machine"};
-    for (const MemoryRange range : memory_ranges(*listing)) {
-        debugger.set_answer_timeout(dump_patience);
+    for (const MemoryRange range : memory_ranges(listing)) {
+        debugger.set_answer_timeout(dump_timeout);
         const auto said = debugger.monitor(
             fmt::format("pmemsave {:#x} {:#x} \"{}\"", range.begin, range.size, file.native()));
-        debugger.set_answer_timeout(usual_patience);
+        debugger.set_answer_timeout(usual_timeout);
         if (!said) return std::unexpected(said.error());
-        const auto content = sys::read_file(file, most_memory);
+        const auto content = sys::read_file(file, max_memory);
         if (!content)
             return sys::failure(sys::ErrorKind::failed,
                                 fmt::format("the emulator did not write its machine's memory to {}: {}",

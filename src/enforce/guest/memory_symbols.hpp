@@ -23,9 +23,9 @@ struct MemoryRange {
 };
 
 /// Most bytes of a guest's memory that are looked at, from its lowest address on: kernels are put there.
-inline constexpr std::uint64_t most_memory = 512ULL << 20U;
+inline constexpr std::uint64_t max_memory = 512ULL << 20U;
 
-/// The machine's memory as QEMU's monitor lists it (`info mtree -f`), each piece once, most_memory in all.
+/// The machine's memory as QEMU's monitor lists it (`info mtree -f`), each piece once, max_memory in all.
 [[nodiscard]] std::vector<MemoryRange> memory_ranges(std::string_view listing);
 
 /// The symbols of the kernel that a halted machine has in its memory, at the addresses at which it runs.

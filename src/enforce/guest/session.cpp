@@ -11,275 +11,290 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// A kernel takes several hundred milliseconds from its first instruction at its final place to its first
+// A kernel takes several hundred milliseconds from its first instruction at its final address to its first
 // process; one that is not there after so long is still being fetched by its boot loader.
 constexpr milliseconds often{20};
 constexpr milliseconds seldom{200};
 constexpr std::chrono::seconds soon{10};
-constexpr std::chrono::minutes longest_search{5};
+constexpr std::chrono::minutes search_timeout{5};
 constexpr milliseconds between_searches{500}; ///< of a guest's whole memory
-constexpr std::chrono::seconds housekeeping{1};
+constexpr std::chrono::seconds between_checks{1};
 /// So many looks in a row do not all meet the instructions between a process and its kernel, where QEMU stops
 /// often: one stop in five was there in a guest that made one system call after the other.
-constexpr int most_hidden = 20;
-constexpr std::chrono::seconds longest_unknown{60}; ///< boot loaders of some machines run where kernels do
+constexpr int max_hidden_looks = 20;
+constexpr std::chrono::seconds unknown_kernel_timeout{60}; ///< some boot loaders run where kernels do
 
 } // namespace
 
-std::function<void(const std::string&)> Session::in_silence() {
-    return [](const std::string&) {};
-}
-
 Session::Session(gdb::Client debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
                  core::Judge& judge, events::Recorder& recorder, Settings settings)
-    : machine_(std::move(debugger), architecture), kernel_(std::move(kernel)), settings_(std::move(settings)),
-      watch_(machine_, judge, recorder, settings_.watch) {
+    : machine_(std::move(debugger), architecture), settings_(std::move(settings)),
+      watch_(machine_, judge, recorder, settings_.watch),
+      state_(kernel ? State(SearchingKernel{.boot = settings_.boot,
+                                            .kernel = {.known = std::move(*kernel)},
+                                            .since = Clock::now(),
+                                            .unknown_since = std::nullopt})
+                    : State(SearchingSymbols{.boot = settings_.boot, .since = Clock::now()})) {
     machine_.debugger().set_byte_order(architecture.order);
+    if (!settings_.report) settings_.report = [](const std::string&) {};
 }
+
+// --- the states, and what follows what
+
+Session::State Session::after(State state, KernelFound found) {
+    if (auto* searching = std::get_if<SearchingSymbols>(&state))
+        return KernelRuns{.kernel = {.known = std::move(*found.known), .offset = found.offset},
+                          .earlier_work = searching->boot == Boot::next};
+    if (auto* searching = std::get_if<SearchingKernel>(&state))
+        return KernelRuns{.kernel = {.known = std::move(searching->kernel.known), .offset = found.offset},
+                          .earlier_work = searching->boot == Boot::next};
+    // It begins again, after an end that was not seen.
+    auto& runs = std::get<KernelRuns>(state);
+    return KernelRuns{.kernel = {.known = std::move(runs.kernel.known), .offset = found.offset},
+                      .earlier_work = true};
+}
+
+Session::State Session::after(State state, BootEnded ended) {
+    if (std::holds_alternative<SearchingSymbols>(state)) return state;
+    auto* searching = std::get_if<SearchingKernel>(&state);
+    if (searching != nullptr && searching->boot == Boot::next) return state;
+    HookedKernel kernel =
+        std::move(searching != nullptr ? searching->kernel : std::get<KernelRuns>(state).kernel);
+    KernelAddresses& addresses = kernel.known.addresses;
+    if (addresses.of_this_boot) return SearchingSymbols{.boot = Boot::next, .since = ended.when};
+    if (addresses.banner != 0) addresses.fixed = false; // a kernel of other parameters may follow
+    return SearchingKernel{
+        .boot = Boot::next, .kernel = std::move(kernel), .since = ended.when, .unknown_since = std::nullopt};
+}
+
+const Session::HookedKernel* Session::kernel() const {
+    if (const auto* searching = std::get_if<SearchingKernel>(&state_)) return &searching->kernel;
+    if (const auto* runs = std::get_if<KernelRuns>(&state_)) return &runs->kernel;
+    return nullptr;
+}
+
+Session::Boot Session::boot() const {
+    if (const auto* searching = std::get_if<SearchingSymbols>(&state_)) return searching->boot;
+    if (const auto* searching = std::get_if<SearchingKernel>(&state_)) return searching->boot;
+    return Boot::next;
+}
+
+bool Session::found() const {
+    return std::holds_alternative<KernelRuns>(state_);
+}
+
+// --- finding the kernel
 
 sys::Result<void> Session::begin() {
     // Where it was linked to is where it will be, unless it is moved.
-    if (kernel_)
-        if (auto guarded = guard(0); !guarded) return guarded;
-    if (!kernel_)
-        settings_.tell("there are no symbols: they are searched for in its memory, and what is loaded before "
-                       "they are found is not decided on");
-    if (!settings_.from_its_start)
-        if (auto looked = look(); !looked) return looked;
-    if (!settings_.from_its_start && !found_)
-        settings_.tell("its kernel is not to be seen yet: until it is, nothing is decided on");
+    if (kernel() != nullptr)
+        TRY(set_hooks(*kernel()));
+    else
+        settings_.report(
+            "there are no symbols: they are searched for in its memory, and what is loaded before "
+            "they are found is not decided on");
+    if (settings_.boot == Boot::attached) {
+        TRY(look());
+        if (!found())
+            settings_.report("its kernel is not to be seen yet: until it is, nothing is decided on");
+    }
     return machine_.resume();
 }
 
-/// Sets all breakpoints for the kernel at `distance` from where it was linked to.
-sys::Result<void> Session::guard(std::uint64_t distance) {
-    const Places places = kernel_->places.moved(distance);
-    if (auto guarded = watch_.guard(places); !guarded) return guarded;
-    guarded_ = distance;
-    const auto attend = [this](std::uint64_t address, auto attendant) {
-        return machine_.attend(address, [this, attendant](Processor on, Place at) {
-            return (this->*attendant)(std::move(on), at);
-        });
-    };
+sys::Result<void> Session::set_hooks(const HookedKernel& kernel) {
+    const KernelAddresses addresses = kernel.known.addresses.moved(kernel.offset);
+    Machine::Hooks hooks = watch_.hooks_for(addresses);
     // A kernel that moves itself is found by looking, but one that starts where it was linked to, or where it
     // was the last time, says so by itself.
-    for (const std::uint64_t start : {kernel_->places.start, places.start})
+    for (const std::uint64_t start : {kernel.known.addresses.start, addresses.start})
         if (start != 0)
-            if (auto set = attend(start, &Session::attend_start); !set) return set;
-    for (const std::uint64_t address : places.restarts)
-        if (auto set = attend(address, &Session::attend_restart); !set) return set;
-    return {};
+            hooks.emplace(start, [this](Processor on, Location at) { return on_start(std::move(on), at); });
+    for (const std::uint64_t address : addresses.restarts)
+        hooks.emplace(address, [this](Processor on, Location at) { return on_restart(std::move(on), at); });
+    return machine_.set_hooks(std::move(hooks));
 }
 
-Machine::Work Session::attend_start(Processor processor, Place place) {
-    if (!kernel_) co_return sys::Result<void>{};
-    const std::uint64_t distance = place.pc == kernel_->places.start ? 0 : *guarded_;
-    const auto kernel = check_kernel(processor, kernel_->places, kernel_->banner, distance);
-    if (!kernel) co_return std::unexpected(kernel.error());
-    if (!*kernel) co_return sys::Result<void>{}; // some other code that is at the same address
-    ended_boot_ = ended_boot_ || found_ || restarting_;
-    co_return accept(**kernel);
+Machine::Work Session::on_start(Processor processor, Location location) {
+    const HookedKernel* hooked = kernel();
+    if (hooked == nullptr) co_return sys::Result<void>{};
+    const KernelAddresses& linked = hooked->known.addresses;
+    const std::uint64_t offset = location.pc == linked.start ? 0 : hooked->offset;
+    const auto found = check_kernel(processor, linked, hooked->known.banner, offset);
+    if (!found) co_return std::unexpected(found.error());
+    if (!*found) co_return sys::Result<void>{}; // some other code that is at the same address
+    co_return accept(**found);
 }
 
 /// Whatever comes next may be anywhere. The kernel that ends here is not to be found again: it loses its
 /// banner.
-Machine::Work Session::attend_restart(Processor processor, Place) {
-    if (!kernel_ || restarting_) co_return sys::Result<void>{};
-    if (kernel_->places.banner != 0) {
+Machine::Work Session::on_restart(Processor processor, Location) {
+    const HookedKernel* hooked = kernel();
+    const bool searching = !std::holds_alternative<KernelRuns>(state_);
+    if (hooked == nullptr || (searching && boot() == Boot::next)) co_return sys::Result<void>{};
+    if (const std::uint64_t banner = hooked->known.addresses.banner; banner != 0) {
         const std::array<std::byte, 16> nothing{};
-        auto wiped = processor.write(kernel_->places.banner + *guarded_, nothing);
+        auto wiped = processor.write(banner + hooked->offset, nothing);
         if (!wiped && wiped.error().kind == sys::ErrorKind::unreachable) co_return wiped;
     }
-    lose();
+    state_ = after(std::move(state_), BootEnded{Clock::now()});
     co_return sys::Result<void>{};
 }
 
-/// From now on the guest's kernel is to be found anew.
-void Session::lose() {
-    restarting_ = true;
-    found_ = false;
-    hidden_ = 0;
-    settings_.from_its_start = true;
-    began_ = Clock::now();
-    foreign_since_.reset();
-    if (kernel_->places.of_this_boot)
-        kernel_.reset();
-    else if (kernel_->places.banner != 0)
-        kernel_->places.fixed = false; // a kernel of other parameters may follow
-}
-
-/// Looks for the kernel of a machine that stands still.
+/// Compares the state with the guest, which is halted.
 sys::Result<void> Session::look() {
     looked_ = Clock::now();
-    if (!kernel_) return search();
-    const bool starts_here = settings_.from_its_start && kernel_->places.start != 0;
-    const auto search = find_kernel(machine_, kernel_->places, kernel_->banner, starts_here);
-    if (!search) return std::unexpected(search.error());
-    if (!search->kernel) return bear_with(search->some_kernel);
-    ended_boot_ = ended_boot_ || restarting_;
-    return accept(*search->kernel);
+    if (const auto* searching = std::get_if<SearchingSymbols>(&state_)) return search_symbols(*searching);
+    if (auto* searching = std::get_if<SearchingKernel>(&state_)) return search_kernel(*searching);
+    return check_presence(std::get<KernelRuns>(state_));
 }
 
-/// Looks for the symbols of a kernel in the memory of a machine that stands still. What is found there may be
-/// left from before: it counts if a processor runs that kernel.
-sys::Result<void> Session::search() {
-    if (looked_ - began_ >= longest_search)
+/// What is found in memory may be left from before: it counts if a processor runs that kernel.
+sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
+    if (looked_ - state.since >= search_timeout)
         return sys::failure(sys::ErrorKind::failed,
                             "no kernel's symbols were found in the guest's memory for 5 minutes",
                             "give them with --symbols");
-    auto found = settings_.search(machine_.debugger());
-    if (!found && found.error().kind != sys::ErrorKind::invalid) return std::unexpected(found.error());
-    if (!found) return {};
-    const auto search = find_kernel(machine_, found->places, found->banner, false);
+    auto known = settings_.search(machine_.debugger());
+    if (!known && known.error().kind != sys::ErrorKind::invalid) return std::unexpected(known.error());
+    if (!known) return {};
+    const auto search = find_kernel(machine_, known->addresses, known->banner, false);
     if (!search && search.error().kind != sys::ErrorKind::invalid) return std::unexpected(search.error());
     if (!search || !search->kernel) return {};
-    kernel_ = std::move(*found);
-    guarded_.reset();
-    ended_boot_ = ended_boot_ || restarting_;
-    return accept(*search->kernel);
+    return accept(*search->kernel, std::move(*known));
 }
 
-sys::Result<void> Session::accept(const FoundKernel& kernel) {
-    const bool again = std::exchange(found_, true) && !restarting_;
-    restarting_ = false;
-    foreign_since_.reset();
-    const std::string name =
-        kernel.banner.empty() ? "a kernel that cannot be checked against the symbols" : kernel.banner;
-    const std::string moved = kernel.distance == 0 ? "" : fmt::format(", moved by {:#x}", kernel.distance);
-    if (!again || guarded_ != kernel.distance)
-        settings_.tell(fmt::format("the guest runs {}{}", name, moved));
-    if (guarded_ != kernel.distance) {
-        if (auto checked = check_modules(kernel_->places.moved(kernel.distance)); !checked) return checked;
-        if (auto guarded = guard(kernel.distance); !guarded) return guarded;
+sys::Result<void> Session::search_kernel(SearchingKernel& state) {
+    const KnownKernel& known = state.kernel.known;
+    const bool starts_here = state.boot != Boot::attached && known.addresses.start != 0;
+    const auto search = TRY(find_kernel(machine_, known.addresses, known.banner, starts_here));
+    if (search.kernel) return accept(*search.kernel);
+    if (search.some_kernel && !state.unknown_since) state.unknown_since = looked_;
+    return tolerate_unknown_kernel(state);
+}
+
+/// Notices a guest that has been reset, or has started another kernel, on a way that passes no hook.
+sys::Result<void> Session::check_presence(KernelRuns& state) {
+    const Presence presence = TRY(presence_of(machine_, state.kernel.known.addresses, state.kernel.offset));
+    if (presence == Presence::there) state.hidden_looks = 0;
+    if (presence == Presence::hidden) ++state.hidden_looks;
+    if (presence == Presence::gone || state.hidden_looks == max_hidden_looks)
+        state_ = after(std::move(state_), BootEnded{looked_});
+    return {};
+}
+
+sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownKernel> known) {
+    const Boot found_boot = boot();
+    const bool is_hooked = kernel() != nullptr && kernel()->offset == found.kaslr_offset;
+    if (!is_hooked || !std::holds_alternative<KernelRuns>(state_))
+        settings_.report(fmt::format(
+            "the guest runs {}{}",
+            found.banner.empty() ? "a kernel that cannot be checked against the symbols" : found.banner,
+            found.kaslr_offset == 0 ? "" : fmt::format(", moved by {:#x}", found.kaslr_offset)));
+    state_ = after(std::move(state_), KernelFound{found.kaslr_offset, std::move(known)});
+    if (!is_hooked) {
+        if (found_boot != Boot::attached)
+            TRY(report_modules_before(kernel()->known.addresses.moved(found.kaslr_offset)));
+        TRY(set_hooks(*kernel()));
     }
-    return settings_.from_its_start || std::exchange(taken_over_, true) ? sys::Result<void>{}
-                                                                        : watch_.take_over();
-}
-
-/// Notices a guest that has been reset, or has started another kernel, on a way of which no breakpoint tells.
-sys::Result<void> Session::check_still_there() {
-    looked_ = Clock::now();
-    const auto halted = machine_.halt();
-    if (!halted) return std::unexpected(halted.error());
-    if (*halted != Machine::Halt::halted) return {};
-    const auto presence = presence_of(machine_, kernel_->places, *guarded_);
-    if (!presence) return std::unexpected(presence.error());
-    if (*presence == Presence::there) hidden_ = 0;
-    if (*presence == Presence::hidden) ++hidden_;
-    if (*presence == Presence::gone || hidden_ == most_hidden) lose();
-    return machine_.resume();
+    return found_boot == Boot::attached ? watch_.take_over() : sys::Result<void>{};
 }
 
 /// A kernel that is not found is one whose modules are not decided on.
-sys::Result<void> Session::bear_with(bool some_kernel) {
-    if (!foreign_since_ && !some_kernel) return {};
-    if (!foreign_since_) foreign_since_ = looked_;
-    if (looked_ - *foreign_since_ < longest_unknown) return {};
+sys::Result<void> Session::tolerate_unknown_kernel(SearchingKernel& state) const {
+    if (!state.unknown_since || looked_ - *state.unknown_since < unknown_kernel_timeout) return {};
     return sys::failure(
         sys::ErrorKind::failed,
         fmt::format("the guest has run for {} s what may be a kernel, and is not the one that the "
                     "symbols are of",
-                    longest_unknown.count()),
+                    unknown_kernel_timeout.count()),
         "nothing would be decided; give the symbols of its kernel with --symbols");
 }
 
-/// Until it was found, a moved kernel was not guarded.
-sys::Result<void> Session::check_modules(const Places& places) {
-    if (!settings_.from_its_start || places.modules == 0) return {};
-    const auto threads = machine_.debugger().threads();
-    if (!threads) return std::unexpected(threads.error());
-    const auto first = machine_.processor(threads->front()).read_words(places.modules, 1);
-    if (first && first->front() != 0 && first->front() != places.modules)
-        settings_.tell(
+/// Until it was found, a moved kernel had no hooks.
+sys::Result<void> Session::report_modules_before(const KernelAddresses& addresses) {
+    if (addresses.modules == 0) return {};
+    const auto threads = TRY(machine_.debugger().threads());
+    const auto first = machine_.processor(threads.front()).read_words(addresses.modules, 1);
+    if (first && first->front() != 0 && first->front() != addresses.modules)
+        settings_.report(
             "modules were loaded before its kernel was found, and not decided on; with \"nokaslr\" on "
             "its command line there is nothing to find");
     return {};
 }
 
 sys::Result<void> Session::look_again() {
-    const auto halted = machine_.halt();
-    if (!halted) return std::unexpected(halted.error());
-    if (*halted != Machine::Halt::halted) {
-        looked_ = Clock::now();
-        return {};
-    }
-    if (auto looked = look(); !looked) return looked;
+    looked_ = Clock::now();
+    if (const auto* runs = std::get_if<KernelRuns>(&state_))
+        if (machine_.architecture().kaslr_step == 0 || runs->kernel.known.addresses.banner == 0) return {};
+    const auto halted = TRY(machine_.halt());
+    if (halted != Machine::Halt::halted) return {};
+    TRY(look());
     return machine_.resume();
 }
 
-sys::Result<void> Session::forget_boot() {
-    const auto halted = machine_.halt();
-    if (!halted) return std::unexpected(halted.error());
-    if (*halted != Machine::Halt::halted) return {};
-    ended_boot_ = false;
+sys::Result<void> Session::forget_earlier_work() {
+    const auto has_some = [](const KernelRuns* runs) { return runs != nullptr && runs->earlier_work; };
+    if (!has_some(std::get_if<KernelRuns>(&state_))) return {};
+    const auto halted = TRY(machine_.halt()); // which may end this boot, too
+    if (halted != Machine::Halt::halted) return {};
+    if (auto* runs = std::get_if<KernelRuns>(&state_)) runs->earlier_work = false;
     watch_.finish();
-    if (auto forgotten = machine_.forget(); !forgotten) return forgotten;
+    TRY(machine_.forget());
     return machine_.resume();
 }
 
-milliseconds Session::patience() const {
+// --- its life
+
+milliseconds Session::timeout() const {
     if (machine_.debugger().has_buffered()) return milliseconds{0};
-    if (!kernel_) return between_searches;
-    if (found_ && hidden_ > 0) return often;
-    if (found_ || kernel_->places.fixed) return housekeeping;
-    return Clock::now() - began_ < soon ? often : seldom;
+    if (std::holds_alternative<SearchingSymbols>(state_)) return between_searches;
+    if (const auto* runs = std::get_if<KernelRuns>(&state_))
+        return runs->hidden_looks > 0 ? often : between_checks;
+    const auto& searching = std::get<SearchingKernel>(state_);
+    if (searching.kernel.known.addresses.fixed) return between_checks;
+    return Clock::now() - searching.since < soon ? often : seldom;
 }
 
-sys::Result<bool> Session::attend() {
+sys::Result<bool> Session::poll() {
     watch_.record_unanswered();
-    const auto turn = machine_.turn(milliseconds{0});
-    if (!turn) return std::unexpected(turn.error());
-    if (*turn == Machine::Turn::ended) {
+    const auto polled = TRY(machine_.poll(milliseconds{0}));
+    if (polled == Machine::Polled::ended) {
         watch_.finish();
         return false;
     }
-    if (ended_boot_)
-        if (auto forgotten = forget_boot(); !forgotten) return std::unexpected(forgotten.error());
-    if (*turn == Machine::Turn::idle && Clock::now() - looked_ >= patience()) {
-        const bool may_move = machine_.architecture().slide_step != 0;
-        auto looked = sys::Result<void>{};
-        if (!found_)
-            looked = look_again();
-        else if (may_move && kernel_->places.banner != 0)
-            looked = check_still_there();
-        if (!looked) return std::unexpected(looked.error());
-    }
+    TRY(forget_earlier_work());
+    if (polled == Machine::Polled::idle && Clock::now() - looked_ >= timeout()) TRY(look_again());
     return true;
 }
 
-/// Attends to the guest until `done`; false if that was not before `end`.
-sys::Result<bool> Session::attend_until(Clock::time_point end, const std::function<bool()>& done) {
+/// Polls the guest until `done`; false if that was not before `end`.
+sys::Result<bool> Session::poll_until(Clock::time_point end, const std::function<bool()>& done) {
     while (!done()) {
         const auto left = std::chrono::ceil<milliseconds>(end - Clock::now());
         if (left <= milliseconds{0}) return false;
-        if (auto resumed = machine_.resume(); !resumed) return std::unexpected(resumed.error());
-        const auto turn = machine_.turn(std::min(left, often));
-        if (!turn) return std::unexpected(turn.error());
-        if (*turn == Machine::Turn::ended) return true;
-        const auto halted = machine_.halt();
-        if (!halted) return std::unexpected(halted.error());
-        if (*halted != Machine::Halt::halted) return true;
+        TRY(machine_.resume());
+        const auto polled = TRY(machine_.poll(std::min(left, often)));
+        if (polled == Machine::Polled::ended) return true;
+        const auto halted = TRY(machine_.halt());
+        if (halted != Machine::Halt::halted) return true;
     }
     return true;
 }
 
 sys::Result<void> Session::leave() {
-    const auto halted = machine_.halt();
-    if (!halted) return std::unexpected(halted.error());
-    if (*halted == Machine::Halt::theirs)
+    const auto halted = TRY(machine_.halt());
+    if (halted == Machine::Halt::paused_by_monitor)
         return sys::failure(sys::ErrorKind::failed, "the guest was stopped at the emulator's monitor",
                             "resume it there; its breakpoints stay until kmodctl attaches again and leaves");
-    if (*halted == Machine::Halt::ended) return {};
-    // A task in a call that was made in its name must come back from it. A load that has not returned yet
-    // needs nothing of us any more.
+    if (halted == Machine::Halt::ended) return {};
+    // A task in an injected call must come back from it. A load that has not returned yet needs nothing of us
+    // any more.
     constexpr std::chrono::seconds for_loads{1};
     constexpr std::chrono::seconds for_calls{10};
-    if (const auto idle = attend_until(Clock::now() + for_loads, [this] { return !machine_.busy(); }); !idle)
-        return std::unexpected(idle.error());
-    const auto returned = attend_until(Clock::now() + for_calls, [this] { return !watch_.calling(); });
-    if (!returned) return std::unexpected(returned.error());
+    TRY(poll_until(Clock::now() + for_loads, [this] { return !machine_.busy(); }));
+    const bool returned = TRY(poll_until(Clock::now() + for_calls, [this] { return !watch_.is_calling(); }));
     watch_.finish();
-    if (!*returned)
+    if (!returned)
         return sys::failure(sys::ErrorKind::failed, "the guest does not come back from a call of its kernel",
                             "it is left as it is: attach again with --gdb");
     return machine_.debugger().detach();

@@ -1,89 +1,140 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// One guest from the moment kmodctl reaches it until one of the two ends: find its kernel, guard it, attend
-// to it, leave it.
+// One guest from the moment kmodctl reaches it until one of the two ends: find its kernel, set its hooks,
+// poll it, leave it. What is known of its kernel is one of three states; Session::after() says what follows
+// what:
+//
+//      no symbols given                     symbols given
+//             |                                   |
+//             v                                   v
+//      SearchingSymbols                    SearchingKernel
+//      in the guest's memory               a processor runs it?
+//             |                                   |
+//             +---------> KernelRuns <------------+
+//         both found            |        found: by looking, or at its start
+//                               |
+//                               v   the guest restarts, or is reset
+//                  SearchingSymbols or SearchingKernel
+//                  (whether the symbols may be of the next boot, too)
+//
+// Session owns the choice of hooks: the watch says which it needs for a kernel, and here those are added that
+// show a boot's beginning and end. The machine owns the breakpoints. All of it is for one thread.
 #pragma once
 
-#include "enforce/guest/slide.hpp"
+#include "enforce/guest/find_kernel.hpp"
 #include "enforce/guest/watch.hpp"
 
 #include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 
 namespace kmodguard::guest {
 
-/// What symbols tell of a kernel.
+/// What symbols say of a kernel.
 struct KnownKernel {
-    Places places;                         ///< as it was linked
+    KernelAddresses addresses;             ///< as it was linked
     std::optional<symbols::Banner> banner; ///< what it calls itself
 };
 
 class Session {
   public:
-    /// Tells nobody.
-    [[nodiscard]] static std::function<void(const std::string&)> in_silence();
+    /// Which boot of the guest it is whose kernel is searched for.
+    enum class Boot : std::uint8_t {
+        first,    ///< the guest has not run yet
+        attached, ///< it has, and an earlier kmodctl may have left tasks in the middle of injected calls
+        next      ///< one that was watched has ended
+    };
 
     struct Settings {
         Watch::Settings watch;
-        bool from_its_start =
-            true; ///< it has not run yet; else it has, and somebody may have guarded it before
-        /// Finds the places of the kernel that a halted guest runs, where no symbols were given;
+        Boot boot = Boot::first; ///< not `next`
+        /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given;
         /// ErrorKind::invalid: it runs none, or not yet.
         std::function<sys::Result<KnownKernel>(gdb::Client&)> search;
-        std::function<void(const std::string&)> tell = in_silence(); ///< what people want to know
+        std::function<void(const std::string&)> report; ///< messages for people
     };
 
-    /// `judge` and `recorder` must outlive it. `linked` are the places as the symbols have them, and `banner`
-    /// what the kernel that they are of calls itself.
+    /// `judge` and `recorder` must outlive it. No `kernel`: its symbols are searched for in the guest.
     Session(gdb::Client debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
             core::Judge& judge, events::Recorder& recorder, Settings settings);
 
-    /// Guards the guest, and has it run.
+    /// Sets the hooks, and has the guest run.
     [[nodiscard]] sys::Result<void> begin();
-    /// Attends to what has happened; false if the guest has ended. Call it when fd() is readable, and after
-    /// patience() at the latest.
-    [[nodiscard]] sys::Result<bool> attend();
+    /// Handles what has happened; false if the guest has ended. Call it when fd() is readable, and after
+    /// timeout() at the latest.
+    [[nodiscard]] sys::Result<bool> poll();
     [[nodiscard]] int fd() { return machine_.debugger().fd(); }
-    [[nodiscard]] std::chrono::milliseconds patience() const;
+    [[nodiscard]] std::chrono::milliseconds timeout() const;
     /// Leaves the guest running, with nothing of kmodguard in it. Waits for work that is under way.
     [[nodiscard]] sys::Result<void> leave();
     /// Whether the guest's kernel has been found.
-    [[nodiscard]] bool found() const { return found_; }
+    [[nodiscard]] bool found() const;
     [[nodiscard]] const StopStatistics& statistics() const { return machine_.statistics(); }
     [[nodiscard]] std::uint64_t attempts() const { return watch_.attempts(); }
 
   private:
     using Clock = std::chrono::steady_clock;
 
-    [[nodiscard]] sys::Result<void> guard(std::uint64_t distance);
-    Machine::Work attend_start(Processor processor, Place place);
-    Machine::Work attend_restart(Processor processor, Place place);
+    /// A kernel whose symbols are known, and the KASLR offset for which the hooks are set.
+    struct HookedKernel {
+        KnownKernel known;
+        std::uint64_t offset = 0;
+    };
+    /// The kernel's symbols are searched for in the guest's memory.
+    struct SearchingSymbols {
+        Boot boot = Boot::first;
+        Clock::time_point since;
+    };
+    /// No processor was seen to run the kernel. It is hooked where it may begin.
+    struct SearchingKernel {
+        Boot boot = Boot::first;
+        HookedKernel kernel;
+        Clock::time_point since;
+        std::optional<Clock::time_point> unknown_since; ///< the guest runs what may be another kernel
+    };
+    /// The kernel is at its KASLR offset, and every load is decided on.
+    struct KernelRuns {
+        HookedKernel kernel;
+        int hidden_looks = 0;      ///< in a row
+        bool earlier_work = false; ///< some work may wait for tasks of an earlier boot
+    };
+    using State = std::variant<SearchingSymbols, SearchingKernel, KernelRuns>;
+
+    struct KernelFound {
+        std::uint64_t offset = 0;
+        std::optional<KnownKernel> known = std::nullopt; ///< where its symbols were found with it
+    };
+    struct BootEnded {
+        Clock::time_point when;
+    };
+    [[nodiscard]] static State after(State state, KernelFound found);
+    [[nodiscard]] static State after(State state, BootEnded ended);
+
+    /// nullptr while its symbols are searched for.
+    [[nodiscard]] const HookedKernel* kernel() const;
+    [[nodiscard]] Boot boot() const;
+
+    [[nodiscard]] sys::Result<void> set_hooks(const HookedKernel& kernel);
+    Machine::Work on_start(Processor processor, Location location);
+    Machine::Work on_restart(Processor processor, Location location);
     [[nodiscard]] sys::Result<void> look();
-    [[nodiscard]] sys::Result<void> search();
-    [[nodiscard]] sys::Result<void> accept(const FoundKernel& kernel);
+    [[nodiscard]] sys::Result<void> search_symbols(const SearchingSymbols& state);
+    [[nodiscard]] sys::Result<void> search_kernel(SearchingKernel& state);
+    [[nodiscard]] sys::Result<void> check_presence(KernelRuns& state);
+    [[nodiscard]] sys::Result<void> accept(const FoundKernel& found, std::optional<KnownKernel> known = {});
+    [[nodiscard]] sys::Result<void> tolerate_unknown_kernel(SearchingKernel& state) const;
+    [[nodiscard]] sys::Result<void> report_modules_before(const KernelAddresses& addresses);
     [[nodiscard]] sys::Result<void> look_again();
-    [[nodiscard]] sys::Result<void> check_still_there();
-    void lose();
-    [[nodiscard]] sys::Result<void> forget_boot();
-    [[nodiscard]] sys::Result<void> bear_with(bool some_kernel);
-    [[nodiscard]] sys::Result<void> check_modules(const Places& places);
-    [[nodiscard]] sys::Result<bool> attend_until(Clock::time_point end, const std::function<bool()>& done);
+    [[nodiscard]] sys::Result<void> forget_earlier_work();
+    [[nodiscard]] sys::Result<bool> poll_until(Clock::time_point end, const std::function<bool()>& done);
 
     Machine machine_;
-    std::optional<KnownKernel> kernel_;
     Settings settings_;
     Watch watch_;
-    bool found_ = false;
-    std::optional<std::uint64_t> guarded_; ///< how far from where it was linked to the kernel is guarded
-    bool restarting_ = false;              ///< one boot has ended, and the kernel of the next is not found
-    bool ended_boot_ = false;              ///< what waits is of an earlier boot
-    bool taken_over_ = false;
-    int hidden_ = 0;                                 ///< looks in a row that found it hidden
-    std::optional<Clock::time_point> foreign_since_; ///< a kernel runs, and is not found
-    Clock::time_point began_ = Clock::now();
-    Clock::time_point looked_ = Clock::now();
+    State state_;
+    Clock::time_point looked_ = Clock::now(); ///< when the state was last compared with the guest
 };
 
 } // namespace kmodguard::guest

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/watch.hpp"
 
+#include "sys/error_name.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 namespace kmodguard::guest {
@@ -17,9 +18,9 @@ constexpr std::size_t max_parameters =
 constexpr std::size_t max_name = 64; ///< MODULE_NAME_LEN is 56 or 60
 
 std::string name_of_answer(std::int64_t answer) {
-    if (answer >= 0) return std::to_string(answer);
-    const char* name = ::strerrorname_np(static_cast<int>(-answer));
-    return name != nullptr ? name : std::to_string(answer);
+    constexpr std::int64_t max_error = 4095;
+    return answer < 0 && answer >= -max_error ? sys::error_name(static_cast<int>(-answer))
+                                              : std::to_string(answer);
 }
 
 /// An int that a kernel function returned.
@@ -29,87 +30,81 @@ std::int64_t int_from(std::uint64_t value) {
 
 } // namespace
 
-sys::Result<void> Watch::guard(Places places) {
-    if (auto done = machine_.dismiss(); !done) return done;
-    places_ = std::move(places);
-    for (const SystemCall& call : places_.calls) {
-        auto set = machine_.attend(call.address, [this, call](Processor on, Place at) {
-            return attend_call(std::move(on), at, call);
+Machine::Hooks Watch::hooks_for(KernelAddresses addresses) {
+    addresses_ = std::move(addresses);
+    Machine::Hooks hooks;
+    for (const SystemCall& call : addresses_.calls)
+        hooks.emplace(call.address, [this, call](Processor on, Location at) {
+            return on_system_call(std::move(on), at, call);
         });
-        if (!set) return set;
-    }
-    for (const std::uint64_t address : places_.load_module) {
-        auto set = machine_.attend(address,
-                                   [this](Processor on, Place at) { return attend_load(std::move(on), at); });
-        if (!set) return set;
-    }
-    return machine_.attend(places_.functions.landing,
-                           [this](Processor on, Place at) { return attend_landing(std::move(on), at); });
+    for (const std::uint64_t address : addresses_.load_module)
+        hooks.emplace(address,
+                      [this](Processor on, Location at) { return on_load_module(std::move(on), at); });
+    hooks.emplace(addresses_.functions.return_trampoline,
+                  [this](Processor on, Location at) { return on_return_trampoline(std::move(on), at); });
+    return hooks;
 }
 
-std::vector<std::uint64_t> Watch::guarded() const {
-    std::vector<std::uint64_t> addresses = places_.load_module;
-    for (const SystemCall& call : places_.calls)
+/// Where a task may have stopped in whose name calls are injected.
+std::vector<std::uint64_t> Watch::injection_addresses() const {
+    std::vector<std::uint64_t> addresses = addresses_.load_module;
+    for (const SystemCall& call : addresses_.calls)
         addresses.push_back(call.address);
     return addresses;
 }
 
 sys::Result<void> Watch::take_over() {
-    const auto threads = machine_.debugger().threads();
-    if (!threads) return std::unexpected(threads.error());
-    for (const gdb::ThreadId thread : *threads) {
+    const auto threads = TRY(machine_.debugger().threads());
+    for (const gdb::ThreadId thread : threads) {
         const Processor stopped = machine_.processor(thread);
-        const auto process = machine_.runs_process(stopped);
-        if (!process) return std::unexpected(process.error());
-        if (*process) continue;
-        const auto recovered = Visit::recover(stopped, guarded());
-        if (!recovered) return std::unexpected(recovered.error());
-        if (auto attended = machine_.attend_to(thread); !attended) return attended;
+        const auto process = TRY(machine_.runs_process(stopped));
+        if (process) continue;
+        TRY(CallInjection::recover(stopped, injection_addresses()));
+        TRY(machine_.handle_stop(thread));
     }
     return {};
 }
 
-/// Where injected calls return to: unexpected they do so only for somebody who is not there any more. The
-/// task is put back to where it was, and attended to there. Else the guest's kernel panics.
-Machine::Work Watch::attend_landing(Processor processor, Place) {
-    const auto recovered = Visit::recover(processor, guarded());
+/// An injected call has come back that no work waits for: a kmodctl made it that has died since. The task is
+/// put back to where it was, and handled there. Else the guest's kernel panics.
+Machine::Work Watch::on_return_trampoline(Processor processor, Location) {
+    const auto recovered = CallInjection::recover(processor, injection_addresses());
     if (!recovered) co_return std::unexpected(recovered.error());
     if (!*recovered) co_return sys::Result<void>{};
     const Processor put_back = machine_.processor(processor.thread());
     const std::array names = {put_back.architecture().pc, put_back.architecture().stack};
     const auto values = put_back.get(names);
     if (!values) co_return std::unexpected(values.error());
-    auto attended = co_await attend_again(put_back, {.pc = (*values)[0], .stack = (*values)[1]});
-    co_return attended;
+    auto handled = co_await handle_again(put_back, {.pc = (*values)[0], .stack = (*values)[1]});
+    co_return handled;
 }
 
-Machine::Work Watch::attend_again(Processor processor, Place place) {
-    for (const SystemCall& call : places_.calls)
-        if (call.address == place.pc) return attend_call(std::move(processor), place, call);
-    return attend_load(std::move(processor), place);
+Machine::Work Watch::handle_again(Processor processor, Location location) {
+    for (const SystemCall& call : addresses_.calls)
+        if (call.address == location.pc) return on_system_call(std::move(processor), location, call);
+    return on_load_module(std::move(processor), location);
 }
 
 // --- system calls
 
-sys::Result<Watch::Arguments> Watch::arguments_of(const Visit& visit, const CallConvention& convention) {
-    const Processor& processor = visit.processor();
-    const auto values = processor.get(processor.architecture().arguments);
-    if (!values) return std::unexpected(values.error());
+sys::Result<Watch::Arguments> Watch::arguments_of(const CallInjection& injection,
+                                                  const CallConvention& convention) {
+    const Processor& processor = injection.processor();
+    const auto values = TRY(processor.get(processor.architecture().arguments));
     const bool saved = convention.kind == CallConvention::Kind::saved
                        || (convention.kind == CallConvention::Kind::either
-                           && values->front() >= processor.architecture().kernel_base);
+                           && values.front() >= processor.architecture().kernel_base);
     Arguments arguments{};
     if (!saved) {
-        std::ranges::copy(*values, arguments.begin());
+        std::ranges::copy(values, arguments.begin());
         return arguments;
     }
     // One piece of memory has all three.
     const auto [first, last] = std::ranges::minmax(convention.offsets);
     const std::size_t word = processor.architecture().word;
-    const auto words = processor.read_words(values->front() + first, (last - first) / word + 1);
-    if (!words) return std::unexpected(words.error());
+    const auto words = TRY(processor.read_words(values.front() + first, (last - first) / word + 1));
     for (std::size_t i = 0; i < arguments.size(); ++i)
-        arguments[i] = (*words)[(convention.offsets[i] - first) / word];
+        arguments[i] = words[(convention.offsets[i] - first) / word];
     return arguments;
 }
 
@@ -122,39 +117,40 @@ events::Event Watch::event_of(Call call) const {
     return event;
 }
 
-Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall call) {
-    Visit visit(machine_, places_.functions, processor, place);
-    const auto read = arguments_of(visit, call.convention);
+Machine::Work Watch::on_system_call(Processor processor, Location location, SystemCall call) {
+    CallInjection injection(machine_, addresses_.functions, processor, location);
+    const auto read = arguments_of(injection, call.convention);
     if (!read && is_lost(read.error())) co_return std::unexpected(read.error());
     std::optional<Arguments> arguments; // none: the process has made up where they are
     if (read) arguments = *read;
     if (call.call == Call::delete_module) {
-        auto unloaded = co_await unload(visit, arguments.value_or(Arguments{}));
+        auto unloaded = co_await unload(injection, arguments.value_or(Arguments{}));
         co_return unloaded;
     }
-    auto attempted = co_await attempt(visit, call, arguments);
-    if (!attempted || !places_.load_module.empty()) co_return attempted;
-    if (call.call == Call::finit_module) { // whoever is told so tries init_module, which can be decided on
-        Attempt told = take_attempt(place.stack, stack_between_calls);
-        told.event.answer = "ENOSYS";
-        told.event.note = "this kernel's finit_module is not decided on: init_module is";
-        told.event.decision = judge_.decide(unreadable("no image"));
-        recorder_.record(std::move(told.event));
-        co_return visit.processor().return_now(static_cast<std::uint64_t>(std::int64_t{-ENOSYS}));
+    auto attempted = co_await attempt(injection, call, arguments);
+    if (!attempted || !addresses_.load_module.empty()) co_return attempted;
+    if (call.call == Call::finit_module) { // after ENOSYS callers try init_module, which can be decided on
+        Attempt unsupported = take_attempt(location.stack, stack_between_calls);
+        unsupported.event.answer = "ENOSYS";
+        unsupported.event.note = "this kernel's finit_module is not decided on: init_module is";
+        unsupported.event.decision = judge_.decide(unreadable("no image"));
+        recorder_.record(std::move(unsupported.event));
+        co_return injection.processor().return_now(static_cast<std::uint64_t>(std::int64_t{-ENOSYS}));
     }
-    auto decided = co_await decide_at_call(visit, arguments.value_or(Arguments{}));
+    auto decided = co_await decide_at_call(injection, arguments.value_or(Arguments{}));
     co_return decided;
 }
 
-Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optional<Arguments> arguments) {
+Task<sys::Result<void>> Watch::attempt(CallInjection& injection, SystemCall call,
+                                       std::optional<Arguments> arguments) {
     ++attempts_seen_;
     const auto seen = looked_at_.insert(
         looked_at_.end(),
-        {.stack = visit.place().stack, .since = Clock::now(), .event = event_of(call.call)});
+        {.stack = injection.location().stack, .since = Clock::now(), .event = event_of(call.call)});
     if (!arguments) seen->event.note = "its arguments cannot be read";
     if (call.call == Call::finit_module && arguments) {
         constexpr std::uint64_t descriptor = 0xffff'ffff;
-        auto path = co_await visit.path_of((*arguments)[0] & descriptor);
+        auto path = co_await injection.path_of((*arguments)[0] & descriptor);
         if (!path && is_lost(path.error())) co_return std::unexpected(path.error());
         if (path && !path->empty())
             seen->event.file = *path;
@@ -162,7 +158,7 @@ Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optio
             seen->event.note = path ? fmt::format("file descriptor {} is not open", int_from((*arguments)[0]))
                                     : "no path: " + path.error().what;
     }
-    auto process = co_await visit.call(places_.functions.process_id);
+    auto process = co_await injection.call(addresses_.functions.process_id);
     if (!process && is_lost(process.error())) co_return std::unexpected(process.error());
     if (process) {
         events::Requester requester;
@@ -171,11 +167,11 @@ Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optio
     }
     if (!seen->event.file.empty()) log(*seen, "");
     // The task's last attempt, if it is still open, was answered by the kernel.
-    // Kernels that randomise their stacks begin each call at a slightly different place.
+    // Kernels that randomise their stacks begin each call at a slightly different address.
     auto earlier = take_attempt(seen->stack - stack_between_calls, 2 * stack_between_calls);
     if (!earlier.event.call.empty()) record_unanswered(earlier);
     open_.splice(open_.end(), looked_at_, seen);
-    co_return visit.leave();
+    co_return injection.leave();
 }
 
 // --- decisions
@@ -195,21 +191,22 @@ bool Watch::enforced(const events::Event& event) const {
     return event.decision.effective() == core::Verdict::refuse;
 }
 
-/// What the caller of a refused call is told. What is no module is `own`, the kernel's, to answer, as if
-/// nobody watched: busybox's insmod first hands over a packed file as it is, and unpacks it if the kernel
-/// says no.
-std::int64_t Watch::told(events::Event& event, std::int64_t own) const {
+/// What a refused call returns. For what is no module that is `own`, the kernel's answer, as if there were no
+/// watch: busybox's insmod first hands over a compressed file as it is, and decompresses it if the kernel
+/// refuses.
+std::int64_t Watch::return_value(events::Event& event, std::int64_t own) const {
     if (event.decision.reason == core::Reason::not_a_module) return own;
     if (judge_.answer() == core::Answer::refuse) return -EPERM;
     if (event.note.empty()) event.note = "pretended: nothing was done";
     return 0;
 }
 
-Machine::Work Watch::attend_load(Processor processor, Place place) {
-    Visit visit(machine_, places_.functions, processor, place);
+Machine::Work Watch::on_load_module(Processor processor, Location location) {
+    CallInjection injection(machine_, addresses_.functions, processor, location);
     const auto arguments = processor.get(processor.architecture().arguments);
     if (!arguments) co_return std::unexpected(arguments.error());
-    const auto attempt = looked_at_.insert(looked_at_.end(), take_attempt(place.stack, stack_between_calls));
+    const auto attempt =
+        looked_at_.insert(looked_at_.end(), take_attempt(location.stack, stack_between_calls));
     if (attempt->event.call.empty()) { // it was under way before the watch began
         ++attempts_seen_;
         attempt->event = event_of(Call::init_module);
@@ -225,39 +222,39 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
                               processor.architecture().kernel_base);
     sys::Result<core::ImageFacts> facts =
         unreadable("the guest's kernel keeps the image in a way that is not known");
-    if (info) facts = co_await identify_in_guest(visit, *info, image_options(false));
+    if (info) facts = co_await identify_in_guest(injection, *info, image_options(false));
     if (!facts) co_return std::unexpected(facts.error());
-    auto parameters = co_await visit.user_text((*arguments)[1], max_parameters);
+    auto parameters = co_await injection.user_text((*arguments)[1], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
     attempt->event.parameters = parameters.value_or("");
     if (info) attempt->event.image_size = info->size;
     judge(*attempt, *facts);
-    if (auto left = visit.leave(); !left) co_return left;
+    if (auto left = injection.leave(); !left) co_return left;
 
     if (!enforced(attempt->event)) {
-        auto passed = co_await let_pass(visit, settle(attempt));
+        auto passed = co_await let_pass(injection, settle(attempt));
         co_return passed;
     }
     if (!info) { // the kernel's copy is lost to the guest, but nothing is loaded
-        const std::int64_t answer = told(attempt->event, -ENOEXEC);
+        const std::int64_t answer = return_value(attempt->event, -ENOEXEC);
         attempt->event.answer = name_of_answer(answer);
         recorder_.record(settle(attempt));
-        co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
+        co_return injection.processor().return_now(static_cast<std::uint64_t>(answer));
     }
-    auto refused = co_await refuse(visit, *info, load_info, settle(attempt));
+    auto refused = co_await refuse(injection, *info, load_info, settle(attempt));
     co_return refused;
 }
 
-Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t load_info,
+Task<sys::Result<void>> Watch::refuse(CallInjection& injection, LoadInfo info, std::uint64_t load_info,
                                       events::Event event) {
     const auto pending = loading_.insert(loading_.end(), std::move(event));
-    const Processor& processor = visit.processor();
+    const Processor& processor = injection.processor();
     const auto back = processor.return_address();
     if (!back) co_return std::unexpected(back.error());
     const std::array<std::uint64_t, 1> nothing{};
     if (auto emptied = processor.write_words(load_info + info.size_member, nothing); !emptied)
         co_return emptied;
-    const Place caller{.pc = *back, .stack = processor.stack_after_return(visit.place().stack)};
+    const Location caller{.pc = *back, .stack = processor.stack_after_return(injection.location().stack)};
     auto returned = co_await machine_.arrival(caller);
     if (!returned) co_return std::unexpected(returned.error());
     const gdb::Register result = returned->architecture().result;
@@ -265,7 +262,7 @@ Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t
     if (!value) co_return std::unexpected(value.error());
     const std::int64_t own = int_from(*value);
     if (own >= 0) pending->note = "LOADED: the guest's kernel took the image although nothing was left of it";
-    const std::int64_t answer = told(*pending, own < 0 ? own : -ENOEXEC);
+    const std::int64_t answer = return_value(*pending, own < 0 ? own : -ENOEXEC);
     pending->answer = name_of_answer(answer);
     recorder_.record(std::move(*pending));
     loading_.erase(pending);
@@ -274,11 +271,12 @@ Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t
     co_return returned->set(names, values);
 }
 
-Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
+Task<sys::Result<void>> Watch::let_pass(CallInjection& injection, events::Event event) {
     const auto pending = loading_.insert(loading_.end(), std::move(event));
-    const auto back = visit.processor().return_address();
+    const auto back = injection.processor().return_address();
     if (!back) co_return std::unexpected(back.error());
-    const Place caller{.pc = *back, .stack = visit.processor().stack_after_return(visit.place().stack)};
+    const Location caller{.pc = *back,
+                          .stack = injection.processor().stack_after_return(injection.location().stack)};
     auto returned = co_await machine_.arrival(caller);
     if (!returned) co_return std::unexpected(returned.error());
     const auto value = returned->get(returned->architecture().result);
@@ -290,43 +288,43 @@ Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
 }
 
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
-Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments) {
+Task<sys::Result<void>> Watch::decide_at_call(CallInjection& injection, Arguments arguments) {
     const auto attempt =
-        looked_at_.insert(looked_at_.end(), take_attempt(visit.place().stack, stack_between_calls));
+        looked_at_.insert(looked_at_.end(), take_attempt(injection.location().stack, stack_between_calls));
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
-    auto facts = co_await identify_in_guest(visit, image, image_options(true));
+    auto facts = co_await identify_in_guest(injection, image, image_options(true));
     if (!facts) co_return std::unexpected(facts.error());
-    auto parameters = co_await visit.user_text(arguments[2], max_parameters);
+    auto parameters = co_await injection.user_text(arguments[2], max_parameters);
     if (!parameters && is_lost(parameters.error())) co_return std::unexpected(parameters.error());
     attempt->event.parameters = parameters.value_or("");
     judge(*attempt, *facts);
-    if (auto left = visit.leave(); !left) co_return left;
+    if (auto left = injection.leave(); !left) co_return left;
     if (!enforced(attempt->event)) {
         // Its answer is not waited for: where it returns to, every system call does.
         recorder_.record(settle(attempt));
         co_return sys::Result<void>{};
     }
-    const std::int64_t answer = told(attempt->event, -ENOEXEC);
+    const std::int64_t answer = return_value(attempt->event, -ENOEXEC);
     attempt->event.answer = name_of_answer(answer);
     recorder_.record(settle(attempt));
-    co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
+    co_return injection.processor().return_now(static_cast<std::uint64_t>(answer));
 }
 
-Task<sys::Result<void>> Watch::unload(Visit& visit, Arguments arguments) {
+Task<sys::Result<void>> Watch::unload(CallInjection& injection, Arguments arguments) {
     events::Event event = event_of(Call::delete_module);
-    auto name = co_await visit.user_text(arguments[0], max_name);
+    auto name = co_await injection.user_text(arguments[0], max_name);
     if (!name && is_lost(name.error())) co_return std::unexpected(name.error());
-    if (auto left = visit.leave(); !left) co_return left;
+    if (auto left = injection.leave(); !left) co_return left;
     if (!name) event.note = name.error().what;
     event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
     if (!enforced(event)) {
         recorder_.record(std::move(event));
         co_return sys::Result<void>{};
     }
-    const std::int64_t answer = told(event, -EPERM);
+    const std::int64_t answer = return_value(event, -EPERM);
     event.answer = name_of_answer(answer);
     recorder_.record(std::move(event));
-    co_return visit.processor().return_now(static_cast<std::uint64_t>(answer));
+    co_return injection.processor().return_now(static_cast<std::uint64_t>(answer));
 }
 
 } // namespace kmodguard::guest

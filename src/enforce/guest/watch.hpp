@@ -3,9 +3,9 @@
 // The guest point itself: every attempt of the guest to load a module, or to take one out, is seen, decided
 // on and recorded.
 //
-//  - At the system call: the attempt. Which file, by whom. Nothing is decided here, for two calls may share
-//  one
-//    load.
+//  - At the system call: the attempt. Which file, by which process. Nothing is decided here, for two calls
+//  may
+//    share one load.
 //  - At load_module(): the decision, on the kernel's own copy of the image. What is refused gets a length of
 //    0, so that the kernel throws its copy away as it always does with what is no module.
 //  - At its return: the answer. The kernel's own error is replaced by the policy's.
@@ -15,7 +15,7 @@
 
 #include "core/judge.hpp"
 #include "enforce/guest/guest_image.hpp"
-#include "enforce/guest/places.hpp"
+#include "enforce/guest/kernel_addresses.hpp"
 #include "events/recorder.hpp"
 
 #include <chrono>
@@ -45,18 +45,20 @@ class Watch {
     /// Records what is still open, however the guest or the watch has ended.
     ~Watch();
 
-    /// Sets the breakpoints at `places`; those that were set before are taken away.
-    [[nodiscard]] sys::Result<void> guard(Places places);
-    /// Puts back what a kmodctl that died left unfinished, and attends to who stands at a breakpoint already.
+    /// From now on the guest's kernel is the one with these addresses: the hooks that it is to have.
+    [[nodiscard]] Machine::Hooks hooks_for(KernelAddresses addresses);
+    /// Puts back what a kmodctl that died left unfinished, and handles the tasks that are at a hook already.
     [[nodiscard]] sys::Result<void> take_over();
 
     /// Attempts for which no image has come for so long are the kernel's own to answer: they are recorded.
     void record_unanswered(Clock::time_point now = Clock::now());
-    /// Records what is still open: the guest has ended, or nobody watches it any more.
+    /// Records what is still open: the guest has ended, or the watch has.
     void finish();
     [[nodiscard]] std::uint64_t attempts() const { return attempts_seen_; }
     /// Whether some task is in a call that was made in its name.
-    [[nodiscard]] bool calling() const { return machine_.expects_at(places_.functions.landing); }
+    [[nodiscard]] bool is_calling() const {
+        return machine_.expects_at(addresses_.functions.return_trampoline);
+    }
 
   private:
     /// A system call that has been seen and for which no image has come yet.
@@ -70,26 +72,28 @@ class Watch {
     /// Bytes; the stacks of two tasks are further apart.
     static constexpr std::uint64_t stack_between_calls = 4096;
 
-    Machine::Work attend_call(Processor processor, Place place, SystemCall call);
-    Machine::Work attend_load(Processor processor, Place place);
-    Machine::Work attend_landing(Processor processor, Place place);
-    Task<sys::Result<void>> attempt(Visit& visit, SystemCall call, std::optional<Arguments> arguments);
-    [[nodiscard]] Machine::Work attend_again(Processor processor, Place place);
-    [[nodiscard]] std::vector<std::uint64_t> guarded() const;
-    Task<sys::Result<void>> decide_at_call(Visit& visit, Arguments arguments);
-    Task<sys::Result<void>> unload(Visit& visit, Arguments arguments);
-    Task<sys::Result<void>> refuse(Visit& visit, LoadInfo info, std::uint64_t load_info, events::Event event);
-    Task<sys::Result<void>> let_pass(Visit& visit, events::Event event);
+    Machine::Work on_system_call(Processor processor, Location location, SystemCall call);
+    Machine::Work on_load_module(Processor processor, Location location);
+    Machine::Work on_return_trampoline(Processor processor, Location location);
+    Task<sys::Result<void>> attempt(CallInjection& injection, SystemCall call,
+                                    std::optional<Arguments> arguments);
+    [[nodiscard]] Machine::Work handle_again(Processor processor, Location location);
+    [[nodiscard]] std::vector<std::uint64_t> injection_addresses() const;
+    Task<sys::Result<void>> decide_at_call(CallInjection& injection, Arguments arguments);
+    Task<sys::Result<void>> unload(CallInjection& injection, Arguments arguments);
+    Task<sys::Result<void>> refuse(CallInjection& injection, LoadInfo info, std::uint64_t load_info,
+                                   events::Event event);
+    Task<sys::Result<void>> let_pass(CallInjection& injection, events::Event event);
     [[nodiscard]] GuestImageOptions image_options(bool of_process) const;
 
-    [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
+    [[nodiscard]] static sys::Result<Arguments> arguments_of(const CallInjection& injection,
                                                              const CallConvention& convention);
     [[nodiscard]] events::Event event_of(Call call) const;
     [[nodiscard]] events::Event settle(std::list<Attempt>::iterator attempt);
     [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
     [[nodiscard]] bool enforced(const events::Event& event) const;
-    [[nodiscard]] std::int64_t told(events::Event& event, std::int64_t own) const;
+    [[nodiscard]] std::int64_t return_value(events::Event& event, std::int64_t own) const;
     void log(Attempt& attempt, const std::string& name);
     void record_unanswered(Attempt& attempt);
     void remember(const events::Event& event);
@@ -98,7 +102,7 @@ class Watch {
     core::Judge& judge_;
     events::Recorder& recorder_;
     Settings settings_;
-    Places places_;
+    KernelAddresses addresses_;
     std::list<Attempt> looked_at_; ///< at this moment, at one of its stops
     std::list<Attempt> open_;
     std::list<events::Event> loading_; ///< decided, and load_module() has not returned

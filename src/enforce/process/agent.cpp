@@ -79,18 +79,16 @@ int Agent::patience() const {
 }
 
 void Agent::accept_waiting() {
-    for (int i = 0; i < accepted_at_once; ++i) {
-        sys::UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-        const bool no_descriptors = !socket && (errno == EMFILE || errno == ENFILE);
-        if (no_descriptors && !clients_.empty()) {
+    const bool enough_descriptors = sys::accept_waiting(
+        socket_, accepted_at_once,
+        [this] {
+            if (clients_.empty()) return false;
             refuse(clients_.front(), "no descriptors are left for others");
             clients_.pop_front();
-            continue;
-        }
-        if (no_descriptors) accept_from_ = Clock::now() + pause;
-        if (!socket) return;
-        welcome(std::move(socket));
-    }
+            return true;
+        },
+        [this](sys::UniqueFd socket) { welcome(std::move(socket)); });
+    if (!enough_descriptors) accept_from_ = Clock::now() + pause;
 }
 
 void Agent::welcome(sys::UniqueFd socket) {

@@ -5,12 +5,12 @@
 // makes the caller repeat a call whose module is already being loaded.
 #include "enforce/process/filter.hpp"
 
+#include "sys/file.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fmt/format.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -45,7 +45,7 @@ std::vector<std::uint32_t> further_tables() {
 }
 
 sys::Result<FilterProgram> exported(scmp_filter_ctx context) {
-    const sys::UniqueFd file(::memfd_create("filter", MFD_CLOEXEC));
+    const sys::UniqueFd file = sys::memory_file("filter");
     if (!file) return sys::system_failure("cannot create", "a file in memory");
     if (const int code = seccomp_export_bpf(context, file.get()); code < 0)
         return sys::system_failure("cannot build", "a seccomp filter", -code);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/kernel_modules.hpp"
 
+#include "sys/file.hpp"
 #include "sys/kernel.hpp"
 #include "sys/unique_fd.hpp"
 
@@ -14,16 +15,6 @@
 
 namespace kmodguard::process {
 namespace {
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-sys::UniqueFd file_in_memory() {
-    sys::UniqueFd file(::memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL));
-    if (!file && errno == EINVAL) file.reset(::memfd_create("module", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    return file;
-}
 
 bool write_whole(const sys::UniqueFd& file, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
@@ -39,7 +30,7 @@ bool write_whole(const sys::UniqueFd& file, std::span<const std::byte> bytes) {
 /// anybody has open for writing (ETXTBSY).
 sys::UniqueFd sealed_file(std::span<const std::byte> bytes) {
     constexpr int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    const sys::UniqueFd writable = file_in_memory();
+    const sys::UniqueFd writable = sys::memory_file("module", MFD_ALLOW_SEALING);
     if (!writable || !write_whole(writable, bytes)) return {};
     if (::fcntl(writable.get(), F_ADD_SEALS, seals) != 0) return {};
     return sys::UniqueFd(

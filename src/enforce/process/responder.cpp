@@ -6,11 +6,11 @@
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
 #include "modules/image_file.hpp"
+#include "sys/error_name.hpp"
 
 #include <fmt/format.h>
 #include <linux/module.h>
 
-#include <cstring>
 #include <new>
 #include <utility>
 
@@ -20,12 +20,6 @@ namespace {
 constexpr const char* lost_caller = "the caller was gone before it could be looked at";
 /// MODULE_NAME_LEN - 1, and room to see that a name is longer.
 constexpr std::size_t max_unload_name = 64;
-
-std::string name_of_error(int error) {
-    if (error == 0) return "0";
-    const char* name = ::strerrorname_np(error);
-    return name != nullptr ? name : std::to_string(error);
-}
 
 /// What is no module is the kernel's own to answer.
 bool is_enforced_refusal(const core::Decision& decision) {
@@ -301,7 +295,7 @@ void Responder::record_needed(events::Event event, const Lender::Attempt& tried)
     event.file = tried.file;
     event.decision = tried.decision;
     event.sha256 = tried.sha256;
-    event.answer = name_of_error(tried.error);
+    event.answer = sys::error_name(tried.error);
     recorder_.record(std::move(event));
 }
 
@@ -331,7 +325,7 @@ void Responder::refuse_unseen(const Notification& notification, int error, const
         .time = std::chrono::system_clock::now(), .point = core::Point::process, .decision = {}};
     event.generation = 1;
     event.call = to_string(notification.call);
-    event.answer = name_of_error(error);
+    event.answer = sys::error_name(error);
     record_unjudged(std::move(event), why);
 }
 
@@ -345,7 +339,7 @@ void Responder::record_unjudged(events::Event event, const std::string& why) {
 }
 
 void Responder::finish(const Notification& notification, int result, events::Event event) {
-    event.answer = name_of_error(result);
+    event.answer = sys::error_name(result);
     if (!listener_.answer(notification.id, -result) && event.note.empty())
         event.note = "the caller was gone before it was answered";
     recorder_.record(std::move(event));

@@ -179,7 +179,7 @@ TEST_F(RunTest, ExplainShowsTheChainAndTheRule) {
               "kmt-alias-7: allowed\n  loads kmt_needs is on the allow list, by allow.modules \"kmt_needs\" ("
                   + (tree / "etc/kmodguard/policy.toml").native() + ":3)\n    its file: "
                   + (tree / test::ModuleTree::image_file({.name = "kmt_needs"})).native()
-                  + "\n    in this order: kmt_base, kmt_needs\n");
+                  + "\n    its signature: none\n    in this order: kmt_base, kmt_needs\n");
     EXPECT_EQ(run("explain", {"kmt_inside"}), exit_done);
     EXPECT_TRUE(out.starts_with("kmt_inside: allowed\n  is there: kmt_inside is built into the kernel"))
         << out;

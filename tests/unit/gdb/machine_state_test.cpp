@@ -71,7 +71,7 @@ TEST(Registers, AreReversedOnABigEndianMachine) {
         FakeStub stub(described);
         fill(stub);
         auto debugger = stub.connected();
-        debugger.set_byte_order(ByteOrder::big);
+        debugger.set_byte_order(std::endian::big);
         EXPECT_EQ(debugger.read_register(first, wide), 0x18191a1b1c1d1e1fU);
         ASSERT_TRUE(debugger.write_register(first, wide, 0x1122334455667788));
         EXPECT_EQ(debugger.read_register(first, wide), 0x1122334455667788U);

@@ -78,19 +78,19 @@ TEST(Architectures, FramesKeepAllThatCallsChangeWithTheStackAndThePlaceLast) {
         for (const gdb::Register& one : registers_of(row)) {
             if (one == row.state) continue; // calls do not change it
             EXPECT_NE(std::ranges::find(saved, one), saved.end()) << row.name << " " << one.number;
-            const auto telling = row.telling();
+            const auto telling = row.stop_registers();
             EXPECT_NE(std::ranges::find(telling, one), telling.end()) << row.name << " " << one.number;
         }
         EXPECT_EQ(saved[5], row.stack) << row.name;
         EXPECT_EQ(saved[6], row.pc) << row.name;
-        EXPECT_EQ(row.telling()[0], row.pc) << row.name;
-        EXPECT_EQ(row.telling()[1], row.stack) << row.name;
+        EXPECT_EQ(row.stop_registers()[0], row.pc) << row.name;
+        EXPECT_EQ(row.stop_registers()[1], row.stack) << row.name;
     }
 }
 
 TEST(Architectures, ResultIsAmongWhatIsToldOfWhoeverStops) {
     for (const Architecture& row : architectures()) {
-        const auto telling = row.telling();
+        const auto telling = row.stop_registers();
         EXPECT_NE(std::ranges::find(telling, row.result), telling.end()) << row.name;
         EXPECT_EQ(row.result.size, row.word) << row.name;
     }
@@ -103,10 +103,10 @@ TEST(Architectures, SystemCallsHaveTheirArgumentsInWordsOfTheirOwn) {
         for (const CallConvention& convention : row.system_calls) {
             EXPECT_TRUE(prefixes.insert(convention.prefix).second) << row.name;
             EXPECT_TRUE(convention.prefix.ends_with("sys_")) << row.name;
-            const std::set<std::uint16_t> places(convention.offsets.begin(), convention.offsets.end());
+            const std::set<std::uint16_t> addresses(convention.offsets.begin(), convention.offsets.end());
             if (convention.kind == CallConvention::Kind::registers) continue;
-            EXPECT_EQ(places.size(), 3U) << row.name << " " << convention.prefix;
-            for (const std::uint16_t place : places)
+            EXPECT_EQ(addresses.size(), 3U) << row.name << " " << convention.prefix;
+            for (const std::uint16_t place : addresses)
                 EXPECT_EQ(place % row.word, 0) << row.name << " " << convention.prefix;
         }
         EXPECT_TRUE(std::ranges::any_of(row.system_calls,
@@ -119,7 +119,7 @@ TEST(Architectures, KernelsAreAboveTheirProcesses) {
     for (const Architecture& row : architectures()) {
         EXPECT_GE(row.kernel_base, 0x4000'0000U) << row.name;
         EXPECT_EQ(row.kernel_base & row.address_mask(), row.kernel_base) << row.name;
-        EXPECT_EQ(row.slide_step & (row.slide_step - 1), 0U) << row.name << ": a power of two, or 0";
+        EXPECT_EQ(row.kaslr_step & (row.kaslr_step - 1), 0U) << row.name << ": a power of two, or 0";
         EXPECT_TRUE(row.breakpoint_kind == 1 || row.breakpoint_kind == 4) << row.name;
     }
     EXPECT_EQ(find_architecture("armhf")->address_mask(), 0xffff'ffffU);

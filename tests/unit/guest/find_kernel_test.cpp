@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows how a kernel that moved itself is found by where processors are, and known by its banner.
-#include "enforce/guest/slide.hpp"
+#include "enforce/guest/find_kernel.hpp"
 #include "guest/tiny_kernel.hpp"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ constexpr std::string_view some_architectures[] = {"amd64", "arm64", "riscv64", 
 class FindKernelTest : public testing::TestWithParam<std::string_view> {
   protected:
     /// A kernel that was moved by so much runs, or is to run.
-    void boot(std::uint64_t distance) { kernel_.emplace(tiny_, distance); }
+    void boot(std::uint64_t offset) { kernel_.emplace(tiny_, offset); }
     /// Processor `on` is so far into the code of the kernel that was linked to where it was.
     void run_at(std::size_t on, std::uint64_t address) { tiny_.reg(on, row_.pc) = address; }
 
@@ -26,12 +26,12 @@ class FindKernelTest : public testing::TestWithParam<std::string_view> {
                            symbols::Banner{.text = std::string(TinyKernel::banner), .address = {}},
                            moved_only);
     }
-    void expect_found(std::uint64_t distance, bool moved_only = false) {
+    void expect_found(std::uint64_t offset, bool moved_only = false) {
         const auto search = find(moved_only);
         ASSERT_TRUE(search) << search.error().what;
         EXPECT_TRUE(search->some_kernel);
         ASSERT_TRUE(search->kernel);
-        EXPECT_EQ(search->kernel->distance, distance);
+        EXPECT_EQ(search->kernel->kaslr_offset, offset);
         EXPECT_EQ(search->kernel->banner, TinyKernel::banner);
     }
     void expect_nothing(bool some_kernel, bool moved_only = false) {
@@ -42,17 +42,17 @@ class FindKernelTest : public testing::TestWithParam<std::string_view> {
     }
 
     const Architecture& row_ = *find_architecture(GetParam());
-    std::uint64_t step_ = row_.slide_step;
+    std::uint64_t step_ = row_.kaslr_step;
     TinyMachine tiny_{row_, 2};
     /// Where the symbols say that it is.
     std::uint64_t text_ = row_.kernel_base + 0x100'0000;
-    Places linked_{.functions = {},
-                   .load_module = {},
-                   .calls = {},
-                   .text_begin = text_,
-                   .text_end = text_ + 0x8000,
-                   .banner = text_ + 0x8000,
-                   .restarts = {}};
+    KernelAddresses linked_{.functions = {},
+                            .load_module = {},
+                            .calls = {},
+                            .text_begin = text_,
+                            .text_end = text_ + 0x8000,
+                            .banner = text_ + 0x8000,
+                            .restarts = {}};
     std::optional<TinyKernel> kernel_;
     Machine machine_{tiny_.debugger(), row_};
 };
@@ -66,16 +66,16 @@ TEST_P(FindKernelTest, ThatWasNotMovedIsWhereItWasLinkedTo) {
 }
 
 TEST_P(FindKernelTest, ThatWasMovedIsFoundAtItsDistanceWhereverTheProcessorIsInIt) {
-    for (const std::uint64_t distance : {step_, 5 * step_, 77 * step_}) {
+    for (const std::uint64_t offset : {step_, 5 * step_, 77 * step_}) {
         TinyMachine other(row_);
-        TinyKernel kernel(other, distance);
+        TinyKernel kernel(other, offset);
         Machine machine(other.debugger(), row_);
         for (const std::uint64_t into : {0U, 0x1234U, 0x7fffU}) {
-            other.reg(0, row_.pc) = text_ + distance + into;
+            other.reg(0, row_.pc) = text_ + offset + into;
             const auto search = find_kernel(machine, linked_, std::nullopt, false);
             ASSERT_TRUE(search);
-            ASSERT_TRUE(search->kernel) << distance << " " << into;
-            EXPECT_EQ(search->kernel->distance, distance);
+            ASSERT_TRUE(search->kernel) << offset << " " << into;
+            EXPECT_EQ(search->kernel->kaslr_offset, offset);
         }
     }
 }
@@ -153,7 +153,7 @@ TEST_P(FindKernelTest, WithoutABannerToKnowItByIsOnlyWhereItWasLinkedTo) {
     run_at(0, text_ + 0x40);
     const auto search = find();
     ASSERT_TRUE(search && search->kernel);
-    EXPECT_EQ(search->kernel->distance, 0U);
+    EXPECT_EQ(search->kernel->kaslr_offset, 0U);
     EXPECT_EQ(search->kernel->banner, "");
     expect_nothing(true, true);
     run_at(0, text_ + step_ + 0x40);
@@ -180,15 +180,15 @@ TEST_P(FindKernelTest, IsCheckedAtItsStart) {
 /// and calls that were under way were forgotten.
 TEST_P(FindKernelTest, HiddenFromAProcessIsNotGone) {
     boot(step_);
-    const Places nowhere{.functions = {},
-                         .load_module = {},
-                         .calls = {},
-                         .text_begin = text_,
-                         .text_end = text_ + 0x8000,
-                         .banner = text_ + 0x800'0000, // no memory is there
-                         .restarts = {}};
-    const auto presence = [&](const Places& places) {
-        const auto found = presence_of(machine_, places, step_);
+    const KernelAddresses nowhere{.functions = {},
+                                  .load_module = {},
+                                  .calls = {},
+                                  .text_begin = text_,
+                                  .text_end = text_ + 0x8000,
+                                  .banner = text_ + 0x800'0000, // no memory is there
+                                  .restarts = {}};
+    const auto presence = [&](const KernelAddresses& addresses) {
+        const auto found = presence_of(machine_, addresses, step_);
         EXPECT_TRUE(found);
         return found.value_or(Presence::gone);
     };

@@ -2,7 +2,7 @@
 //
 // Shows where the image and its length are found in a struct load_info of old and of new kernels, and that
 // what has no known layout is not guessed at.
-#include "enforce/guest/load_info.hpp"
+#include "enforce/guest/guest_image.hpp"
 
 #include <gtest/gtest.h>
 

@@ -109,7 +109,7 @@ TEST(MemoryRanges, AreThoseOfThePcFromOneMebibyteOn) {
 }
 
 TEST(MemoryRanges, AreTheFirst512MebibytesOfALargeMachine) {
-    EXPECT_EQ(memory_ranges(pc_with_memory_to(0xbfff'ffff)), (Ranges{{.begin = mib, .size = most_memory}}));
+    EXPECT_EQ(memory_ranges(pc_with_memory_to(0xbfff'ffff)), (Ranges{{.begin = mib, .size = max_memory}}));
 }
 
 TEST(MemoryRanges, OfOtherMachinesAreWhereTheyHaveThem) {
@@ -172,10 +172,10 @@ TEST(MemoryRanges, AreNeverMoreThanIsLookedAt) {
     const auto ranges = memory_ranges(memory(lines));
     for (const MemoryRange& range : ranges)
         all += range.size;
-    EXPECT_EQ(all, most_memory);
-    EXPECT_EQ(ranges.size(), most_memory / mib);
+    EXPECT_EQ(all, max_memory);
+    EXPECT_EQ(ranges.size(), max_memory / mib);
     const auto huge = memory_ranges(memory("  0000000000000000-fffffffffffffffe (prio 0, ram): huge\n"));
-    EXPECT_EQ(huge, (Ranges{{.begin = 0, .size = most_memory}}));
+    EXPECT_EQ(huge, (Ranges{{.begin = 0, .size = max_memory}}));
 }
 
 } // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Shows which names of a kernel are taken for the places that matter, on each architecture and in kernels of
-// each age, and which kernels cannot be held.
-#include "enforce/guest/places.hpp"
+// Shows which names of a kernel are taken for the addresses that matter, on each architecture and in kernels
+// of each age, and which kernels cannot be held.
+#include "enforce/guest/kernel_addresses.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -69,67 +69,67 @@ const Architecture& amd64() {
     return *find_architecture("amd64");
 }
 
-Places places_of(const Names& names, const Architecture& architecture = amd64(),
-                 Interception interception = Interception::automatic) {
-    const auto places = find_places(symbols_of(names), architecture, interception);
-    EXPECT_TRUE(places) << (places ? "" : places.error().what);
-    return places.value_or(Places{});
+KernelAddresses places_of(const Names& names, const Architecture& architecture = amd64(),
+                          Interception interception = Interception::automatic) {
+    const auto addresses = find_addresses(symbols_of(names), architecture, interception);
+    EXPECT_TRUE(addresses) << (addresses ? "" : addresses.error().what);
+    return addresses.value_or(KernelAddresses{});
 }
 
 void expect_refused(const Names& names, std::string_view what,
                     Interception interception = Interception::automatic) {
-    const auto places = find_places(symbols_of(names), amd64(), interception);
-    ASSERT_FALSE(places);
-    EXPECT_EQ(places.error().kind, sys::ErrorKind::invalid);
-    EXPECT_TRUE(places.error().what.contains(what)) << places.error().what;
-    EXPECT_FALSE(places.error().hint.empty());
+    const auto addresses = find_addresses(symbols_of(names), amd64(), interception);
+    ASSERT_FALSE(addresses);
+    EXPECT_EQ(addresses.error().kind, sys::ErrorKind::invalid);
+    EXPECT_TRUE(addresses.error().what.contains(what)) << addresses.error().what;
+    EXPECT_FALSE(addresses.error().hint.empty());
 }
 
 /// "init_module 2100 saved" for each, in their order.
-std::vector<std::string> calls_of(const Places& places) {
+std::vector<std::string> calls_of(const KernelAddresses& addresses) {
     std::vector<std::string> all;
-    for (const SystemCall& call : places.calls)
+    for (const SystemCall& call : addresses.calls)
         all.push_back(
             fmt::format("{} {:x} {}", to_string(call.call), call.address - base, call.convention.prefix));
     return all;
 }
 
-TEST(Places, OfAKernelAreFoundByName) {
-    const Places places = places_of(kernel());
-    EXPECT_EQ(calls_of(places),
+TEST(KernelAddresses, OfAKernelAreFoundByName) {
+    const KernelAddresses addresses = places_of(kernel());
+    EXPECT_EQ(calls_of(addresses),
               (std::vector<std::string>{"init_module 2100 __x64_sys_", "finit_module 2200 __x64_sys_",
                                         "delete_module 2300 __x64_sys_"}));
-    EXPECT_EQ(places.load_module, Addresses{base + 0x3000});
-    EXPECT_EQ(places.text_begin, base);
-    EXPECT_EQ(places.text_end, base + 0x90'0000);
-    EXPECT_EQ(places.banner, base + 0x91'0000);
-    EXPECT_EQ(places.modules, base + 0x1b00);
-    EXPECT_EQ(places.start, base + 0x1800);
-    EXPECT_EQ(places.restarts, (Addresses{base + 0x1900, base + 0x1a00}));
-    EXPECT_FALSE(places.fixed);
-    const Functions& functions = places.functions;
-    EXPECT_EQ((Addresses{functions.landing, functions.copy, functions.get_file, functions.put_file,
+    EXPECT_EQ(addresses.load_module, Addresses{base + 0x3000});
+    EXPECT_EQ(addresses.text_begin, base);
+    EXPECT_EQ(addresses.text_end, base + 0x90'0000);
+    EXPECT_EQ(addresses.banner, base + 0x91'0000);
+    EXPECT_EQ(addresses.modules, base + 0x1b00);
+    EXPECT_EQ(addresses.start, base + 0x1800);
+    EXPECT_EQ(addresses.restarts, (Addresses{base + 0x1900, base + 0x1a00}));
+    EXPECT_FALSE(addresses.fixed);
+    const Functions& functions = addresses.functions;
+    EXPECT_EQ((Addresses{functions.return_trampoline, functions.copy, functions.get_file, functions.put_file,
                          functions.file_path, functions.duplicate_text, functions.duplicate_memory,
                          functions.free, functions.process_id}),
               (Addresses{base + 0x1000, base + 0x1100, base + 0x1200, base + 0x1300, base + 0x1400,
                          base + 0x1500, base + 0x1600, base + 0x1700, base + 0x2000}));
 }
 
-TEST(Places, OfEveryArchitectureAreFoundByEachOfItsNames) {
+TEST(KernelAddresses, OfEveryArchitectureAreFoundByEachOfItsNames) {
     for (const Architecture& row : architectures())
         for (const CallConvention& convention : row.system_calls) {
-            const Places places = places_of(kernel(std::string(convention.prefix)), row);
-            ASSERT_EQ(places.calls.size(), 3U) << row.name << " " << convention.prefix;
-            for (const SystemCall& call : places.calls) {
+            const KernelAddresses addresses = places_of(kernel(std::string(convention.prefix)), row);
+            ASSERT_EQ(addresses.calls.size(), 3U) << row.name << " " << convention.prefix;
+            for (const SystemCall& call : addresses.calls) {
                 EXPECT_EQ(call.convention.prefix, convention.prefix) << row.name;
                 EXPECT_EQ(call.convention.offsets, convention.offsets) << row.name;
                 EXPECT_EQ(call.convention.kind, convention.kind) << row.name;
             }
-            EXPECT_EQ(places.functions.process_id, base + 0x2000) << row.name;
+            EXPECT_EQ(addresses.functions.process_id, base + 0x2000) << row.name;
         }
 }
 
-TEST(Places, OfA64BitKernelAreThoseOf32BitProgramsToo) {
+TEST(KernelAddresses, OfA64BitKernelAreThoseOf32BitProgramsToo) {
     auto names = kernel();
     for (const auto& [name, offset] :
          Names{{"init_module", 0x4100}, {"finit_module", 0x4200}, {"delete_module", 0x4300}})
@@ -140,44 +140,45 @@ TEST(Places, OfA64BitKernelAreThoseOf32BitProgramsToo) {
                                         "delete_module 2300 __x64_sys_", "delete_module 4300 __ia32_sys_"}));
 }
 
-TEST(Places, OneFunctionOfTwoNamesIsOnePlace) {
+TEST(KernelAddresses, OneFunctionOfTwoNamesIsOnePlace) {
     auto names = kernel();
     names.emplace_back("__ia32_sys_init_module", 0x2100);
     EXPECT_EQ(places_of(names).calls.size(), 3U);
 }
 
-TEST(Places, OfPowerpcAreBehindWhatSetsUpTheTableOfContents) {
+TEST(KernelAddresses, OfPowerpcAreBehindWhatSetsUpTheTableOfContents) {
     const Architecture& row = *find_architecture("ppc64el");
-    const Places places = places_of(kernel("sys_"), row);
-    EXPECT_EQ(calls_of(places), (std::vector<std::string>{"init_module 2108 sys_", "finit_module 2208 sys_",
-                                                          "delete_module 2308 sys_"}));
-    EXPECT_EQ(places.load_module, Addresses{base + 0x3008});
-    EXPECT_EQ(places.start, base + 0x1808);
-    EXPECT_EQ(places.restarts, (Addresses{base + 0x1908, base + 0x1a08}));
-    EXPECT_EQ(places.functions.get_file, base + 0x1200) << "calls come in at the beginning";
-    EXPECT_EQ(places.functions.landing, base + 0x1000);
-    EXPECT_EQ(places.text_begin, base);
-    EXPECT_EQ(places.banner, base + 0x91'0000);
+    const KernelAddresses addresses = places_of(kernel("sys_"), row);
+    EXPECT_EQ(calls_of(addresses),
+              (std::vector<std::string>{"init_module 2108 sys_", "finit_module 2208 sys_",
+                                        "delete_module 2308 sys_"}));
+    EXPECT_EQ(addresses.load_module, Addresses{base + 0x3008});
+    EXPECT_EQ(addresses.start, base + 0x1808);
+    EXPECT_EQ(addresses.restarts, (Addresses{base + 0x1908, base + 0x1a08}));
+    EXPECT_EQ(addresses.functions.get_file, base + 0x1200) << "calls come in at the beginning";
+    EXPECT_EQ(addresses.functions.return_trampoline, base + 0x1000);
+    EXPECT_EQ(addresses.text_begin, base);
+    EXPECT_EQ(addresses.banner, base + 0x91'0000);
     EXPECT_EQ(places_of(without(kernel("sys_"), {"start_kernel"}), row).start, 0U) << "none is not at 8";
 }
 
-TEST(Places, OfAKernelBefore38AreTheSystemCalls) {
+TEST(KernelAddresses, OfAKernelBefore38AreTheSystemCalls) {
     const auto names = without(kernel("sys_"), {"finit_module"});
-    const Places places = places_of(names);
-    EXPECT_TRUE(places.load_module.empty()) << "its load_module() has no copy yet";
-    EXPECT_EQ(calls_of(places),
+    const KernelAddresses addresses = places_of(names);
+    EXPECT_TRUE(addresses.load_module.empty()) << "its load_module() has no copy yet";
+    EXPECT_EQ(calls_of(addresses),
               (std::vector<std::string>{"init_module 2100 sys_", "delete_module 2300 sys_"}));
     EXPECT_EQ(places_of(names, amd64(), Interception::load_module).load_module, Addresses{base + 0x3000})
         << "unless somebody knows better";
 }
 
-TEST(Places, CanBeTheSystemCallsOfAnyKernel) {
+TEST(KernelAddresses, CanBeTheSystemCallsOfAnyKernel) {
     EXPECT_TRUE(places_of(kernel(), amd64(), Interception::system_call).load_module.empty());
     EXPECT_TRUE(places_of(without(kernel(), {"load_module"})).load_module.empty())
         << "and are, where there is no name for load_module()";
 }
 
-TEST(Places, EveryEntryOfLoadModuleIsOneButNotItsPieces) {
+TEST(KernelAddresses, EveryEntryOfLoadModuleIsOneButNotItsPieces) {
     auto names = without(kernel(), {"load_module"});
     for (const auto& [name, offset] : Names{{"load_module.isra.0", 0x3100},
                                             {"load_module.constprop.0", 0x3200},
@@ -192,86 +193,86 @@ TEST(Places, EveryEntryOfLoadModuleIsOneButNotItsPieces) {
     EXPECT_TRUE(places_of(names).load_module.empty());
 }
 
-TEST(Places, OfAnAmbiguousNameAreNone) {
+TEST(KernelAddresses, OfAnAmbiguousNameAreNone) {
     auto names = kernel();
     for (const char* name :
          {"kfree", "modules", "linux_banner", "start_kernel", "machine_restart", "__x64_sys_getpid"})
         names.emplace_back(name, 0x5000);
-    const Places places = places_of(names);
-    EXPECT_EQ(places.functions.free, 0U);
-    EXPECT_EQ(places.modules, 0U);
-    EXPECT_EQ(places.banner, 0U);
-    EXPECT_EQ(places.start, 0U);
-    EXPECT_EQ(places.restarts, Addresses{base + 0x1a00});
-    EXPECT_EQ(places.functions.process_id, 0U);
+    const KernelAddresses addresses = places_of(names);
+    EXPECT_EQ(addresses.functions.free, 0U);
+    EXPECT_EQ(addresses.modules, 0U);
+    EXPECT_EQ(addresses.banner, 0U);
+    EXPECT_EQ(addresses.start, 0U);
+    EXPECT_EQ(addresses.restarts, Addresses{base + 0x1a00});
+    EXPECT_EQ(addresses.functions.process_id, 0U);
     expect_refused(with(kernel(), "panic", 0x5000), "panic");
 }
 
-TEST(Places, OfAKernelWithoutModulesAreAnError) {
+TEST(KernelAddresses, OfAKernelWithoutModulesAreAnError) {
     expect_refused(without(kernel(), {"init_module", "finit_module"}),
                    "no system call that loads modules, on amd64");
     expect_refused(kernel("__arm64_sys_"), "System.map");
 }
 
-TEST(Places, OfAKernelWithoutPanicAreAnError) {
+TEST(KernelAddresses, OfAKernelWithoutPanicAreAnError) {
     expect_refused(without(kernel(), {"panic"}), "panic()");
 }
 
-TEST(Places, AtLoadModuleAreAnErrorWhereNothingIsCalledSo) {
+TEST(KernelAddresses, AtLoadModuleAreAnErrorWhereNothingIsCalledSo) {
     expect_refused(without(kernel(), {"load_module"}), "load_module()", Interception::load_module);
     expect_refused(with(without(kernel(), {"load_module"}), "load_module.cold", 0x3400), "load_module()",
                    Interception::load_module);
 }
 
-TEST(Places, OnlyTheUsefulAreMissingWhereANameIs) {
-    const Places places =
+TEST(KernelAddresses, OnlyTheUsefulAreMissingWhereANameIs) {
+    const KernelAddresses addresses =
         places_of(without(kernel(), {"fget", "file_path", "getpid", "linux_banner", "modules",
                                      "machine_restart", "machine_emergency_restart"}));
-    EXPECT_EQ(places.functions.get_file, 0U);
-    EXPECT_EQ(places.functions.file_path, 0U);
-    EXPECT_EQ(places.functions.process_id, 0U);
-    EXPECT_EQ(places.banner, 0U);
-    EXPECT_TRUE(places.restarts.empty());
-    EXPECT_EQ(places.calls.size(), 3U);
+    EXPECT_EQ(addresses.functions.get_file, 0U);
+    EXPECT_EQ(addresses.functions.file_path, 0U);
+    EXPECT_EQ(addresses.functions.process_id, 0U);
+    EXPECT_EQ(addresses.banner, 0U);
+    EXPECT_TRUE(addresses.restarts.empty());
+    EXPECT_EQ(addresses.calls.size(), 3U);
 }
 
-TEST(Places, BannerOfTheSymbolsThemselvesWillDo) {
+TEST(KernelAddresses, BannerOfTheSymbolsThemselvesWillDo) {
     auto symbols = symbols_of(without(kernel(), {"linux_banner"}));
     symbols.set_banner({.text = "Linux version 6.1", .address = base + 0x92'0000});
-    EXPECT_EQ(find_places(symbols, amd64())->banner, base + 0x92'0000);
+    EXPECT_EQ(find_addresses(symbols, amd64())->banner, base + 0x92'0000);
     symbols.set_banner({.text = "Linux version 6.1", .address = std::nullopt});
-    EXPECT_EQ(find_places(symbols, amd64())->banner, 0U);
+    EXPECT_EQ(find_addresses(symbols, amd64())->banner, 0U);
 }
 
-TEST(Places, CodeIsAroundPanicWhereItsEndsAreNotKnown) {
+TEST(KernelAddresses, CodeIsAroundPanicWhereItsEndsAreNotKnown) {
     for (const auto& names : {without(kernel(), {"_stext"}), without(kernel(), {"_etext"}),
                               with(without(kernel(), {"_etext"}), "_etext", 0)}) {
-        const Places places = places_of(names);
-        EXPECT_LT(places.text_begin, base + 0x1000);
-        EXPECT_GT(places.text_end, base + 0x1000);
+        const KernelAddresses addresses = places_of(names);
+        EXPECT_LT(addresses.text_begin, base + 0x1000);
+        EXPECT_GT(addresses.text_end, base + 0x1000);
     }
 }
 
-TEST(Places, MoveAllTogetherAndWhatIsNotThereStaysSo) {
-    constexpr std::uint64_t distance = 0x1c20'0000;
-    const Places places = places_of(without(kernel(), {"memdup_user"}));
-    const Places moved = places.moved(distance);
+TEST(KernelAddresses, MoveAllTogetherAndWhatIsNotThereStaysSo) {
+    constexpr std::uint64_t offset = 0x1c20'0000;
+    const KernelAddresses addresses = places_of(without(kernel(), {"memdup_user"}));
+    const KernelAddresses moved = addresses.moved(offset);
     EXPECT_EQ(moved.functions.duplicate_memory, 0U);
-    const auto& before = places.functions;
+    const auto& before = addresses.functions;
     const auto& after = moved.functions;
     for (const auto& member :
-         {&Functions::landing, &Functions::copy, &Functions::get_file, &Functions::put_file,
+         {&Functions::return_trampoline, &Functions::copy, &Functions::get_file, &Functions::put_file,
           &Functions::file_path, &Functions::duplicate_text, &Functions::free, &Functions::process_id})
-        EXPECT_EQ(after.*member, before.*member + distance);
-    for (const auto& member :
-         {&Places::text_begin, &Places::text_end, &Places::banner, &Places::modules, &Places::start})
-        EXPECT_EQ(moved.*member, places.*member + distance);
-    EXPECT_EQ(moved.load_module, Addresses{base + 0x3000 + distance});
-    EXPECT_EQ(moved.restarts, (Addresses{base + 0x1900 + distance, base + 0x1a00 + distance}));
-    ASSERT_EQ(moved.calls.size(), places.calls.size());
+        EXPECT_EQ(after.*member, before.*member + offset);
+    for (const auto& member : {&KernelAddresses::text_begin, &KernelAddresses::text_end,
+                               &KernelAddresses::banner, &KernelAddresses::modules, &KernelAddresses::start})
+        EXPECT_EQ(moved.*member, addresses.*member + offset);
+    EXPECT_EQ(moved.load_module, Addresses{base + 0x3000 + offset});
+    EXPECT_EQ(moved.restarts, (Addresses{base + 0x1900 + offset, base + 0x1a00 + offset}));
+    ASSERT_EQ(moved.calls.size(), addresses.calls.size());
     for (std::size_t i = 0; i < moved.calls.size(); ++i)
-        EXPECT_EQ(moved.calls[i].address, places.calls[i].address + distance);
-    EXPECT_EQ(moved.moved(0 - distance).calls[0].address, places.calls[0].address);
+        EXPECT_EQ(moved.calls[i].address, addresses.calls[i].address + offset);
+    EXPECT_EQ(moved.moved(0 - offset).calls[0].address, addresses.calls[0].address);
 }
 
 } // namespace

@@ -2,7 +2,7 @@
 //
 // Shows that a module's image is identified by fetching only the pieces that tell what it is, and that the
 // result is the same as with the whole of it in hand, whatever is wrong with it.
-#include "enforce/guest/sparse_image.hpp"
+#include "enforce/guest/guest_image.hpp"
 #include "modules/elf_builder.hpp"
 #include "modules/image.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 using kmodguard::test::Bytes;
 using sys::ErrorKind;
 
-constexpr std::size_t most_rounds = 64;
+constexpr std::size_t max_rounds = 64;
 
 /// A module with code of so many bytes before what names it, and half as many behind.
 Bytes module_with_code(std::size_t size) {
@@ -36,16 +36,18 @@ struct Identified {
 /// Identifies the image that `bytes` are by fetching what is missing, of `size` bytes as its owner says.
 Identified identify(const Bytes& bytes, const modules::ImageOptions& options = {}) {
     SparseImage image(bytes.size());
-    for (std::size_t round = 1; round <= most_rounds; ++round) {
+    std::uint64_t fetched = 0;
+    for (std::size_t round = 1; round <= max_rounds; ++round) {
         auto identity = modules::identify_source(image, options);
         const auto missing = image.missing();
-        if (identity || !missing) return {std::move(identity), image.fetched(), round};
+        if (identity || !missing) return {std::move(identity), fetched, round};
         EXPECT_LE(missing->offset + missing->size, bytes.size()) << "only what is there is asked for";
         if (missing->offset + missing->size > bytes.size()) break;
+        fetched += missing->size;
         const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(missing->offset);
         image.add(missing->offset, Bytes(from, from + static_cast<std::ptrdiff_t>(missing->size)));
     }
-    return {sys::failure(ErrorKind::failed, "it never ends"), image.fetched(), most_rounds};
+    return {sys::failure(ErrorKind::failed, "it never ends"), fetched, max_rounds};
 }
 
 Bytes numbered(std::size_t size, std::size_t from = 0) {
@@ -120,7 +122,6 @@ TEST(SparseImage, SaysWhichPieceIsMissingAndGivesItWhenItIsThere) {
     ASSERT_TRUE(image.read(2000, into));
     EXPECT_EQ(into, numbered(700, 2000));
     EXPECT_FALSE(image.missing()) << "nothing is any more";
-    EXPECT_EQ(image.fetched(), 700U);
 }
 
 TEST(SparseImage, AsksForMoreThanAFewBytesAtOnceButNotBeyondItsEnd) {

@@ -9,8 +9,8 @@
 
 namespace kmodguard::guest::test {
 
-TinyKernel::TinyKernel(TinyMachine& machine, std::uint64_t distance)
-    : machine_(machine), row_(machine.row), base_(row_.kernel_base + 0x100'0000 + distance) {
+TinyKernel::TinyKernel(TinyMachine& machine, std::uint64_t offset)
+    : machine_(machine), row_(machine.row), base_(row_.kernel_base + 0x100'0000 + offset) {
     machine_.map(base_, 0x1'0000);
     machine_.map(stacks(), 0x2'0000);
     machine_.map(heap(), 0x10'0000);
@@ -23,7 +23,7 @@ TinyKernel::TinyKernel(TinyMachine& machine, std::uint64_t distance)
 TinyKernel::~TinyKernel() = default;
 
 Functions TinyKernel::functions() const {
-    return {.landing = at(0),
+    return {.return_trampoline = at(0),
             .copy = at(1),
             .get_file = at(2),
             .put_file = at(3),
@@ -34,19 +34,19 @@ Functions TinyKernel::functions() const {
             .process_id = at(8)};
 }
 
-Places TinyKernel::places() const {
-    Places places{.functions = functions(),
-                  .load_module = {at(12) + row_.entry},
-                  .calls = {},
-                  .text_begin = base_,
-                  .text_end = base_ + 0x8000,
-                  .banner = base_ + 0x8000,
-                  .restarts = {}};
+KernelAddresses TinyKernel::addresses() const {
+    KernelAddresses addresses{.functions = functions(),
+                              .load_module = {at(12) + row_.entry},
+                              .calls = {},
+                              .text_begin = base_,
+                              .text_end = base_ + 0x8000,
+                              .banner = base_ + 0x8000,
+                              .restarts = {}};
     for (const Call call : {Call::init_module, Call::finit_module, Call::delete_module})
-        places.calls.push_back({.call = call,
-                                .address = address_of(call) + row_.entry,
-                                .convention = row_.system_calls.front()});
-    return places;
+        addresses.calls.push_back({.call = call,
+                                   .address = address_of(call) + row_.entry,
+                                   .convention = row_.system_calls.front()});
+    return addresses;
 }
 
 std::uint64_t TinyKernel::address_of(Call call) const {
@@ -60,7 +60,7 @@ std::uint64_t TinyKernel::stack_of(std::uint64_t task) const {
 void TinyKernel::make_call(std::size_t on, std::uint64_t task, Call call,
                            std::array<std::uint64_t, 3> arguments) {
     std::uint16_t number = 0;
-    for (const gdb::Register one : row_.telling()) // whatever they held before
+    for (const gdb::Register one : row_.stop_registers()) // whatever they held before
         machine_.reg(on, one) = (0x1111'1111'1111'1111U * ++number) & row_.address_mask();
     machine_.reg(on, row_.stack) = stack_of(task);
     const auto& convention = row_.system_calls.front();

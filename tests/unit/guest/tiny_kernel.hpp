@@ -5,7 +5,7 @@
 // outside do what they do in Linux. What nobody may do to a kernel is noted in the machine's troubles.
 #pragma once
 
-#include "enforce/guest/places.hpp"
+#include "enforce/guest/kernel_addresses.hpp"
 #include "guest/tiny_machine.hpp"
 
 #include <array>
@@ -34,7 +34,7 @@ class TinyKernel {
         TinyMachine::Registers before = {};
     };
 
-    explicit TinyKernel(TinyMachine& machine, std::uint64_t distance = 0);
+    explicit TinyKernel(TinyMachine& machine, std::uint64_t offset = 0);
     ~TinyKernel();
     TinyKernel(const TinyKernel&) = delete;
     TinyKernel& operator=(const TinyKernel&) = delete;
@@ -43,7 +43,7 @@ class TinyKernel {
     static constexpr std::string_view banner = "Linux version 6.1.0-tiny (gcc) #1 SMP";
 
     [[nodiscard]] Functions functions() const;
-    [[nodiscard]] Places places() const;
+    [[nodiscard]] KernelAddresses addresses() const;
     [[nodiscard]] std::uint64_t address_of(Call call) const;
     /// The stack pointer of a task before it makes a call.
     [[nodiscard]] std::uint64_t stack_of(std::uint64_t task) const;

@@ -162,7 +162,7 @@ void TinyMachine::call(std::size_t on, std::uint64_t function, std::array<std::u
 }
 
 std::uint64_t TinyMachine::shift(std::uint64_t i) const {
-    return 8 * (row.order == gdb::ByteOrder::big ? row.word - 1 - i : i);
+    return 8 * (row.order == std::endian::big ? row.word - 1 - i : i);
 }
 
 std::byte& TinyMachine::byte_at(std::uint64_t address) {
@@ -313,7 +313,7 @@ std::string TinyMachine::hex_of(std::uint16_t number) {
     const std::size_t size = half ? row.privilege.where->size : row.word;
     std::array<std::byte, 8> bytes{};
     for (std::uint64_t i = 0; i < size; ++i) {
-        const std::uint64_t by = row.order == gdb::ByteOrder::big ? 8 * (size - 1 - i) : 8 * i;
+        const std::uint64_t by = row.order == std::endian::big ? 8 * (size - 1 - i) : 8 * i;
         bytes.at(i) = static_cast<std::byte>(processors.at(selected_).registers[number] >> by);
     }
     return gdb::to_hex(std::span(bytes).first(size));

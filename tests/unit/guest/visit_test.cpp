@@ -16,25 +16,27 @@ namespace {
 
 using test::TinyKernel;
 using test::TinyMachine;
-using Turn = Machine::Turn;
+using Polled = Machine::Polled;
 
 class VisitTest : public testing::TestWithParam<const Architecture*> {
   protected:
-    /// What is done in the name of whoever makes a system call.
-    using Work = std::function<Task<sys::Result<void>>(Visit&)>;
+    /// What is done in the name of the task that makes a system call.
+    using Work = std::function<Task<sys::Result<void>>(CallInjection&)>;
 
-    void SetUp() override { attend(machine_); }
+    void SetUp() override { hook(machine_); }
     void TearDown() override { EXPECT_EQ(tiny_.troubles, std::vector<std::string>{}); }
 
-    void attend(Machine& machine) {
-        for (const SystemCall& call : places_.calls)
-            ASSERT_TRUE(machine.attend(call.address, [this, &machine](Processor processor, Place place) {
-                return visit(machine, processor, place);
-            }));
+    void hook(Machine& machine) {
+        Machine::Hooks hooks;
+        for (const SystemCall& call : addresses_.calls)
+            hooks.emplace(call.address, [this, &machine](Processor processor, Location location) {
+                return inject(machine, processor, location);
+            });
+        ASSERT_TRUE(machine.set_hooks(std::move(hooks)));
     }
-    Machine::Work visit(Machine& machine, Processor processor, Place place) {
-        Visit one(machine, places_.functions, processor, place);
-        ++visits_;
+    Machine::Work inject(Machine& machine, Processor processor, Location location) {
+        CallInjection one(machine, addresses_.functions, processor, location);
+        ++injections_;
         auto done = co_await work_(one);
         EXPECT_TRUE(done) << (done ? "" : done.error().what);
         auto left = one.leave();
@@ -43,14 +45,14 @@ class VisitTest : public testing::TestWithParam<const Architecture*> {
     /// The guest runs until there is nothing left to do.
     void run() {
         ASSERT_TRUE(machine_.resume());
-        for (int turns = 0; turns < 10'000; ++turns) {
-            const auto turn = machine_.turn(std::chrono::milliseconds(0));
-            ASSERT_TRUE(turn) << turn.error().what;
-            if (*turn == Turn::idle) return;
+        for (int polls = 0; polls < 10'000; ++polls) {
+            const auto polled = machine_.poll(std::chrono::milliseconds(0));
+            ASSERT_TRUE(polled) << polled.error().what;
+            if (*polled == Polled::idle) return;
         }
         FAIL() << "it never ends";
     }
-    /// Task number `task` begins the system call in which it is visited.
+    /// Task number `task` begins the system call in which calls are injected.
     void begin_call(std::size_t on, std::uint64_t task, std::uint64_t name) {
         kernel_.make_call(on, task, Call::delete_module, {name, 0, 0});
     }
@@ -60,19 +62,19 @@ class VisitTest : public testing::TestWithParam<const Architecture*> {
         const auto stack = tiny_.bytes_at(kernel_.stack_of(task) - 0x2000, 0x2000);
         EXPECT_TRUE(std::ranges::search(stack, magic).empty());
     }
-    std::vector<std::uint64_t> guarded() const {
+    std::vector<std::uint64_t> hook_addresses() const {
         std::vector<std::uint64_t> addresses;
-        std::ranges::transform(places_.calls, std::back_inserter(addresses), &SystemCall::address);
+        std::ranges::transform(addresses_.calls, std::back_inserter(addresses), &SystemCall::address);
         return addresses;
     }
     std::uint64_t mask(std::uint64_t value) const { return value & GetParam()->address_mask(); }
 
     TinyMachine tiny_{*GetParam(), 2};
     TinyKernel kernel_{tiny_};
-    Places places_ = kernel_.places();
+    KernelAddresses addresses_ = kernel_.addresses();
     Machine machine_{tiny_.debugger(), *GetParam()};
-    Work work_ = [](Visit&) -> Task<sys::Result<void>> { co_return sys::Result<void>{}; };
-    int visits_ = 0;
+    Work work_ = [](CallInjection&) -> Task<sys::Result<void>> { co_return sys::Result<void>{}; };
+    int injections_ = 0;
 };
 
 INSTANTIATE_TEST_SUITE_P(Every, VisitTest, testing::ValuesIn([] {
@@ -87,11 +89,11 @@ TEST_P(VisitTest, LeavesEveryRegisterAsItWasAndNothingOnTheStack) {
     std::optional<std::uint64_t> pid;
     TinyMachine::Registers before;
     TinyMachine::Registers after;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         before = tiny_.processors[0].registers;
-        auto value = co_await visit.call(places_.functions.process_id, 7, 8, 9);
+        auto value = co_await injection.call(addresses_.functions.process_id, 7, 8, 9);
         if (value) pid = *value;
-        auto left = visit.leave();
+        auto left = injection.leave();
         after = tiny_.processors[0].registers;
         co_return left;
     };
@@ -104,23 +106,23 @@ TEST_P(VisitTest, LeavesEveryRegisterAsItWasAndNothingOnTheStack) {
     EXPECT_EQ(kernel_.called, std::vector<std::string>{"getpid"});
     EXPECT_EQ(kernel_.removed, std::vector<std::string>{"dummy"})
         << "the call goes on as if nothing had been";
-    EXPECT_EQ(visits_, 1);
+    EXPECT_EQ(injections_, 1);
     EXPECT_FALSE(machine_.busy());
-    EXPECT_EQ(tiny_.breakpoints.size(), places_.calls.size()) << "the landing's is gone";
+    EXPECT_EQ(tiny_.breakpoints.size(), addresses_.calls.size()) << "the return_trampoline's is gone";
     expect_clean_stack(0);
 }
 
 TEST_P(VisitTest, GivesCallsTheirArgumentsAndAnAlignedStack) {
     std::array<std::uint64_t, 3> given{};
     std::uint64_t stack = 0;
-    tiny_.define_function(places_.functions.get_file, [&](std::array<std::uint64_t, 3> arguments) {
+    tiny_.define_function(addresses_.functions.get_file, [&](std::array<std::uint64_t, 3> arguments) {
         given = arguments;
         stack = tiny_.reg(0, GetParam()->stack);
         return ~std::uint64_t{0};
     });
     std::uint64_t result = 0;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        auto value = co_await visit.call(places_.functions.get_file, 0x11, 0x2222'2222, 0x3333);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        auto value = co_await injection.call(addresses_.functions.get_file, 0x11, 0x2222'2222, 0x3333);
         result = value.value_or(0);
         co_return sys::Result<void>{};
     };
@@ -129,13 +131,13 @@ TEST_P(VisitTest, GivesCallsTheirArgumentsAndAnAlignedStack) {
     EXPECT_EQ(given, (std::array<std::uint64_t, 3>{0x11, 0x2222'2222, 0x3333}));
     EXPECT_EQ(result, GetParam()->address_mask());
     EXPECT_EQ((stack + (GetParam()->link ? 0 : GetParam()->word)) % 16, 0U);
-    EXPECT_LT(stack, kernel_.stack_of(0) - Visit::scratch_bytes);
+    EXPECT_LT(stack, kernel_.stack_of(0) - CallInjection::scratch_bytes);
 }
 
 TEST_P(VisitTest, OfAFunctionThatIsNotThereIsNotFoundAndChangesNothing) {
     std::optional<sys::ErrorKind> kind;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        auto value = co_await visit.call(0);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        auto value = co_await injection.call(0);
         if (!value) kind = value.error().kind;
         co_return sys::Result<void>{};
     };
@@ -154,7 +156,9 @@ TEST_P(VisitTest, ReadsMemoryThatOnlyTheGuestItselfSees) {
     tiny_.map(hidden, 0x2000, false);
     tiny_.put(hidden + 0x123, expected);
     std::vector<std::byte> bytes(expected.size());
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> { return visit.read(hidden + 0x123, bytes); };
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        return injection.read(hidden + 0x123, bytes);
+    };
     tiny_.put_text(TinyKernel::user, "dummy");
     begin_call(0, 0, TinyKernel::user);
     run();
@@ -169,10 +173,10 @@ TEST_P(VisitTest, ReadsATextOfTheProcessAndGivesItsCopyBack) {
     sys::Result<std::string> nowhere;
     const std::string text(200, 'x');
     tiny_.put_text(TinyKernel::user + 0xfe0, text); // over the end of a page
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        good = co_await visit.user_text(TinyKernel::user + 0xfe0, 201);
-        long_one = co_await visit.user_text(TinyKernel::user + 0xfe0, 200);
-        nowhere = co_await visit.user_text(0x10, 100);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        good = co_await injection.user_text(TinyKernel::user + 0xfe0, 201);
+        long_one = co_await injection.user_text(TinyKernel::user + 0xfe0, 200);
+        nowhere = co_await injection.user_text(0x10, 100);
         co_return sys::Result<void>{};
     };
     begin_call(0, 0, TinyKernel::user + 0xfe0);
@@ -191,10 +195,10 @@ TEST_P(VisitTest, TellsThePathOfAnOpenFileAndLetsGoOfIt) {
     sys::Result<std::string> path;
     sys::Result<std::string> closed;
     sys::Result<std::string> long_one;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        path = co_await visit.path_of(3);
-        closed = co_await visit.path_of(9);
-        long_one = co_await visit.path_of(4);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        path = co_await injection.path_of(3);
+        closed = co_await injection.path_of(9);
+        long_one = co_await injection.path_of(4);
         co_return sys::Result<void>{};
     };
     tiny_.put_text(TinyKernel::user, "dummy");
@@ -208,14 +212,14 @@ TEST_P(VisitTest, TellsThePathOfAnOpenFileAndLetsGoOfIt) {
 
 TEST_P(VisitTest, OfTwoTasksInTheSameCallAreToldApartByTheirStacks) {
     std::map<std::uint64_t, std::uint64_t> results; // by stack pointer
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        auto value = co_await visit.call(places_.functions.get_file, visit.place().stack);
-        results[visit.place().stack] = value.value_or(0);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        auto value = co_await injection.call(addresses_.functions.get_file, injection.location().stack);
+        results[injection.location().stack] = value.value_or(0);
         co_return sys::Result<void>{};
     };
     // The first one sleeps in the call until the second one has come back from it.
     std::optional<std::size_t> sleeper;
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) {
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) {
         if (!std::exchange(sleeper, on)) {
             tiny_.processors[on].busy = false;
             return;
@@ -235,22 +239,22 @@ TEST_P(VisitTest, OfTwoTasksInTheSameCallAreToldApartByTheirStacks) {
         EXPECT_EQ(result, stack + 1);
     EXPECT_EQ(kernel_.removed.size(), 2U);
     EXPECT_FALSE(machine_.busy());
-    EXPECT_EQ(tiny_.breakpoints.size(), places_.calls.size());
+    EXPECT_EQ(tiny_.breakpoints.size(), addresses_.calls.size());
     expect_clean_stack(0);
     expect_clean_stack(1);
 }
 
 TEST_P(VisitTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
     std::optional<gdb::ThreadId> came_back_on;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        auto value = co_await visit.call(places_.functions.get_file, 5);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        auto value = co_await injection.call(addresses_.functions.get_file, 5);
         EXPECT_EQ(value, 55U);
-        came_back_on = visit.processor().thread();
-        auto again = co_await visit.call(places_.functions.process_id);
+        came_back_on = injection.processor().thread();
+        auto again = co_await injection.call(addresses_.functions.process_id);
         EXPECT_EQ(again, 321U);
         co_return sys::Result<void>{};
     };
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) {
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) {
         tiny_.give_back(on, 55);
         std::swap(tiny_.processors[0], tiny_.processors[1]);
     });
@@ -265,17 +269,17 @@ TEST_P(VisitTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
 
 TEST_P(VisitTest, WhoComesToTheLandingWithAnotherStackIsNotTakenForTheTask) {
     std::optional<std::uint64_t> result;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        auto value = co_await visit.call(places_.functions.get_file, 5);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        auto value = co_await injection.call(addresses_.functions.get_file, 5);
         result = value.value_or(0);
         co_return sys::Result<void>{};
     };
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
     tiny_.put_text(TinyKernel::user, "dummy");
     begin_call(0, 0, TinyKernel::user);
     tiny_.events.emplace_back([&] { // the kernel itself panics on another processor
         tiny_.reg(1, GetParam()->stack) = kernel_.stack_of(1);
-        tiny_.call(1, places_.functions.landing, {}, 0);
+        tiny_.call(1, addresses_.functions.return_trampoline, {}, 0);
     });
     run();
     EXPECT_FALSE(result);
@@ -285,21 +289,21 @@ TEST_P(VisitTest, WhoComesToTheLandingWithAnotherStackIsNotTakenForTheTask) {
 
 TEST_P(VisitTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
     bool came_back = false;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        auto value = co_await visit.call(places_.functions.get_file, 5);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        auto value = co_await injection.call(addresses_.functions.get_file, 5);
         came_back = true;
         co_return sys::Result<void>{};
     };
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
     begin_call(0, 0, TinyKernel::user);
     run();
     ASSERT_TRUE(machine_.busy());
-    EXPECT_TRUE(machine_.expects_at(places_.functions.landing));
+    EXPECT_TRUE(machine_.expects_at(addresses_.functions.return_trampoline));
     ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     ASSERT_TRUE(machine_.forget());
     EXPECT_FALSE(machine_.busy());
-    EXPECT_FALSE(machine_.expects_at(places_.functions.landing));
-    EXPECT_EQ(tiny_.breakpoints.size(), places_.calls.size());
+    EXPECT_FALSE(machine_.expects_at(addresses_.functions.return_trampoline));
+    EXPECT_EQ(tiny_.breakpoints.size(), addresses_.calls.size());
     tiny_.give_back(0, 1);
     tiny_.processors[0].busy = true;
     run();
@@ -309,53 +313,55 @@ TEST_P(VisitTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
 
 TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheLanding) {
     TinyMachine::Registers before;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         before = tiny_.processors[0].registers;
-        auto value = co_await visit.call(places_.functions.get_file, 5);
+        auto value = co_await injection.call(addresses_.functions.get_file, 5);
         co_return sys::Result<void>{};
     };
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
     begin_call(0, 0, TinyKernel::user);
     run();
     ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
-    tiny_.give_back(0, 1); // it comes back to the landing, and whoever waited for it is gone
-    ASSERT_EQ(tiny_.reg(0, GetParam()->pc), places_.functions.landing);
-    ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), true);
+    tiny_.give_back(0, 1); // it comes back to the return trampoline, and what waited for it is gone
+    ASSERT_EQ(tiny_.reg(0, GetParam()->pc), addresses_.functions.return_trampoline);
+    ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), true);
     for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
-    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false) << "and that is that";
+    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), false)
+        << "and that is that";
 }
 
 TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
     TinyMachine::Registers before;
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         before = tiny_.processors[0].registers;
-        auto value = co_await visit.call(places_.functions.get_file, 5);
+        auto value = co_await injection.call(addresses_.functions.get_file, 5);
         co_return sys::Result<void>{};
     };
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
     begin_call(0, 0, TinyKernel::user);
     run();
     ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     tiny_.processors[0].registers = before; // the frame was made, or not yet wiped, when it died
     tiny_.reg(0, GetParam()->arguments[0]) = mask(0x4711);
-    ASSERT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), true);
+    ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), true);
     for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
 }
 
 TEST_P(VisitTest, ProcessThatJumpsToAWatchedFunctionIsNotVisited) {
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> { // a visit would write to the stack
-        auto value = co_await visit.call(places_.functions.process_id);
+    work_ = [&](CallInjection& injection)
+        -> Task<sys::Result<void>> { // an injected call would write to the stack
+        auto value = co_await injection.call(addresses_.functions.process_id);
         co_return sys::Result<void>{};
     };
     begin_call(0, 0, TinyKernel::user);
     tiny_.run_process(0, true); // with a stack pointer that it has made up
     const auto stack = tiny_.bytes_at(kernel_.stack_of(0) - 0x2000, 0x2000);
     run();
-    EXPECT_EQ(visits_, 0);
+    EXPECT_EQ(injections_, 0);
     EXPECT_EQ(kernel_.called, std::vector<std::string>{});
     // Every byte: of a frame that was written and left only the magic would be gone.
     EXPECT_EQ(tiny_.bytes_at(kernel_.stack_of(0) - 0x2000, 0x2000), stack);
@@ -364,10 +370,10 @@ TEST_P(VisitTest, ProcessThatJumpsToAWatchedFunctionIsNotVisited) {
 TEST_P(VisitTest, NothingIsPutBackWhereNothingWasLeft) {
     begin_call(0, 0, TinyKernel::user);
     const auto before = tiny_.processors[0].registers;
-    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false);
+    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), false);
     EXPECT_EQ(tiny_.processors[0].registers, before);
     tiny_.reg(0, GetParam()->stack) = 0x10; // no memory there
-    EXPECT_EQ(Visit::recover(machine_.processor({1, 1}), guarded()), false);
+    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), false);
 }
 
 class ThumbVisitTest : public VisitTest {};
@@ -375,12 +381,12 @@ INSTANTIATE_TEST_SUITE_P(On, ThumbVisitTest, testing::Values(find_architecture("
 
 TEST_P(ThumbVisitTest, ReturnsFromThumbCodeByAnOddAddress) {
     std::uint64_t back = 0;
-    tiny_.define(places_.functions.get_file, [&](std::size_t on) {
+    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) {
         back = tiny_.reg(on, *GetParam()->link);
         tiny_.give_back(on, 5);
     });
-    work_ = [&](Visit& visit) -> Task<sys::Result<void>> {
-        EXPECT_EQ(co_await visit.call(places_.functions.get_file), 5U);
+    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+        EXPECT_EQ(co_await injection.call(addresses_.functions.get_file), 5U);
         co_return sys::Result<void>{};
     };
     tiny_.put_text(TinyKernel::user, "dummy");
@@ -389,7 +395,7 @@ TEST_P(ThumbVisitTest, ReturnsFromThumbCodeByAnOddAddress) {
     tiny_.reg(0, *GetParam()->link) |= 1;
     kernel_.tasks.begin()->second.before = tiny_.processors[0].registers;
     run();
-    EXPECT_EQ(back, places_.functions.landing | 1);
+    EXPECT_EQ(back, addresses_.functions.return_trampoline | 1);
     EXPECT_EQ(kernel_.removed.size(), 1U);
 }
 

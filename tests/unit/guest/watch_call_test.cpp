@@ -23,7 +23,7 @@ class WatchCallTest : public test::WatchFixture {
   protected:
     /// As with --intercept system-call, and with kernels before 3.8.
     void watch_calls(Options options) {
-        places_.load_module.clear();
+        addresses_.load_module.clear();
         watch(options);
     }
     /// One task in fget(), called in its name, that does not come back by itself.
@@ -31,7 +31,7 @@ class WatchCallTest : public test::WatchFixture {
         kernel_.in_fget = [this](std::size_t on) { tiny_.processors[on].busy = false; };
         load_file("good");
         run();
-        ASSERT_TRUE(watch_->calling());
+        ASSERT_TRUE(watch_->is_calling());
     }
 };
 INSTANTIATE_TEST_SUITE_P(Every, WatchCallTest, testing::ValuesIn(test::every_architecture()),
@@ -86,7 +86,7 @@ TEST_P(WatchCallTest, FileThatIsNotOpenIsSaidSo) {
 }
 
 TEST_P(WatchCallTest, KernelWithoutTheHelpersIsWatchedAllTheSame) {
-    Functions& functions = places_.functions;
+    Functions& functions = addresses_.functions;
     functions.get_file = functions.file_path = functions.process_id = functions.duplicate_text = 0;
     watch({});
     load_file("bad");
@@ -169,7 +169,7 @@ TEST_P(WatchCallTest, AfterARebootNothingWaitsAndTheSameTaskIsSeenAnew) {
     recorder_.flush();
     records_ = {};
     EXPECT_FALSE(machine_.busy());
-    EXPECT_FALSE(watch_->calling());
+    EXPECT_FALSE(watch_->is_calling());
     EXPECT_TRUE(is_quiet());
     kernel_.in_fget = nullptr;
     load_file("good");
@@ -213,7 +213,7 @@ TEST_P(WatchCallTest, WhatIsNoModuleGetsTheKernelsAnswerAtTheCallAsWell) {
 
 TEST_P(WatchCallTest, LoadThatHasNotEndedIsRecordedAtTheEnd) {
     watch({});
-    tiny_.define(places_.load_module.front() - GetParam()->entry,
+    tiny_.define(addresses_.load_module.front() - GetParam()->entry,
                  [this](std::size_t on) { tiny_.processors[on].busy = false; });
     load_file("good");
     run();
@@ -232,10 +232,10 @@ TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
     watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{});
     recorder_.flush();
     records_ = {}; // it was killed, and has recorded nothing
-    ASSERT_TRUE(watch_->guard(places_));
+    ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));
     ASSERT_TRUE(watch_->take_over());
     kernel_.in_fget = nullptr;
-    tiny_.processors[0].busy = true; // the task wakes up, and fget() returns to the landing
+    tiny_.processors[0].busy = true; // the task wakes up, and fget() returns to the return trampoline
     run();
     EXPECT_EQ(kernel_.loaded.size(), 1U);
     EXPECT_EQ(answers(), Answers{0});
@@ -254,7 +254,7 @@ TEST_P(WatchCallTest, WhoeverStandsAtABreakpointIsAttendedToWhenAWatchTakesOver)
 }
 
 TEST_P(WatchCallTest, LoadThatWasUnderWayIsDecidedOnWhenAWatchBegins) {
-    // The task is between its system call and load_module() while nobody watches.
+    // The task is between its system call and load_module() while no kmodctl watches.
     tiny_.define(kernel_.address_of(Call::init_module),
                  [this](std::size_t on) { tiny_.processors[on].busy = false; });
     load_image("bad");
@@ -275,7 +275,7 @@ TEST_P(WatchCallTest, GuestThatEndsIsNoError) {
     watch({});
     ASSERT_TRUE(machine_.resume());
     tiny_.hang_up();
-    EXPECT_EQ(machine_.turn(seconds(60)), Machine::Turn::ended);
+    EXPECT_EQ(machine_.poll(seconds(60)), Machine::Polled::ended);
 }
 
 } // namespace

@@ -37,7 +37,7 @@ void WatchFixture::watch(Options options) {
     if (options.no_unload) policy.source().unload_denied = true;
     judge_.emplace(policy.build(), nullptr, options.answer);
     watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{.hash = options.hash});
-    ASSERT_TRUE(watch_->guard(places_));
+    ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));
 }
 
 void WatchFixture::TearDown() {
@@ -47,10 +47,10 @@ void WatchFixture::TearDown() {
 
 void WatchFixture::run() {
     ASSERT_TRUE(machine_.resume());
-    for (int turns = 0; turns < 10'000; ++turns) {
-        const auto turn = machine_.turn(std::chrono::milliseconds(0));
-        ASSERT_TRUE(turn) << turn.error().what;
-        if (*turn != Machine::Turn::idle) continue;
+    for (int polls = 0; polls < 10'000; ++polls) {
+        const auto polled = machine_.poll(std::chrono::milliseconds(0));
+        ASSERT_TRUE(polled) << polled.error().what;
+        if (*polled != Machine::Polled::idle) continue;
         ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
         return recorder_.flush();
     }
@@ -85,7 +85,7 @@ std::vector<std::int64_t> WatchFixture::answers() const {
 }
 
 bool WatchFixture::is_quiet() const {
-    return tiny_.breakpoints.size() == places_.calls.size() + 2;
+    return tiny_.breakpoints.size() == addresses_.calls.size() + 2;
 }
 
 std::vector<const Architecture*> every_architecture() {

@@ -72,7 +72,7 @@ class WatchFixture : public testing::TestWithParam<const Architecture*> {
     events::Recorder recorder_{sink_for(records_)};
     TinyMachine tiny_{*GetParam(), 2};
     TinyKernel kernel_{tiny_};
-    Places places_ = kernel_.places();
+    KernelAddresses addresses_ = kernel_.addresses();
     Machine machine_{tiny_.debugger(), *GetParam()};
     std::optional<core::Judge> judge_;
     std::optional<Watch> watch_;

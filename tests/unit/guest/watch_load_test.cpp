@@ -170,7 +170,7 @@ TEST_P(WatchLoadTest, OfAnUnknownLayoutIsReturnedFromAtOnce) {
 
 TEST_P(WatchLoadTest, KernelThatLoadsAnEmptyImageIsReported) {
     watch({});
-    tiny_.define(places_.load_module.front() - GetParam()->entry,
+    tiny_.define(addresses_.load_module.front() - GetParam()->entry,
                  [this](std::size_t on) { tiny_.give_back(on, 0); });
     load_file("bad");
     run();

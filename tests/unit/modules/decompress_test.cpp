@@ -234,7 +234,7 @@ TEST(Xz, DictionaryIsBounded) {
     EXPECT_TRUE(decompress(test::with_xz_dictionary(packed, 28)) == content) << "64 MiB";
     for (const unsigned property : {30U, 40U})
         EXPECT_EQ(error_of(test::with_xz_dictionary(packed, property)),
-                  "xz: takes more than 128 MiB of memory to unpack");
+                  "xz: takes more than 128 MiB of memory to decompress");
 }
 
 TEST(Zstd, WindowIsBounded) {
@@ -242,8 +242,8 @@ TEST(Zstd, WindowIsBounded) {
         return octets({0x28, 0xB5, 0x2F, 0xFD, 0, (window_log - 10U) << 3U, 9, 0, 0, 'x'});
     };
     EXPECT_EQ(decompress(frame(27)).value(), test::to_bytes("x"));
-    EXPECT_EQ(error_of(frame(28)), "zstd: takes more than 128 MiB of memory to unpack");
-    EXPECT_EQ(error_of(frame(41)), "zstd: takes more than 128 MiB of memory to unpack");
+    EXPECT_EQ(error_of(frame(28)), "zstd: takes more than 128 MiB of memory to decompress");
+    EXPECT_EQ(error_of(frame(41)), "zstd: takes more than 128 MiB of memory to decompress");
 }
 
 TEST(Zstd, StatedSizeIsNotBelieved) {
@@ -251,7 +251,7 @@ TEST(Zstd, StatedSizeIsNotBelieved) {
         return octets({0x28, 0xB5, 0x2F, 0xFD, 0xE0, 0, 0, third, 0, fifth, 0, 0, 0, 9, 0, 0, 'x'});
     };
     EXPECT_NE(error_of(frame(1, 0)), "") << "64 KiB";
-    EXPECT_EQ(error_of(frame(0, 1)), "zstd: takes more than 128 MiB of memory to unpack");
+    EXPECT_EQ(error_of(frame(0, 1)), "zstd: takes more than 128 MiB of memory to decompress");
 }
 
 TEST(Zstd, ChecksumIsVerifiedWhereThereIsOne) {

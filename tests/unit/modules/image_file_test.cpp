@@ -214,7 +214,7 @@ class EndlessSource final : public ByteSource {
 
 TEST_F(ImageFile, LargerThanTheLimitIsNotReadForItsTag) {
     EndlessSource source;
-    const auto found = identify_packed(source, {.key = the_key});
+    const auto found = identify_compressed(source, {.key = the_key});
     ASSERT_TRUE(found) << found.error().what;
     EXPECT_EQ(found->identity.facts.problem, "larger than 536870912 bytes");
     EXPECT_EQ(found->tag, std::nullopt);
@@ -230,7 +230,7 @@ TEST_F(ImageFile, ThatChangesMeanwhileHasNamesHashAndTagOfTheSameBytes) {
         later.resize(first.size());
         const auto tag = tag_of(first, the_key).value();
         ChangingSource source(std::move(first), std::move(later));
-        const auto found = identify_packed(source, {.image = {.with_hash = true}, .key = the_key});
+        const auto found = identify_compressed(source, {.image = {.with_hash = true}, .key = the_key});
         ASSERT_TRUE(found) << found.error().what;
         EXPECT_EQ(found->identity.facts.name, "good");
         EXPECT_EQ(found->identity.facts.sha256, identify_image(good, {.with_hash = true}).facts.sha256);
@@ -273,7 +273,7 @@ TEST_F(ImageFile, TruncatedBeforeItWasReadWholeHasNoTag) {
     const sys::UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
     FileSource source(file, std::filesystem::file_size(path), "loop.ko");
     ASSERT_EQ(::ftruncate(file.get(), 100), 0);
-    const auto found = identify_packed(source, {.key = the_key});
+    const auto found = identify_compressed(source, {.key = the_key});
     ASSERT_TRUE(found);
     EXPECT_EQ(found->identity.facts.problem, "ends too early");
     EXPECT_EQ(found->tag, std::nullopt);

@@ -102,7 +102,7 @@ TEST(ImageSignature, UnreadableIsNoFailure) {
     const auto expect_unreadable = [](const std::string& appended, const char* why) {
         const auto signature = signature_of(appended + std::string(marker));
         EXPECT_TRUE(signature.present);
-        EXPECT_EQ(signature.problem, std::string("signature unreadable: ") + why);
+        EXPECT_EQ(signature.problem, std::string("unreadable: ") + why);
         EXPECT_EQ(signature.signer, "");
     };
     expect_unreadable(signature_info(0), "impossible length");

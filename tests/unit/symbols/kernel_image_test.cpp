@@ -117,19 +117,19 @@ Bytes with_code_around(const Bytes& payload) {
 }
 
 void expect_unpacked(const Bytes& file, std::string_view form) {
-    const auto image = unpack_kernel(file);
+    const auto image = decompress_kernel(file);
     ASSERT_TRUE(image) << image.error().what;
     EXPECT_EQ(image->form, form);
     EXPECT_TRUE(image->bytes == kernel()) << image->bytes.size();
 }
 
 std::string error_of_image(const Bytes& file) {
-    const auto image = unpack_kernel(file);
+    const auto image = decompress_kernel(file);
     return image ? "" : image.error().what;
 }
 
 TEST(KernelImage, ThatIsFlatIsLeftAlone) {
-    const auto image = unpack_kernel(kernel());
+    const auto image = decompress_kernel(kernel());
     ASSERT_TRUE(image);
     EXPECT_TRUE(image->bytes.empty());
     EXPECT_EQ(image->form, "");
@@ -167,7 +167,7 @@ TEST(KernelImage, OfAnUnsupportedCodecIsNamed) {
     EXPECT_EQ(error_of_image(bzimage(to_bytes("BZh91AY&SYxxxx"))),
               "bzImage: compressed with bzip2, which is not supported");
     EXPECT_EQ(error_of_image(with_code_around(octets({0x89, 'L', 'Z', 'O', 0, 0x0D, 0x0A, 0x1A, 0x0A}))),
-              "no kernel in it that can be unpacked: compressed with LZO, which is not supported");
+              "no kernel in it that can be decompressed: compressed with LZO, which is not supported");
 }
 
 TEST(KernelImage, ThatIsDamagedSaysWhereAndHow) {
@@ -175,9 +175,9 @@ TEST(KernelImage, ThatIsDamagedSaysWhereAndHow) {
     packed.resize(packed.size() / 2);
     EXPECT_EQ(error_of_image(bzimage(packed)), "bzImage: xz: cut off");
     EXPECT_EQ(error_of_image(uimage(Bytes{})),
-              "uImage: neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one");
+              "uImage: neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a compressed one");
     EXPECT_EQ(error_of_image({}),
-              "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one");
+              "neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a compressed one");
 }
 
 TEST(KernelImage, HeadersMayBeCutOffAnywhere) {
@@ -195,11 +195,11 @@ TEST(KernelImage, HeadersMayPointAnywhere) {
         auto linux_image = bzimage(packed);
         set(linux_image, 0x248, value);
         set(linux_image, 0x24C, value);
-        static_cast<void>(unpack_kernel(linux_image));
+        static_cast<void>(decompress_kernel(linux_image));
         auto efi_image = zboot(packed);
         set(efi_image, 8, value);
         set(efi_image, 12, value);
-        static_cast<void>(unpack_kernel(efi_image));
+        static_cast<void>(decompress_kernel(efi_image));
     }
 }
 
@@ -235,7 +235,7 @@ TEST(ReadSymbols, NamesTheFileInErrors) {
     ASSERT_FALSE(symbols);
     EXPECT_EQ(symbols.error().kind, sys::ErrorKind::invalid);
     EXPECT_EQ(symbols.error().what,
-              path + ": neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a packed one");
+              path + ": neither a kernel that lists its symbols (CONFIG_KALLSYMS), nor a compressed one");
     EXPECT_EQ(read_symbols(directory.path() / "missing").error().kind, sys::ErrorKind::not_found);
     EXPECT_FALSE(read_symbols(directory.path()));
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// LZ4's legacy frame by hand: literals, matches that repeat themselves, and blocks that lie.
+// LZ4's legacy frame: literals, matches that repeat themselves, and blocks that lie.
 #include "modules/image_packing.hpp"
-#include "symbols/lz4_legacy.hpp"
+#include "symbols/kernel_stream.hpp"
 
 #include <gtest/gtest.h>
 
@@ -29,26 +29,33 @@ Bytes frame(const std::vector<Bytes>& blocks) {
 }
 
 std::string content_of(const Bytes& packed, std::uint64_t limit = no_limit) {
-    const auto content = unpack_lz4_legacy(packed, limit);
+    const auto content = decompress_stream(Codec::lz4, packed, limit);
     if (!content) return content.error().what;
     return {reinterpret_cast<const char*>(content->data()), content->size()};
 }
 
-/// "ab", "ab" eight times more by a match, then "xyz".
-const Bytes repeating = octets({0x2C, 'a', 'b', 2, 0, 0x30, 'x', 'y', 'z'});
+/// What each block ends with, for the format demands that its last five bytes are literals.
+const Bytes ending = octets({0x50, 'v', 'w', 'x', 'y', 'z'});
+
+/// "ab", "ab" eight times more by a match, then "vwxyz".
+const Bytes repeating = joined(octets({0x2C, 'a', 'b', 2, 0}), ending);
+
+Bytes ended(const Bytes& sequences) {
+    return joined(sequences, ending);
+}
 
 TEST(Lz4Legacy, LiteralsAndMatches) {
     EXPECT_EQ(content_of(frame({octets({0x30, 'x', 'y', 'z'})})), "xyz");
     EXPECT_EQ(content_of(frame({repeating})), "ababababababababab"
-                                              "xyz");
+                                              "vwxyz");
 }
 
 TEST(Lz4Legacy, LongLengths) {
     auto literals = octets({0xF0, 255, 5}); // 15 + 255 + 5
     literals.resize(literals.size() + 275, std::byte{'l'});
     EXPECT_EQ(content_of(frame({literals})), std::string(275, 'l'));
-    const auto match = octets({0x1F, 'a', 1, 0, 255, 0, 0x10, 'b'}); // 15 + 255 + 0 + 4
-    EXPECT_EQ(content_of(frame({match})), std::string(275, 'a') + 'b');
+    const auto match = ended(octets({0x1F, 'a', 1, 0, 255, 0})); // 15 + 255 + 0 + 4
+    EXPECT_EQ(content_of(frame({match})), std::string(275, 'a') + "vwxyz");
 }
 
 TEST(Lz4Legacy, EndsWhereNoBlockFollows) {
@@ -63,7 +70,7 @@ TEST(Lz4Legacy, DamagedBlocks) {
     for (const auto& block : {octets({0x30, 'x', 'y'}),                  // fewer literals than said
                               octets({0xF0, 255}),                       // a length without an end
                               octets({0x10, 'a', 0, 0, 0x10, 'b'}),      // a match at no distance
-                              octets({0x10, 'a', 2, 0, 0x10, 'b'}),      // from before the beginning
+                              ended(octets({0x10, 'a', 2, 0})),          // from before the beginning
                               octets({0x10, 'a', 1}),                    // half a distance
                               octets({0x10, 'a', 1, 0}),                 // ends with a match
                               octets({0x1F, 'a', 1, 0, 255, 255, 255})}) // a length without an end
@@ -74,10 +81,10 @@ TEST(Lz4Legacy, DamagedBlocks) {
 }
 
 TEST(Lz4Legacy, IsBounded) {
-    EXPECT_EQ(content_of(frame({repeating}), 20), "LZ4: content exceeds 20 bytes");
+    EXPECT_EQ(content_of(frame({repeating}), 22), "LZ4: content exceeds 22 bytes");
     auto bomb = octets({0x1F, 'a', 1, 0});
     bomb.resize(bomb.size() + 40'000, std::byte{255}); // more than the eight MiB of a block
-    EXPECT_EQ(content_of(frame({joined(bomb, octets({0, 0x10, 'b'}))})), "LZ4: damaged");
+    EXPECT_EQ(content_of(frame({ended(joined(bomb, octets({0})))})), "LZ4: damaged");
 }
 
 } // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Where the kernel of a set of tables lies: what its addresses are counted from, and which of its bytes is
-// where. Some tables say it, an ELF file's segments say it; for the rest it is told by the pointers that the
-// kernel has to itself.
+// where. Some tables have it, an ELF file's segments have it; for the rest it is found by the pointers that
+// the kernel has to itself.
 #pragma once
 
 #include "symbols/address_map.hpp"
@@ -18,7 +18,7 @@
 
 namespace kmodguard::symbols {
 
-/// The tables of one kernel, and its names unpacked.
+/// The tables of one kernel, and its names decompressed.
 struct KallsymsTables {
     NameTable names;
     AddressTable addresses;
@@ -33,21 +33,21 @@ struct FileLayout {
 
 [[nodiscard]] FileLayout layout_of(std::span<const std::byte> kernel);
 
-struct KernelPlace {
+struct KernelLocation {
     WordSize word_size = WordSize::bits_64;
     std::uint64_t base = 0; ///< what AddressTable::values are counted from
 };
 
-/// What the addresses are counted from; nothing if nothing tells.
-[[nodiscard]] std::optional<KernelPlace> place_of(const KernelBytes& bytes, const KallsymsTables& tables,
-                                                  const FileLayout& layout);
+/// What the addresses are counted from; nothing if that is not known.
+[[nodiscard]] std::optional<KernelLocation>
+locate_kernel(const KernelBytes& bytes, const KallsymsTables& tables, const FileLayout& layout);
 
-/// The address of a symbol by its place in the tables.
-[[nodiscard]] std::uint64_t address_of(const KallsymsTables& tables, const KernelPlace& place,
+/// The address of a symbol by its index in the tables.
+[[nodiscard]] std::uint64_t address_of(const KallsymsTables& tables, const KernelLocation& location,
                                        std::size_t index);
 
-/// Where the bytes of a flat image, or of a dump, lie, as far as the kernel goes; empty if nothing tells.
+/// Where the bytes of a flat image, or of a dump, lie, as far as the kernel goes; empty if that is not known.
 [[nodiscard]] AddressMap map_of_flat_image(const KernelBytes& bytes, const KallsymsTables& tables,
-                                           const KernelPlace& place);
+                                           const KernelLocation& location);
 
 } // namespace kmodguard::symbols

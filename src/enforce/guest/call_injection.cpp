@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "enforce/guest/visit.hpp"
+#include "enforce/guest/call_injection.hpp"
 
 #include <fmt/format.h>
 
@@ -19,7 +19,7 @@ constexpr std::array<std::uint64_t, magic_words> magic = {0x6b6d'6f64'6775'6172,
 
 /// The stack pointer while a function is called in the name of a task whose stack pointer is `stack`.
 std::uint64_t stack_in_calls(std::uint64_t stack) {
-    const std::uint64_t lowest = stack - red_zone - Visit::scratch_bytes - frame_bytes - callee_area;
+    const std::uint64_t lowest = stack - red_zone - CallInjection::scratch_bytes - frame_bytes - callee_area;
     return lowest & ~(stack_alignment - 1);
 }
 
@@ -44,36 +44,34 @@ sys::Result<void> wipe(const Processor& processor, std::uint64_t frame) {
 } // namespace
 
 bool is_error_pointer(std::uint64_t value, const Architecture& architecture) {
-    constexpr std::uint64_t most_errors = 4095;
-    return value >= architecture.address_mask() - most_errors + 1;
+    constexpr std::uint64_t max_errno = 4095;
+    return value >= architecture.address_mask() - max_errno + 1;
 }
 
-std::uint64_t Visit::scratch() const {
-    return frame_below(place_.stack) + frame_bytes;
+std::uint64_t CallInjection::scratch() const {
+    return frame_below(location_.stack) + frame_bytes;
 }
 
-sys::Result<void> Visit::make_frame() {
+sys::Result<void> CallInjection::make_frame() {
     if (framed_) return {};
     const Architecture& row = processor_.architecture();
     const auto names = row.saved();
-    const auto values = processor_.get(names);
-    if (!values) return std::unexpected(values.error());
-    std::ranges::copy(*values, before_.begin());
-    return_to_ = functions_.landing;
+    const auto values = TRY(processor_.get(names));
+    std::ranges::copy(values, before_.begin());
+    return_to_ = functions_.return_trampoline;
     if (row.state) { // a function returns to code of the same kind as its own by an odd address
-        const auto state = processor_.get(*row.state);
-        if (!state) return std::unexpected(state.error());
+        const auto state = TRY(processor_.get(*row.state));
         constexpr std::uint64_t thumb = 1U << 5U;
-        if ((*state & thumb) != 0) return_to_ |= 1U;
+        if ((state & thumb) != 0) return_to_ |= 1U;
     }
-    auto written = processor_.write(frame_below(place_.stack), bytes_of(before_));
-    framed_ = written.has_value();
-    return written;
+    TRY(processor_.write(frame_below(location_.stack), bytes_of(before_)));
+    framed_ = true;
+    return {};
 }
 
-sys::Result<void> Visit::enter(std::uint64_t function, std::array<std::uint64_t, 3> arguments) {
+sys::Result<void> CallInjection::enter(std::uint64_t function, std::array<std::uint64_t, 3> arguments) {
     const Architecture& row = processor_.architecture();
-    std::uint64_t stack = stack_in_calls(place_.stack);
+    std::uint64_t stack = stack_in_calls(location_.stack);
     std::vector<gdb::Register> names(row.arguments.begin(), row.arguments.end());
     std::vector<std::uint64_t> values(arguments.begin(), arguments.end());
     const auto also = [&](gdb::Register name, std::uint64_t value) {
@@ -85,7 +83,7 @@ sys::Result<void> Visit::enter(std::uint64_t function, std::array<std::uint64_t,
     } else {
         stack -= row.word;
         const std::array slot = {return_to_};
-        if (auto written = processor_.write_words(stack, slot); !written) return written;
+        TRY(processor_.write_words(stack, slot));
     }
     if (row.target) also(*row.target, function);
     also(row.stack, stack);
@@ -93,35 +91,34 @@ sys::Result<void> Visit::enter(std::uint64_t function, std::array<std::uint64_t,
     return processor_.set(names, values);
 }
 
-Task<sys::Result<std::uint64_t>> Visit::call(std::uint64_t function, std::uint64_t first,
-                                             std::uint64_t second, std::uint64_t third) {
+Task<sys::Result<std::uint64_t>> CallInjection::call(std::uint64_t function, std::uint64_t first,
+                                                     std::uint64_t second, std::uint64_t third) {
     if (function == 0)
         co_return sys::failure(sys::ErrorKind::not_found, "the guest's kernel has no such function");
     if (auto made = make_frame(); !made) co_return std::unexpected(made.error());
     if (auto entered = enter(function, {first, second, third}); !entered)
         co_return std::unexpected(entered.error());
-    const Place landing{.pc = functions_.landing, .stack = stack_in_calls(place_.stack)};
-    auto returned = co_await machine_.arrival(landing);
+    auto returned = co_await machine_.arrival(
+        {.pc = functions_.return_trampoline, .stack = stack_in_calls(location_.stack)});
     if (!returned) co_return std::unexpected(returned.error());
     processor_ = *returned;
     auto value = processor_.get(processor_.architecture().result);
     co_return value;
 }
 
-sys::Result<void> Visit::leave() {
+sys::Result<void> CallInjection::leave() {
     if (!framed_) return {};
     framed_ = false;
-    if (auto set = processor_.set(processor_.architecture().saved(), before_); !set) return set;
-    return wipe(processor_, frame_below(place_.stack));
+    TRY(processor_.set(processor_.architecture().saved(), before_));
+    return wipe(processor_, frame_below(location_.stack));
 }
 
-sys::Result<bool> Visit::recover(const Processor& processor, std::span<const std::uint64_t> guarded) {
+sys::Result<bool> CallInjection::recover(const Processor& processor, std::span<const std::uint64_t> hooks) {
     const Architecture& row = processor.architecture();
-    const auto stack = processor.get(row.stack);
-    if (!stack) return std::unexpected(stack.error());
+    const auto stack = TRY(processor.get(row.stack));
     // Back from the call, at the beginning of the called function, or still or again before it.
     for (const std::uint64_t frame :
-         {*stack + callee_area, *stack + row.word + callee_area, frame_below(*stack)}) {
+         {stack + callee_area, stack + row.word + callee_area, frame_below(stack)}) {
         std::array<std::uint64_t, magic_words + saved_registers> found{};
         const auto read = processor.read(frame, std::as_writable_bytes(std::span(found)));
         if (!read && read.error().kind == sys::ErrorKind::unreachable) return std::unexpected(read.error());
@@ -130,16 +127,16 @@ sys::Result<bool> Visit::recover(const Processor& processor, std::span<const std
         const std::uint64_t stack_then = saved[saved_registers - 2];
         const std::uint64_t pc_then = saved[saved_registers - 1];
         const bool ours =
-            frame_below(stack_then) == frame && std::ranges::find(guarded, pc_then) != guarded.end();
+            frame_below(stack_then) == frame && std::ranges::find(hooks, pc_then) != hooks.end();
         if (!ours) continue;
-        if (auto set = processor.set(row.saved(), saved); !set) return std::unexpected(set.error());
-        if (auto wiped = wipe(processor, frame); !wiped) return std::unexpected(wiped.error());
+        TRY(processor.set(row.saved(), saved));
+        TRY(wipe(processor, frame));
         return true;
     }
     return false;
 }
 
-Task<sys::Result<void>> Visit::read(std::uint64_t address, std::span<std::byte> into) {
+Task<sys::Result<void>> CallInjection::read(std::uint64_t address, std::span<std::byte> into) {
     auto seen = processor_.read(address, into);
     if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
     for (std::size_t done = 0; done < into.size();) {
@@ -153,7 +150,7 @@ Task<sys::Result<void>> Visit::read(std::uint64_t address, std::span<std::byte> 
     co_return sys::Result<void>{};
 }
 
-sys::Result<std::string> Visit::text_at(std::uint64_t address, std::size_t limit) const {
+sys::Result<std::string> CallInjection::text_at(std::uint64_t address, std::size_t limit) const {
     std::string text;
     constexpr std::size_t piece = 64;
     std::array<std::byte, piece> bytes{};
@@ -161,8 +158,7 @@ sys::Result<std::string> Visit::text_at(std::uint64_t address, std::size_t limit
         // Never over the end of a page, behind which there may be nothing.
         const std::size_t count = piece - (address + text.size()) % piece;
         const std::span part = std::span(bytes).first(count);
-        if (const auto read = processor_.read(address + text.size(), part); !read)
-            return std::unexpected(read.error());
+        TRY(processor_.read(address + text.size(), part));
         const auto end = std::ranges::find(part, std::byte{0});
         for (auto at = part.begin(); at != end; ++at)
             text.push_back(std::to_integer<char>(*at));
@@ -173,7 +169,7 @@ sys::Result<std::string> Visit::text_at(std::uint64_t address, std::size_t limit
     return text;
 }
 
-Task<sys::Result<std::string>> Visit::user_text(std::uint64_t address, std::size_t limit) {
+Task<sys::Result<std::string>> CallInjection::user_text(std::uint64_t address, std::size_t limit) {
     // Some processors see their process's memory while they run the kernel, if it is there at the moment. An
     // address of the kernel is for the kernel's own function to refuse.
     if (address < processor_.architecture().kernel_base) {
@@ -192,10 +188,10 @@ Task<sys::Result<std::string>> Visit::user_text(std::uint64_t address, std::size
     co_return text;
 }
 
-Task<sys::Result<void>> Visit::user_memory(std::uint64_t address, std::span<std::byte> into) {
-    constexpr std::size_t most = 64UZ << 10U; // that any kernel can allocate in one piece
+Task<sys::Result<void>> CallInjection::user_memory(std::uint64_t address, std::span<std::byte> into) {
+    constexpr std::size_t max_piece = 64UZ << 10U; // that any kernel can allocate in one piece
     for (std::size_t done = 0; done < into.size();) {
-        const std::size_t count = std::min(into.size() - done, most);
+        const std::size_t count = std::min(into.size() - done, max_piece);
         auto copy = co_await call(functions_.duplicate_memory, address + done, count);
         if (!copy) co_return std::unexpected(copy.error());
         if (is_error_pointer(*copy, processor_.architecture()))
@@ -210,7 +206,7 @@ Task<sys::Result<void>> Visit::user_memory(std::uint64_t address, std::span<std:
     co_return sys::Result<void>{};
 }
 
-Task<sys::Result<std::string>> Visit::path_of(std::uint64_t file_descriptor) {
+Task<sys::Result<std::string>> CallInjection::path_of(std::uint64_t file_descriptor) {
     if (functions_.file_path == 0 || functions_.put_file == 0)
         co_return sys::failure(sys::ErrorKind::not_found, "the guest's kernel has no file_path()");
     auto file = co_await call(functions_.get_file, file_descriptor);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The places of a guest's kernel that matter here: where modules come in, and the functions that help to look
-// at them. Found by name; a kernel that lacks what nothing can be held without is an error.
+// The addresses of a guest's kernel that matter here: those of the functions that get a hook, and of the
+// functions that injected calls use. Found by name; a kernel that lacks one that is indispensable is an
+// error.
 #pragma once
 
 #include "enforce/guest/architecture.hpp"
-#include "enforce/guest/visit.hpp"
+#include "enforce/guest/call_injection.hpp"
 #include "symbols/symbols.hpp"
 #include "sys/result.hpp"
 
@@ -21,11 +22,11 @@ enum class Call : std::uint8_t { init_module, finit_module, delete_module };
 /// A function that carries a system call out.
 struct SystemCall {
     Call call = Call::init_module;
-    std::uint64_t address = 0; ///< where a breakpoint goes
+    std::uint64_t address = 0; ///< of its hook
     CallConvention convention;
 };
 
-struct Places {
+struct KernelAddresses {
     Functions functions;
     std::vector<std::uint64_t> load_module; ///< empty: decided at the system calls
     std::vector<SystemCall> calls;
@@ -38,17 +39,17 @@ struct Places {
     bool fixed = false;                  ///< the kernel is here, and was not moved
     bool of_this_boot = false;           ///< where it will be after the next is not known
 
-    /// The same in a kernel that was moved by `distance`.
-    [[nodiscard]] Places moved(std::uint64_t distance) const;
+    /// The same in a kernel that was moved by `offset`.
+    [[nodiscard]] KernelAddresses moved(std::uint64_t offset) const;
 };
 
-/// Where a module load is decided: where the kernel has a copy of the image, which nobody can change any
+/// Where a module load is decided: where the kernel has a copy of the image, which no process can change any
 /// more; or, for kernels before Linux 3.8, at the system call itself.
 enum class Interception : std::uint8_t { automatic, load_module, system_call };
 
-/// ErrorKind::invalid: the symbols are those of no kernel that could be held.
-[[nodiscard]] sys::Result<Places> find_places(const symbols::Symbols& symbols,
-                                              const Architecture& architecture,
-                                              Interception interception = Interception::automatic);
+/// ErrorKind::invalid: the symbols are those of no kernel that could be guarded.
+[[nodiscard]] sys::Result<KernelAddresses>
+find_addresses(const symbols::Symbols& symbols, const Architecture& architecture,
+               Interception interception = Interception::automatic);
 
 } // namespace kmodguard::guest

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "enforce/guest/slide.hpp"
+#include "enforce/guest/find_kernel.hpp"
 
 #include <fmt/format.h>
 
@@ -30,9 +30,8 @@ sys::Result<std::string> banner_at(const Processor& processor, std::uint64_t add
 /// it goes on exceptions.
 sys::Result<std::vector<std::uint64_t>> signs(Machine& machine, gdb::ThreadId thread) {
     const Processor processor = machine.processor(thread);
-    const auto pc = processor.get(machine.architecture().pc);
-    if (!pc) return std::unexpected(pc.error());
-    std::vector<std::uint64_t> found{*pc};
+    const auto pc = TRY(processor.get(machine.architecture().pc));
+    std::vector<std::uint64_t> found{pc};
     for (const std::string_view name : {"VBAR", "VBAR_EL1", "stvec"}) {
         const auto vectors = machine.debugger().find_register(name);
         if (!vectors) continue;
@@ -52,22 +51,22 @@ sys::Error other_kernel(const std::string& found, const std::string& expected) {
             "give the guest's own with --symbols"};
 }
 
-/// The kernel that has `sign` in its code, if it is at any distance at which that can be.
+/// The kernel that has `sign` in its code, if it is at any offset at which that can be.
 sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor, std::uint64_t sign,
-                                                      const Places& linked, bool moved_only) {
+                                                      const KernelAddresses& linked, bool moved_only) {
     if (sign < linked.text_begin) return std::nullopt; // kernels are moved up
     const std::uint64_t most = sign - linked.text_begin;
     const std::uint64_t least = sign >= linked.text_end ? sign - linked.text_end + 1 : 0;
     if (linked.banner == 0) // nothing to know it by
         return least == 0 && !moved_only ? std::optional(FoundKernel{}) : std::nullopt;
-    const std::uint64_t step = linked.fixed ? 0 : processor.architecture().slide_step;
+    const std::uint64_t step = linked.fixed ? 0 : processor.architecture().kaslr_step;
     if (step == 0 && (least > 0 || moved_only)) return std::nullopt;
-    std::uint64_t distance = step == 0 ? 0 : (least + step - 1) / step * step;
-    if (distance == 0 && moved_only) distance = step;
-    for (; distance <= most; distance += step) {
-        auto banner = banner_at(processor, linked.banner + distance);
+    std::uint64_t offset = step == 0 ? 0 : (least + step - 1) / step * step;
+    if (offset == 0 && moved_only) offset = step;
+    for (; offset <= most; offset += step) {
+        auto banner = banner_at(processor, linked.banner + offset);
         if (!banner) return std::unexpected(banner.error());
-        if (!banner->empty()) return FoundKernel{.distance = distance, .banner = std::move(*banner)};
+        if (!banner->empty()) return FoundKernel{.kaslr_offset = offset, .banner = std::move(*banner)};
         if (step == 0) break;
     }
     return std::nullopt;
@@ -80,57 +79,50 @@ sys::Result<void> check_banner(const std::string& found, const std::optional<sym
 
 } // namespace
 
-sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
+sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& linked,
                                       const std::optional<symbols::Banner>& expected, bool moved_only) {
     KernelSearch search;
-    const auto threads = machine.debugger().threads();
-    if (!threads) return std::unexpected(threads.error());
-    for (const gdb::ThreadId thread : *threads) {
-        const auto all = signs(machine, thread);
-        if (!all) return std::unexpected(all.error());
-        for (const std::uint64_t sign : *all) {
+    const auto threads = TRY(machine.debugger().threads());
+    for (const gdb::ThreadId thread : threads) {
+        const auto all = TRY(signs(machine, thread));
+        for (const std::uint64_t sign : all) {
             search.some_kernel = true;
-            auto found = kernel_around(machine.processor(thread), sign, linked, moved_only);
-            if (!found) return std::unexpected(found.error());
-            if (!*found) continue;
-            if (auto same = check_banner((*found)->banner, expected); !same)
-                return std::unexpected(same.error());
-            search.kernel = std::move(*found);
+            auto found = TRY(kernel_around(machine.processor(thread), sign, linked, moved_only));
+            if (!found) continue;
+            TRY(check_banner((found)->banner, expected));
+            search.kernel = std::move(found);
             return search;
         }
     }
     return search;
 }
 
-sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor, const Places& linked,
+sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor,
+                                                     const KernelAddresses& linked,
                                                      const std::optional<symbols::Banner>& expected,
-                                                     std::uint64_t distance) {
-    if (linked.banner == 0) return FoundKernel{.distance = distance, .banner = {}};
-    auto banner = banner_at(processor, linked.banner + distance);
-    if (!banner) return std::unexpected(banner.error());
-    if (banner->empty()) return std::nullopt;
-    if (auto same = check_banner(*banner, expected); !same) return std::unexpected(same.error());
-    return FoundKernel{.distance = distance, .banner = std::move(*banner)};
+                                                     std::uint64_t offset) {
+    if (linked.banner == 0) return FoundKernel{.kaslr_offset = offset, .banner = {}};
+    auto banner = TRY(banner_at(processor, linked.banner + offset));
+    if (banner.empty()) return std::nullopt;
+    TRY(check_banner(banner, expected));
+    return FoundKernel{.kaslr_offset = offset, .banner = std::move(banner)};
 }
 
-sys::Result<Presence> presence_of(Machine& machine, const Places& linked, std::uint64_t distance) {
-    const auto threads = machine.debugger().threads();
-    if (!threads) return std::unexpected(threads.error());
+sys::Result<Presence> presence_of(Machine& machine, const KernelAddresses& linked, std::uint64_t offset) {
+    const auto threads = TRY(machine.debugger().threads());
     Presence presence = Presence::unknown;
-    for (const gdb::ThreadId thread : *threads) {
-        const auto all = signs(machine, thread);
-        if (!all) return std::unexpected(all.error());
-        if (all->empty()) continue;
+    for (const gdb::ThreadId thread : threads) {
+        const auto all = TRY(signs(machine, thread));
+        if (all.empty()) continue;
         const Processor processor = machine.processor(thread);
         std::array<char, banner_start.size()> text{};
-        const auto read = processor.read(linked.banner + distance, std::as_writable_bytes(std::span(text)));
+        const auto read = processor.read(linked.banner + offset, std::as_writable_bytes(std::span(text)));
         if (!read && read.error().kind != sys::ErrorKind::not_found) return std::unexpected(read.error());
         if (read && std::string_view(text.data(), text.size()) == banner_start) return Presence::there;
-        const auto pc = processor.get(machine.architecture().pc);
-        if (!pc) return std::unexpected(pc.error());
+        const auto pc = TRY(processor.get(machine.architecture().pc));
         if (read)
             presence = Presence::gone;
-        else if (*pc >= machine.architecture().kernel_base && presence == Presence::unknown)
+        else if (pc >= machine.architecture().kernel_base && presence == Presence::unknown)
             presence = Presence::hidden;
     }
     return presence;

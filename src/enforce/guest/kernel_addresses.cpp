@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "enforce/guest/places.hpp"
+#include "enforce/guest/kernel_addresses.hpp"
 
 #include <fmt/format.h>
 
@@ -38,7 +38,7 @@ std::uint64_t system_call(const symbols::Symbols& symbols, const Architecture& a
 }
 
 Functions functions_of(const symbols::Symbols& symbols, const Architecture& architecture) {
-    return {.landing = the_one(symbols, "panic"),
+    return {.return_trampoline = the_one(symbols, "panic"),
             .copy = the_one(symbols, "memcpy"),
             .get_file = the_one(symbols, "fget"),
             .put_file = the_one(symbols, "fput"),
@@ -77,14 +77,14 @@ std::string_view to_string(Call call) {
     return "";
 }
 
-Places Places::moved(std::uint64_t distance) const {
-    Places result = *this;
-    const auto move = [distance](std::uint64_t& address) {
-        if (address != 0) address += distance;
+KernelAddresses KernelAddresses::moved(std::uint64_t offset) const {
+    KernelAddresses result = *this;
+    const auto move = [offset](std::uint64_t& address) {
+        if (address != 0) address += offset;
     };
     Functions& moved_functions = result.functions;
     for (std::uint64_t* address :
-         {&moved_functions.landing, &moved_functions.copy, &moved_functions.get_file,
+         {&moved_functions.return_trampoline, &moved_functions.copy, &moved_functions.get_file,
           &moved_functions.put_file, &moved_functions.file_path, &moved_functions.duplicate_text,
           &moved_functions.duplicate_memory, &moved_functions.free, &moved_functions.process_id,
           &result.text_begin, &result.text_end, &result.banner, &result.modules, &result.start})
@@ -98,23 +98,23 @@ Places Places::moved(std::uint64_t distance) const {
     return result;
 }
 
-sys::Result<Places> find_places(const symbols::Symbols& symbols, const Architecture& architecture,
-                                Interception interception) {
-    Places places;
-    places.functions = functions_of(symbols, architecture);
-    add_calls(symbols, architecture, places.calls);
-    if (!has(places.calls, Call::init_module) && !has(places.calls, Call::finit_module))
+sys::Result<KernelAddresses> find_addresses(const symbols::Symbols& symbols, const Architecture& architecture,
+                                            Interception interception) {
+    KernelAddresses addresses;
+    addresses.functions = functions_of(symbols, architecture);
+    add_calls(symbols, architecture, addresses.calls);
+    if (!has(addresses.calls, Call::init_module) && !has(addresses.calls, Call::finit_module))
         return sys::failure(sys::ErrorKind::invalid,
                             fmt::format("{} names no system call that loads modules, on {}", symbols.source(),
                                         architecture.name),
                             "are these the symbols of the guest's kernel, and is it built to load modules?");
-    if (places.functions.landing == 0)
+    if (addresses.functions.return_trampoline == 0)
         return sys::failure(sys::ErrorKind::invalid,
                             fmt::format("{} does not name panic()", symbols.source()),
                             "the symbols are not complete");
 
     // Before Linux 3.8, which brought finit_module, load_module() made the copy itself.
-    const bool whole = has(places.calls, Call::finit_module);
+    const bool whole = has(addresses.calls, Call::finit_module);
     auto found = entries(symbols, "load_module");
     if (interception == Interception::load_module && found.empty())
         return sys::failure(sys::ErrorKind::invalid,
@@ -122,26 +122,26 @@ sys::Result<Places> find_places(const symbols::Symbols& symbols, const Architect
                             "decide at the system call instead: --intercept system-call");
     if (interception == Interception::load_module || (interception == Interception::automatic && whole))
         for (const std::uint64_t address : found)
-            places.load_module.push_back(address + architecture.entry);
+            addresses.load_module.push_back(address + architecture.entry);
 
-    places.banner = the_one(symbols, "linux_banner");
-    if (places.banner == 0 && symbols.banner()) places.banner = symbols.banner()->address.value_or(0);
+    addresses.banner = the_one(symbols, "linux_banner");
+    if (addresses.banner == 0 && symbols.banner()) addresses.banner = symbols.banner()->address.value_or(0);
     const auto add_entry = [&](std::uint64_t address) {
         return address == 0 ? 0 : address + architecture.entry;
     };
-    places.start = add_entry(the_one(symbols, "start_kernel"));
+    addresses.start = add_entry(the_one(symbols, "start_kernel"));
     for (const std::string_view name : {"machine_restart", "machine_emergency_restart", "machine_kexec"})
         if (const auto address = the_one(symbols, name); address != 0)
-            places.restarts.push_back(add_entry(address));
-    places.modules = the_one(symbols, "modules");
-    places.text_begin = the_one(symbols, "_stext");
-    places.text_end = the_one(symbols, "_etext");
-    if (places.text_begin == 0 || places.text_end <= places.text_begin) {
+            addresses.restarts.push_back(add_entry(address));
+    addresses.modules = the_one(symbols, "modules");
+    addresses.text_begin = the_one(symbols, "_stext");
+    addresses.text_end = the_one(symbols, "_etext");
+    if (addresses.text_begin == 0 || addresses.text_end <= addresses.text_begin) {
         constexpr std::uint64_t around = 16ULL << 20U;
-        places.text_begin = places.functions.landing - around;
-        places.text_end = places.functions.landing + around;
+        addresses.text_begin = addresses.functions.return_trampoline - around;
+        addresses.text_end = addresses.functions.return_trampoline + around;
     }
-    return places;
+    return addresses;
 }
 
 } // namespace kmodguard::guest

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A task of the guest that has stopped at the first instruction of a kernel function, and what can be done in
-// its name before that function runs: read the guest's memory, and have the guest's own kernel do what cannot
-// be done from outside, by calls of its functions (a debugger sees no page that the processor has no
-// translation for, and knows of files only their numbers).
+// Calls of the guest's own kernel functions, injected into a task that has stopped at the first instruction
+// of a function. They read what cannot be read from outside: a debugger sees no page that the processor has
+// no translation for, and knows of files only their numbers.
 //
-// A called function runs on the task's stack, below a frame that has the registers as they were. It returns
-// to a place where nothing ever returns to by itself (the landing). Everything needed to go on is in that
-// frame, in the guest, so that if kmodctl dies in the middle the next one can put the task back (recover()).
+// An injected call runs on the task's stack, below a frame that has the registers as they were. It returns to
+// an address to which nothing ever returns by itself (the return trampoline, which has a hook). Everything
+// needed to go on is in that frame, in the guest, so that if kmodctl dies in the middle the next one can put
+// the task back (recover()).
 //
 //      stack pointer before   →  ...
 //                                scratch: 1,024 bytes for results
@@ -27,8 +27,8 @@ namespace kmodguard::guest {
 
 /// Functions of the guest's kernel; 0 where it has none of the name.
 struct Functions {
-    std::uint64_t landing = 0; ///< not to be called: where calls return to
-    std::uint64_t copy = 0;    ///< memcpy
+    std::uint64_t return_trampoline = 0; ///< not to be called: injected calls return to it
+    std::uint64_t copy = 0;              ///< memcpy
     std::uint64_t get_file = 0;
     std::uint64_t put_file = 0;
     std::uint64_t file_path = 0;
@@ -38,19 +38,17 @@ struct Functions {
     std::uint64_t process_id = 0;       ///< sys_getpid
 };
 
-class Visit {
+class CallInjection {
   public:
     static constexpr std::size_t scratch_bytes = 1024;
 
     /// `machine` must outlive it.
-    Visit(Machine& machine, Functions functions, Processor processor, Place place)
-        : machine_(machine), functions_(functions), processor_(std::move(processor)), place_(place) {}
+    CallInjection(Machine& machine, Functions functions, Processor processor, Location location)
+        : machine_(machine), functions_(functions), processor_(std::move(processor)), location_(location) {}
 
-    [[nodiscard]] Machine& machine() const { return machine_; }
-    [[nodiscard]] const Functions& functions() const { return functions_; }
     [[nodiscard]] const Processor& processor() const { return processor_; }
-    [[nodiscard]] const Place& place() const { return place_; }
-    /// Where calls may put what they have to say.
+    [[nodiscard]] const Location& location() const { return location_; }
+    /// Address of scratch_bytes bytes for what calls give back.
     [[nodiscard]] std::uint64_t scratch() const;
 
     /// Calls the kernel's function at `function` and gives what it returns. ErrorKind::not_found: there is no
@@ -71,10 +69,10 @@ class Visit {
     [[nodiscard]] Task<sys::Result<std::string>> path_of(std::uint64_t file_descriptor);
 
     /// Puts a task back that a kmodctl that died has left behind on `processor`, wherever it was in a call:
-    /// about to make it, back from it, or between the two. It was stopped at one of the addresses `guarded`,
+    /// about to make it, back from it, or between the two. It was stopped at one of the addresses `hooks`,
     /// and a frame that says anything else is none of ours. False: there is none.
     [[nodiscard]] static sys::Result<bool> recover(const Processor& processor,
-                                                   std::span<const std::uint64_t> guarded);
+                                                   std::span<const std::uint64_t> hooks);
 
   private:
     static constexpr std::size_t saved_registers = 7;
@@ -84,9 +82,9 @@ class Visit {
     [[nodiscard]] sys::Result<std::string> text_at(std::uint64_t address, std::size_t limit) const;
 
     Machine& machine_;
-    Functions functions_; ///< a copy: where calls land must not change while one is made
+    Functions functions_; ///< a copy: where calls return to must not change while one is made
     Processor processor_;
-    Place place_;
+    Location location_;
     std::array<std::uint64_t, saved_registers> before_{}; ///< the registers as they were
     std::uint64_t return_to_ = 0;                         ///< what calls find as their return address
     bool framed_ = false;                                 ///< the frame is in the guest

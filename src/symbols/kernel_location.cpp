@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kernel_place.hpp"
+#include "symbols/kernel_location.hpp"
 
 #include "symbols/link_base.hpp"
 
@@ -11,13 +11,13 @@ namespace {
 
 constexpr std::uint64_t page = 4096; ///< kernels are linked to, and move by, whole pages at least
 /// How far behind the last function a kernel's data end, bytes; real ones take some 20 MiB.
-constexpr std::uint64_t most_data = 32U << 20U;
+constexpr std::uint64_t max_data = 32U << 20U;
 
 bool is_function(std::string_view text) {
     return text.starts_with('t') || text.starts_with('T');
 }
 
-/// A symbol whose address is a multiple of a page, by its place in the tables.
+/// A symbol whose address is a multiple of a page, by its index in the tables.
 std::optional<std::size_t> anchor_of(const KallsymsTables& tables) {
     std::optional<std::size_t> anchor;
     for (std::size_t i = 0; i < tables.texts.size(); ++i) {
@@ -62,40 +62,40 @@ Extent extent_of(const KallsymsTables& tables) {
 /// The bytes that are the kernel's. Place-relative tables say which; otherwise it is as much around the
 /// tables as the kernel is long.
 ByteRange kernel_range(const KernelBytes& bytes, const KallsymsTables& tables) {
-    constexpr std::uint64_t longest = 256U << 20U;
+    constexpr std::uint64_t max_length = 256U << 20U;
     const auto [lowest, highest] = extent_of(tables);
     const auto length = static_cast<std::uint64_t>(highest) - static_cast<std::uint64_t>(lowest);
-    const auto reach = std::min(length, longest);
+    const auto reach = std::min(length, max_length);
     const auto middle = std::uint64_t{tables.names.begin};
     auto begin = middle > reach ? middle - reach : 0;
     if (tables.addresses.form == AddressForm::place_relative) {
         const auto first = tables.addresses.begin + static_cast<std::uint64_t>(lowest);
         begin = std::max(begin, first < middle ? first : 0);
     }
-    return {begin, std::min<std::uint64_t>(bytes.size(), middle + reach + most_data)};
+    return {begin, std::min<std::uint64_t>(bytes.size(), middle + reach + max_data)};
 }
 
-std::optional<KernelPlace> place_by_pointers(const KernelBytes& bytes, const KallsymsTables& tables,
-                                             WordSize word_size) {
+std::optional<KernelLocation> locate_by_pointers(const KernelBytes& bytes, const KallsymsTables& tables,
+                                                 WordSize word_size) {
     const auto anchor = anchor_of(tables);
     if (!anchor) return std::nullopt;
     const auto pointers =
         gather_pointers(bytes, word_size, kernel_range(bytes, tables), kernel_addresses(word_size));
     const auto address = find_link_base(pointers, function_distances(tables, *anchor), page);
     if (!address) return std::nullopt;
-    return KernelPlace{word_size, *address - tables.addresses.values[*anchor]};
+    return KernelLocation{word_size, *address - tables.addresses.values[*anchor]};
 }
 
 /// Place-relative tables are the same for both word sizes.
-std::optional<KernelPlace> place_of_movable(const KernelBytes& bytes, const KallsymsTables& tables,
-                                            const FileLayout& layout) {
+std::optional<KernelLocation> place_of_movable(const KernelBytes& bytes, const KallsymsTables& tables,
+                                               const FileLayout& layout) {
     if (layout.word_size) {
         if (const auto address = layout.map.address_of(tables.addresses.begin))
-            return KernelPlace{*layout.word_size, *address};
-        return place_by_pointers(bytes, tables, *layout.word_size);
+            return KernelLocation{*layout.word_size, *address};
+        return locate_by_pointers(bytes, tables, *layout.word_size);
     }
     for (const auto word_size : {WordSize::bits_64, WordSize::bits_32}) {
-        if (const auto place = place_by_pointers(bytes, tables, word_size)) return place;
+        if (const auto location = locate_by_pointers(bytes, tables, word_size)) return location;
     }
     return std::nullopt;
 }
@@ -111,37 +111,37 @@ FileLayout layout_of(std::span<const std::byte> kernel) {
             header->format.is_64_bit ? WordSize::bits_64 : WordSize::bits_32};
 }
 
-std::optional<KernelPlace> place_of(const KernelBytes& bytes, const KallsymsTables& tables,
-                                    const FileLayout& layout) {
+std::optional<KernelLocation> locate_kernel(const KernelBytes& bytes, const KallsymsTables& tables,
+                                            const FileLayout& layout) {
     const auto word_size = tables.names.word_size;
     switch (tables.addresses.form) {
-    case AddressForm::absolute: return KernelPlace{word_size, 0};
+    case AddressForm::absolute: return KernelLocation{word_size, 0};
     case AddressForm::place_relative: return place_of_movable(bytes, tables, layout);
     default: break;
     }
     // Zero is what the file of a kernel has that fills it in when it moves itself.
     if (const auto base = bytes.word(tables.addresses.base_at, word_size); base != 0)
-        return KernelPlace{word_size, base};
-    return place_by_pointers(bytes, tables, word_size);
+        return KernelLocation{word_size, base};
+    return locate_by_pointers(bytes, tables, word_size);
 }
 
-std::uint64_t address_of(const KallsymsTables& tables, const KernelPlace& place, std::size_t index) {
+std::uint64_t address_of(const KallsymsTables& tables, const KernelLocation& location, std::size_t index) {
     const auto& [form, begin, base_at, values, is_fixed] = tables.addresses;
-    const auto base = !is_fixed.empty() && is_fixed[index] ? 0 : place.base;
-    return (values[index] + base) & highest_address(place.word_size);
+    const auto base = !is_fixed.empty() && is_fixed[index] ? 0 : location.base;
+    return (values[index] + base) & highest_address(location.word_size);
 }
 
 AddressMap map_of_flat_image(const KernelBytes& bytes, const KallsymsTables& tables,
-                             const KernelPlace& place) {
+                             const KernelLocation& location) {
     if (tables.addresses.form == AddressForm::place_relative)
-        return AddressMap::of_flat_image(bytes.size(), tables.addresses.begin, place.base);
+        return AddressMap::of_flat_image(bytes.size(), tables.addresses.begin, location.base);
     const auto [lowest, highest] = extent_of(tables);
-    const auto top = highest_address(place.word_size);
-    const auto first = (static_cast<std::uint64_t>(lowest) + place.base) & top;
-    const auto last = (static_cast<std::uint64_t>(highest) + place.base) & top;
+    const auto top = highest_address(location.word_size);
+    const auto first = (static_cast<std::uint64_t>(lowest) + location.base) & top;
+    const auto last = (static_cast<std::uint64_t>(highest) + location.base) & top;
     const auto range = kernel_range(bytes, tables);
     const auto pointers =
-        gather_pointers(bytes, place.word_size, range, {first, last + std::min(most_data, top - last)});
+        gather_pointers(bytes, location.word_size, range, {first, last + std::min(max_data, top - last)});
     const auto start = find_link_base(pointers, gather_texts(bytes.all(), range), page);
     return start ? AddressMap::of_flat_image(bytes.size(), 0, *start) : AddressMap{};
 }

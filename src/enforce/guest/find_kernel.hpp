@@ -5,8 +5,8 @@
 // symbols of another kernel are noticed before anything is done with them.
 #pragma once
 
+#include "enforce/guest/kernel_addresses.hpp"
 #include "enforce/guest/machine.hpp"
-#include "enforce/guest/places.hpp"
 #include "symbols/symbols.hpp"
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 namespace kmodguard::guest {
 
 struct FoundKernel {
-    std::uint64_t distance = 0; ///< from where it was linked to
-    std::string banner;         ///< "Linux version ..."; "" if the symbols do not tell where it is
+    std::uint64_t kaslr_offset = 0; ///< from where it was linked to
+    std::string banner;             ///< "Linux version ..."; "" if the symbols do not tell where it is
 
     bool operator==(const FoundKernel&) const = default;
 };
@@ -27,20 +27,20 @@ struct KernelSearch {
     bool some_kernel = false; ///< a processor is where kernels are: this one, another, or a boot loader
 };
 
-/// Looks for the kernel of `linked` in a machine that stands still. ErrorKind::invalid: there is a kernel,
+/// Looks for the kernel of `linked` in a halted machine. ErrorKind::invalid: there is a kernel,
 /// and it is not the one of `expected`. A kernel that moves itself leaves a copy where it was linked to, so
 /// one that is found there may be none: `moved_only` passes it over.
-[[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const Places& linked,
+[[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& linked,
                                                     const std::optional<symbols::Banner>& expected,
                                                     bool moved_only);
 
-/// The kernel of `linked` at `distance`, where a processor has come to its start; nullopt: that is other
+/// The kernel of `linked` at `offset`, where a processor has come to its start; nullopt: that is other
 /// code. ErrorKind::invalid: it is not the one of `expected`.
 [[nodiscard]] sys::Result<std::optional<FoundKernel>>
-check_kernel(const Processor& processor, const Places& linked, const std::optional<symbols::Banner>& expected,
-             std::uint64_t distance);
+check_kernel(const Processor& processor, const KernelAddresses& linked,
+             const std::optional<symbols::Banner>& expected, std::uint64_t offset);
 
-/// What the processors of a halted machine show of the kernel that was found at a distance.
+/// What the processors of a halted machine show of the kernel that was found at an offset.
 enum class Presence : std::uint8_t {
     there,
     /// A processor that has begun to run a kernel has something else where its banner was.
@@ -52,7 +52,7 @@ enum class Presence : std::uint8_t {
     /// QEMU's stub reads with the process's rights (arm64), or under page table isolation.
     unknown,
 };
-[[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const Places& linked,
-                                                std::uint64_t distance);
+[[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const KernelAddresses& linked,
+                                                std::uint64_t offset);
 
 } // namespace kmodguard::guest
