@@ -138,7 +138,7 @@ void KernelPoint::on_record(const guard_record& record) {
     switch (record.kind) {
     case GUARD_REQUEST: on_request(record); break;
     case GUARD_REFUSED_REQUEST: {
-        events::Event event = refused_request(kernel::text_of(record.name.text));
+        events::Attempt event = refused_request(kernel::text_of(record.name.text));
         event.time = kernel::time_of(record.time);
         event.requester = kernel::requester_of(record);
         event.repeated = record.repeated;
@@ -150,8 +150,8 @@ void KernelPoint::on_record(const guard_record& record) {
     }
 }
 
-events::Event KernelPoint::refused_request(std::string_view token) {
-    events::Event event;
+events::Attempt KernelPoint::refused_request(std::string_view token) {
+    events::Attempt event;
     event.point = core::Point::kernel;
     event.generation = engine_.generation();
     event.decision = engine_.decide(token);
@@ -168,7 +168,7 @@ events::Event KernelPoint::refused_request(std::string_view token) {
 void KernelPoint::tell_counted(kernel::Guard::Counted which) {
     for (const auto& [what, how] : guard_->take_counted(which)) {
         const bool forbidden = what.name.text[0] == GUARD_SEAL_MARK;
-        events::Event event;
+        events::Attempt event;
         if (!forbidden) {
             event = refused_request(kernel::text_of(what.name.text));
         } else {
@@ -207,7 +207,7 @@ void KernelPoint::on_request(const guard_record& record) {
 
 void KernelPoint::on_image(const guard_record& record) {
     const kernel::Known known{engine_.policy(), engine_.index_or_none(), admissions_, generation_};
-    events::Event event = kernel::event_of(record, known);
+    events::Attempt event = kernel::event_of(record, known);
     if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
         if (event.other_form_wanted)
             event.note = "answered ENOSYS, so that it is handed over unpacked";
@@ -224,7 +224,7 @@ void KernelPoint::on_image(const guard_record& record) {
 
 /// Audit mode has let a compressed image pass that nobody knew. What it is, its file tells, if it is still
 /// the same; nothing depends on that but the record.
-void KernelPoint::judge_by_file(events::Event& event) {
+void KernelPoint::judge_by_file(events::Attempt& event) {
     // Nothing but the system's modules: a path from elsewhere could keep the daemon waiting.
     if (!event.file.starts_with("/usr/lib/modules/") && !event.file.starts_with("/lib/modules/")) return;
     const auto found = modules::identify_file(event.file, {.image = {.with_hash = true}});
@@ -250,12 +250,12 @@ void KernelPoint::expire_pending() {
     const auto now = std::chrono::steady_clock::now();
     while (!pending_.empty() && now - pending_.front().since > patience) {
         Pending& old = pending_.front();
-        log_.record(events::Event{.time = old.time,
-                                  .point = core::Point::kernel,
-                                  .generation = engine_.generation(),
-                                  .decision = engine_.decide(old.token),
-                                  .requester = std::move(old.requester),
-                                  .note = "the hook did not bring this request"});
+        log_.record(events::Attempt{.time = old.time,
+                                    .point = core::Point::kernel,
+                                    .generation = engine_.generation(),
+                                    .decision = engine_.decide(old.token),
+                                    .requester = std::move(old.requester),
+                                    .note = "the hook did not bring this request"});
         pending_.pop_front();
     }
 }
@@ -331,7 +331,7 @@ void KernelPoint::look_at_tracing() {
 }
 
 void KernelPoint::report(const std::string& what) {
-    events::Event event;
+    events::Attempt event;
     event.time = std::chrono::system_clock::now();
     event.point = core::Point::kernel;
     event.generation = generation_;

@@ -37,7 +37,7 @@ class KernelPoint final : public PolicyHolder {
   public:
     /// Where events go, and the number of attempts that will have none.
     struct Log {
-        std::function<void(events::Event)> record;
+        std::function<void(events::Attempt)> record;
         std::function<void(std::size_t)> lost;
     };
 
@@ -87,9 +87,9 @@ class KernelPoint final : public PolicyHolder {
     void on_record(const guard_record& record);
     void on_request(const guard_record& record);
     void on_image(const guard_record& record);
-    [[nodiscard]] events::Event refused_request(std::string_view token);
+    [[nodiscard]] events::Attempt refused_request(std::string_view token);
     void tell_counted(kernel::Guard::Counted which);
-    void judge_by_file(events::Event& event);
+    void judge_by_file(events::Attempt& event);
     void admit_content(const core::ModuleRecord& module);
     void expire_pending();
     /// Records once that programs are kept from running.

@@ -75,7 +75,7 @@ class Service {
         : loop_(std::move(loop)), recorder_(recorder),
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
           kernel_point_(engine_, std::move(kernel_point),
-                        {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
+                        {.record = [this](events::Attempt event) { recorder_.record(std::move(event)); },
                          .lost = [this](std::size_t count) { recorder_.record_loss(count); }}),
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}

@@ -47,10 +47,10 @@ Response autoload_request(Engine& engine, const std::string& token) {
     if (encode(response.answer).size() > protocol::max_plan)
         response.answer =
             protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
-    response.event = events::Event{.time = std::chrono::system_clock::now(),
-                                   .point = core::Point::autoload,
-                                   .generation = engine.generation(),
-                                   .decision = decision};
+    response.event = events::Attempt{.time = std::chrono::system_clock::now(),
+                                     .point = core::Point::autoload,
+                                     .generation = engine.generation(),
+                                     .decision = decision};
     response.lasting_refusal = decision.effective() == core::Verdict::refuse && engine.is_lasting(decision);
     return response;
 }

@@ -14,7 +14,7 @@ namespace kmodguard::daemon {
 
 struct Response {
     protocol::Answer answer;
-    std::optional<events::Event> event = std::nullopt; ///< to be recorded once the answer is on its way
+    std::optional<events::Attempt> event = std::nullopt; ///< to be recorded once the answer is on its way
     /// What was done to the guard, or was to be done; without whoever asked. To be recorded as well.
     std::optional<events::Change> change = std::nullopt;
     bool last = false;            ///< close the connection after it

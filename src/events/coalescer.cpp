@@ -15,24 +15,24 @@ constexpr std::size_t max_first_calls = 256;
 
 /// Nothing was done, and nothing but the caller's patience limits how often: what is let pass is never held
 /// back.
-bool is_refusal(const Event& event) {
+bool is_refusal(const Attempt& event) {
     if (event.decision.reason == core::Reason::tampered) return false;
     return event.withheld || event.decision.effective() == core::Verdict::refuse;
 }
 
 /// A request by a name that nothing answers to: a kernel's ciphers ask for dozens of those, each another one.
-bool is_for_nothing(const Event& event) {
+bool is_for_nothing(const Attempt& event) {
     return event.call.empty() && event.decision.reason == core::Reason::no_such_module;
 }
 
-std::string_view module_of(const Event& event) {
+std::string_view module_of(const Attempt& event) {
     return event.decision.modules.size() == 1 ? std::string_view(event.decision.modules.front().module)
                                               : std::string_view();
 }
 
 /// Whether `second` hands over what `first` did, as far as that can be told for sure: it names the same
 /// module, and its bytes are the same, or what the file that `first` named was unpacked to.
-bool is_same_image(const Event& first, const Event& second) {
+bool is_same_image(const Attempt& first, const Attempt& second) {
     const std::string_view name = module_of(second);
     if (name.empty()) return false;
     if (asks_for_other_form(first)) return core::module_name_of(first.file) == core::fold(name);
@@ -48,7 +48,7 @@ bool is_same_caller(const Requester& a, const Requester& b) {
 
 } // namespace
 
-Coalescer::Key Coalescer::key_of(const Event& event) {
+Coalescer::Key Coalescer::key_of(const Attempt& event) {
     const core::Decision& decision = event.decision;
     Key key{.point = event.point,
             .reason = decision.reason,
@@ -71,7 +71,7 @@ Coalescer::Key Coalescer::key_of(const Event& event) {
     return key;
 }
 
-std::optional<Coalescer::Caller> Coalescer::caller_of(const Event& event) {
+std::optional<Coalescer::Caller> Coalescer::caller_of(const Attempt& event) {
     if (!event.requester || event.requester->pid == 0) return std::nullopt;
     return Caller{.point = event.point, .pid = event.requester->pid, .container = event.requester->container};
 }
@@ -81,7 +81,7 @@ bool Coalescer::has_room(const std::string& who) const {
     return kinds_.size() < max_kinds && (of == kinds_of_.end() || of->second < max_kinds / kinds_sharers);
 }
 
-void Coalescer::count(Kind& kind, Event event) {
+void Coalescer::count(Kind& kind, Attempt event) {
     if (!kind.last) {
         kind.since = event.repeated_since.value_or(event.time);
         kind.repeated = event.repeated;
@@ -96,8 +96,8 @@ void Coalescer::count(Kind& kind, Event event) {
 }
 
 /// What was counted, as one event; nothing is counted any more then.
-Event Coalescer::told(Kind& kind) {
-    Event event = std::move(*kind.last);
+Attempt Coalescer::told(Kind& kind) {
+    Attempt event = std::move(*kind.last);
     kind.last.reset();
     event.repeated = std::exchange(kind.repeated, 0);
     if (event.repeated != 0) event.repeated_since = kind.since;
@@ -106,13 +106,13 @@ Event Coalescer::told(Kind& kind) {
     return event;
 }
 
-std::vector<Event> Coalescer::take(Event event, Clock::time_point now) {
-    std::vector<Event> result;
+std::vector<Attempt> Coalescer::take(Attempt event, Clock::time_point now) {
+    std::vector<Attempt> result;
     if (!join(event, now, result)) take_one(std::move(event), now, result);
     return result;
 }
 
-void Coalescer::take_one(Event event, Clock::time_point now, std::vector<Event>& result) {
+void Coalescer::take_one(Attempt event, Clock::time_point now, std::vector<Attempt>& result) {
     if (!is_refusal(event)) {
         result.push_back(std::move(event));
         return;
@@ -130,7 +130,7 @@ void Coalescer::take_one(Event event, Clock::time_point now, std::vector<Event>&
     result.push_back(std::move(event));
 }
 
-bool Coalescer::join(Event& event, Clock::time_point now, std::vector<Event>& result) {
+bool Coalescer::join(Attempt& event, Clock::time_point now, std::vector<Attempt>& result) {
     const auto caller = caller_of(event);
     if (!caller || event.call.empty()) return false;
     if (auto first = first_calls_.extract(*caller)) {
@@ -153,8 +153,8 @@ bool Coalescer::join(Event& event, Clock::time_point now, std::vector<Event>& re
     return hold_back;
 }
 
-std::vector<Event> Coalescer::take_due(Clock::time_point now) {
-    std::vector<Event> result;
+std::vector<Attempt> Coalescer::take_due(Clock::time_point now) {
+    std::vector<Attempt> result;
     for (auto first = first_calls_.begin(); first != first_calls_.end();) {
         if (first->second.until > now) {
             ++first;

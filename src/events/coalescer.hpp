@@ -36,10 +36,10 @@ class Coalescer {
     static constexpr std::size_t max_tokens = 64; ///< that one event names beside its own
 
     /// What is to be recorded now, `event` being the newest: nothing if it is held back.
-    [[nodiscard]] std::vector<Event> take(Event event, Clock::time_point now);
+    [[nodiscard]] std::vector<Attempt> take(Attempt event, Clock::time_point now);
 
     /// What was held back, and is to be told by `now`: all of it by Clock::time_point::max().
-    [[nodiscard]] std::vector<Event> take_due(Clock::time_point now);
+    [[nodiscard]] std::vector<Attempt> take_due(Clock::time_point now);
     [[nodiscard]] std::optional<Clock::time_point> next_due() const;
 
   private:
@@ -61,8 +61,8 @@ class Coalescer {
     struct Kind {
         std::string who;
         Clock::duration span = shortest_span;
-        std::optional<Event> last = std::nullopt; ///< of those that were counted
-        std::uint64_t repeated = 0;               ///< counted before it
+        std::optional<Attempt> last = std::nullopt; ///< of those that were counted
+        std::uint64_t repeated = 0;                 ///< counted before it
         std::chrono::system_clock::time_point since = {};
         std::vector<std::string> tokens = {};
     };
@@ -77,19 +77,19 @@ class Coalescer {
     };
     /// A call to finit_module that was refused, and that init_module may follow.
     struct FirstCall {
-        Event event;
+        Attempt event;
         bool held_back = false; ///< else it was recorded
         Clock::time_point until = {};
     };
 
-    [[nodiscard]] static Key key_of(const Event& event);
-    [[nodiscard]] static std::optional<Caller> caller_of(const Event& event);
+    [[nodiscard]] static Key key_of(const Attempt& event);
+    [[nodiscard]] static std::optional<Caller> caller_of(const Attempt& event);
     [[nodiscard]] bool has_room(const std::string& who) const;
-    static void count(Kind& kind, Event event);
-    [[nodiscard]] static Event told(Kind& kind);
-    void take_one(Event event, Clock::time_point now, std::vector<Event>& result);
+    static void count(Kind& kind, Attempt event);
+    [[nodiscard]] static Attempt told(Kind& kind);
+    void take_one(Attempt event, Clock::time_point now, std::vector<Attempt>& result);
     /// Whether `event` was the second call of an attempt that has been recorded.
-    [[nodiscard]] bool join(Event& event, Clock::time_point now, std::vector<Event>& result);
+    [[nodiscard]] bool join(Attempt& event, Clock::time_point now, std::vector<Attempt>& result);
 
     Kinds kinds_;
     std::map<std::string, std::size_t> kinds_of_; ///< by container or user

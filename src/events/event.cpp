@@ -36,7 +36,7 @@ bool is_named_by_users_below(std::string_view component) {
 }
 
 /// "181 times more in the 0.9 s before".
-std::string repetition_of(const Event& event) {
+std::string repetition_of(const Attempt& event) {
     std::string text = fmt::format("{} times more ", event.repeated);
     if (!event.repeated_since) return text + "since the last record";
     using Seconds = std::chrono::duration<double>;
@@ -52,7 +52,7 @@ std::string repetition_of(const Event& event) {
 
 } // namespace
 
-bool is_trial(const Event& event) {
+bool is_trial(const Attempt& event) {
     const core::Decision& decision = event.decision;
     const auto& by = event.requester;
     if (event.point != core::Point::kernel && event.point != core::Point::autoload) return false;
@@ -67,14 +67,14 @@ bool is_trial(const Event& event) {
            || (module.empty() && event.file.ends_with(fmt::format("memfd:{}", core::canary_name)));
 }
 
-bool is_notable(const Event& event) {
+bool is_notable(const Attempt& event) {
     if (event.withheld) return true;
     if (is_trial(event)) return false;
     return event.decision.judged == core::Verdict::refuse
            && event.decision.reason != core::Reason::no_such_module;
 }
 
-std::string subject_of(const Event& event) {
+std::string subject_of(const Attempt& event) {
     const core::Decision& decision = event.decision;
     if (!decision.token.empty()) return core::printable(decision.token);
     for (const core::ModuleDecision& module : decision.modules)
@@ -82,17 +82,17 @@ std::string subject_of(const Event& event) {
     return event.file.empty() ? "an image" : core::printable(event.file);
 }
 
-bool asks_for_other_form(const Event& event) {
+bool asks_for_other_form(const Attempt& event) {
     return event.other_form_wanted || event.decision.reason == core::Reason::not_a_module;
 }
 
-std::string originator_of(const Event& event) {
+std::string originator_of(const Attempt& event) {
     if (!event.requester) return "";
     if (!event.requester->container.empty()) return "container " + event.requester->container;
     return event.requester->uid ? fmt::format("user {}", *event.requester->uid) : "";
 }
 
-Importance importance_of(const Event& event) {
+Importance importance_of(const Attempt& event) {
     const core::Decision& decision = event.decision;
     if (decision.reason == core::Reason::sealed || decision.reason == core::Reason::tampered)
         return Importance::important;
@@ -101,7 +101,7 @@ Importance importance_of(const Event& event) {
     return refused_request ? Importance::routine : Importance::important;
 }
 
-std::string summary(const Event& event) {
+std::string summary(const Attempt& event) {
     const core::Decision& decision = event.decision;
     std::string asked = core::printable(decision.token);
     if (asked.empty()) asked = event.file.empty() ? "image" : core::printable(event.file);

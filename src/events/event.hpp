@@ -45,7 +45,7 @@ struct EarlierCall {
     std::string answer;
 };
 
-struct Event {
+struct Attempt {
     std::chrono::system_clock::time_point time;
     core::Point point = core::Point::autoload;
     std::uint64_t generation = 0; ///< of the policy that judged
@@ -73,24 +73,24 @@ struct Event {
 
 /// What the attempt was about, for a headline: what was asked for, or the module that an image holds, or the
 /// file that it came from; "an image" where nothing is known. Printable.
-[[nodiscard]] std::string subject_of(const Event& event);
+[[nodiscard]] std::string subject_of(const Attempt& event);
 
 /// Whether it is a trial of `kmodctl doctor`: its canary, or its request for what nobody has, by a process of
 /// that name of the machine's own root. Root could imitate it, and gains no more than that what is refused is
 /// no warning.
-[[nodiscard]] bool is_trial(const Event& event);
+[[nodiscard]] bool is_trial(const Attempt& event);
 
 /// Whether the attempt is one to call somebody's attention to: refused, let pass by audit mode alone, or
 /// withheld. A name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers
 /// ask for dozens of those at each boot. Nor is a trial.
-[[nodiscard]] bool is_notable(const Event& event);
+[[nodiscard]] bool is_notable(const Attempt& event);
 
 /// Whether the answer has the caller try again by another call, with the same image in another form: what was
 /// packed, unpacked.
-[[nodiscard]] bool asks_for_other_form(const Event& event);
+[[nodiscard]] bool asks_for_other_form(const Attempt& event);
 
 /// Who has brought it about, by container or user: "container 0123", "user 1000"; "" where that is not known.
-[[nodiscard]] std::string originator_of(const Event& event);
+[[nodiscard]] std::string originator_of(const Attempt& event);
 
 /// What a log that cannot keep up loses first.
 enum class Importance {
@@ -98,9 +98,9 @@ enum class Importance {
               ///< callers
     important ///< what was loaded or let pass, images of those that can load, the seal, changes from outside
 };
-[[nodiscard]] Importance importance_of(const Event& event);
+[[nodiscard]] Importance importance_of(const Attempt& event);
 
 /// One line for people, also the journal's MESSAGE: "autoload net-pf-9: refused: ...".
-[[nodiscard]] std::string summary(const Event& event);
+[[nodiscard]] std::string summary(const Attempt& event);
 
 } // namespace kmodguard::events

@@ -80,7 +80,7 @@ Json::Object json_of(const core::Decision& decision) {
     return object;
 }
 
-Json::Object json_of(const Event& event) {
+Json::Object json_of(const Attempt& event) {
     Json::Object object{
         {"time", timestamp(event.time)}, {"point", to_string(event.point)}, {"generation", event.generation}};
     for (auto& member : json_of(event.decision))

@@ -11,7 +11,7 @@ namespace kmodguard::events {
 
 [[nodiscard]] Json json_of(const core::Rule& rule);
 [[nodiscard]] Json::Object json_of(const core::Decision& decision);
-[[nodiscard]] Json::Object json_of(const Event& event);
+[[nodiscard]] Json::Object json_of(const Attempt& event);
 [[nodiscard]] Json::Object json_of(const Change& change);
 
 /// RFC 3339 in UTC, with microseconds.

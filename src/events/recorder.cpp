@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t sharers = 4; ///< who make more noise than all can log, each heard
 
 /// Of whom there is to be room for others. Whoever loads by right is let be, if no container is around him.
-std::string who_shares(const Event& event, Importance importance) {
+std::string who_shares(const Attempt& event, Importance importance) {
     const bool contained = event.requester && !event.requester->container.empty();
     return importance == Importance::routine || contained ? originator_of(event) : "";
 }
@@ -32,7 +32,7 @@ class Recorder::Queue {
         std::string text;
         std::string container;
     };
-    using Entry = std::variant<Event, Change, Line>;
+    using Entry = std::variant<Attempt, Change, Line>;
 
     Queue(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
         : sinks_(std::move(sinks)), lines_(capacity), important_(capacity), routine_(capacity),
@@ -48,7 +48,7 @@ class Recorder::Queue {
         thread_.join();
     }
 
-    void add(Event event);
+    void add(Attempt event);
     void add(Change change);
     void add(Line line);
     void add_loss(std::size_t count);
@@ -121,7 +121,7 @@ Recorder::Recorder(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacit
 
 Recorder::~Recorder() = default;
 
-void Recorder::record(Event event) {
+void Recorder::record(Attempt event) {
     queue_->add(std::move(event));
 }
 
@@ -145,10 +145,10 @@ std::size_t Recorder::lost() const {
     return queue_->lost();
 }
 
-void Recorder::Queue::add(Event event) {
+void Recorder::Queue::add(Attempt event) {
     {
         const std::scoped_lock lock(mutex_);
-        for (Event& now : coalescer_.take(std::move(event), Coalescer::Clock::now()))
+        for (Attempt& now : coalescer_.take(std::move(event), Coalescer::Clock::now()))
             enqueue(std::move(now));
     }
     changed_.notify_one(); // also of what is held back: the thread is to wake up for it
@@ -185,7 +185,7 @@ std::size_t Recorder::Queue::lost() const {
 
 auto Recorder::Queue::room_of(const Entry& entry) -> std::pair<Room*, std::string> {
     if (const Line* line = std::get_if<Line>(&entry)) return {&lines_, line->container};
-    const Event* event = std::get_if<Event>(&entry);
+    const Attempt* event = std::get_if<Attempt>(&entry);
     if (event == nullptr) return {&important_, ""};
     const Importance importance = importance_of(*event);
     return {importance == Importance::important ? &important_ : &routine_, who_shares(*event, importance)};
@@ -198,7 +198,7 @@ void Recorder::Queue::enqueue(Entry entry) {
     } else if (std::holds_alternative<Line>(entry)) {
         ++losses_.lines;
     } else {
-        const Event* event = std::get_if<Event>(&entry);
+        const Attempt* event = std::get_if<Attempt>(&entry);
         losses_.here += event != nullptr ? 1 + event->repeated : 1; // with what it would have told
     }
 }
@@ -206,7 +206,7 @@ void Recorder::Queue::enqueue(Entry entry) {
 void Recorder::Queue::enqueue_due() {
     const bool all = stopping_ || std::exchange(telling_all_, false);
     const auto now = all ? Coalescer::Clock::time_point::max() : Coalescer::Clock::now();
-    for (Event& event : coalescer_.take_due(now))
+    for (Attempt& event : coalescer_.take_due(now))
         enqueue(std::move(event));
 }
 
@@ -219,7 +219,7 @@ void Recorder::Queue::flush() {
 
 void Recorder::Queue::write(const Entry& entry) {
     for (const auto& sink : sinks_) {
-        if (const Event* event = std::get_if<Event>(&entry))
+        if (const Attempt* event = std::get_if<Attempt>(&entry))
             sink->write(*event);
         else if (const Change* change = std::get_if<Change>(&entry))
             sink->write_change(*change);

@@ -21,7 +21,7 @@ namespace kmodguard::events {
 class Sink {
   public:
     virtual ~Sink() = default;
-    virtual void write(const Event& event) = 0;
+    virtual void write(const Attempt& event) = 0;
     /// Something was done to the guard itself.
     virtual void write_change(const Change& /*change*/) {}
     /// One line of modules.log: the path, or the name, of an image that somebody tried to load.
@@ -46,7 +46,7 @@ class Recorder {
 
     /// Queues `event`, or counts it as lost if there is no room for it; a refusal like one of a moment ago is
     /// queued when its repetitions have been counted. Never waits for a sink.
-    void record(Event event);
+    void record(Attempt event);
     void record(Change change);
     /// The same for a line of modules.log. Its order is that of these calls; what becomes of the attempt is
     /// another matter, and told by its event. `container`: whose attempt it was; "" where it was none's.

@@ -21,7 +21,7 @@ namespace {
 
 constexpr const char* journal_socket = "/run/systemd/journal/socket";
 
-int priority_of(const Event& event) {
+int priority_of(const Attempt& event) {
     return is_notable(event) ? LOG_WARNING : LOG_INFO;
 }
 
@@ -75,7 +75,7 @@ class LineFile {
 
 class JournalSink final : public Sink {
   public:
-    void write(const Event& event) override {
+    void write(const Attempt& event) override {
         const core::Decision& decision = event.decision;
         std::vector<std::string> fields = {
             fmt::format("MESSAGE={}", summary(event)),
@@ -153,7 +153,7 @@ class SyslogSink final : public Sink {
     SyslogSink(const SyslogSink&) = delete;
     SyslogSink& operator=(const SyslogSink&) = delete;
     ~SyslogSink() override { ::closelog(); }
-    void write(const Event& event) override { ::syslog(priority_of(event), "%s", summary(event).c_str()); }
+    void write(const Attempt& event) override { ::syslog(priority_of(event), "%s", summary(event).c_str()); }
     void write_change(const Change& change) override {
         ::syslog(priority_of(change), "%s", summary(change).c_str());
     }
@@ -162,7 +162,7 @@ class SyslogSink final : public Sink {
 
 class StderrSink final : public Sink {
   public:
-    void write(const Event& event) override {
+    void write(const Attempt& event) override {
         if (is_notable(event)) append(STDERR_FILENO, summary(event) + "\n");
     }
     void write_change(const Change& change) override {
@@ -175,7 +175,7 @@ class StderrSink final : public Sink {
 class ModulesLogSink final : public Sink {
   public:
     explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
-    void write(const Event& /*event*/) override {}
+    void write(const Attempt& /*event*/) override {}
     void write_change(const Change& /*change*/) override {}
     void write_attempt(std::string_view line) override {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
@@ -194,7 +194,7 @@ class ModulesLogSink final : public Sink {
 class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
-    void write(const Event& event) override { file_.write(Json(json_of(event)).line()); }
+    void write(const Attempt& event) override { file_.write(Json(json_of(event)).line()); }
     void write_change(const Change& change) override { file_.write(Json(json_of(change)).line()); }
     void write_loss(std::size_t count) override {
         const Json::Object object{{"time", timestamp(std::chrono::system_clock::now())},

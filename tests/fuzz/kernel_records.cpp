@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static const core::Policy policy;
     static const core::Admissions admissions;
     core::NoModules index;
-    const events::Event event = kernel::event_of(record, {policy, index, admissions, 0});
+    const events::Attempt event = kernel::event_of(record, {policy, index, admissions, 0});
     if (summary(event).empty() || events::Json(events::json_of(event)).line().empty()) std::abort();
     if (const auto table = kernel::parse_table({reinterpret_cast<const char*>(data), size});
         table && kernel::text_of_table(*table).size() > size)

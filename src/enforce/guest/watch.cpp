@@ -113,8 +113,8 @@ sys::Result<Watch::Arguments> Watch::arguments_of(const Visit& visit, const Call
     return arguments;
 }
 
-events::Event Watch::event_of(Call call) const {
-    events::Event event;
+events::Attempt Watch::event_of(Call call) const {
+    events::Attempt event;
     event.time = std::chrono::system_clock::now();
     event.point = core::Point::guest;
     event.generation = 1;
@@ -191,14 +191,14 @@ void Watch::judge(Attempt& attempt, const core::ImageFacts& facts) {
     remember(attempt.event);
 }
 
-bool Watch::enforced(const events::Event& event) const {
+bool Watch::enforced(const events::Attempt& event) const {
     return event.decision.effective() == core::Verdict::refuse;
 }
 
 /// What the caller of a refused call is told. What is no module is `own`, the kernel's, to answer, as if
 /// nobody watched: busybox's insmod first hands over a packed file as it is, and unpacks it if the kernel
 /// says no.
-std::int64_t Watch::told(events::Event& event, std::int64_t own) const {
+std::int64_t Watch::told(events::Attempt& event, std::int64_t own) const {
     if (event.decision.reason == core::Reason::not_a_module) return own;
     if (judge_.answer() == core::Answer::refuse) return -EPERM;
     if (event.note.empty()) event.note = "pretended: nothing was done";
@@ -249,7 +249,7 @@ Machine::Work Watch::attend_load(Processor processor, Place place) {
 }
 
 Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t load_info,
-                                      events::Event event) {
+                                      events::Attempt event) {
     const auto pending = loading_.insert(loading_.end(), std::move(event));
     const Processor& processor = visit.processor();
     const auto back = processor.return_address();
@@ -274,7 +274,7 @@ Task<sys::Result<void>> Watch::refuse(Visit& visit, LoadInfo info, std::uint64_t
     co_return returned->set(names, values);
 }
 
-Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Event event) {
+Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Attempt event) {
     const auto pending = loading_.insert(loading_.end(), std::move(event));
     const auto back = visit.processor().return_address();
     if (!back) co_return std::unexpected(back.error());
@@ -313,7 +313,7 @@ Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments)
 }
 
 Task<sys::Result<void>> Watch::unload(Visit& visit, Arguments arguments) {
-    events::Event event = event_of(Call::delete_module);
+    events::Attempt event = event_of(Call::delete_module);
     auto name = co_await visit.user_text(arguments[0], max_name);
     if (!name && is_lost(name.error())) co_return std::unexpected(name.error());
     if (auto left = visit.leave(); !left) co_return left;

@@ -63,7 +63,7 @@ class Watch {
     struct Attempt {
         std::uint64_t stack = 0; ///< of the task that makes it
         Clock::time_point since;
-        events::Event event;
+        events::Attempt event;
         bool logged = false; ///< has its line in modules.log
     };
     using Arguments = std::array<std::uint64_t, 3>;
@@ -78,21 +78,22 @@ class Watch {
     [[nodiscard]] std::vector<std::uint64_t> guarded() const;
     Task<sys::Result<void>> decide_at_call(Visit& visit, Arguments arguments);
     Task<sys::Result<void>> unload(Visit& visit, Arguments arguments);
-    Task<sys::Result<void>> refuse(Visit& visit, LoadInfo info, std::uint64_t load_info, events::Event event);
-    Task<sys::Result<void>> let_pass(Visit& visit, events::Event event);
+    Task<sys::Result<void>> refuse(Visit& visit, LoadInfo info, std::uint64_t load_info,
+                                   events::Attempt event);
+    Task<sys::Result<void>> let_pass(Visit& visit, events::Attempt event);
     [[nodiscard]] GuestImageOptions image_options(bool of_process) const;
 
     [[nodiscard]] static sys::Result<Arguments> arguments_of(const Visit& visit,
                                                              const CallConvention& convention);
-    [[nodiscard]] events::Event event_of(Call call) const;
-    [[nodiscard]] events::Event settle(std::list<Attempt>::iterator attempt);
+    [[nodiscard]] events::Attempt event_of(Call call) const;
+    [[nodiscard]] events::Attempt settle(std::list<Attempt>::iterator attempt);
     [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
-    [[nodiscard]] bool enforced(const events::Event& event) const;
-    [[nodiscard]] std::int64_t told(events::Event& event, std::int64_t own) const;
+    [[nodiscard]] bool enforced(const events::Attempt& event) const;
+    [[nodiscard]] std::int64_t told(events::Attempt& event, std::int64_t own) const;
     void log(Attempt& attempt, const std::string& name);
     void record_unanswered(Attempt& attempt);
-    void remember(const events::Event& event);
+    void remember(const events::Attempt& event);
 
     Machine& machine_;
     core::Judge& judge_;
@@ -101,7 +102,7 @@ class Watch {
     Places places_;
     std::list<Attempt> looked_at_; ///< at this moment, at one of its stops
     std::list<Attempt> open_;
-    std::list<events::Event> loading_; ///< decided, and load_module() has not returned
+    std::list<events::Attempt> loading_; ///< decided, and load_module() has not returned
     std::uint64_t attempts_seen_ = 0;
 
     /// The last decision on a file, for calls that were answered by another's load of it.

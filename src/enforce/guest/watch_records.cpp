@@ -53,7 +53,7 @@ void Watch::record_unanswered(Attempt& attempt) {
     recorder_.record(std::move(attempt.event));
 }
 
-void Watch::remember(const events::Event& event) {
+void Watch::remember(const events::Attempt& event) {
     constexpr std::size_t max_files = 256;
     if (event.file.empty()) return;
     if (decided_.size() >= max_files)
@@ -74,8 +74,8 @@ void Watch::record_unanswered(Clock::time_point now) {
 }
 
 /// The event of an attempt that was looked at, which has its decision.
-events::Event Watch::settle(std::list<Attempt>::iterator attempt) {
-    events::Event event = std::move(attempt->event);
+events::Attempt Watch::settle(std::list<Attempt>::iterator attempt) {
+    events::Attempt event = std::move(attempt->event);
     looked_at_.erase(attempt);
     return event;
 }
@@ -83,7 +83,7 @@ events::Event Watch::settle(std::list<Attempt>::iterator attempt) {
 void Watch::finish() {
     for (Attempt& attempt : looked_at_) {
         log(attempt, "");
-        events::Event& event = attempt.event;
+        events::Attempt& event = attempt.event;
         if (event.decision.modules.empty())
             event.decision = judge_.decide(unreadable("the watch ended before it was decided"));
         recorder_.record(std::move(event));
@@ -92,7 +92,7 @@ void Watch::finish() {
     for (Attempt& attempt : open_)
         record_unanswered(attempt);
     open_.clear();
-    for (events::Event& event : loading_) {
+    for (events::Attempt& event : loading_) {
         if (event.note.empty()) event.note = "the guest's kernel had not answered when the watch ended";
         recorder_.record(std::move(event));
     }

@@ -189,8 +189,8 @@ bool RecordReader::was_emptied() {
     return emptied;
 }
 
-events::Event event_of(const guard_record& record, const Known& known) {
-    events::Event event;
+events::Attempt event_of(const guard_record& record, const Known& known) {
+    events::Attempt event;
     event.time = time_of(record.time);
     event.point = core::Point::kernel;
     event.generation = record.generation;

@@ -77,7 +77,7 @@ struct Known {
 };
 
 /// The event of an image that was judged, or of something that the seal forbids.
-[[nodiscard]] events::Event event_of(const guard_record& record, const Known& known);
+[[nodiscard]] events::Attempt event_of(const guard_record& record, const Known& known);
 
 /// Who asked.
 [[nodiscard]] events::Requester requester_of(const guard_record& record);

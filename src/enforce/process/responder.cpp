@@ -83,8 +83,8 @@ void Responder::respond(const Notification& notification) {
     }
 }
 
-events::Event Responder::event_of(const Notification& notification, const Caller& caller) const {
-    events::Event event;
+events::Attempt Responder::event_of(const Notification& notification, const Caller& caller) const {
+    events::Attempt event;
     event.time = std::chrono::system_clock::now();
     event.point = core::Point::process;
     event.generation = 1;
@@ -118,7 +118,7 @@ class AttemptLine {
 void Responder::respond_to_load(const Notification& notification) {
     AttemptLine line(attempts_);
     const Caller caller(notification.thread);
-    events::Event event = event_of(notification, caller);
+    events::Attempt event = event_of(notification, caller);
     std::optional<Taken<void>> served; ///< where the caller could load nothing itself
     if (event.powerless) served = lender_.serves(caller);
     const Power power = event.powerless && !(served && *served) ? Power::none : Power::some;
@@ -218,13 +218,14 @@ core::ImageFacts Responder::identify_unpacked(const modules::Buffer& bytes, std:
 /// Whether the kernel would have said that the module exists, to what no rule allows: scripts go by that
 /// answer, and it is no attempt at a load. It is not asked, since the module may be gone the next moment. Who
 /// may not load is told that first, and pretending is for what is not there.
-bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts, events::Event& event) {
+bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
+                                  events::Attempt& event) {
     return is_enforced_refusal(event.decision) && judge_.answer() == core::Answer::refuse && caller.may_load()
            && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
 }
 
 /// What a caller gets that the policy refuses.
-int Responder::refuse(events::Event& event) const {
+int Responder::refuse(events::Attempt& event) const {
     if (judge_.answer() == core::Answer::refuse) return EPERM;
     event.note = "pretended: nothing was done";
     return 0;
@@ -232,7 +233,7 @@ int Responder::refuse(events::Event& event) const {
 
 /// What one gets that the policy would let pass. Whoever reads the verdict alone would look for the mistake
 /// in the policy.
-int Responder::refuse(events::Event& event, const Refusal& refusal) {
+int Responder::refuse(events::Attempt& event, const Refusal& refusal) {
     event.note = "not carried out: " + refusal.why;
     event.withheld = true;
     return refusal.error;
@@ -240,7 +241,7 @@ int Responder::refuse(events::Event& event, const Refusal& refusal) {
 
 /// Loads the copy: 0 or an errno.
 int Responder::load(const Notification& notification, const Caller& caller, Image image,
-                    events::Event& event) {
+                    events::Attempt& event) {
     const bool from_file = notification.call == Call::finit_module;
     const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
     if (!parameters) {
@@ -258,7 +259,7 @@ int Responder::load(const Notification& notification, const Caller& caller, Imag
 
 /// Loads this machine's own file of the module that the image says it is: 0 or an errno.
 int Responder::lend(const Notification& notification, const Caller& caller, Image image,
-                    events::Event& event) {
+                    events::Attempt& event) {
     if (image.facts.no_module) return ENOEXEC; // as the kernel would say
     if (event.decision.judged != core::Verdict::allow)
         return refuse(event,
@@ -293,7 +294,7 @@ int Responder::lend(const Notification& notification, const Caller& caller, Imag
 }
 
 /// What was loaded before the module that `event` is about.
-void Responder::record_needed(events::Event event, const Lender::Attempt& tried) {
+void Responder::record_needed(events::Attempt event, const Lender::Attempt& tried) {
     event.note = tried.why.empty() ? fmt::format("for {}, on behalf of a user namespace",
                                                  event.decision.modules.at(0).module)
                                    : "not carried out: " + tried.why;
@@ -307,7 +308,7 @@ void Responder::record_needed(events::Event event, const Lender::Attempt& tried)
 
 void Responder::respond_to_unload(const Notification& notification) {
     const Caller caller(notification.thread);
-    events::Event event = event_of(notification, caller);
+    events::Attempt event = event_of(notification, caller);
     const auto name = caller.copy_text(notification.arguments[0], max_unload_name);
     if (!listener_.is_waiting(notification.id)) return record_unjudged(std::move(event), lost_caller);
     event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
@@ -327,7 +328,7 @@ void Responder::respond_to_unload(const Notification& notification) {
 
 void Responder::refuse_unseen(const Notification& notification, int error, const std::string& why) {
     listener_.answer(notification.id, -error);
-    events::Event event{
+    events::Attempt event{
         .time = std::chrono::system_clock::now(), .point = core::Point::process, .decision = {}};
     event.generation = 1;
     event.call = to_string(notification.call);
@@ -336,7 +337,7 @@ void Responder::refuse_unseen(const Notification& notification, int error, const
 }
 
 /// For a caller that is gone: another process may have its number by now, and what was read be that one's.
-void Responder::record_unjudged(events::Event event, const std::string& why) {
+void Responder::record_unjudged(events::Attempt event, const std::string& why) {
     event.requester.reset();
     if (!container_.empty()) event.requester.emplace().container = container_;
     event.file.clear();
@@ -344,7 +345,7 @@ void Responder::record_unjudged(events::Event event, const std::string& why) {
     recorder_.record(std::move(event));
 }
 
-void Responder::finish(const Notification& notification, int result, events::Event event) {
+void Responder::finish(const Notification& notification, int result, events::Attempt event) {
     event.answer = name_of_error(result);
     if (!listener_.answer(notification.id, -result) && event.note.empty())
         event.note = "the caller was gone before it was answered";

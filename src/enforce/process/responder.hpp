@@ -54,9 +54,9 @@ class Responder {
     void respond_to_load(const Notification& notification);
     void respond_to_unload(const Notification& notification);
     [[nodiscard]] bool is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
-                                         events::Event& event);
-    [[nodiscard]] int refuse(events::Event& event) const;
-    [[nodiscard]] static int refuse(events::Event& event, const Refusal& refusal);
+                                         events::Attempt& event);
+    [[nodiscard]] int refuse(events::Attempt& event) const;
+    [[nodiscard]] static int refuse(events::Attempt& event, const Refusal& refusal);
     void refuse_unseen(const Notification& notification, int error, const std::string& why);
     /// Whether a caller could load anything at all, whatever the policy says.
     enum class Power { some, none };
@@ -69,13 +69,13 @@ class Responder {
                                             std::uint64_t limit);
     [[nodiscard]] core::ImageFacts identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit);
     [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
-                           events::Event& event);
+                           events::Attempt& event);
     [[nodiscard]] int lend(const Notification& notification, const Caller& caller, Image image,
-                           events::Event& event);
-    void record_needed(events::Event event, const Lender::Attempt& tried);
-    void record_unjudged(events::Event event, const std::string& why);
-    void finish(const Notification& notification, int result, events::Event event);
-    [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
+                           events::Attempt& event);
+    void record_needed(events::Attempt event, const Lender::Attempt& tried);
+    void record_unjudged(events::Attempt event, const std::string& why);
+    void finish(const Notification& notification, int result, events::Attempt event);
+    [[nodiscard]] events::Attempt event_of(const Notification& notification, const Caller& caller) const;
 
     const Listener& listener_;
     core::Judge& judge_;

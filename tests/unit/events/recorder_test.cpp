@@ -45,7 +45,7 @@ struct Log {
 class LogSink final : public Sink {
   public:
     explicit LogSink(Log& log) : log_(log) {}
-    void write(const Event& event) override {
+    void write(const Attempt& event) override {
         const std::string more = event.repeated == 0 ? "" : " + " + std::to_string(event.repeated);
         log_.pass(event.decision.token + more);
     }
@@ -57,15 +57,15 @@ class LogSink final : public Sink {
     Log& log_;
 };
 
-Event named(const std::string& token) {
-    Event event;
+Attempt named(const std::string& token) {
+    Attempt event;
     event.decision.token = token;
     event.decision.reason = core::Reason::not_listed;
     return event;
 }
 
 /// Each another one, so that they are not taken for repetitions.
-Event too_much() {
+Attempt too_much() {
     static int number = 0;
     return named("too much " + std::to_string(++number));
 }
@@ -153,21 +153,21 @@ TEST(Recorder, LaterLossesAreReportedByThemselves) {
                                                         "7", "8", "9"}));
 }
 
-Event let_in(const std::string& token) {
-    Event event = named(token);
+Attempt let_in(const std::string& token) {
+    Attempt event = named(token);
     event.decision.judged = core::Verdict::allow;
     event.decision.reason = core::Reason::listed;
     return event;
 }
 
-Event loaded(const std::string& name) {
-    Event event = named(name);
+Attempt loaded(const std::string& name) {
+    Attempt event = named(name);
     event.call = "finit_module";
     return event;
 }
 
-Event powerless(const std::string& name, const std::string& container) {
-    Event event = loaded(name);
+Attempt powerless(const std::string& name, const std::string& container) {
+    Attempt event = loaded(name);
     event.powerless = true;
     event.requester.emplace().container = container;
     return event;
@@ -178,9 +178,9 @@ TEST(Recorder, WhatAnybodyCanRepeatTakesNoRoomFromWhatWasLoaded) {
     FullRecorder full; // of requests that were refused
     for (int i = 0; i < 100; ++i)
         full.recorder->record(powerless("noise " + std::to_string(i), "a"));
-    Event seal = named("seal");
+    Attempt seal = named("seal");
     seal.decision.reason = core::Reason::sealed;
-    for (const Event& important : {loaded("module"), seal, let_in("let in")})
+    for (const Attempt& important : {loaded("module"), seal, let_in("let in")})
         full.recorder->record(important);
     EXPECT_EQ(full.recorder->lost(), 100U);
     full.log.set_open(true);
@@ -236,7 +236,7 @@ TEST(Recorder, OneContainersLoadsLeaveRoomForAnothersAndTheHosts) {
     Log& log = busy.log;
     Recorder& recorder = *busy.recorder;
     const auto load_of = [](const std::string& name, const std::string& container) {
-        Event event = let_in(name);
+        Attempt event = let_in(name);
         event.call = "init_module";
         event.requester.emplace().container = container;
         return event;
@@ -285,7 +285,7 @@ TEST(Recorder, TellsWhatItCountedInTimeThoughNothingFollows) {
 
 TEST(Recorder, WhatIsLostCountsWithAllThatItWouldHaveTold) {
     FullRecorder full;
-    Event event = named("counted elsewhere");
+    Attempt event = named("counted elsewhere");
     event.repeated = 9;
     full.recorder->record(event);
     EXPECT_EQ(full.recorder->lost(), 10U);

@@ -14,8 +14,8 @@
 namespace kmodguard::events {
 namespace {
 
-Event event_of(const std::string& token, core::Verdict judged) {
-    Event event;
+Attempt event_of(const std::string& token, core::Verdict judged) {
+    Attempt event;
     event.decision.token = token;
     event.decision.judged = judged;
     event.decision.reason =
@@ -103,7 +103,7 @@ TEST(StderrSink, ShowsRefusalsAndLossesOnly) {
     const auto sink = stderr_sink();
     testing::internal::CaptureStderr();
     sink->write(event_of("fine", core::Verdict::allow));
-    Event bad = event_of("bad", core::Verdict::refuse);
+    Attempt bad = event_of("bad", core::Verdict::refuse);
     bad.decision.reason = core::Reason::denied_token;
     sink->write(bad);
     sink->write_loss(3);

@@ -9,7 +9,7 @@ namespace kmodguard::guest::test {
 
 RecordsSink::RecordsSink(Records& records) : records_(records) {}
 
-void RecordsSink::write(const events::Event& event) {
+void RecordsSink::write(const events::Attempt& event) {
     records_.events.push_back(event);
 }
 
@@ -71,9 +71,9 @@ void WatchFixture::load_file(const std::string& name, std::uint64_t descriptor, 
     kernel_.make_call(on, task, Call::finit_module, {descriptor, kernel_.text_of_process(""), 0});
 }
 
-const events::Event& WatchFixture::event() {
+const events::Attempt& WatchFixture::event() {
     EXPECT_EQ(records_.events.size(), 1U);
-    static const events::Event none;
+    static const events::Attempt none;
     return records_.events.empty() ? none : records_.events.front();
 }
 

@@ -124,7 +124,7 @@ class EventTest : public ::testing::Test {
         record.modinfo_name = record.name;
     }
     /// The event of `record` where the daemon's policy is this one, of generation 7.
-    events::Event event(const test::PolicyBuilder& builder = test::PolicyBuilder()) {
+    events::Attempt event(const test::PolicyBuilder& builder = test::PolicyBuilder()) {
         const core::Policy policy = builder.build();
         const core::Admissions admissions(policy, index);
         return event_of(record, {policy, index, admissions, 7});
@@ -139,7 +139,7 @@ class EventTest : public ::testing::Test {
 
 TEST_F(EventTest, IsOfTheKernelPointAndOfTheGenerationThatJudged) {
     record.generation = 5;
-    const events::Event made = event();
+    const events::Attempt made = event();
     EXPECT_EQ(made.point, core::Point::kernel);
     EXPECT_EQ(made.generation, 5U);
 }
@@ -301,7 +301,7 @@ TEST_F(EventTest, EveryProblemOfAnImageIsTold) {
 
 TEST_F(EventTest, WhatAuditModeLetPassIsJudgedARefusal) {
     record.refused = 0;
-    const events::Event made = event();
+    const events::Attempt made = event();
     EXPECT_EQ(made.decision.judged, Verdict::refuse);
     EXPECT_EQ(made.decision.mode, core::Mode::audit);
     EXPECT_TRUE(made.decision.audited());

@@ -63,7 +63,7 @@ class Happenings {
 class TellingSink final : public events::Sink {
   public:
     explicit TellingSink(Happenings& waiting) : waiting_(waiting) {}
-    void write(const events::Event& event) override {
+    void write(const events::Attempt& event) override {
         const std::string container = event.requester ? event.requester->container : "nobody";
         waiting_.add("event " + container + " " + event.call + " " + event.answer);
     }

@@ -49,7 +49,7 @@ int FakeKernel::reached(const std::string& call, const modules::Buffer& image,
 
 Log::Log(Kept& kept) : kept_(kept) {}
 
-void Log::write(const events::Event& event) {
+void Log::write(const events::Attempt& event) {
     kept_.events.push_back(event);
 }
 

@@ -84,7 +84,7 @@ bool reasons_may_differ(const Load& load, const guard_record& record) {
 }
 
 /// What is wrong with the record, or "". `event` is what the daemon makes of it.
-std::string wrong_record(const Load& load, const guard_record& record, const events::Event& event) {
+std::string wrong_record(const Load& load, const guard_record& record, const events::Attempt& event) {
     const bool judged_fit = record.reason == GUARD_ADMITTED;
     if (judged_fit != (load.decision.judged == core::Verdict::allow))
         return "the verdict on record is another";
