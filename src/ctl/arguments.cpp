@@ -4,6 +4,7 @@
 #include "core/names.hpp"
 #include "ctl/verbs.hpp"
 #include "installation.hpp"
+#include "sys/trace.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -123,15 +124,24 @@ Context context_of(const CLI::App& sub, Found found, const std::string& root, bo
     return context;
 }
 
+/// By the command line or, but for a service, by the environment.
+sys::Result<void> start_trace(std::string asked, std::string_view verb) {
+    const char* in_environment = ::secure_getenv("KMODGUARD_DEBUG");
+    if (asked.empty() && in_environment != nullptr && verb != "oci-agent") asked = in_environment;
+    return sys::start_trace(asked);
+}
+
 } // namespace
 
 Parsed parse_arguments(int count, char** arguments) {
     CLI::App app("Decide which kernel modules may load on this machine.", "kmodctl");
     std::string root;
+    std::string debug;
     bool json = false;
     app.set_version_flag("--version", fmt::format("kmodctl {}", installation::version));
     app.add_option("--root", root, "take every path below DIR")->type_name("DIR")->envname("KMODGUARD_ROOT");
     app.add_flag("--json", json, "print JSON, one object a line");
+    app.add_flag("--debug{all}", debug, std::string(debug_help));
     app.require_subcommand(1);
     app.footer("Exit codes: 0 done or allowed, 1 failed, 2 usage, 3 refused by policy, 4 not found,\n"
                "            5 daemon unreachable, 6 bad policy. More: kmodctl(8).");
@@ -165,6 +175,8 @@ Parsed parse_arguments(int count, char** arguments) {
         return report(before_parsing(parsed, arguments, verb), "--root \"\" is empty",
                       "--root takes DIR: the machine's own is /");
     const CLI::App* sub = app.get_subcommands().front();
+    if (auto started = start_trace(debug, sub->get_name()); !started)
+        return before_parsing(parsed, arguments, verb).fail(started.error());
     Context context = context_of(*sub, std::move(found[sub->get_name()]), root, json);
     if (verb != nullptr)
         if (const auto wrong = wrong_value(*verb, context)) return context.fail(*wrong);

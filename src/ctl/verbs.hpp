@@ -21,6 +21,9 @@ struct Option {
     std::string_view (*complaint)(std::string_view value) = nullptr;
 };
 
+inline constexpr std::string_view debug_help =
+    "trace to standard error; --debug=TOPICS: a list of packets, bpf, cache, decisions, calls";
+
 /// What a positional argument is, for completion. `command`: everything behind "--".
 enum class Argument { none, module, listed_module, token, mode, file, command, raw };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "gdb/remote_connection.hpp"
 
+#include "sys/trace.hpp"
+
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -138,6 +140,7 @@ sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline d
         case Received::Kind::packet:
             if (auto sent = send_bytes("+", acknowledge_deadline()); !sent)
                 return std::unexpected(sent.error());
+            sys::trace(sys::Topic::packets, "<- {}", (*received)->payload);
             return std::move((*received)->payload);
         case Received::Kind::damaged:
             if (++repeats > max_repeats) return lose(ErrorKind::invalid, "packets with wrong checksums");
@@ -152,6 +155,7 @@ sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline d
 }
 
 sys::Result<void> RemoteConnection::send(std::string_view payload, Deadline deadline) {
+    sys::trace(sys::Topic::packets, "-> {}", payload);
     const std::string packet = encode_packet(payload);
     if (auto sent = send_bytes(packet, deadline); !sent) return sent;
     return wait_acknowledged(packet, deadline);
@@ -160,8 +164,10 @@ sys::Result<void> RemoteConnection::send(std::string_view payload, Deadline dead
 sys::Result<std::vector<std::string>> RemoteConnection::exchange(std::span<const std::string> payloads,
                                                                  Deadline deadline) {
     std::string packets;
-    for (const std::string& payload : payloads)
+    for (const std::string& payload : payloads) {
+        sys::trace(sys::Topic::packets, "-> {}", payload);
         packets += encode_packet(payload);
+    }
     if (auto sent = send_bytes(packets, deadline); !sent) return std::unexpected(sent.error());
     std::vector<std::string> answers;
     for (const std::string& payload : payloads) {

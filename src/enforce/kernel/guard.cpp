@@ -4,6 +4,7 @@
 #include "enforce/kernel/loader.hpp"
 #include "enforce/kernel/programs.hpp"
 #include "enforce/kernel/table_file.hpp"
+#include "sys/trace.hpp"
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
@@ -102,6 +103,7 @@ sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed
         if (*usable) {
             Guard guard(std::move(*pins), std::move(sealed_table));
             guard.taken_over_ = true;
+            sys::trace(sys::Topic::bpf, "took over what is pinned at {}", pin_directory().native());
             if (auto read = guard.read_state(); !read) return std::unexpected(read.error());
             return guard;
         }
@@ -156,6 +158,7 @@ sys::Result<void> Guard::publish(const Table& table) {
     const auto fd = static_cast<std::uint32_t>(spare().fd());
     // Returns when no program uses the former one any more (maybe_wait_bpf_programs of kernel/bpf/syscall.c).
     if (auto swapped = pins_.policy.set(only, fd); !swapped) return swapped;
+    sys::trace(sys::Topic::bpf, "published a table of {} entries", table.size());
     b_ = !b_;
     held_ = table;
     static_cast<void>(spare().clear()); // it is cleared again before it is filled
