@@ -73,7 +73,8 @@ Finding describe_handler(const autoload::HandlerStatus& status, bool kernel_poin
         return wrong(check, "armed, but the original handler is lost: kmodctl disarm could not put it back",
                      "kmodctl doctor --mend, or kmodctl arm");
     if (status.taken_away())
-        return wrong(check, fmt::format("NOT armed: somebody has set the handler to {}", *status.current),
+        return wrong(check,
+                     fmt::format("NOT armed: another program has set the handler to {}", *status.current),
                      "kmodctl doctor --mend, or kmodctl arm");
     return wrong(check, fmt::format("not armed: the kernel runs {}", *status.current), "kmodctl start");
 }

@@ -63,7 +63,7 @@ sys::Result<LocalJudge> LocalJudge::create(const Context& context) {
 }
 
 core::Decision LocalJudge::decide(const std::string& token) {
-    core::Decision decision = core::decide(policy_, *index_, {.token = token});
+    core::Decision decision = core::decide(policy_, *index_, token);
     core::note_images(decision, admissions());
     return decision;
 }

@@ -7,6 +7,7 @@
 #include "core/loosening.hpp"
 #include "core/names.hpp"
 #include "enforce/autoload/plan.hpp"
+#include "sys/trace.hpp"
 
 #include <fmt/format.h>
 
@@ -30,7 +31,7 @@ sys::Result<std::string> canonical(std::string_view module) {
     if (auto name = core::module_name_of(module); name && module.find('/') == std::string_view::npos)
         return *name;
     return sys::failure(sys::ErrorKind::invalid,
-                        fmt::format("\"{}\" is no possible module name", core::printable(module)),
+                        fmt::format("\"{}\" is not a valid module name", core::printable(module)),
                         "patterns belong into allow.aliases of the policy file");
 }
 
@@ -237,10 +238,14 @@ bool Engine::is_lasting(const core::Decision& decision) const {
 
 const core::Decision& Engine::decide(std::string_view token) {
     if (const core::Decision* known = decisions_.find(token)) {
-        if (!index_ || autoload::is_current(*known, *index_)) return *known;
+        const bool is_current = !index_ || autoload::is_current(*known, *index_);
+        sys::trace(sys::Topic::cache, "{}: {}", token, is_current ? "remembered" : "its files have changed");
+        if (is_current) return *known;
         decisions_.erase(token);
     }
-    core::Decision decision = core::decide(policy_, index_or_none(), {.token = std::string(token)});
+    core::Decision decision = core::decide(policy_, index_or_none(), token);
+    sys::trace(sys::Topic::cache, "{}: decided, {}", token,
+               is_lasting(decision) ? "and kept" : "and not kept");
     if (is_lasting(decision)) return decisions_.insert(std::string(token), std::move(decision));
     unnamed_ = std::move(decision);
     return unnamed_;
@@ -277,7 +282,7 @@ void Engine::count(const core::Decision& decision) {
 }
 
 std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, const std::string& module) {
-    const core::Decision decision = core::decide(policy, index_or_none(), {.token = module});
+    const core::Decision decision = core::decide(policy, index_or_none(), module);
     const bool denies =
         decision.reason == core::Reason::denied_alias || decision.reason == core::Reason::denied_token;
     return denies ? decision.rule : std::nullopt;
@@ -315,26 +320,24 @@ std::vector<std::string> Engine::other_modules(const std::string& name) {
 }
 
 sys::Result<void> Engine::deny(std::string_view name) {
-    const auto alias = alias_of(name);
-    if (!alias) return std::unexpected(alias.error());
-    const auto module = core::module_name_of(*alias);
+    const auto alias = TRY(alias_of(name));
+    const auto module = core::module_name_of(alias);
     State next = latest();
     // An alias that is denied is also denied as a module's name: right for what no module is called now.
     if (module && index_or_none().find(*module) != nullptr)
         next.changes.deny(next.written, *module);
     else
-        next.changes.deny_alias(next.written, *alias);
+        next.changes.deny_alias(next.written, alias);
     return for_who_asked(publish(std::move(next)));
 }
 
 sys::Result<void> Engine::remove(std::string_view name) {
-    const auto alias = alias_of(name);
-    if (!alias) return std::unexpected(alias.error());
-    const auto module = core::module_name_of(*alias);
+    const auto alias = TRY(alias_of(name));
+    const auto module = core::module_name_of(alias);
     State next = latest();
-    const bool off_aliases = next.changes.remove_alias(next.written, *alias);
+    const bool off_aliases = next.changes.remove_alias(next.written, alias);
     if (!(module && next.changes.remove(next.written, *module)) && !off_aliases) {
-        const std::string shown = core::printable(module.value_or(*alias));
+        const std::string shown = core::printable(module.value_or(alias));
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} is neither allowed nor denied by name", shown),
                             fmt::format("kmodctl explain {} tells why it loads or not", shown));
@@ -367,11 +370,10 @@ sys::Result<void> Engine::end_limited_mode() {
 sys::Result<std::vector<std::string>> Engine::apply() {
     const auto files = config::policy_files(paths_);
     if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto report = config::save_edits(*files, edits_of(latest().changes));
-    if (!report) return std::unexpected(report.error());
+    const auto written = TRY(config::save_edits(*files, edits_of(latest().changes)));
     if (auto reloaded = reload(true); !reloaded) return std::unexpected(reloaded.error());
     std::vector<std::string> changed;
-    for (const auto& file : report->changed)
+    for (const auto& file : written)
         changed.push_back(file.native());
     return changed;
 }
@@ -390,7 +392,7 @@ bool Engine::warm_up_next() {
     // Judging a module's name, or an alias (a pattern resolves to nothing), fills the index's caches.
     const auto& entry =
         position < modules ? source.allow_modules[position] : source.allow_aliases[position - modules];
-    static_cast<void>(core::decide(policy_, *index_, {.token = entry.text}));
+    static_cast<void>(core::decide(policy_, *index_, entry.text));
     return true;
 }
 

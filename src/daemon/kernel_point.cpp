@@ -138,54 +138,50 @@ void KernelPoint::on_record(const guard_record& record) {
     switch (record.kind) {
     case GUARD_REQUEST: on_request(record); break;
     case GUARD_REFUSED_REQUEST: {
-        events::Attempt event = refused_request(kernel::text_of(record.name.text));
-        event.time = kernel::time_of(record.time);
-        event.requester = kernel::requester_of(record);
-        event.repeated = record.repeated;
-        if (event.repeated != 0) event.repeated_since = kernel::time_of(record.repeated_since);
-        log_.record(std::move(event));
+        events::Attempt attempt = refused_request(kernel::text_of(record.name.text));
+        attempt.time = kernel::time_of(record.time);
+        attempt.requester = kernel::requester_of(record);
+        attempt.repeated = record.repeated;
+        if (attempt.repeated != 0) attempt.repeated_since = kernel::time_of(record.repeated_since);
+        log_.record(std::move(attempt));
         break;
     }
+    case GUARD_SEAL: log_.record(kernel::seal_refusal_of(record)); break;
     default: on_image(record);
     }
 }
 
 events::Attempt KernelPoint::refused_request(std::string_view token) {
-    events::Attempt event;
-    event.point = core::Point::kernel;
-    event.generation = engine_.generation();
-    event.decision = engine_.decide(token);
-    if (event.decision.effective() != core::Verdict::refuse) { // the policy is another by now
-        event.decision = core::Decision{};
-        event.decision.token = token;
-        event.decision.reason = core::Reason::not_listed;
+    core::Decision decision = engine_.decide(token);
+    if (decision.effective() != core::Verdict::refuse) { // the policy is another by now
+        decision = core::Decision{};
+        decision.token = token;
+        decision.reason = core::Reason::not_listed;
     }
-    return event;
+    return {core::Point::kernel, engine_.generation(), std::move(decision)};
 }
 
 /// Of refusals that the kernel has counted without a record, and that no record of their kind has told of
 /// since.
 void KernelPoint::tell_counted(kernel::Guard::Counted which) {
     for (const auto& [what, how] : guard_->take_counted(which)) {
-        const bool forbidden = what.name.text[0] == GUARD_SEAL_MARK;
-        events::Attempt event;
-        if (!forbidden) {
-            event = refused_request(kernel::text_of(what.name.text));
-        } else {
-            event.point = core::Point::kernel;
-            event.generation = generation_;
-            event.decision.token = kernel::forbidden_text(static_cast<unsigned char>(what.name.text[1]));
-            event.decision.reason = core::Reason::sealed;
-        }
-        event.time = kernel::time_of(how.last);
-        event.repeated = how.unrecorded - 1;
-        if (event.repeated != 0) event.repeated_since = kernel::time_of(how.since);
-        events::Requester& by = event.requester.emplace();
+        events::Requester by;
         by.pid = static_cast<pid_t>(how.pid);
         by.kernel_thread = how.kernel_thread != 0;
         if (!by.kernel_thread) by.uid = how.uid;
         by.command = kernel::text_of(how.command);
-        log_.record(std::move(event));
+        const auto record = [&](auto refusal) {
+            refusal.time = kernel::time_of(how.last);
+            refusal.requester = std::move(by);
+            refusal.repeated = how.unrecorded - 1;
+            if (refusal.repeated != 0) refusal.repeated_since = kernel::time_of(how.since);
+            log_.record(std::move(refusal));
+        };
+        if (what.name.text[0] == GUARD_SEAL_MARK)
+            record(events::SealRefusal(
+                generation_, kernel::forbidden_text(static_cast<unsigned char>(what.name.text[1])), by));
+        else
+            record(refused_request(kernel::text_of(what.name.text)));
     }
     if (const std::uint64_t lost = guard_->take_lost(); lost != 0) log_.lost(lost);
 }
@@ -250,12 +246,11 @@ void KernelPoint::expire_pending() {
     const auto now = std::chrono::steady_clock::now();
     while (!pending_.empty() && now - pending_.front().since > patience) {
         Pending& old = pending_.front();
-        log_.record(events::Attempt{.time = old.time,
-                                    .point = core::Point::kernel,
-                                    .generation = engine_.generation(),
-                                    .decision = engine_.decide(old.token),
-                                    .requester = std::move(old.requester),
-                                    .note = "the hook did not bring this request"});
+        events::Attempt attempt(core::Point::kernel, engine_.generation(), engine_.decide(old.token));
+        attempt.time = old.time;
+        attempt.requester = std::move(old.requester);
+        attempt.note = "the hook did not bring this request";
+        log_.record(std::move(attempt));
         pending_.pop_front();
     }
 }
@@ -331,14 +326,7 @@ void KernelPoint::look_at_tracing() {
 }
 
 void KernelPoint::report(const std::string& what) {
-    events::Attempt event;
-    event.time = std::chrono::system_clock::now();
-    event.point = core::Point::kernel;
-    event.generation = generation_;
-    event.decision.token = "the kernel point";
-    event.decision.reason = core::Reason::tampered;
-    event.note = what;
-    log_.record(std::move(event));
+    log_.record(events::Tampering(generation_, what));
 }
 
 std::vector<protocol::Field> KernelPoint::status() {

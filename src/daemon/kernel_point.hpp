@@ -37,7 +37,7 @@ class KernelPoint final : public PolicyHolder {
   public:
     /// Where events go, and the number of attempts that will have none.
     struct Log {
-        std::function<void(events::Attempt)> record;
+        std::function<void(events::Event)> record;
         std::function<void(std::size_t)> lost;
     };
 

@@ -75,7 +75,7 @@ class Service {
         : loop_(std::move(loop)), recorder_(recorder),
           engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
           kernel_point_(engine_, std::move(kernel_point),
-                        {.record = [this](events::Attempt event) { recorder_.record(std::move(event)); },
+                        {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
                          .lost = [this](std::size_t count) { recorder_.record_loss(count); }}),
           watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
@@ -137,12 +137,8 @@ class Service {
     /// Of changes that no verb brings.
     void record(events::Action action, std::string argument, std::optional<std::string> error = std::nullopt,
                 std::optional<sys::ProcessIdentity> by = std::nullopt) {
-        events::Change change;
-        change.time = std::chrono::system_clock::now();
-        change.action = action;
+        events::Change change(action, engine_.generation(), std::move(error));
         change.argument = std::move(argument);
-        change.error = std::move(error);
-        change.generation = engine_.generation();
         change.by = std::move(by);
         change.repeated = action == events::Action::connect ? std::exchange(turned_away_, 0) : 0;
         recorder_.record(std::move(change));

@@ -47,10 +47,7 @@ Response autoload_request(Engine& engine, const std::string& token) {
     if (encode(response.answer).size() > protocol::max_plan)
         response.answer =
             protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
-    response.event = events::Attempt{.time = std::chrono::system_clock::now(),
-                                     .point = core::Point::autoload,
-                                     .generation = engine.generation(),
-                                     .decision = decision};
+    response.event = events::Attempt(core::Point::autoload, engine.generation(), decision);
     response.lasting_refusal = decision.effective() == core::Verdict::refuse && engine.is_lasting(decision);
     return response;
 }
@@ -272,15 +269,8 @@ Response list(Engine& engine, const std::string&) {
     return {.answer = std::move(answer)};
 }
 
-events::Change change_now(events::Action action) {
-    events::Change change;
-    change.time = std::chrono::system_clock::now();
-    change.action = action;
-    return change;
-}
-
 /// What kmodctl does to the guard by itself, for the record: "arm", "disarm WHY IT FAILED".
-Response record(Engine&, const std::string& argument) {
+Response record(Engine& engine, const std::string& argument) {
     using events::Action;
     static constexpr std::array recorded = {Action::arm, Action::disarm, Action::stop, Action::seal};
     const std::size_t blank = argument.find(' ');
@@ -289,7 +279,7 @@ Response record(Engine&, const std::string& argument) {
         return {.answer = protocol::error_answer(
                     {sys::ErrorKind::invalid, "RECORD takes arm, disarm, stop or seal, and why it failed"})};
     Response response{.answer = ok()};
-    response.change = change_now(*action);
+    response.change = events::Change(*action, engine.generation());
     if (blank != std::string::npos) response.change->error = argument.substr(blank + 1);
     return response;
 }
@@ -331,12 +321,11 @@ Response respond(Engine& engine, const protocol::Request& request) {
                                                           request.argument.empty() ? "an" : "no")})};
     Response response = verb->run(engine, request.argument);
     if (verb->action) {
-        response.change = change_now(*verb->action);
+        response.change = events::Change(*verb->action, engine.generation());
         response.change->argument = request.argument;
         if (response.answer.outcome == Outcome::error)
             response.change->error = protocol::error_of(response.answer).what;
     }
-    if (response.change) response.change->generation = engine.generation();
     return response;
 }
 

@@ -47,8 +47,7 @@ sys::Result<Answer> ask_and_receive(const std::filesystem::path& socket, const R
                                     std::chrono::milliseconds timeout, std::function<void()> waiting) {
     const std::string line = encode(request);
     // A newline in the argument would make it two requests.
-    if (auto valid = parse_request(std::string_view(line).substr(0, line.size() - 1)); !valid)
-        return std::unexpected(valid.error());
+    TRY(parse_request(std::string_view(line).substr(0, line.size() - 1)));
     const auto connection = sys::connect_unix(socket, timeout);
     if (!connection) {
         sys::Error error = connection.error();
@@ -58,9 +57,8 @@ sys::Result<Answer> ask_and_receive(const std::filesystem::path& socket, const R
     // If sending fails the daemon may have said why before it hung up: that it answers only root, for
     // example.
     static_cast<void>(sys::send_all(*connection, line));
-    const auto text = receive(*connection, std::move(waiting));
-    if (!text) return std::unexpected(text.error());
-    auto answer = parse_answer(*text);
+    const auto text = TRY(receive(*connection, std::move(waiting)));
+    auto answer = parse_answer(text);
     if (answer && answer->outcome == Outcome::error) return std::unexpected(error_of(*answer));
     return answer;
 }

@@ -11,8 +11,8 @@
 
 namespace kmodguard::protocol {
 
-/// Sends `request` to the daemon at `socket` and waits for its whole answer, `timeout` at most for each step.
-/// An ERR answer becomes an error of the kind that it names; nobody there, or none in time, is
+/// Sends `request` to the daemon at `socket` and waits for its whole answer, for `timeout` at most for each
+/// step. An ERR answer becomes an error of the kind that it names; no daemon there, or no answer in time, is
 /// ErrorKind::unreachable.
 [[nodiscard]] sys::Result<Answer> ask(const std::filesystem::path& socket, const Request& request,
                                       std::chrono::milliseconds timeout = std::chrono::seconds(5));

@@ -98,7 +98,7 @@ def test_deny_acts_at_once_and_on_what_needs_the_module(machine, daemon):
     machine.ask("deny", "crc_base")
     ran = machine.kmodctl("check", "tun_dev")
     assert ran.code == 3
-    assert "would bring a denied dependency: crc_base" in ran.out
+    assert "would pull in a denied dependency: crc_base" in ran.out
     assert "given at run time, not saved" in ran.out
 
 
@@ -132,7 +132,7 @@ def test_both_dashes_mean_the_same_module(machine, daemon):
 def test_what_is_no_module_name_is_not_allowed(machine, daemon, name):
     ran = machine.kmodctl("allow", name)
     assert ran.code == 2
-    assert "is no possible module name" in ran.err
+    assert "is not a valid module name" in ran.err
     assert "hint: " in ran.err
 
 

@@ -72,8 +72,9 @@ int supervise(const Context& context, core::Judge& judge, Sinks sinks) {
     // Threads only from here on: the command's process would have had their locks and not them.
     auto recorder = std::make_unique<events::Recorder>(std::move(sinks), recorder_capacity);
     process::RunningKernel kernel;
-    auto supervisor = std::make_unique<process::Supervisor>(std::move(*listener), judge, kernel, *recorder,
-                                                            process::Supervisor::Settings{});
+    auto started = process::Supervisor::start(std::move(*listener), judge, kernel, *recorder, {});
+    if (!started) return context.fail(started.error());
+    auto supervisor = std::move(*started);
     if (const auto went = command->go(); !went) return report_launch_failure(context, went.error());
     const auto ending = attend(*command, signals, supervisor->fd(), context.has("wait"));
     if (!ending) return context.fail(ending.error());

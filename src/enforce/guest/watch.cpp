@@ -114,12 +114,8 @@ sys::Result<Watch::Arguments> Watch::arguments_of(const Visit& visit, const Call
 }
 
 events::Attempt Watch::event_of(Call call) const {
-    events::Attempt event;
-    event.time = std::chrono::system_clock::now();
-    event.point = core::Point::guest;
-    event.generation = 1;
-    event.call = to_string(call);
-    return event;
+    return {core::Point::guest, 1, judge_.decide(unreadable("the watch ended before it was decided")),
+            to_string(call)};
 }
 
 Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall call) {
@@ -135,11 +131,11 @@ Machine::Work Watch::attend_call(Processor processor, Place place, SystemCall ca
     auto attempted = co_await attempt(visit, call, arguments);
     if (!attempted || !places_.load_module.empty()) co_return attempted;
     if (call.call == Call::finit_module) { // whoever is told so tries init_module, which can be decided on
-        Attempt told = take_attempt(place.stack, stack_between_calls);
-        told.event.answer = "ENOSYS";
-        told.event.note = "this kernel's finit_module is not decided on: init_module is";
-        told.event.decision = judge_.decide(unreadable("no image"));
-        recorder_.record(std::move(told.event));
+        events::Attempt event = take_or_begin(place.stack).event;
+        event.answer = "ENOSYS";
+        event.note = "this kernel's finit_module is not decided on: init_module is";
+        event.decision = judge_.decide(unreadable("no image"));
+        recorder_.record(std::move(event));
         co_return visit.processor().return_now(static_cast<std::uint64_t>(std::int64_t{-ENOSYS}));
     }
     auto decided = co_await decide_at_call(visit, arguments.value_or(Arguments{}));
@@ -172,8 +168,8 @@ Task<sys::Result<void>> Watch::attempt(Visit& visit, SystemCall call, std::optio
     if (!seen->event.file.empty()) log(*seen, "");
     // The task's last attempt, if it is still open, was answered by the kernel.
     // Kernels that randomise their stacks begin each call at a slightly different place.
-    auto earlier = take_attempt(seen->stack - stack_between_calls, 2 * stack_between_calls);
-    if (!earlier.event.call.empty()) record_unanswered(earlier);
+    if (auto earlier = take_attempt(seen->stack - stack_between_calls, 2 * stack_between_calls))
+        record_unanswered(*earlier);
     open_.splice(open_.end(), looked_at_, seen);
     co_return visit.leave();
 }
@@ -200,21 +196,14 @@ bool Watch::enforced(const events::Attempt& event) const {
 /// says no.
 std::int64_t Watch::told(events::Attempt& event, std::int64_t own) const {
     if (event.decision.reason == core::Reason::not_a_module) return own;
-    if (judge_.answer() == core::Answer::refuse) return -EPERM;
-    if (event.note.empty()) event.note = "pretended: nothing was done";
-    return 0;
+    return -events::answer_refused(event, judge_.answer());
 }
 
 Machine::Work Watch::attend_load(Processor processor, Place place) {
     Visit visit(machine_, places_.functions, processor, place);
     const auto arguments = processor.get(processor.architecture().arguments);
     if (!arguments) co_return std::unexpected(arguments.error());
-    const auto attempt = looked_at_.insert(looked_at_.end(), take_attempt(place.stack, stack_between_calls));
-    if (attempt->event.call.empty()) { // it was under way before the watch began
-        ++attempts_seen_;
-        attempt->event = event_of(Call::init_module);
-        attempt->event.call = "load_module";
-    }
+    const auto attempt = looked_at_.insert(looked_at_.end(), take_or_begin(place.stack));
     const std::uint64_t load_info = arguments->front();
     const bool of_kernel = load_info >= processor.architecture().kernel_base;
     const auto words = processor.read_words(load_info, load_info_words);
@@ -291,8 +280,7 @@ Task<sys::Result<void>> Watch::let_pass(Visit& visit, events::Attempt event) {
 
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
 Task<sys::Result<void>> Watch::decide_at_call(Visit& visit, Arguments arguments) {
-    const auto attempt =
-        looked_at_.insert(looked_at_.end(), take_attempt(visit.place().stack, stack_between_calls));
+    const auto attempt = looked_at_.insert(looked_at_.end(), take_or_begin(visit.place().stack));
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
     auto facts = co_await identify_in_guest(visit, image, image_options(true));
     if (!facts) co_return std::unexpected(facts.error());

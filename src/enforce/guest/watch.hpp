@@ -62,7 +62,7 @@ class Watch {
     /// A system call that has been seen and for which no image has come yet.
     struct Attempt {
         std::uint64_t stack = 0; ///< of the task that makes it
-        Clock::time_point since;
+        Clock::time_point since = {};
         events::Attempt event;
         bool logged = false; ///< has its line in modules.log
     };
@@ -87,7 +87,8 @@ class Watch {
                                                              const CallConvention& convention);
     [[nodiscard]] events::Attempt event_of(Call call) const;
     [[nodiscard]] events::Attempt settle(std::list<Attempt>::iterator attempt);
-    [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
+    [[nodiscard]] Attempt take_or_begin(std::uint64_t stack);
+    [[nodiscard]] std::optional<Attempt> take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
     [[nodiscard]] bool enforced(const events::Attempt& event) const;
     [[nodiscard]] std::int64_t told(events::Attempt& event, std::int64_t own) const;

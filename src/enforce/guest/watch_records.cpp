@@ -25,17 +25,27 @@ Watch::~Watch() {
 /// A line of modules.log for an attempt that has none yet.
 void Watch::log(Attempt& attempt, const std::string& name) {
     if (std::exchange(attempt.logged, true)) return;
-    recorder_.record_attempt(!attempt.event.file.empty() ? attempt.event.file : !name.empty() ? name : "?");
+    const std::string& file = attempt.event.file;
+    recorder_.record(events::LogLine{!file.empty() ? file : !name.empty() ? name : "?", ""});
 }
 
-/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above;
-/// one of no call if there is none.
-Watch::Attempt Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
+/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above.
+std::optional<Watch::Attempt> Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
     const auto distance = [stack](const Attempt& attempt) { return attempt.stack - stack; };
     const auto found = std::ranges::min_element(open_, {}, distance);
-    if (found == open_.end() || distance(*found) >= range) return {};
+    if (found == open_.end() || distance(*found) >= range) return std::nullopt;
     Attempt attempt = std::move(*found);
     open_.erase(found);
+    return attempt;
+}
+
+/// The open attempt of the task whose stack pointer is `stack`; one that begins here where the call was under
+/// way before the watch was.
+Watch::Attempt Watch::take_or_begin(std::uint64_t stack) {
+    if (auto attempt = take_attempt(stack, stack_between_calls)) return std::move(*attempt);
+    ++attempts_seen_;
+    Attempt attempt{.event = event_of(Call::init_module)};
+    attempt.event.call = "load_module";
     return attempt;
 }
 
@@ -83,10 +93,7 @@ events::Attempt Watch::settle(std::list<Attempt>::iterator attempt) {
 void Watch::finish() {
     for (Attempt& attempt : looked_at_) {
         log(attempt, "");
-        events::Attempt& event = attempt.event;
-        if (event.decision.modules.empty())
-            event.decision = judge_.decide(unreadable("the watch ended before it was decided"));
-        recorder_.record(std::move(event));
+        recorder_.record(std::move(attempt.event));
     }
     looked_at_.clear();
     for (Attempt& attempt : open_)

@@ -24,9 +24,8 @@ constexpr std::chrono::milliseconds pause{200};
 } // namespace
 
 sys::Result<Agent> Agent::create(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits) {
-    auto containers = Containers::create(means, limits.containers);
-    if (!containers) return std::unexpected(containers.error());
-    return Agent(std::move(socket), std::move(means), limits, std::move(*containers));
+    auto containers = TRY(Containers::create(means, limits.containers));
+    return Agent(std::move(socket), std::move(means), limits, std::move(containers));
 }
 
 Agent::Agent(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits,
@@ -36,9 +35,8 @@ Agent::Agent(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits,
 
 sys::Result<void> Agent::run(int stop) {
     while (true) {
-        const auto goes_on = wait(stop);
-        if (!goes_on) return std::unexpected(goes_on.error());
-        if (!*goes_on) return {};
+        const auto goes_on = TRY(wait(stop));
+        if (!goes_on) return {};
         containers_->clear_ended();
         for (auto client = clients_.begin(); client != clients_.end();) {
             const auto next = std::next(client);
@@ -58,7 +56,7 @@ sys::Result<bool> Agent::wait(int stop) {
                                 {.fd = accepts ? socket_.get() : -1, .events = POLLIN, .revents = 0}};
     for (const Client& client : clients_)
         watched.push_back({.fd = client.connection.fd(), .events = POLLIN, .revents = 0});
-    if (::poll(watched.data(), watched.size(), patience()) < 0 && errno != EINTR)
+    if (::poll(watched.data(), watched.size(), timeout()) < 0 && errno != EINTR)
         return sys::system_failure("cannot wait for", "the runtimes");
     auto result = watched.begin() + 3;
     for (Client& client : clients_)
@@ -67,7 +65,7 @@ sys::Result<bool> Agent::wait(int stop) {
 }
 
 /// Milliseconds until something is due; -1 if nothing is.
-int Agent::patience() const {
+int Agent::timeout() const {
     const auto now = Clock::now();
     auto due = Clock::time_point::max();
     if (accept_from_ > now) due = accept_from_;
@@ -114,14 +112,15 @@ void Agent::welcome(sys::UniqueFd socket) {
 void Agent::hear(Client& client) {
     const bool began = !client.connection.silent();
     auto heard = client.connection.receive();
-    if (heard && !*heard) {
-        if (!began && !client.connection.silent()) client.deadline = Clock::now() + limits_.patience;
+    if (heard && std::holds_alternative<RuntimeConnection::Incomplete>(*heard)) {
+        if (!began && !client.connection.silent()) client.deadline = Clock::now() + limits_.timeout;
         return;
     }
-    if (heard)
-        take_over(std::move(**heard));
-    else if (heard.error().kind != sys::ErrorKind::unreachable) // who only looks whether somebody is here
+    if (!heard)
         refuse(client, heard.error().what);
+    else if (auto* handed =
+                 std::get_if<HandOver>(&*heard)) // else it has only looked whether the agent is here
+        take_over(std::move(*handed));
     client.connection = RuntimeConnection(sys::UniqueFd()); // closes it, and all that came with it
 }
 

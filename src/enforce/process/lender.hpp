@@ -37,8 +37,8 @@ class Lender {
         core::Judge& judge;
         KernelModules& kernel;
         MemoryBudget& memory;
-        std::mutex& unpacking; ///< held while a compressed image unpacks
-        std::uint64_t limit;   ///< bytes of an image
+        std::mutex& decompressing; ///< locked while an image is decompressed
+        std::uint64_t limit;       ///< bytes of an image
     };
 
     /// `only`: the one user namespace, by its inode number, whose callers are served; nullopt: any that root

@@ -19,7 +19,8 @@ const Clock::time_point start{1h};
 const std::chrono::system_clock::time_point wall = std::chrono::sys_days(std::chrono::year(2026) / 11 / 21);
 
 Attempt request(const std::string& token, uid_t uid = 1000, core::Reason reason = core::Reason::not_listed) {
-    Attempt event{.time = wall, .point = core::Point::kernel, .decision = {}};
+    Attempt event(core::Point::kernel, 0, {});
+    event.time = wall;
     event.decision.token = token;
     event.decision.reason = reason;
     Requester& by = event.requester.emplace();
@@ -57,26 +58,42 @@ std::vector<std::string> calls_of(const std::vector<Attempt>& events) {
     return calls;
 }
 
+/// The attempts among `events`, which are all.
+std::vector<Attempt> attempts_in(const std::vector<Event>& events) {
+    std::vector<Attempt> attempts;
+    for (const Event& event : events)
+        attempts.push_back(std::get<Attempt>(event));
+    return attempts;
+}
+
+std::vector<Attempt> take(Coalescer& coalescer, const Attempt& attempt, Clock::time_point now) {
+    return attempts_in(coalescer.take(attempt, now));
+}
+
+std::vector<Attempt> take_due(Coalescer& coalescer, Clock::time_point now) {
+    return attempts_in(coalescer.take_due(now));
+}
+
 /// All that comes of `events`, one a millisecond, in the order in which it is told.
 std::vector<Attempt> all_of(Coalescer& coalescer, const std::vector<Attempt>& events) {
     std::vector<Attempt> told;
     auto now = start;
     for (const Attempt& event : events)
-        for (Attempt& one : coalescer.take(event, now += 1ms))
+        for (Attempt& one : take(coalescer, event, now += 1ms))
             told.push_back(std::move(one));
-    for (Attempt& one : coalescer.take_due(Clock::time_point::max()))
+    for (Attempt& one : take_due(coalescer, Clock::time_point::max()))
         told.push_back(std::move(one));
     return told;
 }
 
 TEST(Coalescer, FirstIsToldAtOnceAndTheRestByOneEventWithTheirNumberAndSpan) {
     Coalescer coalescer;
-    EXPECT_EQ(coalescer.take(request("x"), start).size(), 1U);
+    EXPECT_EQ(take(coalescer, request("x"), start).size(), 1U);
     for (int i = 1; i <= 181; ++i)
-        EXPECT_TRUE(coalescer.take(at(request("x"), i * 5ms), start + i * 5ms).empty());
-    EXPECT_TRUE(coalescer.take_due(start + 999ms).empty());
+        EXPECT_TRUE(take(coalescer, at(request("x"), i * 5ms), start + i * 5ms).empty());
+    EXPECT_TRUE(take_due(coalescer, start + 999ms).empty());
     ASSERT_EQ(coalescer.next_due(), start + 1s);
-    const auto told = coalescer.take_due(start + 1s);
+    const auto told = take_due(coalescer, start + 1s);
     ASSERT_EQ(told.size(), 1U);
     EXPECT_EQ(told[0].repeated, 180U) << "and itself";
     EXPECT_EQ(told[0].time, wall + 905ms);
@@ -87,25 +104,25 @@ TEST(Coalescer, FirstIsToldAtOnceAndTheRestByOneEventWithTheirNumberAndSpan) {
 
 TEST(Coalescer, AFloodIsToldOfEverLessOftenAndNothingOfItIsLost) {
     Coalescer coalescer;
-    std::vector<Attempt> told = coalescer.take(request("x"), start);
+    std::vector<Attempt> told = take(coalescer, request("x"), start);
     for (int second = 1; second <= 1000; ++second) {
-        for (Attempt& event : coalescer.take(request("x"), start + second * 1s - 1ms))
+        for (Attempt& event : take(coalescer, request("x"), start + second * 1s - 1ms))
             told.push_back(std::move(event));
-        for (Attempt& event : coalescer.take_due(start + second * 1s))
+        for (Attempt& event : take_due(coalescer, start + second * 1s))
             told.push_back(std::move(event));
     }
     EXPECT_LT(told.size(), 30U);
-    for (Attempt& event : coalescer.take_due(Clock::time_point::max()))
+    for (Attempt& event : take_due(coalescer, Clock::time_point::max()))
         told.push_back(std::move(event));
     EXPECT_EQ(sum_of(told), 1001U);
 }
 
 TEST(Coalescer, OneThatComesLaterIsToldAtOnce) {
     Coalescer coalescer;
-    EXPECT_EQ(coalescer.take(request("x"), start).size(), 1U);
-    EXPECT_TRUE(coalescer.take_due(start + 1s).empty());
+    EXPECT_EQ(take(coalescer, request("x"), start).size(), 1U);
+    EXPECT_TRUE(take_due(coalescer, start + 1s).empty());
     EXPECT_EQ(coalescer.next_due(), std::nullopt);
-    EXPECT_EQ(coalescer.take(request("x"), start + 1s).size(), 1U);
+    EXPECT_EQ(take(coalescer, request("x"), start + 1s).size(), 1U);
 }
 
 TEST(Coalescer, AnythingThatDiffersIsToldByItself) {
@@ -133,20 +150,44 @@ TEST(Coalescer, AnythingThatDiffersIsToldByItself) {
         with([](Attempt& e) { e.requester.reset(); }),
     };
     Coalescer coalescer;
-    EXPECT_EQ(coalescer.take(same, start).size(), 1U);
+    EXPECT_EQ(take(coalescer, same, start).size(), 1U);
     for (const Attempt& other : others)
-        EXPECT_EQ(coalescer.take(other, start).size(), 1U) << summary(other);
-    EXPECT_TRUE(coalescer.take(with([](Attempt& e) { e.requester->pid = 43; }), start).empty());
+        EXPECT_EQ(take(coalescer, other, start).size(), 1U) << summary(other);
+    EXPECT_TRUE(take(coalescer, with([](Attempt& e) { e.requester->pid = 43; }), start).empty());
 }
 
 TEST(Coalescer, WhatIsLetPassAndWhatIsReportedIsToldEachTime) {
     Coalescer coalescer;
     Attempt audited = image("init_module", "m", core::Reason::not_listed);
     audited.decision.mode = core::Mode::audit;
-    for (const Attempt& event : {image("init_module", "m", core::Reason::listed), audited,
-                                 request("the kernel point", 0, core::Reason::tampered)})
+    for (const Event& event : {Event(Tampering(0, "pins were missing")), Event(Change(Action::reload, 0)),
+                               Event(LogLine{"/lib/a.ko", ""})})
         for (int i = 0; i < 3; ++i)
-            EXPECT_EQ(coalescer.take(event, start).size(), 1U) << summary(event);
+            EXPECT_EQ(coalescer.take(event, start).size(), 1U);
+    for (const Attempt& event : {image("init_module", "m", core::Reason::listed), audited})
+        for (int i = 0; i < 3; ++i)
+            EXPECT_EQ(take(coalescer, event, start).size(), 1U) << summary(event);
+}
+
+TEST(Coalescer, WhatTheSealForbidsIsCountedByWhatItIsAndWhoTriesIt) {
+    Coalescer coalescer;
+    const auto refusal = [](const std::string& what, uid_t uid) {
+        SealRefusal made(7, what, Requester{.pid = 42, .uid = uid});
+        made.time = wall;
+        return made;
+    };
+    for (int i = 0; i < 4; ++i)
+        EXPECT_EQ(coalescer.take(refusal("kexec", 0), start).size(), i == 0 ? 1U : 0U);
+    EXPECT_EQ(coalescer.take(refusal("kexec", 1000), start).size(), 1U);
+    EXPECT_EQ(coalescer.take(refusal("unpin", 0), start).size(), 1U);
+    EXPECT_EQ(coalescer.take(request("kexec"), start).size(), 1U);
+    const auto due = coalescer.take_due(start + 1s);
+    ASSERT_EQ(due.size(), 1U);
+    const auto& counted = std::get<SealRefusal>(due.front());
+    EXPECT_EQ(counted.repeated, 2U) << "and itself";
+    EXPECT_EQ(counted.repeated_since, wall);
+    EXPECT_EQ(summary(counted),
+              "kexec: refused: the machine is sealed (by [42], uid 0), 2 times more in the 0.0 s before");
 }
 
 /// A boot of 6.12 asks for 26 names that nothing answers to.
@@ -247,8 +288,8 @@ TEST(Coalescer, TwoAttemptsStayTwo) {
     Coalescer coalescer; // each call follows a first one once
     EXPECT_EQ(sum_of(all_of(coalescer, {first(), second(), second()})), 2U);
     Coalescer slow;
-    EXPECT_EQ(slow.take(first(), start).size(), 1U);
-    EXPECT_EQ(slow.take(second(), start + 1001ms).size(), 1U);
+    EXPECT_EQ(take(slow, first(), start).size(), 1U);
+    EXPECT_EQ(take(slow, second(), start + 1001ms).size(), 1U);
 }
 
 TEST(Coalescer, APackedImageThatNothingFollowsIsToldByItself) {
@@ -256,9 +297,9 @@ TEST(Coalescer, APackedImageThatNothingFollowsIsToldByItself) {
     packed.file = "/m/a.ko.xz";
     packed.other_form_wanted = true;
     Coalescer coalescer;
-    EXPECT_TRUE(coalescer.take(packed, start).empty());
+    EXPECT_TRUE(take(coalescer, packed, start).empty());
     EXPECT_EQ(coalescer.next_due(), start + 1s);
-    EXPECT_EQ(calls_of(coalescer.take_due(start + 1s)), (std::vector<std::string>{"finit_module"}));
+    EXPECT_EQ(calls_of(take_due(coalescer, start + 1s)), (std::vector<std::string>{"finit_module"}));
 
     Coalescer ending;
     EXPECT_EQ(calls_of(all_of(ending, {packed, packed})),

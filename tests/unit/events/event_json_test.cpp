@@ -17,9 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 
 Attempt refused_event() {
-    Attempt event;
+    Attempt event(core::Point::autoload, 7, {});
     event.time = std::chrono::sys_days(std::chrono::year(2026) / 11 / 21) + 1h + 2min + 3s + 45us;
-    event.generation = 7;
     event.decision.token = "net-pf-9";
     event.decision.reason = core::Reason::denied_module;
     event.decision.rule = core::Rule{core::RuleKind::deny_module, "x25", "/etc/kmodguard/policy.toml", 12};
@@ -44,10 +43,11 @@ TEST(EventJson, HasEveryFieldInItsOrder) {
         R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
         R"("verdict":"refuse","will_load":false,"judged":"refuse","mode":"enforce","reason":"denied-module","blocked":true,)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
-        R"("modules":[{"module":"x25","verdict":"refuse","reason":"denied-module","loads":false,"will_load":false,)"
+        R"("modules":[{"module":"x25","reason":"denied-module",)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
         R"("because_of":"lapb","detail":"more","chain":[{"module":"lapb","required":true},)"
-        R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"]}],)"
+        R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"],)"
+        R"("verdict":"refuse","loads":false,"will_load":false}],)"
         R"("explanation":"refused: x25 is on the deny list: lapb (more), by deny.modules \"x25\" )"
         R"x((/etc/kmodguard/policy.toml:12)"})x");
 }

@@ -29,9 +29,7 @@ struct Records {
 class RecordsSink final : public events::Sink {
   public:
     explicit RecordsSink(Records& records);
-    void write(const events::Attempt& event) override;
-    void write_attempt(std::string_view line) override;
-    void write_loss(std::size_t /*count*/) override;
+    void write(const events::Event& event) override;
 
   private:
     Records& records_;

@@ -376,13 +376,12 @@ TEST_F(EventTest, WhatTheSealForbidsIsNamed) {
     std::vector<std::string> named;
     for (std::uint32_t what = GUARD_FORBIDDEN_UNPIN; what <= GUARD_FORBIDDEN_BPF; ++what) {
         record.reason = what;
-        const core::Decision decision = event().decision;
-        EXPECT_EQ(decision.reason, Reason::sealed);
-        EXPECT_EQ(decision.judged, Verdict::refuse);
-        EXPECT_TRUE(decision.modules.empty());
-        EXPECT_EQ(decision.token.find("unknown"), std::string::npos);
-        EXPECT_EQ(std::ranges::find(named, decision.token), named.end());
-        named.push_back(decision.token);
+        const events::SealRefusal refusal = seal_refusal_of(record);
+        EXPECT_EQ(refusal.generation, record.generation);
+        EXPECT_TRUE(summary(refusal).starts_with(refusal.forbidden + ": refused: the machine is sealed"));
+        EXPECT_EQ(refusal.forbidden.find("unknown"), std::string::npos);
+        EXPECT_EQ(std::ranges::find(named, refusal.forbidden), named.end());
+        named.push_back(refusal.forbidden);
     }
     EXPECT_EQ(named.at(GUARD_FORBIDDEN_HANDLER), "changing kernel.modprobe");
     EXPECT_EQ(named.at(GUARD_FORBIDDEN_KEXEC), "loading another kernel");

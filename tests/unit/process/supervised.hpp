@@ -55,9 +55,7 @@ struct Log final : events::Sink {
         }
     };
     explicit Log(Kept& kept);
-    void write(const events::Attempt& event) override;
-    void write_attempt(std::string_view line) override;
-    void write_loss(std::size_t /*count*/) override;
+    void write(const events::Event& event) override;
 
   private:
     Kept& kept_;

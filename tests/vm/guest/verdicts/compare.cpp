@@ -133,7 +133,8 @@ class Comparison {
     void load(std::size_t which) {
         const Image& image = world_.images[which];
         const core::ImageFacts facts = facts_here(world_.identities[which]);
-        const core::Decision decision = core::decide(policy_, world_.index, {.token = "", .image = facts});
+        const core::Decision decision =
+            core::decide_image(policy_, world_.index, core::Admissions(policy_, world_.index), facts);
         const bool is_pinned = !policy_.pins(facts.name).empty();
         for (const guard_call call : {GUARD_INIT_MODULE, GUARD_FINIT_MODULE}) {
             Load load{
