@@ -188,13 +188,13 @@ int serve(const Context& context, const std::string& path, const sys::UniqueFd& 
     auto rulebook = Rulebook::open(context);
     if (!rulebook) return context.fail(rulebook.error());
     process::RunningKernel kernel;
-    process::AgentMeans means{
+    process::AgentDependencies dependencies{
         .rules = [&](const process::OciState& state) { return rulebook->rules_of(state); },
-        .say = [&](const process::Notice& notice) { say(context, notice); },
+        .report = [&](const process::Notice& notice) { say(context, notice); },
         .kernel = kernel};
     auto socket = sys::listen_unix(path, socket_mode, backlog);
     if (!socket) return context.fail(socket.error());
-    auto agent = process::Agent::create(std::move(*socket), std::move(means));
+    auto agent = process::Agent::create(std::move(*socket), std::move(dependencies));
     if (!agent) return context.fail(agent.error());
     context.text("listening on " + path);
     context.object({{"listening", path}});

@@ -30,7 +30,7 @@ struct AgentLimits {
 class Agent {
   public:
     /// Takes over `socket`, which listens and does not block.
-    [[nodiscard]] static sys::Result<Agent> create(sys::UniqueFd socket, AgentMeans means,
+    [[nodiscard]] static sys::Result<Agent> create(sys::UniqueFd socket, AgentDependencies dependencies,
                                                    const AgentLimits& limits = {});
 
     /// Serves until `stop` is readable.
@@ -48,20 +48,20 @@ class Agent {
         bool readable = false;
     };
 
-    Agent(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits,
+    Agent(sys::UniqueFd socket, AgentDependencies dependencies, const AgentLimits& limits,
           std::unique_ptr<Containers> containers);
     /// Whether to go on: not if `stop` is readable.
     [[nodiscard]] sys::Result<bool> wait(int stop);
     [[nodiscard]] int timeout() const;
     void accept_waiting();
-    void welcome(sys::UniqueFd socket);
-    void hear(Client& client);
+    void admit_client(sys::UniqueFd socket);
+    void receive_from(Client& client);
     void take_over(HandOver handed);
-    void drop_impatient();
+    void drop_timed_out();
     void refuse(const Client& client, const std::string& why) const;
 
     sys::UniqueFd socket_;
-    AgentMeans means_;
+    AgentDependencies dependencies_;
     AgentLimits limits_;
     std::unique_ptr<Containers> containers_;
     std::list<Client> clients_;     ///< oldest first

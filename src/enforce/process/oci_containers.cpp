@@ -39,16 +39,18 @@ void raise(const sys::UniqueFd& event) {
 
 } // namespace
 
-sys::Result<std::unique_ptr<Containers>> Containers::create(AgentMeans means, std::size_t most) {
+sys::Result<std::unique_ptr<Containers>> Containers::create(AgentDependencies dependencies,
+                                                            std::size_t most) {
     sys::UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
     sys::UniqueFd something_ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!stop || !something_ended) return sys::system_failure("cannot create", "an eventfd");
     return std::unique_ptr<Containers>( // NOLINT(modernize-make-unique): the constructor is private
-        new Containers(std::move(means), most, std::move(stop), std::move(something_ended)));
+        new Containers(std::move(dependencies), most, std::move(stop), std::move(something_ended)));
 }
 
-Containers::Containers(AgentMeans means, std::size_t most, sys::UniqueFd stop, sys::UniqueFd something_ended)
-    : means_(std::move(means)), max_containers_(most),
+Containers::Containers(AgentDependencies dependencies, std::size_t most, sys::UniqueFd stop,
+                       sys::UniqueFd something_ended)
+    : dependencies_(std::move(dependencies)), max_containers_(most),
       powerless_(std::make_shared<MemoryBudget>(limits.powerless_memory)), stop_(std::move(stop)),
       something_ended_(std::move(something_ended)) {}
 
@@ -110,7 +112,7 @@ void Containers::run(HandOver handed, Threads::iterator self) {
     try {
         supervise(std::move(handed));
     } catch (const std::exception& error) { // no memory: the listener is closed by now
-        means_.say(
+        dependencies_.report(
             {.refused = true,
              .container = id,
              .text = fmt::format("is not supervised any more, its module calls fail: {}", error.what())});
@@ -126,27 +128,27 @@ void Containers::supervise(HandOver handed) const {
     // Asked of here and not where it was received: what has been sent may be any file, and take its time.
     auto listener = Listener::adopt(std::move(handed.listener));
     if (!listener) return refuse(handed.state.id, listener.error());
-    const Rules rules = means_.rules(handed.state);
+    const Rules rules = dependencies_.rules(handed.state);
     std::uint64_t served = 0;
     if (rules.judge->policy().serves_user_namespaces()) {
         const auto configured = configured_user_namespace(handed);
         if (configured)
             served = *configured;
         else
-            means_.say({.container = handed.state.id,
-                        .text = "is not served in its user namespace: " + configured.error().what});
+            dependencies_.report({.container = handed.state.id,
+                                  .text = "is not served in its user namespace: " + configured.error().what});
     }
     const auto supervisor = Supervisor::start(
-        std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
+        std::move(*listener), *rules.judge, dependencies_.kernel, *rules.recorder,
         {.container = handed.state.id, .limits = limits, .powerless = powerless_, .user_namespace = served});
     if (!supervisor) return refuse(handed.state.id, supervisor.error());
     wait_for_end((*supervisor)->fd());
 }
 
 void Containers::refuse(const std::string& container, const sys::Error& error) const {
-    means_.say({.refused = true,
-                .container = container,
-                .text = "is refused, its module calls fail: " + error.what});
+    dependencies_.report({.refused = true,
+                          .container = container,
+                          .text = "is refused, its module calls fail: " + error.what});
 }
 
 void Containers::wait_for_end(int listener) const {

@@ -40,18 +40,19 @@ struct Rules {
 };
 
 /// What the agent works with. It must outlive it, and is used by many threads at once.
-struct AgentMeans {
+struct AgentDependencies {
     /// The rules of a container that starts. Where its policy cannot be had, those of a policy that allows
     /// nothing.
     std::function<Rules(const OciState&)> rules;
-    std::function<void(const Notice&)> say;
+    std::function<void(const Notice&)> report;
     KernelModules& kernel;
 };
 
 class Containers {
   public:
     /// At most `most` at one time.
-    [[nodiscard]] static sys::Result<std::unique_ptr<Containers>> create(AgentMeans means, std::size_t most);
+    [[nodiscard]] static sys::Result<std::unique_ptr<Containers>> create(AgentDependencies dependencies,
+                                                                         std::size_t most);
     /// As stop(), without a timeout.
     ~Containers();
     Containers(const Containers&) = delete;
@@ -75,13 +76,14 @@ class Containers {
   private:
     using Threads = std::list<std::thread>;
 
-    Containers(AgentMeans means, std::size_t most, sys::UniqueFd stop, sys::UniqueFd something_ended);
+    Containers(AgentDependencies dependencies, std::size_t most, sys::UniqueFd stop,
+               sys::UniqueFd something_ended);
     void run(HandOver handed, Threads::iterator self);
     void supervise(HandOver handed) const;
     void refuse(const std::string& container, const sys::Error& error) const;
     void wait_for_end(int listener) const;
 
-    AgentMeans means_;
+    AgentDependencies dependencies_;
     std::size_t max_containers_;
     std::shared_ptr<MemoryBudget> powerless_; ///< one for all containers, however many there are
     sys::UniqueFd stop_;                      ///< an eventfd, readable from the beginning of the end

@@ -60,12 +60,12 @@ Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(container)), limits_(limits), attempts_(recorder, container_),
       budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)),
-      lender_({.judge = judge,
-               .kernel = kernel,
-               .memory = budget_,
-               .decompressing = decompressing_,
-               .limit = limits.image_bytes},
-              user_namespace) {}
+      unjudged_(judge.decide(unreadable(lost_caller))), lender_({.judge = judge,
+                                                                 .kernel = kernel,
+                                                                 .memory = budget_,
+                                                                 .decompressing = decompressing_,
+                                                                 .limit = limits.image_bytes},
+                                                                user_namespace) {}
 
 void Responder::respond(const Notification& notification) {
     sys::trace(sys::Topic::calls, "{} by thread {}", to_string(notification.call), notification.thread);
@@ -87,9 +87,7 @@ void Responder::respond(const Notification& notification) {
 }
 
 events::Attempt Responder::event_of(const Notification& notification, const Caller& caller) const {
-    // What is recorded if the caller is gone before more is known.
-    events::Attempt event(core::Point::process, generation, judge_.decide(unreadable(lost_caller)),
-                          to_string(notification.call));
+    events::Attempt event(core::Point::process, generation, unjudged_, to_string(notification.call));
     event.requester = caller.requester();
     if (!container_.empty()) event.requester->container = container_;
     event.powerless = !caller.has_capability() || event.requester->user_namespace != initial_user_namespace;

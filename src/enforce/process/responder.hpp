@@ -86,6 +86,7 @@ class Responder {
     MemoryBudget budget_;
     std::shared_ptr<MemoryBudget> powerless_;
     std::mutex decompressing_; ///< one at a time: what is compressed may decompress to the limit
+    core::Decision unjudged_;  ///< of a caller that is gone before more is known
     Lender lender_;
 };
 

@@ -67,7 +67,7 @@ void Supervisor::work(Worker& worker) {
         if (!received) break; // the listener is of no more use
         const auto* notification = std::get_if<Notification>(&*received);
         if (notification == nullptr) {
-            if (nobody_left()) break;
+            if (no_process_left()) break;
             continue;
         }
         {
@@ -86,7 +86,7 @@ void Supervisor::work(Worker& worker) {
     worker.ended = true;
 }
 
-bool Supervisor::nobody_left() const {
+bool Supervisor::no_process_left() const {
     pollfd listener{.fd = listener_.fd(), .events = 0, .revents = 0};
     return ::poll(&listener, 1, 0) == 1 && (listener.revents & POLLHUP) != 0;
 }

@@ -72,7 +72,7 @@ class Supervisor {
 
     void add_worker();
     void work(Worker& worker);
-    [[nodiscard]] bool nobody_left() const;
+    [[nodiscard]] bool no_process_left() const;
     [[nodiscard]] bool interrupt_workers();
 
     Listener listener_;

@@ -150,19 +150,20 @@ class AgentTest : public testing::Test {
     void start(const AgentLimits& limits = {}) {
         auto socket = sys::listen_unix(path, 0600, 16);
         ASSERT_TRUE(socket) << socket.error().what;
-        AgentMeans means{.rules =
-                             [this](const OciState& state) {
-                                 told.add("rules for " + state.id + " " + state.policy.value_or("-"));
-                                 return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
-                                              .recorder = &recorder};
-                             },
-                         .say =
-                             [this](const Notice& notice) {
-                                 told.add((notice.refused ? "refused: " : "said: ") + notice.container + " "
-                                          + notice.text);
-                             },
-                         .kernel = kernel};
-        auto made = Agent::create(std::move(*socket), std::move(means), limits);
+        AgentDependencies dependencies{
+            .rules =
+                [this](const OciState& state) {
+                    told.add("rules for " + state.id + " " + state.policy.value_or("-"));
+                    return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
+                                 .recorder = &recorder};
+                },
+            .say =
+                [this](const Notice& notice) {
+                    told.add((notice.refused ? "refused: " : "said: ") + notice.container + " "
+                             + notice.text);
+                },
+            .kernel = kernel};
+        auto made = Agent::create(std::move(*socket), std::move(dependencies), limits);
         ASSERT_TRUE(made) << made.error().what;
         agent = std::make_unique<Agent>(std::move(*made));
         thread = std::thread([this] { EXPECT_TRUE(agent->run(end.get())); });
