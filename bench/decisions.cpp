@@ -54,7 +54,7 @@ void look_up(kmod_ctx* context, const std::string& token) {
 }
 
 void decide(const core::Policy& policy, core::ModuleIndex& index, const std::string& token) {
-    core::Decision decision = core::decide(policy, index, {.token = token, .image = {}});
+    core::Decision decision = core::decide(policy, index, token);
     benchmark::DoNotOptimize(decision);
 }
 

@@ -180,7 +180,7 @@ bool add_elements(std::string& text, std::size_t array, std::span<const std::str
     const Style style = style_of(text, *layout);
     std::vector<std::string> written;
     for (const std::string& entry : entries)
-        written.push_back(quote(entry, style.literal));
+        written.push_back(toml_string(entry, style.literal));
     if (layout->multi_line)
         add_on_own_lines(text, *layout, style, written);
     else
@@ -188,7 +188,7 @@ bool add_elements(std::string& text, std::size_t array, std::span<const std::str
     return true;
 }
 
-std::string quote(std::string_view entry, bool literal) {
+std::string toml_string(std::string_view entry, bool literal) {
     const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
     const bool plain = std::ranges::none_of(entry, is_control);
     if (literal && plain && entry.find('\'') == nowhere) return fmt::format("'{}'", entry);

@@ -21,6 +21,6 @@ namespace kmodguard::config {
 [[nodiscard]] bool add_elements(std::string& text, std::size_t array, std::span<const std::string> entries);
 
 /// `entry` as a TOML string: in single quotes if `literal` and possible, otherwise in double quotes.
-[[nodiscard]] std::string quote(std::string_view entry, bool literal = false);
+[[nodiscard]] std::string toml_string(std::string_view entry, bool literal = false);
 
 } // namespace kmodguard::config

@@ -20,7 +20,7 @@ namespace {
 
 using core::PolicySource;
 
-constexpr std::size_t longest_comment = 400;
+constexpr std::size_t max_comment = 400;
 
 /// Whether `text` is exactly a date-time as TOML writes it in UTC, "2026-11-21T00:00:00Z".
 bool is_utc_date_time(const std::string& text) {
@@ -59,7 +59,7 @@ std::string render_list(const PolicySource& source, List list) {
     if (entries.empty()) return fmt::format("{} = []\n", key_of(list));
     std::string text = fmt::format("{} = [\n", key_of(list));
     for (const std::string& entry : entries)
-        text += fmt::format("    {},\n", quote(entry));
+        text += fmt::format("    {},\n", toml_string(entry));
     return text + "]\n";
 }
 
@@ -69,7 +69,7 @@ std::string render_header(std::span<const std::string> header) {
         std::string_view rest = paragraph;
         while (true) {
             const std::size_t end = rest.find('\n');
-            const std::string line = core::printable(rest.substr(0, end), longest_comment);
+            const std::string line = core::printable(rest.substr(0, end), max_comment);
             text += line.empty() ? "#\n" : fmt::format("# {}\n", line);
             if (end == std::string_view::npos) break;
             rest.remove_prefix(end + 1);
@@ -83,18 +83,18 @@ std::string render_settings(const PolicySource& source) {
     if (!source.generated_at.empty())
         text += fmt::format("generated_at = {}\n", is_utc_date_time(source.generated_at)
                                                        ? source.generated_at
-                                                       : quote(source.generated_at));
+                                                       : toml_string(source.generated_at));
     if (!source.kernel_release.empty())
-        text += fmt::format("kernel_release = {}\n", quote(source.kernel_release));
+        text += fmt::format("kernel_release = {}\n", toml_string(source.kernel_release));
     text += "\n# \"enforce\" refuses what the lists below do not allow; \"audit\" only records it.\n";
-    text += fmt::format("mode = {}\n", quote(core::to_string(source.mode)));
+    text += fmt::format("mode = {}\n", toml_string(core::to_string(source.mode)));
     if (source.quiet) text += "\n# Log errors only.\nquiet = true\n";
     text += "\n# Where the policy holds: \"autoload\" (the kernel asks for a module), \"kernel\" (anyone "
             "loads one).\n"
             "# Without this key: each of the two that this machine can hold.\n";
     std::vector<std::string> points;
     for (const core::Point point : source.points)
-        points.push_back(quote(core::to_string(point)));
+        points.push_back(toml_string(core::to_string(point)));
     text += points.empty() ? std::string("# points = [\"autoload\", \"kernel\"]\n")
                            : fmt::format("points = [{}]\n", fmt::join(points, ", "));
     return text;
@@ -107,7 +107,7 @@ std::string render_allow(const PolicySource& source) {
             "\"net-pf-17\".\n"
             "# Whatever answers to such a name is allowed.\n";
     text += render_list(source, List::allow_aliases);
-    text += "\n# Whether allowed modules may bring the modules they depend on.\n";
+    text += "\n# Whether allowed modules may pull in the modules they depend on.\n";
     text += fmt::format("dependencies = {}\n", source.dependencies);
     text +=
         "\n# Whether `kmodctl exec` and `oci-agent` load allowed modules, from this machine's own files, for "
@@ -117,13 +117,13 @@ std::string render_allow(const PolicySource& source) {
 }
 
 std::string render_deny(const PolicySource& source) {
-    std::string text =
-        "\n# What is refused whatever [allow] says, and with it all that would bring it along.\n[deny]\n";
+    std::string text = "\n# What is refused whatever [allow] says, and with it all that would pull it in as "
+                       "a dependency.\n[deny]\n";
     text += render_list(source, List::deny_modules) + render_list(source, List::deny_aliases);
     text += "\n# What a refused program hears from `kmodctl exec` and `guest`: \"refuse\" is an error, "
             "\"pretend\" is\n"
             "# success with nothing loaded.\n";
-    text += fmt::format("answer = {}\n", quote(core::to_string(source.answer)));
+    text += fmt::format("answer = {}\n", toml_string(core::to_string(source.answer)));
     if (source.unload_denied)
         text += "\n# There, nothing may be taken out of the kernel either.\nunload = true\n";
     return text;
@@ -138,8 +138,8 @@ std::string render_pins(const PolicySource& source) {
     std::string text =
         pins.empty() ? "" : "\n# These modules only with this content: SHA-256 of the uncompressed image.\n";
     for (std::size_t i = 0; i < pins.size(); ++i)
-        text += fmt::format("{}[[pin]]\nmodule = {}\nsha256 = {}\n", i > 0 ? "\n" : "", quote(pins[i].module),
-                            quote(core::to_hex(pins[i].sha256)));
+        text += fmt::format("{}[[pin]]\nmodule = {}\nsha256 = {}\n", i > 0 ? "\n" : "",
+                            toml_string(pins[i].module), toml_string(core::to_hex(pins[i].sha256)));
     return text;
 }
 

@@ -13,14 +13,14 @@
 namespace kmodguard::config {
 namespace {
 
-constexpr std::size_t longest_path = 4096;
-constexpr std::size_t longest_message = 16384;
-constexpr std::size_t longest_quote = 64;
+constexpr std::size_t max_path = 4096;
+constexpr std::size_t max_message = 16384;
+constexpr std::size_t max_quoted = 64;
 
 /// "file:line:column: " as far as it is known.
 std::string place_of(const Diagnostic& diagnostic) {
     if (diagnostic.file.empty()) return {};
-    std::string place = core::printable(diagnostic.file, longest_path);
+    std::string place = core::printable(diagnostic.file, max_path);
     if (diagnostic.line != 0) place += fmt::format(":{}", diagnostic.line);
     if (diagnostic.line != 0 && diagnostic.column != 0) place += fmt::format(":{}", diagnostic.column);
     return place + ": ";
@@ -33,14 +33,14 @@ auto identity_of(const Diagnostic& diagnostic) {
 } // namespace
 
 std::string in_quotes(std::string_view text) {
-    return "\"" + core::printable(text, longest_quote) + "\"";
+    return "\"" + core::printable(text, max_quoted) + "\"";
 }
 
 std::string render(const Diagnostic& diagnostic) {
     const bool error = diagnostic.severity == Severity::error;
     std::string text = fmt::format("{}{}: {}", place_of(diagnostic), error ? "error" : "warning",
-                                   core::printable(diagnostic.message, longest_message));
-    if (!diagnostic.hint.empty()) text += "\n  hint: " + core::printable(diagnostic.hint, longest_message);
+                                   core::printable(diagnostic.message, max_message));
+    if (!diagnostic.hint.empty()) text += "\n  hint: " + core::printable(diagnostic.hint, max_message);
     return text;
 }
 
@@ -68,7 +68,7 @@ sys::Error to_error(const Diagnostics& diagnostics) {
     const auto first = std::ranges::find(diagnostics, Severity::error, &Diagnostic::severity);
     if (first == diagnostics.end()) return {sys::ErrorKind::bad_policy, "the policy cannot be used"};
     const auto errors = std::ranges::count(diagnostics, Severity::error, &Diagnostic::severity);
-    std::string what = place_of(*first) + core::printable(first->message, longest_message);
+    std::string what = place_of(*first) + core::printable(first->message, max_message);
     if (errors > 1) what += fmt::format(" (and {} more)", errors - 1);
     return {first->kind, std::move(what), first->hint};
 }

@@ -12,7 +12,7 @@
 namespace kmodguard::config {
 namespace {
 
-constexpr std::size_t longest_word = 64;
+constexpr std::size_t max_word = 64;
 
 sys::Result<std::string> check_alias(std::string_view text) {
     if (core::is_token(text)) return std::string(text);
@@ -105,8 +105,8 @@ std::string comparison_key(List list, std::string_view entry) {
 
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {
     std::string_view best;
-    if (word.size() > longest_word) return best;
-    std::size_t best_distance = longest_word;
+    if (word.size() > max_word) return best;
+    std::size_t best_distance = max_word;
     for (const std::string_view candidate : candidates) {
         const std::size_t shorter = std::min(word.size(), candidate.size());
         const std::size_t longer = std::max(word.size(), candidate.size());

@@ -112,7 +112,7 @@ class Linter {
         if (options_.former == nullptr || successors_left_ == 0) return {};
         core::ModuleIndex& former = *options_.former;
         if (former.find(module) == nullptr) return {};
-        --successors_left_; // to ask for a module's aliases unpacks it
+        --successors_left_; // to ask for a module's aliases decompresses it
         std::map<std::string, std::size_t> answers;
         for (const std::string& alias : former.aliases(module)) {
             const auto before = former.resolve(alias);
@@ -131,7 +131,7 @@ class Linter {
     /// Whether an allowed module would be loaded if it were asked for by name.
     void check_outcome(const PolicySource::Entry& entry) {
         if (index_.find(entry.text) == nullptr) return;
-        const auto decision = core::decide(policy_, index_, {.token = entry.text});
+        const auto decision = core::decide(policy_, index_, entry.text);
         const auto judged = std::ranges::find(decision.modules, entry.text, &core::ModuleDecision::module);
         if (judged == decision.modules.end()) return;
         if (judged->verdict() == core::Verdict::allow) return check_hindrances(entry, *judged);
@@ -150,13 +150,13 @@ class Linter {
                  hint_for(*judged.kept_out));
         for (const core::RunCommand& command : judged.commands)
             if (!command.unknown.empty())
-                warn(entry.origin,
-                     fmt::format(
-                         "{} is allowed, and the install command of {} may load what nobody can tell: {}",
-                         entry.text, command.module, core::printable(command.unknown)),
-                     "only the kernel point judges what that loads; a line of the form \"modprobe NAME\" can "
-                     "be "
-                     "judged beforehand");
+                warn(
+                    entry.origin,
+                    fmt::format("{} is allowed, and the install command of {} may load what is not known: {}",
+                                entry.text, command.module, core::printable(command.unknown)),
+                    "only the kernel point judges what that loads; a line of the form \"modprobe NAME\" can "
+                    "be "
+                    "judged beforehand");
     }
 
     static std::string hint_for(const core::KeptOut& kept_out) {
@@ -172,7 +172,7 @@ class Linter {
     /// Whether modprobe.d, which alone says what such an alias means, has switched it off.
     bool check_switched_off(const PolicySource::Entry& entry) {
         if (!index_.is_configured_alias(entry.text)) return false;
-        if (core::decide(policy_, index_, {.token = entry.text}).reason != Reason::switched_off) return false;
+        if (core::decide(policy_, index_, entry.text).reason != Reason::switched_off) return false;
         warn(entry.origin,
              fmt::format("the alias \"{}\" is allowed, but switched off in modprobe.d: nothing loads by it",
                          entry.text),
@@ -218,7 +218,7 @@ class Linter {
                  hint_for_unknown(entry.text, aliases_, suggestions_left_));
         else if (allows && modules > options_.many_modules)
             warn(entry.origin, fmt::format("the pattern \"{}\" admits {} modules", entry.text, modules),
-                 "narrow it, or list in deny.modules what nobody needs");
+                 "narrow it, or list in deny.modules what is not needed");
     }
 
     /// What a name that nothing has may be a slip for: one of `known`, as long as there is time `left` to
@@ -236,7 +236,7 @@ class Linter {
     void check_pins() {
         if (source_.pins.empty()) return;
         const std::set<std::string> admitted = admitted_modules();
-        // Which modules the patterns admit cannot be told without their aliases.
+        // Which modules the patterns admit is not known without their aliases.
         const bool complete = !policy_.has_allow_aliases() || reach_.is_complete();
         for (const PolicySource::PinEntry& pin : source_.pins) {
             if (index_.find(pin.module) == nullptr)

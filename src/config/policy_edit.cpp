@@ -65,9 +65,8 @@ sys::Result<Change> net_change(const PolicySource& before, std::span<const Edit>
             remove(change.lists[removal->list], present[removal->list], removal->list, removal->text);
         } else {
             const auto& addition = std::get<AddEntry>(edit);
-            auto entry = check_entry(addition.list, addition.text);
-            if (!entry) return std::unexpected(std::move(entry.error()));
-            add(change.lists[addition.list], present[addition.list], addition.list, std::move(*entry));
+            auto entry = TRY(check_entry(addition.list, addition.text));
+            add(change.lists[addition.list], present[addition.list], addition.list, std::move(entry));
         }
     }
     return change;
@@ -122,9 +121,9 @@ std::string new_array(std::span<const std::string> entries, std::string_view ind
     std::string array = "[";
     for (std::size_t i = 0; i < entries.size(); ++i) {
         if (multi_line)
-            array += fmt::format("{}{}    {},", newline, indentation, quote(entries[i]));
+            array += fmt::format("{}{}    {},", newline, indentation, toml_string(entries[i]));
         else
-            array += (i > 0 ? ", " : "") + quote(entries[i]);
+            array += (i > 0 ? ", " : "") + toml_string(entries[i]);
     }
     return array + (multi_line ? fmt::format("{}{}]", newline, indentation) : "]");
 }
@@ -212,13 +211,13 @@ bool change_mode(std::string& text, core::Mode mode) {
         if (core::mode_from(member->value.text) == mode) return true;
         const std::size_t at = offset_of(text, member->value.at);
         if (at == nowhere) return false;
-        text.replace(at, skip_value(text, at) - at, quote(core::to_string(mode), text[at] == '\''));
+        text.replace(at, skip_value(text, at) - at, toml_string(core::to_string(mode), text[at] == '\''));
         return true;
     }
     const Member* version = root->find("version");
     const std::size_t behind = version != nullptr ? end_of(text, *version) : nowhere;
     if (behind == nowhere) return false;
-    insert_line_behind(text, behind, fmt::format("mode = {}", quote(core::to_string(mode))));
+    insert_line_behind(text, behind, fmt::format("mode = {}", toml_string(core::to_string(mode))));
     return true;
 }
 
@@ -244,9 +243,9 @@ bool apply(std::string& text, const Change& change) {
 
 std::string describe(const Edit& edit) {
     if (const auto* added = std::get_if<AddEntry>(&edit))
-        return fmt::format("add {} to {}", quote(added->text), path_of(added->list));
+        return fmt::format("add {} to {}", toml_string(added->text), path_of(added->list));
     if (const auto* removed = std::get_if<RemoveEntry>(&edit))
-        return fmt::format("remove {} from {}", quote(removed->text), path_of(removed->list));
+        return fmt::format("remove {} from {}", toml_string(removed->text), path_of(removed->list));
     return fmt::format("set mode to {}", core::to_string(std::get<SetMode>(edit).mode));
 }
 
@@ -255,12 +254,11 @@ sys::Result<std::string> edit_policy(std::string_view text, std::span<const Edit
     begin_if_empty(edited);
     const auto before = parse_policy(edited, "the policy");
     if (!before) return std::unexpected(to_error(before.error()));
-    const auto change = net_change(before->source, edits);
-    if (!change) return std::unexpected(change.error());
-    const PolicySource expected = expected_after(before->source, *change);
+    const auto change = TRY(net_change(before->source, edits));
+    const PolicySource expected = expected_after(before->source, change);
     if (same_meaning(expected, before->source)) return std::string(text);
 
-    const bool done = apply(edited, *change);
+    const bool done = apply(edited, change);
     const auto after = parse_policy(edited, "the policy");
     if (!done || !after || !same_meaning(after->source, expected))
         return sys::failure(sys::ErrorKind::failed,

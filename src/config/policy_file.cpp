@@ -50,15 +50,15 @@ void check_access(const fs::path& path, std::string_view kind, Diagnostics& foun
 }
 
 /// Gathers files into one source.
-class Loader {
+class PolicyReader {
   public:
-    explicit Loader(const Limits& limits) : limits_(limits) {}
+    explicit PolicyReader(const PolicyLimits& limits) : limits_(limits) {}
 
-    enum class Place { main_file, drop_in, patch };
+    enum class Role { main_file, drop_in, patch };
 
     /// A drop-in without any key says nothing; a policy without one is none. The document, unless it is none.
     std::optional<Node> add_text(std::string_view text, const std::string& shown_name,
-                                 Place place = Place::main_file) {
+                                 Role role = Role::main_file) {
         const auto file = static_cast<std::uint32_t>(loaded_.source.files.size());
         loaded_.source.files.push_back(shown_name);
         if (text.size() > limits_.file_bytes) {
@@ -73,20 +73,20 @@ class Loader {
             report(document.error());
             return std::nullopt;
         }
-        if (place == Place::drop_in && document->members.empty()) return std::move(*document);
-        const auto read = place == Place::patch ? read_yaml_patch : yaml ? read_yaml_schema : read_schema;
+        if (role == Role::drop_in && document->members.empty()) return std::move(*document);
+        const auto read = role == Role::patch ? read_yaml_patch : yaml ? read_yaml_schema : read_schema;
         read(*document, loaded_.source, file, limits_.entries, loaded_.warnings);
         return std::move(*document);
     }
 
-    std::optional<Node> add_file(const fs::path& path, Place place) {
+    std::optional<Node> add_file(const fs::path& path, Role role) {
         const std::string shown_name = path.string();
         const auto text = sys::read_file(path, limits_.file_bytes);
-        if (text) return add_text(*text, shown_name, place);
+        if (text) return add_text(*text, shown_name, role);
         loaded_.source.files.push_back(shown_name);
         Diagnostic problem =
             file_diagnostic(Severity::error, shown_name, text.error().what, text.error().hint);
-        if (text.error().kind == sys::ErrorKind::not_found && place == Place::main_file) {
+        if (text.error().kind == sys::ErrorKind::not_found && role == Role::main_file) {
             problem.kind = sys::ErrorKind::not_found;
             problem.hint = "run `kmodctl init` to write a baseline from what is loaded now";
         } else if (text.error().kind == sys::ErrorKind::not_found) {
@@ -99,7 +99,7 @@ class Loader {
     /// The main file, and what an emulation framework merges into one of its projects' configurations.
     void add_main_file(const fs::path& path) {
         const auto file = static_cast<std::uint32_t>(loaded_.source.files.size());
-        const auto document = add_file(path, Place::main_file);
+        const auto document = add_file(path, Role::main_file);
         if (!document || form_of(path) != Form::yaml || path.filename() == merged_configuration) return;
         const YamlPatches patches = yaml_patches(*document, loaded_.source, file, loaded_.warnings);
         const fs::path folder = path.parent_path();
@@ -121,7 +121,7 @@ class Loader {
                                           "give the core_config.yaml of a run's output folder"));
         for (const fs::path& patch : files) {
             check_access(patch, "file", loaded_.warnings);
-            add_file(patch, Place::patch);
+            add_file(patch, Role::patch);
         }
     }
 
@@ -159,7 +159,7 @@ class Loader {
     }
 
   private:
-    const Limits& limits_;
+    const PolicyLimits& limits_;
     LoadedPolicy loaded_; ///< its warnings hold the errors too, until finish()
 };
 
@@ -192,18 +192,18 @@ bool is_masked(const fs::path& path) {
 }
 
 /// Where policy files are. Links below another root than "/" do not lead out of it.
-struct PolicyPlace {
+struct PolicyLocation {
     fs::path main_file;
     fs::path drop_in_directory;
     fs::path root = "/";
 };
 
-PolicyPlace place_of(const sys::Paths& paths) {
+PolicyLocation location_of(const sys::Paths& paths) {
     return {.main_file = paths.policy(), .drop_in_directory = paths.policy_drop_ins(), .root = paths.root()};
 }
 
-std::expected<DropIns, Diagnostic> find_drop_ins(const PolicyPlace& place, const Limits& limits) {
-    const fs::path& drop_in_directory = place.drop_in_directory;
+std::expected<DropIns, Diagnostic> find_drop_ins(const PolicyLocation& location, const PolicyLimits& limits) {
+    const fs::path& drop_in_directory = location.drop_in_directory;
     DropIns drop_ins;
     std::error_code code;
     fs::directory_iterator entries = drop_in_directory.empty()
@@ -229,9 +229,9 @@ std::expected<DropIns, Diagnostic> find_drop_ins(const PolicyPlace& place, const
                        code == std::errc::permission_denied ? "run as root" : "");
     std::ranges::sort(drop_ins.read);
     std::ranges::sort(drop_ins.unread);
-    if (place.root != "/")
+    if (location.root != "/")
         for (fs::path& path : drop_ins.read) // in the order of their names in the directory
-            path = sys::follow_below(place.root, path);
+            path = sys::follow_below(location.root, path);
     return drop_ins;
 }
 
@@ -242,51 +242,51 @@ Diagnostic unread(const fs::path& drop_in) {
                                                           : "rename it, or take it out of the directory");
 }
 
-std::expected<std::vector<fs::path>, Diagnostic> files_of(const PolicyPlace& place, const Limits& limits) {
-    auto drop_ins = find_drop_ins(place, limits);
-    if (!drop_ins) return std::unexpected(std::move(drop_ins.error()));
-    std::vector<fs::path> files = std::move(drop_ins->read);
-    files.insert(files.begin(), place.main_file);
+std::expected<std::vector<fs::path>, Diagnostic> files_of(const PolicyLocation& location,
+                                                          const PolicyLimits& limits) {
+    auto drop_ins = TRY(find_drop_ins(location, limits));
+    std::vector<fs::path> files = std::move(drop_ins.read);
+    files.insert(files.begin(), location.main_file);
     return files;
 }
 
-Diagnostics writable_at(const PolicyPlace& place) {
+Diagnostics writable_at(const PolicyLocation& location) {
     Diagnostics found;
-    check_access(place.main_file, "file", found);
-    if (place.drop_in_directory.empty()) return found;
-    check_access(place.main_file.parent_path(), "directory", found);
-    check_access(place.drop_in_directory, "directory", found);
-    if (const auto drop_ins = find_drop_ins(place, {}))
+    check_access(location.main_file, "file", found);
+    if (location.drop_in_directory.empty()) return found;
+    check_access(location.main_file.parent_path(), "directory", found);
+    check_access(location.drop_in_directory, "directory", found);
+    if (const auto drop_ins = find_drop_ins(location, {}))
         for (const fs::path& file : drop_ins->read)
             check_access(file, "file", found);
     return found;
 }
 
-PolicyResult load_from(const PolicyPlace& place, const Limits& limits) {
-    Loader loader(limits);
-    auto drop_ins = find_drop_ins(place, limits);
-    loader.add_main_file(place.main_file);
+PolicyResult load_from(const PolicyLocation& location, const PolicyLimits& limits) {
+    PolicyReader reader(limits);
+    auto drop_ins = find_drop_ins(location, limits);
+    reader.add_main_file(location.main_file);
     if (!drop_ins) {
-        loader.report(std::move(drop_ins.error()));
-        return std::move(loader).finish();
+        reader.report(std::move(drop_ins.error()));
+        return std::move(reader).finish();
     }
     for (const fs::path& file : drop_ins->read)
-        loader.add_file(file, Loader::Place::drop_in);
+        reader.add_file(file, PolicyReader::Role::drop_in);
     for (const fs::path& file : drop_ins->unread)
-        loader.report(unread(file));
-    loader.report(writable_at(place));
-    return std::move(loader).finish();
+        reader.report(unread(file));
+    reader.report(writable_at(location));
+    return std::move(reader).finish();
 }
 
 } // namespace
 
 std::expected<std::vector<fs::path>, Diagnostic>
-policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
+policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const PolicyLimits& limits) {
     return files_of({.main_file = main_file, .drop_in_directory = drop_in_directory}, limits);
 }
 
 std::expected<std::vector<fs::path>, Diagnostic> policy_files(const sys::Paths& paths) {
-    return files_of(place_of(paths), {});
+    return files_of(location_of(paths), {});
 }
 
 Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_in_directory) {
@@ -294,21 +294,22 @@ Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_i
 }
 
 Diagnostics writable_by_others(const sys::Paths& paths) {
-    return writable_at(place_of(paths));
+    return writable_at(location_of(paths));
 }
 
-PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory, const Limits& limits) {
+PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory,
+                         const PolicyLimits& limits) {
     return load_from({.main_file = main_file, .drop_in_directory = drop_in_directory}, limits);
 }
 
 PolicyResult load_policy(const sys::Paths& paths) {
-    return load_from(place_of(paths), {});
+    return load_from(location_of(paths), {});
 }
 
-PolicyResult parse_policy(std::string_view text, const std::string& shown_name, const Limits& limits) {
-    Loader loader(limits);
-    loader.add_text(text, shown_name);
-    return std::move(loader).finish();
+PolicyResult parse_policy(std::string_view text, const std::string& shown_name, const PolicyLimits& limits) {
+    PolicyReader reader(limits);
+    reader.add_text(text, shown_name);
+    return std::move(reader).finish();
 }
 
 } // namespace kmodguard::config

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Policy files to core::PolicySource: the main file, then the drop-ins in name order. A policy with any error
-// is no policy: the caller keeps the one in force, and shows all errors at once, so that one round of mending
+// is no policy: the caller keeps the one in force, and shows all errors at once, so that one round of repair
 // is enough.
 #pragma once
 
@@ -22,7 +22,7 @@ namespace kmodguard::config {
 /// YAML for names that end in .yaml or .yml, TOML for all others.
 [[nodiscard]] Form form_of(const std::filesystem::path& file);
 
-struct Limits {
+struct PolicyLimits {
     std::size_t file_bytes = std::size_t{4} * 1024 * 1024; ///< of one file
     std::size_t drop_ins = 256;                            ///< files in the drop-in directory
     std::size_t entries = 100'000;                         ///< in all files together, pins included
@@ -45,13 +45,13 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 /// (YamlPatches); one called core_config.yaml has them in it already.
 [[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
                                        const std::filesystem::path& drop_in_directory,
-                                       const Limits& limits = {});
+                                       const PolicyLimits& limits = {});
 /// The machine's own policy. Links below another root than the running machine's do not lead out of it.
 [[nodiscard]] PolicyResult load_policy(const sys::Paths& paths);
 
 /// One text by itself, shown as `shown_name`, whose suffix tells its form as that of a file does.
 [[nodiscard]] PolicyResult parse_policy(std::string_view text, const std::string& shown_name,
-                                        const Limits& limits = {});
+                                        const PolicyLimits& limits = {});
 
 /// The files and directories of a policy that others than root, or than the caller's user, can change:
 /// warnings, which load_policy gives too. The directories count where there is one of drop-ins.
@@ -63,7 +63,7 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 /// many.
 [[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
 policy_files(const std::filesystem::path& main_file, const std::filesystem::path& drop_in_directory,
-             const Limits& limits = {});
+             const PolicyLimits& limits = {});
 [[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
 policy_files(const sys::Paths& paths);
 

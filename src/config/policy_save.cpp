@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct OpenFile {
+struct PolicyText {
     fs::path path;
     std::string text;
     core::PolicySource source;
@@ -27,24 +27,24 @@ struct OpenFile {
     std::vector<Edit> edits;
 };
 
-/// Names the file that could not be edited; an entry that can be none is not the file's fault.
+/// Names the file that could not be edited; an entry that is not valid is not the file's fault.
 std::unexpected<sys::Error> in_file(const fs::path& path, sys::Error error) {
     if (error.kind == sys::ErrorKind::failed) error.what = fmt::format("{}: {}", path.string(), error.what);
     return std::unexpected(std::move(error));
 }
 
-sys::Result<OpenFile> open_policy(const fs::path& path) {
+sys::Result<PolicyText> open_policy(const fs::path& path) {
     if (form_of(path) == Form::yaml)
         return sys::failure(sys::ErrorKind::failed,
                             fmt::format("{} is YAML, and only TOML policies are changed", path.string()),
                             "`kmodctl convert` makes a TOML policy of it; or change the file by hand");
-    auto text = sys::read_file(path, Limits{}.file_bytes);
+    auto text = sys::read_file(path, PolicyLimits{}.file_bytes);
     if (!text) {
         if (text.error().kind == sys::ErrorKind::not_found && text.error().hint.empty())
             text.error().hint = "run `kmodctl init` to write a baseline";
         return std::unexpected(std::move(text.error()));
     }
-    OpenFile file{path, std::move(*text), {}, false, {}};
+    PolicyText file{path, std::move(*text), {}, false, {}};
     const auto document = read_toml(file.text, path.string());
     if (document && document->members.empty()) return file; // an empty file, which edit_policy begins
     auto parsed = parse_policy(file.text, path.string());
@@ -54,7 +54,7 @@ sys::Result<OpenFile> open_policy(const fs::path& path) {
     return file;
 }
 
-bool holds(const OpenFile& file, List list, const std::string& text) {
+bool holds(const PolicyText& file, List list, const std::string& text) {
     const std::string key = comparison_key(list, text);
     return std::ranges::any_of(entries_of(file.source, list), [&](const core::PolicySource::Entry& entry) {
         return comparison_key(list, entry.text) == key;
@@ -62,38 +62,24 @@ bool holds(const OpenFile& file, List list, const std::string& text) {
 }
 
 /// Gives each edit to the files it concerns.
-void distribute(std::vector<OpenFile>& files, std::span<const Edit> edits) {
-    OpenFile& main_file = files.front();
+void distribute(std::vector<PolicyText>& files, std::span<const Edit> edits) {
+    PolicyText& main_file = files.front();
     for (const Edit& edit : edits) {
         if (std::holds_alternative<SetMode>(edit)) {
-            const auto last = std::ranges::find(files.rbegin(), files.rend(), true, &OpenFile::sets_mode);
+            const auto last = std::ranges::find(files.rbegin(), files.rend(), true, &PolicyText::sets_mode);
             (last != files.rend() ? *last : main_file).edits.push_back(edit);
         } else if (std::holds_alternative<RemoveEntry>(edit)) {
-            for (OpenFile& file : files)
+            for (PolicyText& file : files)
                 file.edits.push_back(edit);
         } else {
             const auto& added = std::get<AddEntry>(edit);
-            const auto has_it = [&added](const OpenFile& file) {
+            const auto has_it = [&added](const PolicyText& file) {
                 return holds(file, added.list, added.text);
             };
             const auto drop_in = std::find_if(std::next(files.begin()), files.end(), has_it);
             (drop_in != files.end() ? *drop_in : main_file).edits.push_back(edit);
         }
     }
-}
-
-/// Whether the files say already what `edit` asks for.
-bool is_said(const std::vector<OpenFile>& files, const Edit& edit) {
-    const auto any_holds = [&files](List list, const std::string& text) {
-        return std::ranges::any_of(files, [&](const OpenFile& file) { return holds(file, list, text); });
-    };
-    if (const auto* added = std::get_if<AddEntry>(&edit)) return any_holds(added->list, added->text);
-    if (const auto* removed = std::get_if<RemoveEntry>(&edit))
-        return !any_holds(removed->list, removed->text);
-    core::Mode mode{};
-    for (const OpenFile& file : files)
-        if (file.sets_mode) mode = file.source.mode;
-    return mode == std::get<SetMode>(edit).mode;
 }
 
 sys::Result<void> write(const fs::path& path, std::string_view text) {
@@ -104,17 +90,13 @@ sys::Result<void> write(const fs::path& path, std::string_view text) {
 
 } // namespace
 
-sys::Result<SaveReport> save_edits(std::span<const fs::path> files, std::span<const Edit> edits) {
-    SaveReport report;
+sys::Result<std::vector<fs::path>> save_edits(std::span<const fs::path> files, std::span<const Edit> edits) {
     if (files.empty()) return sys::failure(sys::ErrorKind::invalid, "no policy file to change");
-    std::vector<OpenFile> open;
+    std::vector<PolicyText> open;
     for (const fs::path& path : files) {
-        auto file = open_policy(path);
-        if (!file) return std::unexpected(std::move(file.error()));
-        open.push_back(std::move(*file));
+        PolicyText file = TRY(open_policy(path));
+        open.push_back(std::move(file));
     }
-    std::ranges::copy_if(edits, std::back_inserter(report.without_effect),
-                         [&open](const Edit& edit) { return is_said(open, edit); });
     distribute(open, edits);
 
     std::vector<std::optional<std::string>> written(open.size());
@@ -123,16 +105,17 @@ sys::Result<SaveReport> save_edits(std::span<const fs::path> files, std::span<co
         if (!text) return in_file(open[i].path, std::move(text.error()));
         if (*text != open[i].text) written[i] = std::move(*text);
     }
+    std::vector<fs::path> changed;
     for (std::size_t i = 0; i < open.size(); ++i) {
         if (!written[i]) continue;
         if (auto done = write(open[i].path, *written[i]); !done) {
-            for (const fs::path& path : report.changed)
+            for (const fs::path& path : changed)
                 done.error().what += "; already written: " + path.string();
             return std::unexpected(std::move(done.error()));
         }
-        report.changed.push_back(open[i].path);
+        changed.push_back(open[i].path);
     }
-    return report;
+    return changed;
 }
 
 } // namespace kmodguard::config

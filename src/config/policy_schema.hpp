@@ -23,7 +23,7 @@ void read_schema(const Node& root, core::PolicySource& source, std::uint32_t fil
                  Diagnostics& diagnostics);
 
 /// Entries that stand in a list twice, modules both allowed and denied, pins given twice: warnings by file
-/// and line. None of them changes a decision, and all of them surprise somebody later.
+/// and line. None of them changes a decision, and all of them surprise a reader later.
 [[nodiscard]] Diagnostics find_overlaps(const core::PolicySource& source);
 
 } // namespace kmodguard::config

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t max_diagnostics = 1000;
 constexpr std::size_t hash_digits = 64;
-constexpr std::size_t longest_number = 64;
+constexpr std::size_t max_number = 64;
 
 /// "the integer 5", for "expected a string, found ...".
 std::string describe(const Node& node, Form form) {
@@ -23,7 +23,7 @@ std::string describe(const Node& node, Form form) {
     case Node::Kind::array: return form == Form::yaml ? "a list" : "an array";
     case Node::Kind::string: return "the string " + in_quotes(node.text);
     case Node::Kind::integer:
-        if (form == Form::yaml) return "the integer " + core::printable(node.text, longest_number);
+        if (form == Form::yaml) return "the integer " + core::printable(node.text, max_number);
         return fmt::format("the integer {}", node.integer);
     case Node::Kind::floating: return "a floating-point number";
     case Node::Kind::boolean: return node.boolean ? "true" : "false";

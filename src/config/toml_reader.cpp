@@ -15,7 +15,7 @@ namespace {
 
 static_assert(TOML_MAX_NESTED_VALUES == max_document_depth);
 
-constexpr std::size_t longest_toml_message = 400;
+constexpr std::size_t max_toml_message = 400;
 
 Position position_of(const toml::source_region& region) {
     return {region.begin.line, region.begin.column};
@@ -101,7 +101,7 @@ std::optional<Diagnostic> check_shape(std::string_view text, const std::string& 
                           file,
                           static_cast<unsigned>(line),
                           static_cast<unsigned>(column),
-                          "a NUL byte: this is no text file",
+                          "a NUL byte: this is not a text file",
                           "restore the file from a backup, or write a new one with `kmodctl init --force`"};
     }
     const Census census = take_census(text);
@@ -109,7 +109,7 @@ std::optional<Diagnostic> check_shape(std::string_view text, const std::string& 
         return whole_file_error(file, fmt::format("more than {} values", max_document_values),
                                 "cover whole families of modules by patterns in allow.aliases");
     if (census.dots > max_document_dots)
-        return whole_file_error(file, "too many dotted keys: this is no policy file",
+        return whole_file_error(file, "too many dotted keys: this is not a policy file",
                                 "use the tables [allow] and [deny]");
     return std::nullopt;
 }
@@ -119,12 +119,12 @@ std::string message_of(const toml::parse_error& error) {
     static constexpr std::string_view prefix = "Error while parsing ";
     std::string_view description = error.description();
     if (!description.starts_with(prefix))
-        return "not TOML: " + core::printable(description, longest_toml_message);
+        return "not TOML: " + core::printable(description, max_toml_message);
     description.remove_prefix(prefix.size());
     const std::size_t colon = description.find(": ");
-    if (colon == nowhere) return "not TOML: " + core::printable(description, longest_toml_message);
+    if (colon == nowhere) return "not TOML: " + core::printable(description, max_toml_message);
     return fmt::format("not TOML: {} (in a {})",
-                       core::printable(description.substr(colon + 2), longest_toml_message),
+                       core::printable(description.substr(colon + 2), max_toml_message),
                        description.substr(0, colon));
 }
 

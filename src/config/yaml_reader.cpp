@@ -20,7 +20,7 @@
 namespace kmodguard::config {
 namespace {
 
-constexpr std::size_t longest_yaml_message = 400;
+constexpr std::size_t max_yaml_message = 400;
 constexpr std::string_view standard_tags = "tag:yaml.org,2002:";
 
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
@@ -236,7 +236,7 @@ Diagnostic syntax_error(const std::string& file, Position at, std::string_view m
             file,
             at.line,
             at.column,
-            "not YAML: " + core::printable(message, longest_yaml_message),
+            "not YAML: " + core::printable(message, max_yaml_message),
             "indent with spaces, and put in quotes what holds any of : # [ ] { } , & * ! | > ' \" % @ `"};
 }
 

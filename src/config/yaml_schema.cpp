@@ -110,12 +110,11 @@ class KmodsReader : private SchemaReport {
                 error(merged->at, "a merge (\"<<\") of what may be about kmods, which is not read",
                       std::string(merged_hint));
         if (kmods != nullptr && at_the_top != nullptr) {
-            error(at_the_top->at, "kmods stands both here and under plugins", "remove this one");
+            error(at_the_top->at, "kmods is both here and under plugins", "remove this one");
             return nullptr;
         }
         if (at_the_top != nullptr) {
-            warning(at_the_top->at,
-                    "kmods stands at the top of the file, which the framework means to give up",
+            warning(at_the_top->at, "kmods is at the top of the file, which the framework means to give up",
                     "move it under plugins");
             return at_the_top;
         }
@@ -164,7 +163,7 @@ class KmodsReader : private SchemaReport {
 
     void read_enabled(const Node& value) {
         if (const auto enabled = read_boolean(value, "enabled"); enabled && !*enabled)
-            error(value.at, "this plugin is switched off, so its lists are nobody's policy",
+            error(value.at, "this plugin is switched off, so its lists are no policy",
                   "remove \"enabled\", or set it to true");
     }
 

@@ -23,7 +23,7 @@ inline constexpr std::string_view framework_module = "igloo";
 /// Adds what plugins.kmods of `root` says to `source`; a project's configuration ("core" is a mapping)
 /// without it says what `kmods: {}` says. That is: enforce; allowed is what allowlist names and the
 /// framework's own module, denied what denylist names, and the denied wins; no dependencies; refused programs
-/// are told of success. The file is source.files[file]; findings and limits as with read_schema.
+/// get success. The file is source.files[file]; findings and limits as with read_schema.
 void read_yaml_schema(const Node& root, core::PolicySource& source, std::uint32_t file,
                       std::size_t max_entries, Diagnostics& diagnostics);
 

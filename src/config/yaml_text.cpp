@@ -26,7 +26,7 @@ bool is_refused(char32_t code) {
 std::string name_of(Character character, std::string_view text) {
     if (character.length == 0)
         return fmt::format("the byte 0x{:02x} is not UTF-8", static_cast<unsigned char>(text.front()));
-    if (character.code == '\0') return "a NUL byte: this is no text file";
+    if (character.code == '\0') return "a NUL byte: this is not a text file";
     if (character.code == '\r') return "a carriage return without a line feed";
     return fmt::format("the character U+{:04X} has no place in a policy",
                        static_cast<unsigned>(character.code));
@@ -62,7 +62,7 @@ std::optional<Diagnostic> check_yaml_text(std::string_view text, const std::stri
                           shown_name,
                           0,
                           0,
-                          "too much structure: this is no policy",
+                          "too much structure: this is not a policy",
                           "keep plugins.kmods in a file of its own"};
     return std::nullopt;
 }

@@ -57,8 +57,8 @@ class Admitter {
         });
     }
 
-    /// All that an admitted module brings along, unless something of it is denied: then it does not load.
-    /// What does not exist is not brought, and not admitted if it may be denied.
+    /// All that an admitted module pulls in as dependencies, unless something of it is denied: then it does
+    /// not load. What does not exist is not brought, and not admitted if it may be denied.
     void admit_dependencies() {
         for (const std::string& root : roots_) {
             const std::vector<Step> chain = load_order(index_, root);
@@ -75,8 +75,8 @@ class Admitter {
         if (admitted_.try_emplace(module, std::move(admission)).second) roots_.push_back(module);
     }
 
-    /// Many modules bring the same ones, and asking for a module's own aliases unpacks its file, which for
-    /// the thousands that "*" admits takes many seconds: what the index has is read there.
+    /// Many modules bring the same ones, and asking for a module's own aliases decompresses its file, which
+    /// for the thousands that "*" admits takes many seconds: what the index has is read there.
     bool is_denied(const std::string& module) {
         const auto [known, is_new] = denied_.try_emplace(module);
         if (is_new) known->second = find_denial(module);

@@ -76,7 +76,7 @@ class Decider {
             decision.rule = token_allowed_;
         } else {
             if (record->command_only)
-                decision.detail = "it is no module, but has an install command in modprobe.d";
+                decision.detail = "it is not a module, but has an install command in modprobe.d";
             if (is_named_inside(*record)) {
                 const ImageFacts facts = index_.image(*record, false);
                 decision.detail = facts.problem;
@@ -122,8 +122,8 @@ class Decider {
         return record.named_by_command && !record.built_in && !record.command_only;
     }
 
-    /// Judges what an allowed module would bring along. Hard dependencies refuse it, soft ones are left out,
-    /// but a denied one refuses it in either case.
+    /// Judges what an allowed module would pull in as dependencies. Hard dependencies refuse it, soft ones
+    /// are left out, but a denied one refuses it in either case.
     ModuleDecision with_dependencies(ModuleDecision decision) {
         decision.chain = load_order(index_, decision.module);
         for (const Step& step : decision.chain) {
@@ -134,7 +134,7 @@ class Decider {
             }
         }
         // Leaving a soft dependency out also leaves out what only it would have brought, so the order is made
-        // anew until nothing more has to go.
+        // again until nothing more has to go.
         while (true) {
             const auto [offender, reason] = first_unfit(decision);
             if (offender.module.empty()) return decision;
@@ -311,7 +311,7 @@ void conclude(Decision& decision) {
 }
 
 /// `alias TOKEN off` of modprobe.d, which to modprobe is the name of a module that there is not.
-bool is_off(ModuleIndex& index, const std::string& token, const std::string& module) {
+bool is_off(ModuleIndex& index, std::string_view token, std::string_view module) {
     return module == "off" && index.find(module) == nullptr && index.is_configured_alias(token);
 }
 
@@ -337,22 +337,17 @@ Decision decide_unload(const Policy& policy, std::string_view module) {
     return decision;
 }
 
-Decision decide(const Policy& policy, ModuleIndex& index, const Request& request) {
-    if (request.image) {
-        Decision decision = decide_image(policy, index, Admissions(policy, index), *request.image);
-        decision.token = request.token;
-        return decision;
-    }
+Decision decide(const Policy& policy, ModuleIndex& index, std::string_view token) {
     Decision decision;
-    decision.token = request.token;
+    decision.token = token;
     decision.mode = policy.mode();
-    if (!is_token(request.token)) {
+    if (!is_token(token)) {
         decision.reason = Reason::not_a_name;
         return decision;
     }
-    Decider decider(policy, index, request.token);
-    for (const std::string& module : index.resolve(request.token)) {
-        if (is_off(index, request.token, module))
+    Decider decider(policy, index, token);
+    for (const std::string& module : index.resolve(token)) {
+        if (is_off(index, token, module))
             decision.reason = Reason::switched_off;
         else
             decision.modules.push_back(decider.judge(module));

@@ -10,9 +10,9 @@
 //     is a dependency of an allowed module being loaded.
 //  4. Anything else, and anything that resolves to nothing, is refused. Where an image is seen there is no
 //     token: there a pattern that equals one of the module's own aliases in the index, or matches it, admits
-//     it; and so does any module that is admitted by itself, brings it along, and brings nothing denied.
-//     Where aliases are denied, a module that the index has not is judged by those that its image says it
-//     has; where these are not known either, it is refused.
+//     it; and so does any module that is admitted by itself, pulls it in as a dependency, and pulls in
+//     nothing denied. Where aliases are denied, a module that the index has not is judged by those that its
+//     image says it has; where these are not known either, it is refused.
 //  5. In audit mode nothing is refused; what would have been is recorded as such.
 //  6. An image is judged by what is in it, never by its file name; unreadable or contradictory: refused. What
 //     no kernel could take for a module is refused too, but the kernel's own answer to it is what its caller
@@ -48,7 +48,7 @@ enum class Reason {
     denied_token,        ///< deny.aliases matches the token
     denied_module,       ///< deny.modules lists the module
     denied_alias,        ///< deny.aliases matches one of the module's own aliases
-    denied_dependency,   ///< a deny rule matches a module it would bring along
+    denied_dependency,   ///< a deny rule matches a module that it would pull in
     unlisted_dependency, ///< dependencies = false, and one it needs is not listed
     missing_dependency,  ///< the index names a dependency that does not exist
     blacklisted,         ///< modprobe.d hides it from aliases, so modprobe would not load it either
@@ -60,9 +60,7 @@ enum class Reason {
     switched_off,        ///< modprobe.d: alias TOKEN off
     shadowed_name,       ///< only modprobe can load it, and modprobe.d makes its name an alias of others
     no_such_module,      ///< nothing answers to the token
-    not_a_name,          ///< the token is no possible name
-    sealed,              ///< the machine is sealed against what was tried
-    tampered,            ///< not as kmodguard left it; no attempt, but recorded like one
+    not_a_name,          ///< the token is not a valid name
     denied_unload,       ///< deny.unload: nothing may be taken out
 };
 
@@ -107,11 +105,11 @@ struct KeptOut {
 struct RunCommand {
     std::string module;
     std::string text;
-    std::string unknown; ///< the first part of it whose effect cannot be told; "" if all can
+    std::string unknown; ///< the first part of it whose effect is not known; "" if all is
     bool operator==(const RunCommand&) const;
 };
 
-/// What is answered where the image of a module is seen and no token is: by its name alone, whoever asks.
+/// What is answered where the image of a module is seen and no token is: by its name alone.
 struct ImageAdmission {
     Reason reason = Reason::dependency; ///< listed, alias_listed or dependency
     std::string because_of;             ///< dependency: the allowed module that brings it
@@ -165,16 +163,12 @@ struct Decision {
     bool operator==(const Decision&) const;
 };
 
-/// What is asked. With a token: autoloading. With an image: a system call, where no token is known.
-struct Request {
-    std::string token;
-    std::optional<ImageFacts> image = std::nullopt;
-};
+/// Judges a request for `token`. No I/O but what `index` does, no state, no failure: what cannot be judged is
+/// refused.
+[[nodiscard]] Decision decide(const Policy& policy, ModuleIndex& index, std::string_view token);
 
-/// Judges `request`. No I/O but what `index` does, no state, no failure: what cannot be judged is refused.
-[[nodiscard]] Decision decide(const Policy& policy, ModuleIndex& index, const Request& request);
-
-/// The same for an image, by what was gathered before: `admissions` of this `policy` and `index`.
+/// The same for an image that a system call brings, where no token is known, by what was gathered before:
+/// `admissions` of this `policy` and `index`.
 [[nodiscard]] Decision decide_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
                                     const ImageFacts& facts);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Decisions already made, for tokens that come again: a user who asks for the same missing module a thousand
-// times costs a look-up each. Bounded, because anybody can invent tokens: when the young half is full it
+// times costs a look-up each. Bounded, because any process can invent tokens: when the young half is full it
 // becomes the old half, and the old one is forgotten.
 #pragma once
 

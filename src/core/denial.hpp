@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the deny rules say of one module by itself. What it would bring along is the caller's to ask about.
+// What the deny rules say of one module by itself. What it would pull in as dependencies is the caller's to
+// ask about.
 #pragma once
 
 #include "core/decision.hpp"
@@ -21,7 +22,7 @@ struct Denial {
 [[nodiscard]] std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index,
                                               const std::string& module);
 
-/// The same of one that another module would bring along. Of what `index` has not only the name can be
+/// The same of one that another module would pull in. Of what `index` has not only the name can be
 /// denied: it does not load, and what needs it is judged by that.
 [[nodiscard]] std::optional<Denial> denial_of_brought(const Policy& policy, ModuleIndex& index,
                                                       const std::string& module);

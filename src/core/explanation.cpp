@@ -11,41 +11,53 @@ namespace kmodguard::core {
 namespace {
 
 struct ReasonText {
+    Reason reason;
+    Verdict verdict;
     std::string_view id;
     std::string_view sentence; ///< after the module's name
 };
 
-// In the order of the enumerators.
-constexpr std::array<ReasonText, 26> reason_texts = {{
-    {"listed", "is on the allow list"},
-    {"alias-listed", "is allowed by an alias pattern"},
-    {"dependency", "is a dependency of an allowed module"},
-    {"built-in", "is built into the kernel: nothing is loaded, and no module control applies"},
-    {"already-loaded", "is loaded already: nothing is loaded, and the caller is told that it exists"},
-    {"unload", "may be taken out of the kernel"},
-    {"not-listed", "is not on the allow list"},
-    {"no-policy", "is allowed by nothing, since there is no valid policy"},
-    {"denied-token", "is asked for by a denied alias"},
-    {"denied-module", "is on the deny list"},
-    {"denied-alias", "has an alias that is denied"},
-    {"denied-dependency", "would bring a denied dependency"},
-    {"unlisted-dependency", "needs a dependency that is not listed"},
-    {"missing-dependency", "needs a dependency that does not exist on this kernel"},
-    {"blacklisted", "is blacklisted in modprobe.d, so modprobe does not load it by an alias"},
-    {"unreadable-image", "has an image that cannot be judged"},
-    {"not-a-module", "is no kernel module, and is left to the kernel's own answer"},
-    {"contradictory-image", "has an image that is not what its name says"},
-    {"pin-mismatch", "has other content than the policy pins"},
-    {"switched-off", "is switched off in modprobe.d, by an alias line"},
-    {"shadowed-name",
+constexpr std::array<ReasonText, 24> reason_texts = {{
+    {Reason::listed, Verdict::allow, "listed", "is on the allow list"},
+    {Reason::alias_listed, Verdict::allow, "alias-listed", "is allowed by an alias pattern"},
+    {Reason::dependency, Verdict::allow, "dependency", "is a dependency of an allowed module"},
+    {Reason::built_in, Verdict::allow, "built-in",
+     "is built into the kernel: nothing is loaded, and no module control applies"},
+    {Reason::already_loaded, Verdict::allow, "already-loaded",
+     "is loaded already: nothing is loaded, and the caller is told that it exists"},
+    {Reason::unload, Verdict::allow, "unload", "may be taken out of the kernel"},
+    {Reason::not_listed, Verdict::refuse, "not-listed", "is not on the allow list"},
+    {Reason::no_policy, Verdict::refuse, "no-policy",
+     "is allowed by nothing, since there is no valid policy"},
+    {Reason::denied_token, Verdict::refuse, "denied-token", "is asked for by a denied alias"},
+    {Reason::denied_module, Verdict::refuse, "denied-module", "is on the deny list"},
+    {Reason::denied_alias, Verdict::refuse, "denied-alias", "has an alias that is denied"},
+    {Reason::denied_dependency, Verdict::refuse, "denied-dependency", "would pull in a denied dependency"},
+    {Reason::unlisted_dependency, Verdict::refuse, "unlisted-dependency",
+     "needs a dependency that is not listed"},
+    {Reason::missing_dependency, Verdict::refuse, "missing-dependency",
+     "needs a dependency that does not exist on this kernel"},
+    {Reason::blacklisted, Verdict::refuse, "blacklisted",
+     "is blacklisted in modprobe.d, so modprobe does not load it by an alias"},
+    {Reason::unreadable_image, Verdict::refuse, "unreadable-image", "has an image that cannot be judged"},
+    {Reason::not_a_module, Verdict::refuse, "not-a-module",
+     "is not a kernel module, and is left to the kernel's own answer"},
+    {Reason::contradictory_image, Verdict::refuse, "contradictory-image",
+     "has an image that is not what its name says"},
+    {Reason::pin_mismatch, Verdict::refuse, "pin-mismatch", "has other content than the policy pins"},
+    {Reason::switched_off, Verdict::refuse, "switched-off",
+     "is switched off in modprobe.d, by an alias line"},
+    {Reason::shadowed_name, Verdict::refuse, "shadowed-name",
      "can only be loaded by modprobe, for which its name means something else in modprobe.d"},
-    {"no-such-module", "is known neither as a module nor as an alias on this kernel"},
-    {"not-a-name", "is not a possible module name or alias"},
-    {"sealed", "is not possible any more: the machine is sealed"},
-    {"tampered", "was changed from outside"},
-    {"denied-unload", "may not be taken out of the kernel, by deny.unload"},
+    {Reason::no_such_module, Verdict::refuse, "no-such-module",
+     "is known neither as a module nor as an alias on this kernel"},
+    {Reason::not_a_name, Verdict::refuse, "not-a-name", "is not a valid module name or alias"},
+    {Reason::denied_unload, Verdict::refuse, "denied-unload",
+     "may not be taken out of the kernel, by deny.unload"},
 }};
-static_assert(static_cast<std::size_t>(Reason::denied_unload) + 1 == reason_texts.size());
+static_assert(std::ranges::all_of(reason_texts, [](const ReasonText& row) {
+    return &row - reason_texts.data() == static_cast<std::ptrdiff_t>(row.reason);
+}));
 
 // In the order of the enumerators.
 constexpr std::array<std::string_view, 5> hindrance_texts = {
@@ -78,7 +90,7 @@ std::optional<Verdict> verdict_from(std::string_view text) {
 std::optional<Reason> reason_from(std::string_view text) {
     const auto found = std::ranges::find(reason_texts, text, &ReasonText::id);
     if (text.empty() || found == reason_texts.end()) return std::nullopt;
-    return static_cast<Reason>(found - reason_texts.begin());
+    return found->reason;
 }
 
 std::string_view to_string(Hindrance hindrance) {
@@ -92,7 +104,7 @@ std::optional<Hindrance> hindrance_from(std::string_view text) {
 }
 
 Verdict verdict_of(Reason reason) {
-    return reason <= Reason::unload ? Verdict::allow : Verdict::refuse;
+    return text_of(reason).verdict;
 }
 
 std::string describe(const Rule& rule) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Not a shell: commands are told apart, words unquoted, and nothing is expanded. A word that a shell would
+// Not a shell: commands are kept apart, words unquoted, and nothing is expanded. A word that a shell would
 // expand is known to be one, and what depends on it is not known.
 #include "core/install_command.hpp"
 

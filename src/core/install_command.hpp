@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // What the COMMAND of modprobe.d's `install NAME COMMAND` does, as far as its words tell. modprobe hands it
-// to a shell, so all of it is known only when it has run; what cannot be told is named, and never taken for
+// to a shell, so all of it is known only when it has run; what is not known is named, and never taken for
 // nothing.
 #pragma once
 
@@ -15,9 +15,9 @@ struct InstallCommand {
     std::string text; ///< as written
     std::vector<std::string>
         loads;           ///< modules and aliases that it gives to modprobe and insmod, each once, in order
-    std::string unknown; ///< the first part of it whose effect cannot be told; "" if all can
+    std::string unknown; ///< the first part of it whose effect is not known; "" if all is
 
-    /// Such as /bin/false, /bin/true or `exit 1`: whoever asks gets no module.
+    /// Such as /bin/false, /bin/true or `exit 1`: no request gets a module.
     [[nodiscard]] bool loads_nothing() const { return loads.empty() && unknown.empty(); }
     bool operator==(const InstallCommand&) const = default;
 };

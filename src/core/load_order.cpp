@@ -4,7 +4,7 @@
 // unless something is loaded. Each hard dependency, then the module; around each of them its soft
 // dependencies, which bring their own in the same manner. A test compares it with `modprobe --show-depends`
 // for every module of a Debian kernel. What an install command loads comes before its module, as a step of
-// its own: nobody but modprobe takes it, and it is there to be judged.
+// its own: only modprobe takes it, and it is there to be judged.
 #include "core/decision.hpp"
 
 #include <algorithm>

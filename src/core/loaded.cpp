@@ -13,8 +13,8 @@
 namespace kmodguard::core {
 namespace {
 
-/// What deny rules say of many modules. To ask for a module's own aliases unpacks its file, which for all
-/// that is loaded takes seconds: most are in the index, which is read once.
+/// What deny rules say of many modules. To ask for a module's own aliases decompresses its file, which for
+/// all that is loaded takes seconds: most are in the index, which is read once.
 class Denials {
   public:
     Denials(const Policy& policy, ModuleIndex& index) : policy_(policy), index_(index) {

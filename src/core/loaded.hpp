@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What is in the kernel already. No policy takes it out, so people are told what of it the policy in force
+// What is in the kernel already. No policy takes it out, so people are shown what of it the policy in force
 // would not let in.
 #pragma once
 
@@ -15,8 +15,8 @@ namespace kmodguard::core {
 
 /// The judgements on those of the `loaded` modules that `policy` would not let in now, whatever its mode:
 /// first the denied ones, then the others, each by name. A module is judged by its name, as an image is: what
-/// an admitted one brings along is admitted. Pins are left out of it, since nobody knows what was loaded.
-/// `admissions` are those of `policy` and `index`.
+/// an admitted one pulls in as a dependency is admitted. Pins are left out of it, since it is not known what
+/// was loaded. `admissions` are those of `policy` and `index`.
 [[nodiscard]] std::vector<ModuleDecision> not_admitted(const Policy& policy, ModuleIndex& index,
                                                        const Admissions& admissions,
                                                        const std::vector<std::string>& loaded);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Which of two policies is the stricter one. A step towards stricter that fails is tried again by itself; one
-// towards looser is not made unless somebody asks again.
+// towards looser is not made unless it is asked for again.
 #pragma once
 
 #include "core/policy.hpp"

@@ -44,7 +44,7 @@ struct ImageFacts {
     std::optional<bool> is_signed =
         std::nullopt;       ///< there is a signature, good or not, where it was looked for
     std::string state = {}; ///< tells this content of the file from any other; opaque here; "" if it cannot
-    /// No kernel takes the bytes for a module, whoever asks: they have not even the beginning of one.
+    /// No kernel takes the bytes for a module: they have not even the beginning of one.
     bool no_module = false;
 };
 
@@ -93,7 +93,7 @@ class ModuleIndex {
 
     /// Calls `visit` with every alias of every module that can be loaded, as a pattern, and the module's
     /// canonical name; and with each module's name, which is asked for like an alias. Those of modprobe.d may
-    /// be of modules that are built in or do not exist. False: they could not all be told.
+    /// be of modules that are built in or do not exist. False: not all are known.
     virtual bool
     for_each_alias(const std::function<void(std::string_view alias, std::string_view module)>& /*visit*/) {
         return false;

@@ -110,11 +110,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string first_of(const std::vector<std::string>& names) {
-    constexpr std::size_t most_named = 8;
+    constexpr std::size_t max_named = 8;
     std::string text;
-    for (std::size_t i = 0; i < std::min(names.size(), most_named); ++i)
+    for (std::size_t i = 0; i < std::min(names.size(), max_named); ++i)
         text += (i > 0 ? ", " : "") + names[i];
-    return names.size() > most_named ? text + ", ..." : text;
+    return names.size() > max_named ? text + ", ..." : text;
 }
 
 } // namespace kmodguard::core

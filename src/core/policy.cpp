@@ -170,11 +170,6 @@ std::optional<Rule> Policy::denies_token(std::string_view token) const {
     return denial(indexes_->deny_patterns.match(token));
 }
 
-std::optional<Rule> Policy::allows_aliases(const std::vector<std::string>& aliases) const {
-    return entry(RuleKind::allow_alias, source_->allow_aliases,
-                 find_cover(indexes_->allow_patterns, aliases));
-}
-
 std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& aliases) const {
     return denial(find_cover(indexes_->deny_patterns, aliases));
 }

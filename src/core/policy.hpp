@@ -92,7 +92,7 @@ class Policy {
     Policy(); ///< allows nothing
     explicit Policy(PolicySource source);
     /// The same rules for the modules of `index`: what deny.modules lists and no module there is called is an
-    /// alias, and is denied as one. To be made anew when the index is another.
+    /// alias, and is denied as one. To be made again when the index is another.
     [[nodiscard]] Policy for_modules_of(ModuleIndex& index) const;
 
     /// The lists and settings as written; for listing, linting and saving.
@@ -111,7 +111,6 @@ class Policy {
     [[nodiscard]] std::optional<Rule> allows_token(std::string_view token) const;
     [[nodiscard]] std::optional<Rule> denies_token(std::string_view token) const;
     /// The first rule whose pattern equals one of a module's own `aliases`, or matches it.
-    [[nodiscard]] std::optional<Rule> allows_aliases(const std::vector<std::string>& aliases) const;
     [[nodiscard]] std::optional<Rule> denies_aliases(const std::vector<std::string>& aliases) const;
     /// The number in allow_aliases of the first such pattern, of one alias: cheap enough to ask of all.
     [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const;

@@ -3,6 +3,7 @@
 
 #include "core/names.hpp"
 #include "installation.hpp"
+#include "sys/trace.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -114,6 +115,13 @@ Context before_parsing(int count, char** arguments, const Verb* verb) {
     return context;
 }
 
+/// By the command line or, but for a service, by the environment.
+sys::Result<void> start_trace(std::string asked, std::string_view verb) {
+    const char* in_environment = ::secure_getenv("KMODGUARD_DEBUG");
+    if (asked.empty() && in_environment != nullptr && verb != "oci-agent") asked = in_environment;
+    return sys::start_trace(asked);
+}
+
 } // namespace
 
 int Invocation::run() const {
@@ -125,10 +133,12 @@ int Invocation::run() const {
 Parsed parse_arguments(int count, char** arguments) {
     CLI::App app("Decide which kernel modules may load on this machine.", "kmodctl");
     std::string root;
+    std::string debug;
     bool json = false;
     app.set_version_flag("--version", fmt::format("kmodctl {}", installation::version));
     app.add_option("--root", root, "take every path below DIR")->type_name("DIR")->envname("KMODGUARD_ROOT");
     app.add_flag("--json", json, "print JSON, one object a line");
+    app.add_flag("--debug{all}", debug, std::string(debug_help));
     app.require_subcommand(1);
     app.footer("Exit codes: 0 done or allowed, 1 failed, 2 usage, 3 refused by policy, 4 not found,\n"
                "            5 daemon unreachable, 6 bad policy. More: kmodctl(8).");
@@ -165,6 +175,8 @@ Parsed parse_arguments(int count, char** arguments) {
         return report(before_parsing(parsed, arguments, verb), "--root \"\" is empty",
                       "--root takes DIR: the machine's own is /");
     const std::string name = app.get_subcommands().front()->get_name();
+    if (auto started = start_trace(debug, name); !started)
+        return before_parsing(parsed, arguments, verb).fail(started.error());
     Found& found = *std::ranges::find_if(every_verb, [&](const Found& one) { return one.verb.name == name; });
     if (raw || found.verb.arguments.kind == Argument::command)
         found.arguments.assign(arguments + std::min(raw ? parsed : parsed + 1, count), arguments + count);

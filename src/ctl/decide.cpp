@@ -54,7 +54,7 @@ sys::Result<LocalJudge> LocalJudge::create(const sys::Paths& paths, const Policy
 }
 
 core::Decision LocalJudge::decide(const std::string& token) {
-    core::Decision decision = core::decide(policy_, *index_, {.token = token});
+    core::Decision decision = core::decide(policy_, *index_, token);
     core::note_images(decision, admissions());
     return decision;
 }

@@ -15,13 +15,10 @@ namespace {
 constexpr std::chrono::seconds max_wait{1};
 
 void log_by_itself(events::Action action, const sys::Error* error) {
-    events::Change change;
-    change.time = std::chrono::system_clock::now();
-    change.action = action;
-    if (error != nullptr) change.error = error->what;
+    events::Change change(action, 0, error != nullptr ? std::optional(error->what) : std::nullopt);
     change.by = sys::identify_process(::getpid(), ::geteuid());
     const auto sink = events::has_journal() ? events::journal_sink() : events::syslog_sink();
-    sink->write_change(change);
+    sink->write(change);
 }
 
 } // namespace

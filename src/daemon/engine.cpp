@@ -7,6 +7,7 @@
 #include "core/loosening.hpp"
 #include "core/names.hpp"
 #include "modules/judged_files.hpp"
+#include "sys/trace.hpp"
 
 #include <fmt/format.h>
 
@@ -217,10 +218,14 @@ bool Engine::is_lasting(const core::Decision& decision) const {
 
 const core::Decision& Engine::decide(std::string_view token) {
     if (const core::Decision* known = decisions_.find(token)) {
-        if (!index_ || modules::is_current(*known, *index_)) return *known;
+        const bool is_current = !index_ || modules::is_current(*known, *index_);
+        sys::trace(sys::Topic::cache, "{}: {}", token, is_current ? "remembered" : "its files have changed");
+        if (is_current) return *known;
         decisions_.erase(token);
     }
-    core::Decision decision = core::decide(policy_, index_or_none(), {.token = std::string(token)});
+    core::Decision decision = core::decide(policy_, index_or_none(), token);
+    sys::trace(sys::Topic::cache, "{}: decided, {}", token,
+               is_lasting(decision) ? "and kept" : "and not kept");
     if (is_lasting(decision)) return decisions_.insert(std::string(token), std::move(decision));
     unnamed_ = std::move(decision);
     return unnamed_;
@@ -261,7 +266,7 @@ void Engine::count(const core::Decision& decision) {
 }
 
 std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, const std::string& module) {
-    const core::Decision decision = core::decide(policy, index_or_none(), {.token = module});
+    const core::Decision decision = core::decide(policy, index_or_none(), module);
     const bool denies =
         decision.reason == core::Reason::denied_alias || decision.reason == core::Reason::denied_token;
     return denies ? decision.rule : std::nullopt;
@@ -348,10 +353,10 @@ sys::Result<void> Engine::end_limited_mode() {
 sys::Result<std::vector<std::string>> Engine::apply() {
     const auto files = config::policy_files(paths_);
     if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto report = TRY(config::save_edits(*files, edits_of(latest().changes)));
+    const auto written = TRY(config::save_edits(*files, edits_of(latest().changes)));
     TRY(reload(true));
     std::vector<std::string> changed;
-    for (const auto& file : report.changed)
+    for (const auto& file : written)
         changed.push_back(file.native());
     return changed;
 }
@@ -371,7 +376,7 @@ bool Engine::warm_up_next() {
     // Judging a module's name, or an alias (a pattern resolves to nothing), fills the index's caches.
     const auto& entry =
         position < modules ? source.allow_modules[position] : source.allow_aliases[position - modules];
-    static_cast<void>(core::decide(policy_, *index_, {.token = entry.text}));
+    static_cast<void>(core::decide(policy_, *index_, entry.text));
     return true;
 }
 

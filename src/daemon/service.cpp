@@ -116,11 +116,8 @@ class Service {
         return directories;
     }
 
-    events::Event request_in_kernel(std::string_view token) {
-        return {.time = std::chrono::system_clock::now(),
-                .point = core::Point::kernel,
-                .generation = engine_.generation(),
-                .decision = engine_.decide(token)};
+    events::Attempt request_in_kernel(std::string_view token) {
+        return {core::Point::kernel, engine_.generation(), engine_.decide(token)};
     }
 
     Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
@@ -141,12 +138,8 @@ class Service {
     /// Of changes that no verb brings.
     void record(events::Action action, std::string argument, std::optional<std::string> error = std::nullopt,
                 std::optional<sys::ProcessIdentity> by = std::nullopt) {
-        events::Change change;
-        change.time = std::chrono::system_clock::now();
-        change.action = action;
+        events::Change change(action, engine_.generation(), std::move(error));
         change.argument = std::move(argument);
-        change.error = std::move(error);
-        change.generation = engine_.generation();
         change.by = std::move(by);
         change.repeated = action == events::Action::connect ? std::exchange(turned_away_, 0) : 0;
         recorder_.record(std::move(change));

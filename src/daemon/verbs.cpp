@@ -55,10 +55,7 @@ Answered autoload_request(Call call) {
     if (encode(answer).size() > protocol::max_plan)
         answer = protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
     Response& response = call.response;
-    response.event = events::Event{.time = std::chrono::system_clock::now(),
-                                   .point = core::Point::autoload,
-                                   .generation = engine.generation(),
-                                   .decision = decision};
+    response.event = events::Attempt(core::Point::autoload, engine.generation(), decision);
     response.lasting_refusal = decision.effective() == core::Verdict::refuse && engine.is_lasting(decision);
     return answer;
 }
@@ -270,13 +267,6 @@ Answered list(Call call) {
     return answer;
 }
 
-events::Change change_now(events::Action action) {
-    events::Change change;
-    change.time = std::chrono::system_clock::now();
-    change.action = action;
-    return change;
-}
-
 /// What kmodctl does to the guard by itself, for the record: "arm", "disarm WHY IT FAILED".
 Answered record(Call call) {
     using events::Action;
@@ -286,7 +276,7 @@ Answered record(Call call) {
     if (!action || std::ranges::find(recorded, *action) == recorded.end())
         return sys::failure(sys::ErrorKind::invalid,
                             "RECORD takes arm, disarm, stop or seal, and why it failed");
-    call.response.change = change_now(*action);
+    call.response.change = events::Change(*action, call.engine.generation());
     if (blank != std::string::npos) call.response.change->error = call.argument.substr(blank + 1);
     return ok();
 }

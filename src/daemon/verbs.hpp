@@ -19,7 +19,7 @@ struct Response {
     protocol::Answer answer;
     /// Of a decision that a load waits for: to be recorded once the answer is on its way. The connection is
     /// closed then.
-    std::optional<events::Event> event = std::nullopt;
+    std::optional<events::Attempt> event = std::nullopt;
     bool lasting_refusal = false; ///< the token is refused as long as policy and index are the same
     /// What was done to the guard, or was to be done, without the process that asked. To be recorded as well.
     std::optional<events::Change> change = std::nullopt;

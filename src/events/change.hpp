@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // The record of one change to the guard itself, or of one that was tried: who did what, and whether it was
-// done. Attempts to load a module are events (event.hpp).
+// done. Attempts to load a module have records of their own (attempt.hpp).
 #pragma once
 
 #include "sys/process_identity.hpp"
@@ -11,11 +11,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace kmodguard::events {
-
-/// Identifies changes in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog).
-inline constexpr std::string_view change_message_id = "a2d4c1f07be94a63b4f5e9d1c0378e52";
 
 enum class Action {
     allow,
@@ -39,16 +37,20 @@ enum class Action {
 [[nodiscard]] std::optional<Action> action_from(std::string_view text);
 
 struct Change {
+    /// Made now; of what was not done, `why`.
+    Change(Action what, std::uint64_t policy, std::optional<std::string> why = std::nullopt)
+        : time(std::chrono::system_clock::now()), action(what), error(std::move(why)), generation(policy) {}
+
     std::chrono::system_clock::time_point time;
-    Action action = Action::reload;
-    std::string argument = {};                   ///< what it was done to: a module's name, "audit 1800"
-    std::optional<std::string> error = {};       ///< why it was not done; nothing: it was
-    std::uint64_t generation = 0;                ///< of the policy in force afterwards
-    std::optional<sys::ProcessIdentity> by = {}; ///< nothing: the daemon itself, or not known
-    std::uint32_t repeated = 0; ///< earlier ones of the same kind that were counted, not recorded
+    Action action;
+    std::string argument;                   ///< what it was done to: a module's name, "audit 1800"
+    std::optional<std::string> error;       ///< why it was not done; nothing: it was
+    std::uint64_t generation;               ///< of the policy in force afterwards; 0: not known
+    std::optional<sys::ProcessIdentity> by; ///< nothing: the daemon itself, or not known
+    std::uint64_t repeated = 0;             ///< earlier ones of the same kind that were counted, not recorded
 };
 
-/// Whether it is one to call somebody's attention to: it failed, or nobody of the guard's made it.
+/// Whether it is one to call attention to: it failed, or it was made by another program than kmodguard's.
 [[nodiscard]] bool is_notable(const Change& change);
 
 /// One line for people, also the journal's MESSAGE: "mode audit: done (by kmodctl[812], uid 0, login uid

@@ -13,26 +13,27 @@ namespace {
 constexpr std::size_t kinds_sharers = 4; ///< containers or users that between them fill the table of kinds
 constexpr std::size_t max_first_calls = 256;
 
-/// Nothing was done, and nothing but the caller's patience limits how often: what is let pass is never held
-/// back.
-bool is_refusal(const Event& event) {
-    if (event.decision.reason == core::Reason::tampered) return false;
-    return event.withheld || event.decision.effective() == core::Verdict::refuse;
+/// Nothing was done, and nothing limits how often the caller tries: what is let pass is never held back.
+bool is_refusal(const Attempt& attempt) {
+    return attempt.withheld || attempt.decision.effective() == core::Verdict::refuse;
+}
+constexpr bool is_refusal(const SealRefusal& /*refusal*/) {
+    return true;
 }
 
 /// A request by a name that nothing answers to: a kernel's ciphers ask for dozens of those, each another one.
-bool is_for_nothing(const Event& event) {
+bool is_for_nothing(const Attempt& event) {
     return event.call.empty() && event.decision.reason == core::Reason::no_such_module;
 }
 
-std::string_view module_of(const Event& event) {
+std::string_view module_of(const Attempt& event) {
     return event.decision.modules.size() == 1 ? std::string_view(event.decision.modules.front().module)
                                               : std::string_view();
 }
 
-/// Whether `second` hands over what `first` did, as far as that can be told for sure: it names the same
-/// module, and its bytes are the same, or what the file that `first` named was unpacked to.
-bool is_same_image(const Event& first, const Event& second) {
+/// Whether `second` hands over what `first` did, as far as that is sure: it names the same
+/// module, and its bytes are the same, or what the file that `first` named was decompressed to.
+bool is_same_image(const Attempt& first, const Attempt& second) {
     const std::string_view name = module_of(second);
     if (name.empty()) return false;
     if (asks_for_other_form(first)) return core::module_name_of(first.file) == core::fold(name);
@@ -48,30 +49,40 @@ bool is_same_caller(const Requester& a, const Requester& b) {
 
 } // namespace
 
-Coalescer::Key Coalescer::key_of(const Event& event) {
-    const core::Decision& decision = event.decision;
-    Key key{.point = event.point,
+Coalescer::Key Coalescer::key_of(const Attempt& attempt) {
+    const core::Decision& decision = attempt.decision;
+    Key key{.point = attempt.point,
             .reason = decision.reason,
             .mode = decision.mode,
-            .generation = event.generation,
-            .image_size = event.image_size,
-            .withheld = event.withheld,
-            .sha256 = event.sha256,
-            .texts = {event.call, is_for_nothing(event) ? "" : decision.token, event.file, event.parameters,
-                      event.answer, event.note, event.after ? event.after->call : ""}};
-    if (const auto& by = event.requester) {
-        key.kernel_thread = by->kernel_thread;
-        key.uid = by->uid;
-        key.user_namespace = by->user_namespace;
-        for (const std::string& text : {by->command, by->executable, by->container})
-            key.texts.push_back(text);
-    }
+            .generation = attempt.generation,
+            .image_size = attempt.image_size,
+            .withheld = attempt.withheld,
+            .sha256 = attempt.sha256,
+            .texts = {attempt.call, is_for_nothing(attempt) ? "" : decision.token, attempt.file,
+                      attempt.parameters, attempt.answer, attempt.note,
+                      attempt.after ? attempt.after->call : ""}};
+    add_requester(key, attempt.requester);
     for (const core::ModuleDecision& module : decision.modules)
         key.texts.push_back(module.module);
     return key;
 }
 
-std::optional<Coalescer::Caller> Coalescer::caller_of(const Event& event) {
+Coalescer::Key Coalescer::key_of(const SealRefusal& refusal) {
+    Key key{.generation = refusal.generation, .by_seal = true, .texts = {refusal.forbidden}};
+    add_requester(key, refusal.requester);
+    return key;
+}
+
+void Coalescer::add_requester(Key& key, const std::optional<Requester>& by) {
+    if (!by) return;
+    key.kernel_thread = by->kernel_thread;
+    key.uid = by->uid;
+    key.user_namespace = by->user_namespace;
+    for (const std::string& text : {by->command, by->executable, by->container})
+        key.texts.push_back(text);
+}
+
+std::optional<Coalescer::Caller> Coalescer::caller_of(const Attempt& event) {
     if (!event.requester || event.requester->pid == 0) return std::nullopt;
     return Caller{.point = event.point, .pid = event.requester->pid, .container = event.requester->container};
 }
@@ -81,40 +92,56 @@ bool Coalescer::has_room(const std::string& who) const {
     return kinds_.size() < max_kinds && (of == kinds_of_.end() || of->second < max_kinds / kinds_sharers);
 }
 
-void Coalescer::count(Kind& kind, Event event) {
+template <typename Refusal>
+void Coalescer::count(Kind& kind, Refusal refusal) {
+    const auto since = refusal.repeated_since.value_or(refusal.time);
     if (!kind.last) {
-        kind.since = event.repeated_since.value_or(event.time);
-        kind.repeated = event.repeated;
+        kind.since = since;
+        kind.repeated = refusal.repeated;
     } else {
-        kind.since = std::min(kind.since, event.repeated_since.value_or(event.time));
-        kind.repeated += 1 + event.repeated;
-        const std::string& token = kind.last->decision.token;
-        if (kind.tokens.size() < max_tokens && std::ranges::find(kind.tokens, token) == kind.tokens.end())
-            kind.tokens.push_back(token);
+        kind.since = std::min(kind.since, since);
+        kind.repeated += 1 + refusal.repeated;
+        if (const auto* last = std::get_if<Attempt>(&*kind.last)) {
+            const std::string& token = last->decision.token;
+            if (kind.tokens.size() < max_tokens && std::ranges::find(kind.tokens, token) == kind.tokens.end())
+                kind.tokens.push_back(token);
+        }
     }
-    kind.last = std::move(event);
+    kind.last = std::move(refusal);
 }
 
 /// What was counted, as one event; nothing is counted any more then.
-Event Coalescer::told(Kind& kind) {
+Event Coalescer::take_counted(Kind& kind) {
     Event event = std::move(*kind.last);
     kind.last.reset();
-    event.repeated = std::exchange(kind.repeated, 0);
-    if (event.repeated != 0) event.repeated_since = kind.since;
-    event.other_tokens = std::exchange(kind.tokens, {});
-    std::erase(event.other_tokens, event.decision.token);
+    const auto fill = [&kind](auto& refusal) {
+        refusal.repeated = std::exchange(kind.repeated, 0);
+        if (refusal.repeated != 0) refusal.repeated_since = kind.since;
+    };
+    if (auto* refusal = std::get_if<SealRefusal>(&event)) fill(*refusal);
+    if (auto* attempt = std::get_if<Attempt>(&event)) {
+        fill(*attempt);
+        attempt->other_tokens = std::exchange(kind.tokens, {});
+        std::erase(attempt->other_tokens, attempt->decision.token);
+    }
     return event;
 }
 
 std::vector<Event> Coalescer::take(Event event, Clock::time_point now) {
     std::vector<Event> result;
-    if (!join(event, now, result)) take_one(std::move(event), now, result);
+    if (auto* refusal = std::get_if<SealRefusal>(&event))
+        take_one(std::move(*refusal), now, result);
+    else if (auto* attempt = std::get_if<Attempt>(&event); attempt == nullptr)
+        result.push_back(std::move(event));
+    else if (!join(*attempt, now, result))
+        take_one(std::move(*attempt), now, result);
     return result;
 }
 
-void Coalescer::take_one(Event event, Clock::time_point now, std::vector<Event>& result) {
+template <typename Type>
+void Coalescer::take_one(Type event, Clock::time_point now, std::vector<Event>& result) {
     if (!is_refusal(event)) {
-        result.push_back(std::move(event));
+        result.emplace_back(std::move(event));
         return;
     }
     Key key = key_of(event);
@@ -122,34 +149,35 @@ void Coalescer::take_one(Event event, Clock::time_point now, std::vector<Event>&
         count(known->second, std::move(event));
         return;
     }
-    if (std::string who = originator_of(event); has_room(who)) {
+    if (std::string who = originator_of(event.requester); has_room(who)) {
         ++kinds_of_[who];
         const auto kind = kinds_.emplace(std::move(key), Kind{.who = std::move(who)}).first;
         ends_.emplace(now + kind->second.span, kind);
     }
-    result.push_back(std::move(event));
+    result.emplace_back(std::move(event));
 }
 
-bool Coalescer::join(Event& event, Clock::time_point now, std::vector<Event>& result) {
-    const auto caller = caller_of(event);
-    if (!caller || event.call.empty()) return false;
+bool Coalescer::join(Attempt& attempt, Clock::time_point now, std::vector<Event>& result) {
+    const auto caller = caller_of(attempt);
+    if (!caller || attempt.call.empty()) return false;
     if (auto first = first_calls_.extract(*caller)) {
         FirstCall& known = first.mapped();
-        const bool second = event.call == "init_module" && known.event.call == "finit_module"
-                            && now <= known.until && is_same_caller(*known.event.requester, *event.requester)
-                            && is_same_image(known.event, event);
-        if (second && !known.held_back && is_refusal(event)) return true;
+        const bool second = attempt.call == "init_module" && known.attempt.call == "finit_module"
+                            && now <= known.until
+                            && is_same_caller(*known.attempt.requester, *attempt.requester)
+                            && is_same_image(known.attempt, attempt);
+        if (second && !known.held_back && is_refusal(attempt)) return true;
         if (second && known.held_back)
-            event.after =
-                EarlierCall{.call = known.event.call, .file = known.event.file, .answer = known.event.answer};
+            attempt.after = EarlierCall{
+                .call = known.attempt.call, .file = known.attempt.file, .answer = known.attempt.answer};
         else if (known.held_back)
-            take_one(std::move(known.event), now, result);
+            take_one(std::move(known.attempt), now, result);
     }
-    if (event.call != "finit_module" || !is_refusal(event) || first_calls_.size() >= max_first_calls)
+    if (attempt.call != "finit_module" || !is_refusal(attempt) || first_calls_.size() >= max_first_calls)
         return false;
-    const bool hold_back = asks_for_other_form(event);
+    const bool hold_back = asks_for_other_form(attempt);
     first_calls_.emplace(*caller,
-                         FirstCall{.event = event, .held_back = hold_back, .until = now + retry_span});
+                         FirstCall{.attempt = attempt, .held_back = hold_back, .until = now + retry_span});
     return hold_back;
 }
 
@@ -160,7 +188,7 @@ std::vector<Event> Coalescer::take_due(Clock::time_point now) {
             ++first;
             continue;
         }
-        if (first->second.held_back) take_one(std::move(first->second.event), first->second.until, result);
+        if (first->second.held_back) take_one(std::move(first->second.attempt), first->second.until, result);
         first = first_calls_.erase(first);
     }
     while (!ends_.empty() && ends_.begin()->first <= now) {
@@ -168,12 +196,12 @@ std::vector<Event> Coalescer::take_due(Clock::time_point now) {
         ends_.erase(ends_.begin());
         Kind& kind = at->second;
         if (kind.last && now != Clock::time_point::max()) { // it goes on
-            result.push_back(told(kind));
-            kind.span = std::min<Clock::duration>(2 * kind.span, longest_span);
+            result.push_back(take_counted(kind));
+            kind.span = std::min<Clock::duration>(2 * kind.span, max_span);
             ends_.emplace(now + kind.span, at);
             continue;
         }
-        if (kind.last) result.push_back(told(kind));
+        if (kind.last) result.push_back(take_counted(kind));
         if (const auto of = kinds_of_.find(kind.who); --of->second == 0) kinds_of_.erase(of);
         kinds_.erase(at);
     }

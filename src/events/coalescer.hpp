@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What comes again and again is told once, and counted: signal, and not noise. The first of its kind goes on
-// at once; those that follow are held back until their span is over, and told then by the last of them, which
-// says how many there were and since when. So the events, and what they count, add up to the attempts. One
-// attempt that a program makes by two calls is one event.
+// Refusals that come again and again are counted. The first of its kind goes on at once; those that follow
+// are held back until their span is over, and then the last of them goes on, which says how many there were
+// and since when. So the events, and what they count, add up to the attempts. One attempt that a program
+// makes by two calls is one event. All else goes through.
 //
-// It knows no clock but the one it is told, and no thread.
+// It knows no clock but the time that it is given, and no thread: the recorder calls it under its lock.
 #pragma once
 
 #include "events/event.hpp"
@@ -25,10 +25,10 @@ class Coalescer {
   public:
     using Clock = std::chrono::steady_clock;
 
-    /// How long refusals of one kind are counted before they are told: twice as long each time, while they go
-    /// on.
-    static constexpr std::chrono::seconds shortest_span{1};
-    static constexpr std::chrono::seconds longest_span{64};
+    /// How long refusals of one kind are counted before one of them goes on: twice as long each time, while
+    /// they come.
+    static constexpr std::chrono::seconds min_span{1};
+    static constexpr std::chrono::seconds max_span{64};
     /// Within which the second call of an attempt follows the first.
     static constexpr std::chrono::seconds retry_span{1};
     static constexpr std::size_t max_kinds =
@@ -38,12 +38,12 @@ class Coalescer {
     /// What is to be recorded now, `event` being the newest: nothing if it is held back.
     [[nodiscard]] std::vector<Event> take(Event event, Clock::time_point now);
 
-    /// What was held back, and is to be told by `now`: all of it by Clock::time_point::max().
+    /// What was held back until `now`: all of it by Clock::time_point::max().
     [[nodiscard]] std::vector<Event> take_due(Clock::time_point now);
     [[nodiscard]] std::optional<Clock::time_point> next_due() const;
 
   private:
-    /// What makes two refusals the same for who reads of them: all but the process's number and the time.
+    /// What makes two refusals the same to a reader: all but the process's number and the time.
     struct Key {
         core::Point point{};
         core::Reason reason{};
@@ -51,6 +51,7 @@ class Coalescer {
         std::uint64_t generation = 0;
         std::uint64_t image_size = 0;
         bool withheld = false;
+        bool by_seal = false;
         bool kernel_thread = false;
         std::optional<uid_t> uid = std::nullopt;
         std::uint32_t user_namespace = 0;
@@ -60,7 +61,7 @@ class Coalescer {
     };
     struct Kind {
         std::string who;
-        Clock::duration span = shortest_span;
+        Clock::duration span = min_span;
         std::optional<Event> last = std::nullopt; ///< of those that were counted
         std::uint64_t repeated = 0;               ///< counted before it
         std::chrono::system_clock::time_point since = {};
@@ -77,19 +78,24 @@ class Coalescer {
     };
     /// A call to finit_module that was refused, and that init_module may follow.
     struct FirstCall {
-        Event event;
+        Attempt attempt;
         bool held_back = false; ///< else it was recorded
         Clock::time_point until = {};
     };
 
-    [[nodiscard]] static Key key_of(const Event& event);
-    [[nodiscard]] static std::optional<Caller> caller_of(const Event& event);
+    [[nodiscard]] static Key key_of(const Attempt& attempt);
+    [[nodiscard]] static Key key_of(const SealRefusal& refusal);
+    static void add_requester(Key& key, const std::optional<Requester>& by);
+    [[nodiscard]] static std::optional<Caller> caller_of(const Attempt& attempt);
     [[nodiscard]] bool has_room(const std::string& who) const;
-    static void count(Kind& kind, Event event);
-    [[nodiscard]] static Event told(Kind& kind);
-    void take_one(Event event, Clock::time_point now, std::vector<Event>& result);
-    /// Whether `event` was the second call of an attempt that has been recorded.
-    [[nodiscard]] bool join(Event& event, Clock::time_point now, std::vector<Event>& result);
+    template <typename Refusal>
+    static void count(Kind& kind, Refusal refusal);
+    [[nodiscard]] static Event take_counted(Kind& kind);
+    /// A refusal, or what is none.
+    template <typename Type>
+    void take_one(Type event, Clock::time_point now, std::vector<Event>& result);
+    /// Whether `attempt` was the second call of one that has been recorded.
+    [[nodiscard]] bool join(Attempt& attempt, Clock::time_point now, std::vector<Event>& result);
 
     Kinds kinds_;
     std::map<std::string, std::size_t> kinds_of_; ///< by container or user

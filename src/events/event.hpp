@@ -1,106 +1,89 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The record of one attempt to load a module, the same at every enforcement point.
+// All that is recorded: attempts, changes of the guard, what the seal has refused, what was tampered with,
+// and what was lost. Every sink gets the same variant, and all that a field is called is in one list
+// (fields.hpp).
 #pragma once
 
-#include "core/decision.hpp"
-
-#include <sys/types.h>
+#include "events/attempt.hpp"
+#include "events/change.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
+#include <variant>
 
 namespace kmodguard::events {
 
-/// Identifies kmodguard's events in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog).
-inline constexpr std::string_view message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
+/// Identify each type in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog).
+inline constexpr std::string_view attempt_message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
+inline constexpr std::string_view change_message_id = "a2d4c1f07be94a63b4f5e9d1c0378e52";
+inline constexpr std::string_view seal_message_id = "360633a2094c4cda9340601b1ec5ed40";
+inline constexpr std::string_view tampering_message_id = "68f492eeda31438b8494add9336a02cb";
 
-/// Who wanted the module. The autoload point alone cannot know: there the kernel's own thread asks, on behalf
-/// of nobody it names; the kernel point sees who made it ask.
-struct Requester {
-    pid_t pid = 0;                    ///< in the initial namespace; of a guest, in the guest
-    std::optional<uid_t> uid;         ///< in the initial user namespace; none of a guest or a kernel thread
-    std::uint32_t user_namespace = 0; ///< inode number; 0: not known
-    bool kernel_thread = false;       ///< of no process: it asks on behalf of one that it does not name
-    std::string command;
-    std::string executable; ///< as its mount namespace has it; ".../" where the beginning is missing
-    std::string cgroup;
-    std::string container; ///< its id; "" if the cgroup names none
-};
+/// Something that the seal forbids until the machine restarts, and that a process has tried.
+struct SealRefusal {
+    SealRefusal(std::uint64_t policy, std::string what, Requester who)
+        : time(std::chrono::system_clock::now()), generation(policy), forbidden(std::move(what)),
+          requester(std::move(who)) {}
 
-/// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none,
-/// or if the one who is in it may have named it: below a user's own cgroups, a service's that is no container
-/// engine, another container's, or where the beginning of the path is missing.
-[[nodiscard]] std::string container_of_cgroup(std::string_view cgroup);
-
-/// The call by which the same program has tried the same before, in a form that it was not to be taken in:
-/// packed.
-struct EarlierCall {
-    std::string call;
-    std::string file;
-    std::string answer;
-};
-
-struct Event {
     std::chrono::system_clock::time_point time;
-    core::Point point = core::Point::autoload;
-    std::uint64_t generation = 0; ///< of the policy that judged
-    core::Decision decision;
-    std::optional<Requester> requester = std::nullopt;
-    std::string call = {};       ///< the system call that brought an image; "" for requests
-    std::string file = {};       ///< that the image came from, where it did
-    std::string parameters = {}; ///< of the module, where they were seen
-    std::optional<core::Sha256> sha256 = std::nullopt; ///< of the image, where it was hashed
-    std::string answer = {};    ///< what the caller was told: "0", "EPERM"; "" where that is not known
-    std::uint64_t repeated = 0; ///< earlier attempts of the same kind that were counted, not recorded
-    /// When the first of these was made; nothing where that is not known.
-    std::optional<std::chrono::system_clock::time_point> repeated_since = std::nullopt;
-    std::vector<std::string> other_tokens =
-        {}; ///< that these asked for, where nothing answers to any of them
-    std::optional<EarlierCall> after = std::nullopt;
-    std::uint64_t image_size = 0; ///< bytes that were handed over; 0: not known
-    /// The answer asks for the same image in another form, and libkmod then hands it over unpacked.
-    bool other_form_wanted = false;
-    std::string note = {};  ///< anything else worth knowing
-    bool powerless = false; ///< its caller could load nothing at all, and may try as often as it likes
-    /// The rules allow it, and still nothing was done: its caller had not the right to, as `note` says.
-    bool withheld = false;
+    std::uint64_t generation; ///< of the policy in force
+    std::string forbidden;    ///< "changing kernel.modprobe"
+    std::optional<Requester> requester;
+    std::uint64_t repeated = 0; ///< as of an Attempt
+    std::optional<std::chrono::system_clock::time_point> repeated_since;
 };
 
-/// What the attempt was about, for a headline: what was asked for, or the module that an image holds, or the
-/// file that it came from; "an image" where nothing is known. Printable.
-[[nodiscard]] std::string subject_of(const Event& event);
+/// Something of kmodguard's that is not as it left it.
+struct Tampering {
+    Tampering(std::uint64_t policy, std::string what)
+        : time(std::chrono::system_clock::now()), generation(policy), found(std::move(what)) {}
 
-/// Whether it is a trial of `kmodctl doctor`: its canary, or its request for what nobody has, by a process of
-/// that name of the machine's own root. Root could imitate it, and gains no more than that what is refused is
-/// no warning.
-[[nodiscard]] bool is_trial(const Event& event);
+    std::chrono::system_clock::time_point time;
+    std::uint64_t generation; ///< of the policy in force
+    std::string found;        ///< a sentence: "kernel.ftrace_enabled is 0, and the programs do not run"
+};
 
-/// Whether the attempt is one to call somebody's attention to: refused, let pass by audit mode alone, or
-/// withheld. A name that nothing answers to is not, for nothing would have been loaded: a kernel's ciphers
-/// ask for dozens of those at each boot. Nor is a trial.
-[[nodiscard]] bool is_notable(const Event& event);
+/// Attempts and changes that have no event.
+struct Loss {
+    std::size_t count = 0;
+    std::chrono::system_clock::time_point time = std::chrono::system_clock::now();
+};
 
-/// Whether the answer has the caller try again by another call, with the same image in another form: what was
-/// packed, unpacked.
-[[nodiscard]] bool asks_for_other_form(const Event& event);
+/// One line of modules.log: the path, or the name, of an image that a process tried to load.
+struct LogLine {
+    std::string text;
+    std::string container; ///< whose attempt it was; "" where it was none's
+};
 
-/// Who has brought it about, by container or user: "container 0123", "user 1000"; "" where that is not known.
+/// Lines of modules.log that are missing there.
+struct LogLineLoss {
+    std::size_t count = 0;
+};
+
+using Event = std::variant<Attempt, Change, SealRefusal, Tampering, Loss, LogLine, LogLineLoss>;
+
+/// Of syslog(3): LOG_WARNING for what is to be looked at.
+[[nodiscard]] int priority_of(const Attempt& attempt);
+[[nodiscard]] int priority_of(const Change& change);
+[[nodiscard]] int priority_of(const SealRefusal& refusal);
+[[nodiscard]] int priority_of(const Tampering& tampering);
+[[nodiscard]] int priority_of(const Loss& loss);
+
+/// One line for people, also the journal's MESSAGE.
+[[nodiscard]] std::string summary(const SealRefusal& refusal);
+[[nodiscard]] std::string summary(const Tampering& tampering);
+[[nodiscard]] std::string summary(const Loss& loss);
+
+/// By container or user; "" of what no process brought about, or a process that is not known.
 [[nodiscard]] std::string originator_of(const Event& event);
 
-/// What a log that cannot keep up loses first.
-enum class Importance {
-    routine,  ///< anybody can bring it about, any number of times: requests that are refused, powerless
-              ///< callers
-    important ///< what was loaded or let pass, images of those that can load, the seal, changes from outside
-};
-[[nodiscard]] Importance importance_of(const Event& event);
-
-/// One line for people, also the journal's MESSAGE: "autoload net-pf-9: refused: ...".
-[[nodiscard]] std::string summary(const Event& event);
+/// How many attempts or changes it stands for.
+[[nodiscard]] std::uint64_t count_of(const Event& event);
 
 } // namespace kmodguard::events

@@ -53,7 +53,7 @@ class Builder final : public nlohmann::json_sax<Tree> {
         return add(static_cast<std::int64_t>(value));
     }
     bool number_float(number_float_t /*value*/, const string_t& /*text*/) override {
-        return stop("a number is no integer");
+        return stop("a number is not an integer");
     }
     bool string(string_t& value) override { return add(std::move(value)); }
     bool binary(binary_t& /*value*/) override { return stop("it holds binary data"); }
@@ -70,7 +70,7 @@ class Builder final : public nlohmann::json_sax<Tree> {
     bool end_array() override { return close(); }
     bool parse_error(std::size_t position, const std::string& /*token*/,
                      const nlohmann::detail::exception& /*error*/) override {
-        return stop(fmt::format("it is no JSON from byte {} on", position));
+        return stop(fmt::format("it is not JSON from byte {} on", position));
     }
 
     [[nodiscard]] const std::string& error() const { return error_; }
@@ -137,6 +137,10 @@ const std::string* Json::text() const {
     return std::get_if<std::string>(&value_);
 }
 
+const bool* Json::boolean() const {
+    return std::get_if<bool>(&value_);
+}
+
 const std::int64_t* Json::number() const {
     return std::get_if<std::int64_t>(&value_);
 }
@@ -159,6 +163,10 @@ sys::Result<Json> Json::parse(std::string_view text, const JsonLimits& limits) {
     Builder builder(limits.depth);
     if (!Tree::sax_parse(text, &builder)) return refuse(builder.error());
     return builder.take();
+}
+
+void Json::add(std::string_view name, Json value) {
+    std::get<Object>(value_).emplace_back(name, std::move(value));
 }
 
 const Json* Json::find(std::string_view name) const {

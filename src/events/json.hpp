@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// JSON values for whoever prints or reads them; the library behind it is heavy and stays in one translation
+// JSON values to print and to read; the library behind it is heavy and stays in one translation
 // unit. What is read comes from others, and may be made to be misread: a reader that keeps the first of two
 // members of one name and a writer that meant the second do not talk of the same thing.
 #pragma once
@@ -52,10 +52,13 @@ class Json {
     /// over the limits. Errors are of kind invalid, say at which byte, and hold nothing of the text.
     [[nodiscard]] static sys::Result<Json> parse(std::string_view text, const JsonLimits& limits = {});
 
+    /// Adds a member to what is an object.
+    void add(std::string_view name, Json value);
     /// The member `name`; nullptr if there is none, or this is no object.
     [[nodiscard]] const Json* find(std::string_view name) const;
     /// nullptr if it is something else.
     [[nodiscard]] const std::string* text() const;
+    [[nodiscard]] const bool* boolean() const;
     [[nodiscard]] const std::int64_t* number() const;
     [[nodiscard]] const List* list() const;
     [[nodiscard]] const Object* object() const;

@@ -2,6 +2,7 @@
 #include "events/recorder.hpp"
 
 #include "events/coalescer.hpp"
+#include "sys/trace.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -16,24 +17,12 @@
 namespace kmodguard::events {
 namespace {
 
-constexpr std::size_t sharers = 4; ///< who make more noise than all can log, each heard
-
-/// Of whom there is to be room for others. Whoever loads by right is let be, if no container is around him.
-std::string who_shares(const Event& event, Importance importance) {
-    const bool contained = event.requester && !event.requester->container.empty();
-    return importance == Importance::routine || contained ? originator_of(event) : "";
-}
+constexpr std::size_t sharers = 4; ///< that make more noise than all can log, each with a part in the log
 
 } // namespace
 
 class Recorder::Queue {
   public:
-    struct Line { ///< of modules.log
-        std::string text;
-        std::string container;
-    };
-    using Entry = std::variant<Event, Change, Line>;
-
     Queue(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
         : sinks_(std::move(sinks)), lines_(capacity), important_(capacity), routine_(capacity),
           thread_([this] { run(); }) {}
@@ -49,20 +38,18 @@ class Recorder::Queue {
     }
 
     void add(Event event);
-    void add(Change change);
-    void add(Line line);
     void add_loss(std::size_t count);
     void flush();
     [[nodiscard]] std::size_t lost() const;
 
   private:
-    /// Entries that wait, and how many of them each has brought about who leaves room for others.
+    /// Events that wait, and how many of them each has brought about that leaves room for others.
     class Room {
       public:
         explicit Room(std::size_t capacity)
             : capacity_(capacity), share_(std::max<std::size_t>(1, capacity / sharers)) {}
 
-        /// False: there is none, or `who` has had his share. "" is not known, and has all there is.
+        /// False: there is none, or `who` has had its share. "" is not known, and has all there is.
         [[nodiscard]] bool take(const std::string& who) {
             if (taken_ >= capacity_) return false;
             if (!who.empty()) {
@@ -92,11 +79,11 @@ class Recorder::Queue {
         bool operator==(const Losses&) const = default;
     };
 
-    /// Where `entry` takes its room, and as whose.
-    [[nodiscard]] std::pair<Room*, std::string> room_of(const Entry& entry);
-    void enqueue(Entry entry);
+    /// Where `event` takes its room, and as whose.
+    [[nodiscard]] std::pair<Room*, std::string> room_of(const Event& event);
+    void enqueue(Event event);
     void enqueue_due();
-    void write(const Entry& entry);
+    void write(const Event& event);
     void report(const Losses& from, const Losses& to);
     void run();
 
@@ -106,12 +93,12 @@ class Recorder::Queue {
     std::condition_variable written_;
     bool writing_ = false;
     Coalescer coalescer_;
-    std::deque<Entry> queue_;
+    std::deque<Event> queue_;
     Room lines_;
     Room important_;
     Room routine_;
     bool stopping_ = false;
-    bool telling_all_ = false; ///< what was counted, before its time
+    bool flushing_ = false; ///< what was counted, before its time
     Losses losses_;
     std::thread thread_;
 };
@@ -122,15 +109,10 @@ Recorder::Recorder(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacit
 Recorder::~Recorder() = default;
 
 void Recorder::record(Event event) {
+    if (const auto* attempt = std::get_if<Attempt>(&event);
+        attempt != nullptr && sys::is_traced(sys::Topic::decisions))
+        sys::trace(sys::Topic::decisions, "{}", summary(*attempt));
     queue_->add(std::move(event));
-}
-
-void Recorder::record(Change change) {
-    queue_->add(std::move(change));
-}
-
-void Recorder::record_attempt(std::string line, std::string container) {
-    queue_->add(Queue::Line{.text = std::move(line), .container = std::move(container)});
 }
 
 void Recorder::record_loss(std::size_t count) {
@@ -154,22 +136,6 @@ void Recorder::Queue::add(Event event) {
     changed_.notify_one(); // also of what is held back: the thread is to wake up for it
 }
 
-void Recorder::Queue::add(Change change) {
-    {
-        const std::scoped_lock lock(mutex_);
-        enqueue(std::move(change));
-    }
-    changed_.notify_one();
-}
-
-void Recorder::Queue::add(Line line) {
-    {
-        const std::scoped_lock lock(mutex_);
-        enqueue(std::move(line));
-    }
-    changed_.notify_one();
-}
-
 void Recorder::Queue::add_loss(std::size_t count) {
     {
         const std::scoped_lock lock(mutex_);
@@ -183,28 +149,28 @@ std::size_t Recorder::Queue::lost() const {
     return losses_.here;
 }
 
-auto Recorder::Queue::room_of(const Entry& entry) -> std::pair<Room*, std::string> {
-    if (const Line* line = std::get_if<Line>(&entry)) return {&lines_, line->container};
-    const Event* event = std::get_if<Event>(&entry);
-    if (event == nullptr) return {&important_, ""};
-    const Importance importance = importance_of(*event);
-    return {importance == Importance::important ? &important_ : &routine_, who_shares(*event, importance)};
+auto Recorder::Queue::room_of(const Event& event) -> std::pair<Room*, std::string> {
+    if (const auto* line = std::get_if<LogLine>(&event)) return {&lines_, line->container};
+    const auto* attempt = std::get_if<Attempt>(&event);
+    if (attempt != nullptr && importance_of(*attempt) == Importance::routine)
+        return {&routine_, originator_of(event)};
+    // Those that load by right are let be, if they are in no container.
+    const bool contained = attempt != nullptr && attempt->requester && !attempt->requester->container.empty();
+    return {&important_, contained ? originator_of(event) : ""};
 }
 
-void Recorder::Queue::enqueue(Entry entry) {
-    const auto [room, who] = room_of(entry);
-    if (room->take(who)) {
-        queue_.push_back(std::move(entry));
-    } else if (std::holds_alternative<Line>(entry)) {
+void Recorder::Queue::enqueue(Event event) {
+    const auto [room, who] = room_of(event);
+    if (room->take(who))
+        queue_.push_back(std::move(event));
+    else if (std::holds_alternative<LogLine>(event))
         ++losses_.lines;
-    } else {
-        const Event* event = std::get_if<Event>(&entry);
-        losses_.here += event != nullptr ? 1 + event->repeated : 1; // with what it would have told
-    }
+    else
+        losses_.here += count_of(event);
 }
 
 void Recorder::Queue::enqueue_due() {
-    const bool all = stopping_ || std::exchange(telling_all_, false);
+    const bool all = stopping_ || std::exchange(flushing_, false);
     const auto now = all ? Coalescer::Clock::time_point::max() : Coalescer::Clock::now();
     for (Event& event : coalescer_.take_due(now))
         enqueue(std::move(event));
@@ -212,29 +178,20 @@ void Recorder::Queue::enqueue_due() {
 
 void Recorder::Queue::flush() {
     std::unique_lock lock(mutex_);
-    telling_all_ = true;
+    flushing_ = true;
     changed_.notify_one();
-    written_.wait(lock, [this] { return queue_.empty() && !writing_ && !telling_all_; });
+    written_.wait(lock, [this] { return queue_.empty() && !writing_ && !flushing_; });
 }
 
-void Recorder::Queue::write(const Entry& entry) {
-    for (const auto& sink : sinks_) {
-        if (const Event* event = std::get_if<Event>(&entry))
-            sink->write(*event);
-        else if (const Change* change = std::get_if<Change>(&entry))
-            sink->write_change(*change);
-        else
-            sink->write_attempt(std::get<Line>(entry).text);
-    }
+void Recorder::Queue::write(const Event& event) {
+    for (const auto& sink : sinks_)
+        sink->write(event);
 }
 
 void Recorder::Queue::report(const Losses& from, const Losses& to) {
-    const std::size_t events = to.here + to.before - from.here - from.before;
-    const std::size_t lines = to.lines - from.lines;
-    for (const auto& sink : sinks_) {
-        if (events != 0) sink->write_loss(events);
-        if (lines != 0) sink->write_attempt_loss(lines);
-    }
+    if (const std::size_t events = to.here + to.before - from.here - from.before; events != 0)
+        write(Loss{.count = events});
+    if (const std::size_t lines = to.lines - from.lines; lines != 0) write(LogLineLoss{.count = lines});
 }
 
 void Recorder::Queue::run() {
@@ -242,26 +199,26 @@ void Recorder::Queue::run() {
     std::unique_lock lock(mutex_);
     while (true) {
         const auto something = [&] {
-            return stopping_ || telling_all_ || !queue_.empty() || losses_ != reported;
+            return stopping_ || flushing_ || !queue_.empty() || losses_ != reported;
         };
         if (const auto due = coalescer_.next_due(); due && !something())
             changed_.wait_until(lock, *due);
         else
             changed_.wait(lock, something);
         enqueue_due();
-        std::optional<Entry> entry;
+        std::optional<Event> event;
         if (!queue_.empty()) {
-            entry = std::move(queue_.front());
+            event = std::move(queue_.front());
             queue_.pop_front();
-            const auto [room, who] = room_of(*entry);
+            const auto [room, who] = room_of(*event);
             room->give_back(who);
         }
         const Losses losses = losses_;
-        if (entry || losses != reported) {
+        if (event || losses != reported) {
             writing_ = true;
             lock.unlock();
             report(reported, losses);
-            if (entry) write(*entry);
+            if (event) write(*event);
             reported = losses;
             lock.lock();
             writing_ = false;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Between those who decide and those who log: a bounded queue and a thread of its own. A decision never waits
-// for a log; a log that cannot keep up loses events, and the loss is counted and itself logged. What anybody
-// can bring about any number of times takes no room from what is important, one who does so leaves room for
-// others, and what is the same each time is counted (coalescer.hpp).
+// Between the threads that decide and the logs: a bounded queue and a thread of its own, which alone calls
+// the sinks and owns them. A decision never waits for a log; a log that cannot keep up loses events, and the
+// loss is counted and itself logged. What any process can bring about any number of times takes no room from
+// what is important, one that does so leaves room for others, and what is the same each time is counted
+// (coalescer.hpp).
 #pragma once
 
-#include "events/change.hpp"
 #include "events/event.hpp"
 
 #include <cstddef>
@@ -17,19 +17,11 @@
 
 namespace kmodguard::events {
 
-/// Somewhere events go. Called from the recorder's thread only; may block.
+/// A log. Called from the recorder's thread only; may block.
 class Sink {
   public:
     virtual ~Sink() = default;
     virtual void write(const Event& event) = 0;
-    /// Something was done to the guard itself.
-    virtual void write_change(const Change& /*change*/) {}
-    /// One line of modules.log: the path, or the name, of an image that somebody tried to load.
-    virtual void write_attempt(std::string_view /*line*/) {}
-    /// `count` attempts, or changes, have been lost since the last call.
-    virtual void write_loss(std::size_t count) = 0;
-    /// The same of lines of modules.log.
-    virtual void write_attempt_loss(std::size_t /*count*/) {}
 };
 
 class Recorder {
@@ -45,16 +37,13 @@ class Recorder {
     ~Recorder();
 
     /// Queues `event`, or counts it as lost if there is no room for it; a refusal like one of a moment ago is
-    /// queued when its repetitions have been counted. Never waits for a sink.
+    /// queued when its repetitions have been counted. Never waits for a sink. Lines of modules.log keep the
+    /// order of these calls; what becomes of their attempts is said by others' events.
     void record(Event event);
-    void record(Change change);
-    /// The same for a line of modules.log. Its order is that of these calls; what becomes of the attempt is
-    /// another matter, and told by its event. `container`: whose attempt it was; "" where it was none's.
-    void record_attempt(std::string line, std::string container = "");
-    /// `count` attempts were lost before they came here: says so wherever events go.
+    /// `count` attempts were lost before they came here: every log says so.
     void record_loss(std::size_t count);
 
-    /// Returns when what was queued before is written, and what was counted until now is told.
+    /// Returns when what was queued before is written, with what was counted until now.
     void flush();
 
     /// Attempts, and changes, lost here since the start.

@@ -2,7 +2,7 @@
 #include "events/sinks.hpp"
 
 #include "core/names.hpp"
-#include "events/event_json.hpp"
+#include "events/fields.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -15,31 +15,68 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <type_traits>
 
 namespace kmodguard::events {
 namespace {
 
 constexpr const char* journal_socket = "/run/systemd/journal/socket";
 
-int priority_of(const Event& event) {
-    return is_notable(event) ? LOG_WARNING : LOG_INFO;
+constexpr std::string_view id_of(const Attempt& /*attempt*/) {
+    return attempt_message_id;
+}
+constexpr std::string_view id_of(const Change& /*change*/) {
+    return change_message_id;
+}
+constexpr std::string_view id_of(const SealRefusal& /*refusal*/) {
+    return seal_message_id;
+}
+constexpr std::string_view id_of(const Tampering& /*tampering*/) {
+    return tampering_message_id;
+}
+constexpr std::string_view id_of(const Loss& /*loss*/) {
+    return "";
 }
 
-/// Whoever guards the guard reads these: none is below notice.
-int priority_of(const Change& change) {
-    return is_notable(change) ? LOG_WARNING : LOG_NOTICE;
+/// Adds `value` as the journal has it: a list as a field for each item. Objects have another form there.
+void add_field(std::vector<std::string>& fields, std::string_view name, const Json& value, bool if_empty) {
+    if (const std::string* text = value.text(); text != nullptr && (if_empty || !text->empty()))
+        fields.push_back(fmt::format("{}={}", name, *text));
+    if (const std::int64_t* number = value.number()) fields.push_back(fmt::format("{}={}", name, *number));
+    if (const bool* answer = value.boolean())
+        fields.push_back(fmt::format("{}={}", name, *answer ? "yes" : "no"));
+    if (const Json::List* items = value.list())
+        for (const Json& item : *items)
+            add_field(fields, name, item, if_empty);
 }
 
-void send_to_journal(std::vector<std::string>& fields) {
-    std::vector<iovec> vectors;
-    vectors.reserve(fields.size());
-    for (std::string& field : fields)
-        vectors.push_back({.iov_base = field.data(), .iov_len = field.size()});
-    sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size()));
+template <typename Type>
+std::vector<std::string> journal_fields(const Type& event) {
+    std::vector<std::string> fields = {"SYSLOG_IDENTIFIER=kmodguard"};
+    if (const std::string_view id = id_of(event); !id.empty())
+        fields.push_back(fmt::format("MESSAGE_ID={}", id));
+    visit_fields(&event, [&fields](const auto& list, const auto* of) {
+        for (const auto& field : list) {
+            if (of == nullptr || field.journal.empty()) continue;
+            const bool another_way = field.in_journal != nullptr;
+            const Said value = another_way ? field.in_journal(*of) : field.value(*of);
+            if (value) add_field(fields, field.journal, *value, another_way);
+        }
+    });
+    return fields;
 }
 
-std::string loss_text(std::size_t count) {
-    return fmt::format("{} events were lost: logging could not keep up", count);
+/// Whether it goes to modules.log, and nowhere else.
+template <typename Type>
+constexpr bool is_of_modules_log = std::is_same_v<Type, LogLine> || std::is_same_v<Type, LogLineLoss>;
+
+/// Calls `use` with what `event` holds, if other logs than modules.log have it.
+template <typename Use>
+void visit_logged(const Event& event, Use use) {
+    const auto one = [&use]<typename Type>(const Type& held) {
+        if constexpr (!is_of_modules_log<Type>) use(held);
+    };
+    std::visit(one, event);
 }
 
 /// Best effort: a log that cannot be written must not stop the guard. False: not all of it was.
@@ -76,74 +113,13 @@ class LineFile {
 class JournalSink final : public Sink {
   public:
     void write(const Event& event) override {
-        const core::Decision& decision = event.decision;
-        std::vector<std::string> fields = {
-            fmt::format("MESSAGE={}", summary(event)),
-            fmt::format("MESSAGE_ID={}", message_id),
-            fmt::format("PRIORITY={}", priority_of(event)),
-            "SYSLOG_IDENTIFIER=kmodguard",
-            fmt::format("KMODGUARD_POINT={}", to_string(event.point)),
-            fmt::format("KMODGUARD_SUBJECT={}", subject_of(event)),
-            fmt::format("KMODGUARD_TOKEN={}", decision.token),
-            fmt::format("KMODGUARD_VERDICT={}", to_string(decision.effective())),
-            fmt::format("KMODGUARD_WILL_LOAD={}", decision.will_load() ? "yes" : "no"),
-            fmt::format("KMODGUARD_JUDGED={}", to_string(decision.judged)),
-            fmt::format("KMODGUARD_MODE={}", to_string(decision.mode)),
-            fmt::format("KMODGUARD_REASON={}", to_string(decision.reason)),
-            fmt::format("KMODGUARD_GENERATION={}", event.generation),
-        };
-        if (decision.rule) fields.push_back(fmt::format("KMODGUARD_RULE={}", describe(*decision.rule)));
-        for (const auto& module : decision.modules)
-            fields.push_back(fmt::format("KMODGUARD_MODULE={}", module.module));
-        const auto add = [&fields](std::string_view name, const std::string& value) {
-            if (!value.empty()) fields.push_back(fmt::format("KMODGUARD_{}={}", name, value));
-        };
-        add("CALL", event.call);
-        add("FILE", event.file);
-        add("ANSWER", event.answer);
-        add("SHA256", event.sha256 ? core::to_hex(*event.sha256) : "");
-        add("TRIAL", is_trial(event) ? "yes" : "");
-        add("REPEATED", event.repeated != 0 ? std::to_string(event.repeated) : "");
-        add("REPEATED_SINCE", event.repeated_since ? timestamp(*event.repeated_since) : "");
-        for (const std::string& token : event.other_tokens)
-            add("OTHER_TOKEN", token);
-        if (event.after) {
-            add("AFTER_CALL", event.after->call);
-            add("AFTER_FILE", event.after->file);
-        }
-        if (const auto& by = event.requester) {
-            add("REQUESTER_PID", std::to_string(by->pid));
-            if (by->uid) add("REQUESTER_UID", std::to_string(*by->uid));
-            add("REQUESTER_COMM", by->command);
-            add("REQUESTER_EXE", by->executable);
-            add("REQUESTER_CGROUP", by->cgroup);
-            add("REQUESTER_CONTAINER", by->container);
-        }
-        send_to_journal(fields);
-    }
-    void write_change(const Change& change) override {
-        std::vector<std::string> fields = {
-            fmt::format("MESSAGE={}", summary(change)),
-            fmt::format("MESSAGE_ID={}", change_message_id),
-            fmt::format("PRIORITY={}", priority_of(change)),
-            "SYSLOG_IDENTIFIER=kmodguard",
-            fmt::format("KMODGUARD_CHANGE={}", to_string(change.action)),
-            fmt::format("KMODGUARD_ARGUMENT={}", change.argument),
-            fmt::format("KMODGUARD_RESULT={}", change.error ? "failed" : "done"),
-            fmt::format("KMODGUARD_GENERATION={}", change.generation),
-        };
-        if (change.error) fields.push_back(fmt::format("KMODGUARD_ERROR={}", *change.error));
-        if (const auto& by = change.by) {
-            fields.push_back(fmt::format("KMODGUARD_BY_PID={}", by->pid));
-            fields.push_back(fmt::format("KMODGUARD_BY_UID={}", by->uid));
-            fields.push_back(fmt::format("KMODGUARD_BY_COMM={}", by->command));
-            if (by->login_uid) fields.push_back(fmt::format("KMODGUARD_BY_LOGIN_UID={}", *by->login_uid));
-        }
-        send_to_journal(fields);
-    }
-    void write_loss(std::size_t count) override {
-        sd_journal_send("MESSAGE=%s", loss_text(count).c_str(), "PRIORITY=%i", LOG_ERR,
-                        "SYSLOG_IDENTIFIER=kmodguard", nullptr);
+        visit_logged(event, [](const auto& logged) {
+            std::vector<std::string> fields = journal_fields(logged);
+            std::vector<iovec> vectors;
+            for (std::string& field : fields)
+                vectors.push_back({.iov_base = field.data(), .iov_len = field.size()});
+            sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size()));
+        });
     }
 };
 
@@ -153,38 +129,32 @@ class SyslogSink final : public Sink {
     SyslogSink(const SyslogSink&) = delete;
     SyslogSink& operator=(const SyslogSink&) = delete;
     ~SyslogSink() override { ::closelog(); }
-    void write(const Event& event) override { ::syslog(priority_of(event), "%s", summary(event).c_str()); }
-    void write_change(const Change& change) override {
-        ::syslog(priority_of(change), "%s", summary(change).c_str());
+    void write(const Event& event) override {
+        visit_logged(
+            event, [](const auto& logged) { ::syslog(priority_of(logged), "%s", summary(logged).c_str()); });
     }
-    void write_loss(std::size_t count) override { ::syslog(LOG_ERR, "%s", loss_text(count).c_str()); }
 };
 
 class StderrSink final : public Sink {
   public:
     void write(const Event& event) override {
-        if (is_notable(event)) append(STDERR_FILENO, summary(event) + "\n");
+        visit_logged(event, [](const auto& logged) {
+            if (priority_of(logged) <= LOG_WARNING) append(STDERR_FILENO, summary(logged) + "\n");
+        });
     }
-    void write_change(const Change& change) override {
-        if (is_notable(change)) append(STDERR_FILENO, summary(change) + "\n");
-    }
-    void write_loss(std::size_t count) override { append(STDERR_FILENO, loss_text(count) + "\n"); }
 };
 
-/// A path may hold a newline, which is no end of a line here; an emulated firmware's scripts read this file.
+/// A path may hold a newline, which is no end of a line here; scripts of an emulated firmware read this file.
 class ModulesLogSink final : public Sink {
   public:
     explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
-    void write(const Event& /*event*/) override {}
-    void write_change(const Change& /*change*/) override {}
-    void write_attempt(std::string_view line) override {
+    void write(const Event& event) override {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
-        file_.write(core::printable(line, escaped * line.size() + 1));
-    }
-    void write_loss(std::size_t /*count*/) override {} // others say so
-    /// A path begins with '/', and no module's name has a '#'.
-    void write_attempt_loss(std::size_t count) override {
-        file_.write(fmt::format("# {} attempts are missing here", count));
+        if (const auto* line = std::get_if<LogLine>(&event))
+            file_.write(core::printable(line->text, escaped * line->text.size() + 1));
+        if (const auto* loss =
+                std::get_if<LogLineLoss>(&event)) // a path begins with '/', and no module's name has a '#'
+            file_.write(fmt::format("# {} attempts are missing here", loss->count));
     }
 
   private:
@@ -194,12 +164,9 @@ class ModulesLogSink final : public Sink {
 class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
-    void write(const Event& event) override { file_.write(Json(json_of(event)).line()); }
-    void write_change(const Change& change) override { file_.write(Json(json_of(change)).line()); }
-    void write_loss(std::size_t count) override {
-        const Json::Object object{{"time", timestamp(std::chrono::system_clock::now())},
-                                  {"lost", std::uint64_t{count}}};
-        file_.write(Json(object).line());
+    void write(const Event& event) override {
+        visit_logged(event,
+                     [this, &event](const auto& /*logged*/) { file_.write(Json(json_of(event)).line()); });
     }
 
   private:
@@ -238,9 +205,8 @@ sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
 } // namespace
 
 sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path) {
-    auto file = open_log(path);
-    if (!file) return std::unexpected(file.error());
-    return std::make_unique<JsonLinesSink>(LineFile(std::move(*file), path));
+    sys::UniqueFd file = TRY(open_log(path));
+    return std::make_unique<JsonLinesSink>(LineFile(std::move(file), path));
 }
 
 std::unique_ptr<Sink> json_stderr_sink() {
@@ -249,9 +215,8 @@ std::unique_ptr<Sink> json_stderr_sink() {
 }
 
 sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path) {
-    auto file = open_log(path);
-    if (!file) return std::unexpected(file.error());
-    return std::make_unique<ModulesLogSink>(LineFile(std::move(*file), path));
+    sys::UniqueFd file = TRY(open_log(path));
+    return std::make_unique<ModulesLogSink>(LineFile(std::move(file), path));
 }
 
 } // namespace kmodguard::events

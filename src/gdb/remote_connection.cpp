@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "gdb/remote_connection.hpp"
 
+#include "sys/trace.hpp"
+
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -135,6 +137,7 @@ sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline d
         switch (received->kind) {
         case Received::Kind::packet:
             TRY(send_bytes("+", acknowledge_deadline()));
+            sys::trace(sys::Topic::packets, "<- {}", received->payload);
             return std::move(received->payload);
         case Received::Kind::damaged:
             if (++repeats > max_repeats) return lose(ErrorKind::invalid, "packets with wrong checksums");
@@ -148,6 +151,7 @@ sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline d
 }
 
 sys::Result<void> RemoteConnection::send(std::string_view payload, Deadline deadline) {
+    sys::trace(sys::Topic::packets, "-> {}", payload);
     const std::string packet = encode_packet(payload);
     TRY(send_bytes(packet, deadline));
     return wait_acknowledged(packet, deadline);
@@ -156,8 +160,10 @@ sys::Result<void> RemoteConnection::send(std::string_view payload, Deadline dead
 sys::Result<std::vector<std::string>> RemoteConnection::exchange(std::span<const std::string> payloads,
                                                                  Deadline deadline) {
     std::string packets;
-    for (const std::string& payload : payloads)
+    for (const std::string& payload : payloads) {
+        sys::trace(sys::Topic::packets, "-> {}", payload);
         packets += encode_packet(payload);
+    }
     TRY(send_bytes(packets, deadline));
     std::vector<std::string> answers;
     for (const std::string& payload : payloads) {
@@ -183,6 +189,7 @@ sys::Result<void> RemoteConnection::wait_acknowledged(std::string_view packet, D
         case Received::Kind::packet:
         case Received::Kind::damaged: // its repeat would only be in the way
             TRY(send_bytes("+", acknowledge_deadline()));
+            sys::trace(sys::Topic::packets, "<- {}", received->payload);
             break;
         }
     }

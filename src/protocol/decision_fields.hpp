@@ -12,7 +12,7 @@ namespace kmodguard::protocol {
 [[nodiscard]] std::vector<Field> fields_of(const core::Decision& decision);
 [[nodiscard]] sys::Result<core::Decision> decision_of(const std::vector<Field>& fields);
 
-/// The same of judgements on modules that nobody has asked for.
+/// The same of judgements on modules that were not asked for.
 [[nodiscard]] std::vector<Field> fields_of(const std::vector<core::ModuleDecision>& modules);
 [[nodiscard]] sys::Result<std::vector<core::ModuleDecision>> modules_of(const std::vector<Field>& fields);
 

@@ -45,23 +45,24 @@ using Result = std::expected<T, Error>;
     return std::unexpected(system_error(action, object, code));
 }
 
-/// What a Result holds; for TRY.
-template <typename T>
-[[nodiscard]] constexpr T take(Result<T>&& result) {
+/// What a Result, or another std::expected, holds; for TRY.
+template <typename T, typename E>
+[[nodiscard]] constexpr T take(std::expected<T, E>&& result) {
     return *std::move(result);
 }
-constexpr void take(Result<void>&& /*result*/) {}
+template <typename E>
+constexpr void take(std::expected<void, E>&& /*result*/) {}
 
 } // namespace kmodguard::sys
 
 /// The value of a Result; where it has none, the function that this stands in ends with its error:
 ///     auto file = TRY(open_readonly(path));
 ///     TRY(file.sync());
-/// An initialiser or a statement of its own, not an argument: g++ does not destroy the other arguments of a call that it leaves.
-/// In a coroutine the error is handed on by hand.
-#define TRY(...)                                                                                                       \
-    __extension__({                                                                                                    \
-        auto try_result_ = (__VA_ARGS__);                                                                              \
-        if (!try_result_) return std::unexpected(std::move(try_result_).error());                                      \
-        ::kmodguard::sys::take(std::move(try_result_));                                                                \
+/// An initialiser or a statement of its own, not an argument: g++ does not destroy the other arguments of a
+/// call that it leaves. In a coroutine the error is handed on by hand.
+#define TRY(...)                                                                                             \
+    __extension__({                                                                                          \
+        auto try_result_ = (__VA_ARGS__);                                                                    \
+        if (!try_result_) return std::unexpected(std::move(try_result_).error());                            \
+        ::kmodguard::sys::take(std::move(try_result_));                                                      \
     })

@@ -175,7 +175,7 @@ def test_several_tokens_give_a_line_each_and_3_if_one_is_refused(judged):
 def test_a_token_that_names_nothing_is_refused_and_shown_harmlessly(judged, token):
     ran = judged.kmodctl("check", "--", token)
     assert ran.code == 3
-    assert "not a possible module name or alias" in ran.out
+    assert "not a valid module name or alias" in ran.out
     assert ran.out.count("\n") == 1
     assert "\x1b" not in ran.out
     assert judged.kmodctl("check", "--json", "--", token).json["reason"] == "not-a-name"

@@ -51,7 +51,7 @@ def test_every_verb_and_option_has_help_and_a_place_in_the_manual(verb):
     options = set(complete(verb, "--"))
     helped = plain(verb, "--help")
     assert helped.code == 0
-    assert options - {"--root", "--json"} <= set(re.findall(r"--[a-z-]+", helped.out))
+    assert options - {"--root", "--json", "--debug"} <= set(re.findall(r"--[a-z-]+", helped.out))
     manual = (SOURCES / "man/kmodctl.8.scd").read_text()
     assert re.search(rf"^(.*, )?\*{verb}\*", manual, re.MULTILINE)
     for option in options:

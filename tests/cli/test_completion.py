@@ -42,8 +42,8 @@ def test_verbs_are_offered_with_their_meaning(machine):
 
 
 def test_options_are_those_of_the_verb(machine):
-    assert set(offered(machine, "check", "--")) == {"--policy", "--kernel", "--root", "--json", "--help"}
-    assert set(offered(machine, "--")) == {"--root", "--json", "--help"}
+    assert set(offered(machine, "check", "--")) == {"--policy", "--kernel", "--root", "--json", "--debug", "--help"}
+    assert set(offered(machine, "--")) == {"--root", "--json", "--debug", "--help"}
     assert list(offered(machine, "reload", "--d")) == ["--discard"]
 
 

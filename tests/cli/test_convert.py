@@ -120,7 +120,7 @@ def test_anybody_may_convert_a_file_of_their_own(machine, project):
 
 def test_what_is_odd_is_warned_of_and_converted(machine):
     ran = machine.ask("convert", machine.write("p.yaml", "kmods:\n  allowlist: ['', loop]\n"))
-    assert "p.yaml:1:1: warning: kmods stands at the top of the file" in ran.err
+    assert "p.yaml:1:1: warning: kmods is at the top of the file" in ran.err
     assert "p.yaml:2:15: warning: allowlist: an empty entry" in ran.err
     assert tomllib.loads(ran.out)["allow"]["modules"] == ["igloo", "loop"]
 

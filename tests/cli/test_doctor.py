@@ -124,7 +124,7 @@ def test_a_handler_that_somebody_changed_is_mended_if_asked(machine, daemon, hoo
     machine.handler.write_text("/opt/theirs\n")
     found = findings(machine)["handler"]
     assert found["level"] == "bad"
-    assert "somebody has set the handler to /opt/theirs" in found["finding"]
+    assert "another program has set the handler to /opt/theirs" in found["finding"]
     assert "doctor --mend" in found["remedy"]
     assert machine.handler.read_text() == "/opt/theirs\n"
     found = findings(machine, "--mend")["handler"]

@@ -170,7 +170,7 @@ def test_anything_but_one_name_is_2(machine, daemon, syslog, arguments):
 @pytest.mark.parametrize("token", ["a\nCHECK loop", "x" * 2049, "x" * 5000], ids=["two lines", "long", "very long"])
 def test_a_name_that_can_be_none_is_refused_before_it_is_asked_for(machine, daemon, syslog, token):
     assert hook(machine, token).code == 3
-    assert "not a possible module name or alias" in syslog()
+    assert "not a valid module name or alias" in syslog()
     assert machine.status()["refused"] == 0
 
 

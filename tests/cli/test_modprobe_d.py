@@ -244,7 +244,7 @@ def test_an_install_line_of_no_module_that_is_not_listed_is_refused_and_said_to_
     configure(judged, "install my-thing modprobe --all af-key twin_a\n", allow=["af_key", "twin_a"])
     ran = judged.kmodctl("check", "my-thing")
     assert (ran.code, ran.out) == (3, "my-thing: refused: my_thing is not on the allow list "
-                                      "(it is no module, but has an install command in modprobe.d)\n")
+                                      "(it is not a module, but has an install command in modprobe.d)\n")
 
 
 def test_audit_mode_runs_an_install_line_of_no_module(machine, start):
@@ -343,7 +343,7 @@ def test_options_of_an_alias_that_no_line_holds_leave_the_load_to_modprobe(machi
      'tun_dev is allowed, but does not load: it needs crc_base, and modprobe.d runs "/bin/false" in its place',
      "take the install line of crc_base out of modprobe.d"),
     ("install tun_dev /opt/more; modprobe -i tun_dev\n", "tun_dev",
-     "tun_dev is allowed, and the install command of tun_dev may load what nobody can tell: /opt/more",
+     "tun_dev is allowed, and the install command of tun_dev may load what is not known: /opt/more",
      "only the kernel point judges what that loads"),
     (DKMS, "nvidia_current", "nvidia_current is allowed, but would be refused: nvidia_current has an image that is not what "
      "its name says (the image calls itself nvidia)", "the name in the image counts, not the file's: list nvidia"),

@@ -313,7 +313,7 @@ def test_nonsense_is_refused_with_a_word_and_others_go_on(agent, container, by_k
         hand_over(agent, state[:-1], [null.fileno()])
         assert agent.says("the connection ended in the middle of the state")
         hand_over(agent, "[" * 5000, [null.fileno()])
-        assert agent.says("what was sent is no JSON object")
+        assert agent.says("what was sent is not a JSON object")
         hand_over(agent, '{"a":' + "[" * 5000 + "]" * 5000 + "}", [null.fileno()])
         assert agent.says("nested more than 8 deep")
         hand_over(agent, state.replace('"pid": 1', '"pid": 1, "pid": 2'), [null.fileno()])

@@ -98,7 +98,7 @@ def test_deny_acts_at_once_and_on_what_needs_the_module(machine, daemon):
     machine.ask("deny", "crc_base")
     ran = machine.kmodctl("check", "tun_dev")
     assert ran.code == 3
-    assert "would bring a denied dependency: crc_base" in ran.out
+    assert "would pull in a denied dependency: crc_base" in ran.out
     assert "given at run time, not saved" in ran.out
 
 

@@ -18,8 +18,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static const core::Policy policy;
     static const core::Admissions admissions;
     core::NoModules index;
-    const events::Event event = kernel::event_of(record, {policy, index, admissions, 0});
-    if (summary(event).empty() || events::Json(events::json_of(event)).line().empty()) std::abort();
+    const events::Attempt attempt = kernel::event_of(record, {policy, index, admissions, 0});
+    const events::SealRefusal refusal = kernel::seal_refusal_of(record);
+    if (summary(attempt).empty() || events::Json(events::json_of(attempt)).line().empty()) std::abort();
+    if (summary(refusal).empty() || events::Json(events::json_of(refusal)).line().empty()) std::abort();
     if (const auto table = kernel::parse_table({reinterpret_cast<const char*>(data), size});
         table && kernel::text_of_table(*table).size() > size)
         std::abort();

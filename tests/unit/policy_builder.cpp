@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "policy_builder.hpp"
 
+#include "core/admission.hpp"
+
 namespace kmodguard::test {
 
 PolicyBuilder::PolicyBuilder() {
@@ -39,6 +41,11 @@ PolicyBuilder& PolicyBuilder::add(std::vector<core::PolicySource::Entry>& list,
 
 core::Origin PolicyBuilder::next_line() {
     return {.file = 0, .line = ++line_};
+}
+
+core::Decision decide_one_image(const core::Policy& policy, core::ModuleIndex& index,
+                                const core::ImageFacts& facts) {
+    return decide_image(policy, index, core::Admissions(policy, index), facts);
 }
 
 } // namespace kmodguard::test

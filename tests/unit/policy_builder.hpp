@@ -8,7 +8,7 @@
 // test can tell which one decided.
 #pragma once
 
-#include "core/policy.hpp"
+#include "core/decision.hpp"
 
 #include <cstdint>
 #include <initializer_list>
@@ -56,5 +56,9 @@ class PolicyBuilder {
     core::PolicySource source_;
     std::uint32_t line_ = 0;
 };
+
+/// The decision on an image, with admissions that are made for it alone.
+[[nodiscard]] core::Decision decide_one_image(const core::Policy& policy, core::ModuleIndex& index,
+                                              const core::ImageFacts& facts);
 
 } // namespace kmodguard::test

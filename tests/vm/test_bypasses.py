@@ -49,7 +49,7 @@ def test_row_6_denied_dependency_refuses_what_needs_it_and_lint_warned(running: 
     running.ctl("reload", check=True)
     assert running.ask(module) == "exit3"
     assert not running.vm.loaded() & {module, denied}
-    assert f"{module} would bring a denied dependency: {denied}" in running.wait_log("denied dependency")
+    assert f"{module} would pull in a denied dependency: {denied}" in running.wait_log("denied dependency")
 
 
 def test_row_16_others_are_answered_while_50_processes_ask_without_pause(guard: Guard) -> None:
@@ -227,7 +227,7 @@ def test_row_21_odd_bytes_and_lengths_through_the_hook(guard: Guard) -> None:
 def test_row_22_handler_rewritten_behind_its_back_is_reported_and_mended(guard: Guard) -> None:
     guard.start()
     guard.vm.run(f"echo /tmp/other > {HANDLER}", check=True)
-    assert "NOT armed: somebody has set the handler to /tmp/other" in guard.ctl("status").stdout
+    assert "NOT armed: another program has set the handler to /tmp/other" in guard.ctl("status").stdout
     guard.ctl("arm", check=True)
     assert guard.handler() == HOOK
     assert guard.vm.get(ORIGINAL) == b"/sbin/modprobe\n"

@@ -211,7 +211,7 @@ def test_what_is_no_module_gets_the_kernels_own_answer(shared: Guard) -> None:
         shared.vm.put("/tmp/none.ko", other)
         for way in ("init", "memfd"):
             assert shared.vm.run(f"loader {way} /tmp/none.ko").stdout == f"{way} ENOEXEC\n"
-    assert "is no kernel module" in shared.wait_log("is no kernel module")
+    assert "is not a kernel module" in shared.wait_log("is not a kernel module")
 
 
 def test_16_a_flood_of_refused_requests_spawns_no_process(guard: Guard) -> None:

@@ -70,8 +70,7 @@ sys::Result<int> supervise(const Context& context, const ExecOptions& options, c
     // Threads only from here on: the command's process would have had their locks and not them.
     auto recorder = std::make_unique<events::Recorder>(std::move(sinks), recorder_capacity);
     process::RunningKernel kernel;
-    auto supervisor = std::make_unique<process::Supervisor>(std::move(listener), judge, kernel, *recorder,
-                                                            process::Supervisor::Settings{});
+    auto supervisor = TRY(process::Supervisor::start(std::move(listener), judge, kernel, *recorder, {}));
     if (const auto went = command.go(); !went) return report_launch_failure(context, went.error());
     const auto ending = TRY(wait_for_end(command, signals, supervisor->fd(), options.wait));
     if (!supervisor->stop(calls_timeout)) {

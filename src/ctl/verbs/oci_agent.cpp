@@ -185,12 +185,12 @@ sys::Result<int> serve(const Context& context, const OciAgentOptions& options, c
     const std::string& path = *options.socket;
     auto rulebook = TRY(Rulebook::open(context, options));
     process::RunningKernel kernel;
-    process::AgentMeans means{
+    process::AgentDependencies dependencies{
         .rules = [&](const process::OciState& state) { return rulebook.rules_of(state); },
-        .say = [&](const process::Notice& notice) { log(context, notice); },
+        .report = [&](const process::Notice& notice) { log(context, notice); },
         .kernel = kernel};
     auto socket = TRY(sys::listen_unix(path, socket_mode, backlog));
-    auto agent = TRY(process::Agent::create(std::move(socket), std::move(means)));
+    auto agent = TRY(process::Agent::create(std::move(socket), std::move(dependencies)));
     context.text("listening on " + path);
     context.object({{"listening", path}});
     std::fflush(stdout);

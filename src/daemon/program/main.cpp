@@ -2,9 +2,11 @@
 //
 // kmodguard: decides which modules may be loaded, and records it. Started by kmodctl or systemd. Its five
 // options are read by getopt: CLI11, as in kmodctl, would make a program that stays in memory 160 KB (5 %)
-// larger, and has its one translation unit.
+// larger, and has its one translation unit. What it traces is chosen on the command line alone, and not in the
+// environment: it runs as root on behalf of others.
 #include "daemon/service.hpp"
 #include "installation.hpp"
+#include "sys/trace.hpp"
 
 #include <fmt/format.h>
 #include <getopt.h>
@@ -26,10 +28,11 @@ Decide which kernel modules may be loaded. Runs in the foreground; kmodctl start
   --events FILE    append every event to FILE, a JSON object a line
   --ready-fd N     write a newline to descriptor N when requests are served
   --background     let go of the standard streams then
+  --debug[=TOPICS] trace to standard error: all, or a list of bpf, cache, decisions
   --help, --version
 )";
 
-enum Option : int { root = 1, events, ready_fd, background, show_help, show_version };
+enum Option : int { root = 1, events, ready_fd, background, debug, show_help, show_version };
 
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
@@ -45,13 +48,11 @@ std::optional<int> descriptor_in(std::string_view text) {
 } // namespace
 
 int main(int count, char** arguments) {
-    const option options[] = {{"root", required_argument, nullptr, root},
-                              {"events", required_argument, nullptr, events},
-                              {"ready-fd", required_argument, nullptr, ready_fd},
-                              {"background", no_argument, nullptr, background},
-                              {"help", no_argument, nullptr, show_help},
-                              {"version", no_argument, nullptr, show_version},
-                              {nullptr, 0, nullptr, 0}};
+    const option options[] = {
+        {"root", required_argument, nullptr, root},         {"events", required_argument, nullptr, events},
+        {"ready-fd", required_argument, nullptr, ready_fd}, {"background", no_argument, nullptr, background},
+        {"debug", optional_argument, nullptr, debug},       {"help", no_argument, nullptr, show_help},
+        {"version", no_argument, nullptr, show_version},    {nullptr, 0, nullptr, 0}};
     kmodguard::daemon::ServiceOptions service;
     if (const char* moved = ::secure_getenv("KMODGUARD_ROOT")) service.paths = kmodguard::sys::Paths(moved);
     while (true) {
@@ -68,6 +69,13 @@ int main(int count, char** arguments) {
             fmt::print(stderr, "kmodguard: \"{}\" is not the number of a descriptor\n{}", optarg, help);
             return exit_usage;
         case background: service.background = true; break;
+        case debug:
+            if (const auto started = kmodguard::sys::start_trace(optarg != nullptr ? optarg : "all");
+                !started) {
+                fmt::print(stderr, "kmodguard: {}\n  hint: {}\n", started.error().what, started.error().hint);
+                return exit_usage;
+            }
+            break;
         case show_help: fmt::print("{}", help); return 0;
         case show_version: fmt::print("kmodguard {}\n", kmodguard::installation::version); return 0;
         default: fmt::print(stderr, "{}", help); return exit_usage;

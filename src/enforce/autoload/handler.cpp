@@ -44,7 +44,7 @@ bool has_static_helper(const sys::Paths& paths) {
 sys::Result<void> save_original(const sys::Paths& paths, const std::string& handler) {
     constexpr mode_t directory_mode = 0755;
     constexpr mode_t file_mode = 0644; // nothing secret, and kmodctl status is for everybody
-    if (auto made = sys::make_directory(paths.runtime_directory(), directory_mode); !made) return made;
+    TRY(sys::make_directory(paths.runtime_directory(), directory_mode));
     return sys::write_file_atomically(paths.original_handler(), handler + "\n", file_mode);
 }
 
@@ -81,13 +81,10 @@ sys::Result<HandlerStatus> handler_status(const sys::Paths& paths) {
 
 sys::Result<HandlerStatus> handler_setting(const sys::Paths& paths) {
     HandlerStatus status;
-    auto current = read_if_there(paths.handler_setting());
-    if (!current) return std::unexpected(current.error());
-    auto original = read_if_there(paths.original_handler());
-    if (!original) return std::unexpected(original.error());
-    status.current = std::move(*current);
-    const bool usable = *original && (*original)->starts_with('/') && **original != installation::hook;
-    if (usable) status.original = std::move(*original); // else it is lost
+    status.current = TRY(read_if_there(paths.handler_setting()));
+    auto original = TRY(read_if_there(paths.original_handler()));
+    const bool usable = original && original->starts_with('/') && *original != installation::hook;
+    if (usable) status.original = std::move(original); // else it is lost
     status.armed = status.current == installation::hook;
     return status;
 }
@@ -101,59 +98,55 @@ std::string describe(const HandlerStatus& status) {
         return "armed, but the original handler is lost: kmodctl arm finds one";
     if (status.armed) return fmt::format("armed, instead of {}", *status.original);
     if (status.taken_away())
-        return fmt::format("NOT armed: somebody has set the handler to {}: kmodctl arm takes it back",
+        return fmt::format("NOT armed: another program has set the handler to {}: kmodctl arm takes it back",
                            *status.current);
     return fmt::format("not armed: the kernel runs {}", *status.current);
 }
 
 sys::Result<ArmResult> arm(const sys::Paths& paths) {
-    const auto status = handler_status(paths);
-    if (!status) return std::unexpected(status.error());
-    if (!status->current)
+    const auto status = TRY(handler_status(paths));
+    if (!status.current)
         return sys::failure(sys::ErrorKind::not_found,
                             "this kernel has no module loading: there is nothing to arm");
     ArmResult result;
-    if (status->disabled()) {
+    if (status.disabled()) {
         result.warning = "autoloading is switched off (kernel.modprobe is empty), and stays so";
         return result;
     }
-    auto original = original_to_save(paths, *status, result.warning);
-    if (!original) return std::unexpected(original.error());
-    if (!original->empty())
-        if (auto saved = save_original(paths, *original); !saved) return std::unexpected(saved.error());
-    result.original = original->empty() ? *status->original : *original;
-    if (status->static_helper)
+    const std::string original = TRY(original_to_save(paths, status, result.warning));
+    if (!original.empty()) TRY(save_original(paths, original));
+    result.original = original.empty() ? *status.original : original;
+    if (status.static_helper)
         result.warning = "this kernel ignores the setting (CONFIG_STATIC_USERMODEHELPER)";
-    if (status->armed) return result;
-    if (auto set = set_handler(paths, installation::hook); !set) return std::unexpected(set.error());
+    if (status.armed) return result;
+    TRY(set_handler(paths, installation::hook));
     result.changed = true;
     return result;
 }
 
 sys::Result<DisarmResult> disarm(const sys::Paths& paths, bool force) {
-    const auto status = handler_status(paths);
-    if (!status) return std::unexpected(status.error());
+    const auto status = TRY(handler_status(paths));
     DisarmResult result;
-    result.handler = status->current.value_or("");
-    const bool foreign = !status->armed && !force;
-    if (foreign || !status->current) {
-        if (status->taken_away())
+    result.handler = status.current.value_or("");
+    const bool foreign = !status.armed && !force;
+    if (foreign || !status.current) {
+        if (status.taken_away())
             result.warning =
-                fmt::format("the handler is {}, set by somebody else: left as it is", result.handler);
-        if (auto forgotten = forget_original(paths); !forgotten) return std::unexpected(forgotten.error());
+                fmt::format("the handler is {}, set by another program: left as it is", result.handler);
+        TRY(forget_original(paths));
         return result;
     }
-    if (!status->original && !force)
+    if (!status.original && !force)
         return sys::failure(
             sys::ErrorKind::not_found,
             fmt::format("the original handler is not known: {} is gone", paths.original_handler().native()),
             "kmodctl disarm --force sets a modprobe that exists");
-    auto handler = status->original ? sys::Result<std::string>(*status->original) : usual_handler(paths);
-    if (!handler) return std::unexpected(handler.error());
-    if (auto set = set_handler(paths, *handler); !set) return std::unexpected(set.error());
-    if (auto forgotten = forget_original(paths); !forgotten) return std::unexpected(forgotten.error());
-    result.changed = result.handler != *handler;
-    result.handler = *handler;
+    std::string handler =
+        TRY(status.original ? sys::Result<std::string>(*status.original) : usual_handler(paths));
+    TRY(set_handler(paths, handler));
+    TRY(forget_original(paths));
+    result.changed = result.handler != handler;
+    result.handler = std::move(handler);
     return result;
 }
 

@@ -48,8 +48,8 @@ struct DisarmResult {
     std::string warning;
 };
 
-/// Puts the saved handler back and forgets it. A handler that somebody else has set meanwhile stays. Without
-/// a saved one it fails, unless `force`: then a modprobe that exists is set, whatever there was.
+/// Puts the saved handler back and forgets it. A handler that another program has set meanwhile stays.
+/// Without a saved one it fails, unless `force`: then a modprobe that exists is set, whatever there was.
 [[nodiscard]] sys::Result<DisarmResult> disarm(const sys::Paths& paths, bool force);
 
 } // namespace kmodguard::autoload

@@ -108,13 +108,9 @@ sys::Result<Watch::Arguments> Watch::arguments_of(const CallInjection& injection
     return arguments;
 }
 
-events::Event Watch::event_of(Call call) const {
-    events::Event event;
-    event.time = std::chrono::system_clock::now();
-    event.point = core::Point::guest;
-    event.generation = 1;
-    event.call = to_string(call);
-    return event;
+events::Attempt Watch::event_of(Call call) const {
+    return {core::Point::guest, 1, judge_.decide(unreadable("the watch ended before it was decided")),
+            to_string(call)};
 }
 
 Machine::Work Watch::on_system_call(Processor processor, Location location, SystemCall call) {
@@ -130,11 +126,11 @@ Machine::Work Watch::on_system_call(Processor processor, Location location, Syst
     auto attempted = co_await attempt(injection, call, arguments);
     if (!attempted || !addresses_.load_module.empty()) co_return attempted;
     if (call.call == Call::finit_module) { // after ENOSYS callers try init_module, which can be decided on
-        Attempt unsupported = take_attempt(location.stack, stack_between_calls);
-        unsupported.event.answer = "ENOSYS";
-        unsupported.event.note = "this kernel's finit_module is not decided on: init_module is";
-        unsupported.event.decision = judge_.decide(unreadable("no image"));
-        recorder_.record(std::move(unsupported.event));
+        events::Attempt event = take_or_begin(location.stack).event;
+        event.answer = "ENOSYS";
+        event.note = "this kernel's finit_module is not decided on: init_module is";
+        event.decision = judge_.decide(unreadable("no image"));
+        recorder_.record(std::move(event));
         co_return injection.processor().return_now(static_cast<std::uint64_t>(std::int64_t{-ENOSYS}));
     }
     auto decided = co_await decide_at_call(injection, arguments.value_or(Arguments{}));
@@ -168,8 +164,8 @@ Task<sys::Result<void>> Watch::attempt(CallInjection& injection, SystemCall call
     if (!seen->event.file.empty()) log(*seen, "");
     // The task's last attempt, if it is still open, was answered by the kernel.
     // Kernels that randomise their stacks begin each call at a slightly different address.
-    auto earlier = take_attempt(seen->stack - stack_between_calls, 2 * stack_between_calls);
-    if (!earlier.event.call.empty()) record_unanswered(earlier);
+    if (auto earlier = take_attempt(seen->stack - stack_between_calls, 2 * stack_between_calls))
+        record_unanswered(*earlier);
     open_.splice(open_.end(), looked_at_, seen);
     co_return injection.leave();
 }
@@ -187,31 +183,23 @@ void Watch::judge(Attempt& attempt, const core::ImageFacts& facts) {
     remember(attempt.event);
 }
 
-bool Watch::enforced(const events::Event& event) const {
+bool Watch::enforced(const events::Attempt& event) const {
     return event.decision.effective() == core::Verdict::refuse;
 }
 
 /// What a refused call returns. For what is no module that is `own`, the kernel's answer, as if there were no
 /// watch: busybox's insmod first hands over a compressed file as it is, and decompresses it if the kernel
 /// refuses.
-std::int64_t Watch::return_value(events::Event& event, std::int64_t own) const {
+std::int64_t Watch::return_value(events::Attempt& event, std::int64_t own) const {
     if (event.decision.reason == core::Reason::not_a_module) return own;
-    if (judge_.answer() == core::Answer::refuse) return -EPERM;
-    if (event.note.empty()) event.note = "pretended: nothing was done";
-    return 0;
+    return -events::answer_refused(event, judge_.answer());
 }
 
 Machine::Work Watch::on_load_module(Processor processor, Location location) {
     CallInjection injection(machine_, addresses_.functions, processor, location);
     const auto arguments = processor.get(processor.architecture().arguments);
     if (!arguments) co_return std::unexpected(arguments.error());
-    const auto attempt =
-        looked_at_.insert(looked_at_.end(), take_attempt(location.stack, stack_between_calls));
-    if (attempt->event.call.empty()) { // it was under way before the watch began
-        ++attempts_seen_;
-        attempt->event = event_of(Call::init_module);
-        attempt->event.call = "load_module";
-    }
+    const auto attempt = looked_at_.insert(looked_at_.end(), take_or_begin(location.stack));
     const std::uint64_t load_info = arguments->front();
     const bool of_kernel = load_info >= processor.architecture().kernel_base;
     const auto words = processor.read_words(load_info, load_info_words);
@@ -246,7 +234,7 @@ Machine::Work Watch::on_load_module(Processor processor, Location location) {
 }
 
 Task<sys::Result<void>> Watch::refuse(CallInjection& injection, LoadInfo info, std::uint64_t load_info,
-                                      events::Event event) {
+                                      events::Attempt event) {
     const auto pending = loading_.insert(loading_.end(), std::move(event));
     const Processor& processor = injection.processor();
     const auto back = processor.return_address();
@@ -271,7 +259,7 @@ Task<sys::Result<void>> Watch::refuse(CallInjection& injection, LoadInfo info, s
     co_return returned->set(names, values);
 }
 
-Task<sys::Result<void>> Watch::let_pass(CallInjection& injection, events::Event event) {
+Task<sys::Result<void>> Watch::let_pass(CallInjection& injection, events::Attempt event) {
     const auto pending = loading_.insert(loading_.end(), std::move(event));
     const auto back = injection.processor().return_address();
     if (!back) co_return std::unexpected(back.error());
@@ -289,8 +277,7 @@ Task<sys::Result<void>> Watch::let_pass(CallInjection& injection, events::Event 
 
 /// For kernels whose copy cannot be got at. What the process does to its memory after this is not seen.
 Task<sys::Result<void>> Watch::decide_at_call(CallInjection& injection, Arguments arguments) {
-    const auto attempt =
-        looked_at_.insert(looked_at_.end(), take_attempt(injection.location().stack, stack_between_calls));
+    const auto attempt = looked_at_.insert(looked_at_.end(), take_or_begin(injection.location().stack));
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
     auto facts = co_await identify_in_guest(injection, image, image_options(true));
     if (!facts) co_return std::unexpected(facts.error());
@@ -311,7 +298,7 @@ Task<sys::Result<void>> Watch::decide_at_call(CallInjection& injection, Argument
 }
 
 Task<sys::Result<void>> Watch::unload(CallInjection& injection, Arguments arguments) {
-    events::Event event = event_of(Call::delete_module);
+    events::Attempt event = event_of(Call::delete_module);
     auto name = co_await injection.user_text(arguments[0], max_name);
     if (!name && is_lost(name.error())) co_return std::unexpected(name.error());
     if (auto left = injection.leave(); !left) co_return left;

@@ -64,8 +64,8 @@ class Watch {
     /// A system call that has been seen and for which no image has come yet.
     struct Attempt {
         std::uint64_t stack = 0; ///< of the task that makes it
-        Clock::time_point since;
-        events::Event event;
+        Clock::time_point since = {};
+        events::Attempt event;
         bool logged = false; ///< has its line in modules.log
     };
     using Arguments = std::array<std::uint64_t, 3>;
@@ -82,21 +82,22 @@ class Watch {
     Task<sys::Result<void>> decide_at_call(CallInjection& injection, Arguments arguments);
     Task<sys::Result<void>> unload(CallInjection& injection, Arguments arguments);
     Task<sys::Result<void>> refuse(CallInjection& injection, LoadInfo info, std::uint64_t load_info,
-                                   events::Event event);
-    Task<sys::Result<void>> let_pass(CallInjection& injection, events::Event event);
+                                   events::Attempt event);
+    Task<sys::Result<void>> let_pass(CallInjection& injection, events::Attempt event);
     [[nodiscard]] GuestImageOptions image_options(bool of_process) const;
 
     [[nodiscard]] static sys::Result<Arguments> arguments_of(const CallInjection& injection,
                                                              const CallConvention& convention);
-    [[nodiscard]] events::Event event_of(Call call) const;
-    [[nodiscard]] events::Event settle(std::list<Attempt>::iterator attempt);
-    [[nodiscard]] Attempt take_attempt(std::uint64_t stack, std::uint64_t range);
+    [[nodiscard]] events::Attempt event_of(Call call) const;
+    [[nodiscard]] events::Attempt settle(std::list<Attempt>::iterator attempt);
+    [[nodiscard]] Attempt take_or_begin(std::uint64_t stack);
+    [[nodiscard]] std::optional<Attempt> take_attempt(std::uint64_t stack, std::uint64_t range);
     void judge(Attempt& attempt, const core::ImageFacts& facts);
-    [[nodiscard]] bool enforced(const events::Event& event) const;
-    [[nodiscard]] std::int64_t return_value(events::Event& event, std::int64_t own) const;
+    [[nodiscard]] bool enforced(const events::Attempt& event) const;
+    [[nodiscard]] std::int64_t return_value(events::Attempt& event, std::int64_t own) const;
     void log(Attempt& attempt, const std::string& name);
     void record_unanswered(Attempt& attempt);
-    void remember(const events::Event& event);
+    void remember(const events::Attempt& event);
 
     Machine& machine_;
     core::Judge& judge_;
@@ -105,7 +106,7 @@ class Watch {
     KernelAddresses addresses_;
     std::list<Attempt> looked_at_; ///< at this moment, at one of its stops
     std::list<Attempt> open_;
-    std::list<events::Event> loading_; ///< decided, and load_module() has not returned
+    std::list<events::Attempt> loading_; ///< decided, and load_module() has not returned
     std::uint64_t attempts_seen_ = 0;
 
     /// The last decision on a file, for calls that were answered by another's load of it.

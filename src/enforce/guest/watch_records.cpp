@@ -25,17 +25,27 @@ Watch::~Watch() {
 /// A line of modules.log for an attempt that has none yet.
 void Watch::log(Attempt& attempt, const std::string& name) {
     if (std::exchange(attempt.logged, true)) return;
-    recorder_.record_attempt(!attempt.event.file.empty() ? attempt.event.file : !name.empty() ? name : "?");
+    const std::string& file = attempt.event.file;
+    recorder_.record(events::LogLine{!file.empty() ? file : !name.empty() ? name : "?", ""});
 }
 
-/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above;
-/// one of no call if there is none.
-Watch::Attempt Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
+/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above.
+std::optional<Watch::Attempt> Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
     const auto distance = [stack](const Attempt& attempt) { return attempt.stack - stack; };
     const auto found = std::ranges::min_element(open_, {}, distance);
-    if (found == open_.end() || distance(*found) >= range) return {};
+    if (found == open_.end() || distance(*found) >= range) return std::nullopt;
     Attempt attempt = std::move(*found);
     open_.erase(found);
+    return attempt;
+}
+
+/// The open attempt of the task whose stack pointer is `stack`; one that begins here where the call was under
+/// way before the watch was.
+Watch::Attempt Watch::take_or_begin(std::uint64_t stack) {
+    if (auto attempt = take_attempt(stack, stack_between_calls)) return std::move(*attempt);
+    ++attempts_seen_;
+    Attempt attempt{.event = event_of(Call::init_module)};
+    attempt.event.call = "load_module";
     return attempt;
 }
 
@@ -53,7 +63,7 @@ void Watch::record_unanswered(Attempt& attempt) {
     recorder_.record(std::move(attempt.event));
 }
 
-void Watch::remember(const events::Event& event) {
+void Watch::remember(const events::Attempt& event) {
     constexpr std::size_t max_files = 256;
     if (event.file.empty()) return;
     if (decided_.size() >= max_files)
@@ -74,8 +84,8 @@ void Watch::record_unanswered(Clock::time_point now) {
 }
 
 /// The event of an attempt that was looked at, which has its decision.
-events::Event Watch::settle(std::list<Attempt>::iterator attempt) {
-    events::Event event = std::move(attempt->event);
+events::Attempt Watch::settle(std::list<Attempt>::iterator attempt) {
+    events::Attempt event = std::move(attempt->event);
     looked_at_.erase(attempt);
     return event;
 }
@@ -83,16 +93,13 @@ events::Event Watch::settle(std::list<Attempt>::iterator attempt) {
 void Watch::finish() {
     for (Attempt& attempt : looked_at_) {
         log(attempt, "");
-        events::Event& event = attempt.event;
-        if (event.decision.modules.empty())
-            event.decision = judge_.decide(unreadable("the watch ended before it was decided"));
-        recorder_.record(std::move(event));
+        recorder_.record(std::move(attempt.event));
     }
     looked_at_.clear();
     for (Attempt& attempt : open_)
         record_unanswered(attempt);
     open_.clear();
-    for (events::Event& event : loading_) {
+    for (events::Attempt& event : loading_) {
         if (event.note.empty()) event.note = "the guest's kernel had not answered when the watch ended";
         recorder_.record(std::move(event));
     }

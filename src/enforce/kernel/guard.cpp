@@ -5,6 +5,7 @@
 #include "enforce/kernel/pinned.hpp"
 #include "enforce/kernel/programs.hpp"
 #include "enforce/kernel/table_file.hpp"
+#include "sys/trace.hpp"
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
@@ -123,6 +124,7 @@ sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed
         const bool usable = TRY(is_usable(*pins));
         if (usable) {
             Guard guard(std::move(*pins), std::move(sealed_table));
+            sys::trace(sys::Topic::bpf, "took over what is pinned at {}", pin_directory().native());
             TRY(guard.read_state());
             return guard;
         }
@@ -204,6 +206,7 @@ sys::Result<void> Guard::replace(const Table& table) {
     const auto fd = static_cast<std::uint32_t>(spare().fd());
     // Returns when no program uses the former one any more (maybe_wait_bpf_programs of kernel/bpf/syscall.c).
     TRY(pins_.policy.set(only, fd));
+    sys::trace(sys::Topic::bpf, "published a table of {} entries", table.size());
     b_ = !b_;
     in_force_ = table;
     static_cast<void>(spare().clear()); // it is cleared again before it is filled

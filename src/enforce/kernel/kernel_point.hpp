@@ -42,7 +42,7 @@ class KernelPoint final : public Enforcer {
         std::function<void(events::Event)> record;
         std::function<void(std::size_t)> lost; ///< so many attempts have no event
         /// The event of a request for `token`, as the daemon judges it now.
-        std::function<events::Event(std::string_view token)> judge;
+        std::function<events::Attempt(std::string_view token)> judge;
     };
 
     KernelPoint(sys::Paths paths, Dependencies dependencies, Callbacks callbacks);
@@ -97,9 +97,9 @@ class KernelPoint final : public Enforcer {
     void on_request(const guard_record& record);
     void on_image(const guard_record& record);
     [[nodiscard]] core::ModuleIndex& index_or_none() const;
-    [[nodiscard]] events::Event refused_request(std::string_view token);
+    [[nodiscard]] events::Attempt refused_request(std::string_view token);
     void report_counted(Guard::Counted which);
-    void judge_by_file(events::Event& event);
+    void judge_by_file(events::Attempt& event);
     void admit_content(const core::ModuleRecord& module);
     void expire_pending();
     /// Records once that programs are kept from running.

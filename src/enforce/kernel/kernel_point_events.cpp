@@ -26,7 +26,7 @@ void KernelPoint::on_record(const guard_record& record) {
     switch (record.kind) {
     case GUARD_REQUEST: on_request(record); break;
     case GUARD_REFUSED_REQUEST: {
-        events::Event event = refused_request(text_of(record.name.text));
+        events::Attempt event = refused_request(text_of(record.name.text));
         event.time = time_of(record.time);
         event.requester = kernel::requester_of(record);
         event.repeated = record.repeated;
@@ -34,12 +34,13 @@ void KernelPoint::on_record(const guard_record& record) {
         callbacks_.record(std::move(event));
         break;
     }
+    case GUARD_SEAL: callbacks_.record(seal_refusal_of(record)); break;
     default: on_image(record);
     }
 }
 
-events::Event KernelPoint::refused_request(std::string_view token) {
-    events::Event event = callbacks_.judge(token);
+events::Attempt KernelPoint::refused_request(std::string_view token) {
+    events::Attempt event = callbacks_.judge(token);
     if (event.decision.effective() != core::Verdict::refuse) { // the policy is another by now
         event.decision = core::Decision{};
         event.decision.token = token;
@@ -52,24 +53,23 @@ events::Event KernelPoint::refused_request(std::string_view token) {
 /// counted.
 void KernelPoint::report_counted(Guard::Counted which) {
     for (const auto& [what, how] : guard_->take_counted(which)) {
-        events::Event event;
-        if (what.name.text[0] != GUARD_SEAL_MARK) {
-            event = refused_request(text_of(what.name.text));
-        } else {
-            event.point = core::Point::kernel;
-            event.generation = generation_.value_or(0);
-            event.decision.token = forbidden_text(static_cast<unsigned char>(what.name.text[1]));
-            event.decision.reason = core::Reason::sealed;
-        }
-        event.time = time_of(how.last);
-        event.repeated = how.unrecorded - 1;
-        if (event.repeated != 0) event.repeated_since = time_of(how.since);
-        events::Requester& by = event.requester.emplace();
+        events::Requester by;
         by.pid = static_cast<pid_t>(how.pid);
         by.kernel_thread = how.kernel_thread != 0;
         if (!by.kernel_thread) by.uid = how.uid;
         by.command = text_of(how.command);
-        callbacks_.record(std::move(event));
+        const auto record = [&](auto refusal) {
+            refusal.time = time_of(how.last);
+            refusal.requester = std::move(by);
+            refusal.repeated = how.unrecorded - 1;
+            if (refusal.repeated != 0) refusal.repeated_since = time_of(how.since);
+            callbacks_.record(std::move(refusal));
+        };
+        if (what.name.text[0] == GUARD_SEAL_MARK)
+            record(events::SealRefusal(generation_.value_or(0),
+                                       forbidden_text(static_cast<unsigned char>(what.name.text[1])), by));
+        else
+            record(refused_request(text_of(what.name.text)));
     }
     if (const std::uint64_t lost = guard_->take_lost(); lost != 0) callbacks_.lost(lost);
 }
@@ -90,7 +90,7 @@ void KernelPoint::on_request(const guard_record& record) {
 }
 
 void KernelPoint::on_image(const guard_record& record) {
-    events::Event event = event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
+    events::Attempt event = event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
     if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
         if (event.other_form_wanted)
             event.note = "answered ENOSYS, so that it is handed over decompressed";
@@ -107,7 +107,7 @@ void KernelPoint::on_image(const guard_record& record) {
 
 /// Audit mode has let a compressed image pass whose content was not known. What it is, its file tells, if it
 /// is still the same; nothing depends on that but the record.
-void KernelPoint::judge_by_file(events::Event& event) {
+void KernelPoint::judge_by_file(events::Attempt& event) {
     // Nothing but the system's modules: a path from elsewhere could keep the daemon waiting.
     if (!event.file.starts_with("/usr/lib/modules/") && !event.file.starts_with("/lib/modules/")) return;
     const auto found = modules::identify_file(event.file, {.image = {.with_hash = true}});
@@ -132,7 +132,7 @@ void KernelPoint::expire_pending() {
     const auto now = std::chrono::steady_clock::now();
     while (!pending_.empty() && now - pending_.front().since > request_timeout) {
         Pending& old = pending_.front();
-        events::Event event = callbacks_.judge(old.token);
+        events::Attempt event = callbacks_.judge(old.token);
         event.time = old.time;
         event.requester = std::move(old.requester);
         event.note = "the hook did not bring this request";
@@ -142,14 +142,7 @@ void KernelPoint::expire_pending() {
 }
 
 void KernelPoint::report(const std::string& what) {
-    events::Event event;
-    event.time = std::chrono::system_clock::now();
-    event.point = core::Point::kernel;
-    event.generation = generation_.value_or(0);
-    event.decision.token = "the kernel point";
-    event.decision.reason = core::Reason::tampered;
-    event.note = what;
-    callbacks_.record(std::move(event));
+    callbacks_.record(events::Tampering(generation_.value_or(0), what));
 }
 
 } // namespace kmodguard::kernel

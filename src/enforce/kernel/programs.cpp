@@ -6,6 +6,7 @@
 #include "enforce/kernel/pins.hpp"
 #include "modules/content_tag.hpp"
 #include "modules/hash.hpp"
+#include "sys/trace.hpp"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -53,11 +54,13 @@ using Skeleton = std::unique_ptr<kmodguard_programs, Destroy>;
 std::string last_message; // NOLINT: libbpf's callback takes no context
 
 int keep_message(libbpf_print_level level, const char* format, va_list arguments) {
-    if (level == LIBBPF_DEBUG) return 0;
+    if (level == LIBBPF_DEBUG && !sys::is_traced(sys::Topic::bpf)) return 0;
     char line[512];
     std::vsnprintf(line, sizeof line, format, arguments);
     std::string_view text = line;
     text = text.substr(0, text.find_last_not_of('\n') + 1);
+    sys::trace(sys::Topic::bpf, "{}", text);
+    if (level == LIBBPF_DEBUG) return 0;
     if (text.find("failed") != std::string_view::npos || last_message.empty()) last_message = text;
     return 0;
 }
@@ -119,6 +122,7 @@ sys::Result<void> pin_programs(const kmodguard_programs& skeleton, Mechanism mec
         const auto path = directory / program_pin(row->name);
         ::unlink(path.c_str()); // of an attempt to seal that failed
         TRY(pin(bpf_program__fd(program), path));
+        sys::trace(sys::Topic::bpf, "pinned {}", path.native());
     }
     return {};
 }
@@ -153,6 +157,8 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     const auto room = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
     bpf_map__set_max_entries(skeleton->maps.scratch, room);
     if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
+    sys::trace(sys::Topic::bpf, "loaded: mechanism {}, the kernel {} images by itself",
+               to_string(options.mechanism), options.kernel_unpacks ? "decompresses" : "does not decompress");
     TRY(set_for_good(*skeleton));
     TRY(pin_maps(*skeleton, options.directory));
     return pin_programs(*skeleton, options.mechanism, options.directory);

@@ -190,34 +190,33 @@ bool RecordReader::was_emptied() {
     return emptied;
 }
 
-events::Event event_of(const guard_record& record, const Known& known) {
-    events::Event event;
-    event.time = time_of(record.time);
-    event.point = core::Point::kernel;
-    event.generation = record.generation;
-    event.requester = requester_of(record);
-    core::Decision& decision = event.decision;
-    if (record.kind == GUARD_SEAL) {
-        decision.token = forbidden_text(record.reason);
-        decision.reason = core::Reason::sealed;
-        event.repeated = record.repeated;
-        if (event.repeated != 0) event.repeated_since = time_of(record.repeated_since);
-        return event;
-    }
-    event.file = path_of(record.file);
-    event.call = record.call == GUARD_INIT_MODULE ? "init_module" : "finit_module";
-    event.image_size = record.size;
-    event.other_form_wanted = record.reason == GUARD_UNKNOWN_CONTENT && record.refused != 0;
-    if (record.hashed != 0) std::ranges::copy(record.sha256, event.sha256.emplace().begin());
+events::Attempt event_of(const guard_record& record, const Known& known) {
     core::ModuleDecision judged = explained(record, judgement_of(record), known);
     judged.chain = {{.module = judged.module, .required = true}};
+    core::Decision decision;
     decision.reason = judged.reason;
     decision.rule = judged.rule;
     decision.judged = judged.verdict();
     const bool let_pass = decision.judged == core::Verdict::refuse && record.refused == 0;
     decision.mode = let_pass ? core::Mode::audit : core::Mode::enforce;
     decision.modules.push_back(std::move(judged));
-    return event;
+    events::Attempt attempt(core::Point::kernel, record.generation, std::move(decision),
+                            record.call == GUARD_INIT_MODULE ? "init_module" : "finit_module");
+    attempt.time = time_of(record.time);
+    attempt.requester = requester_of(record);
+    attempt.file = path_of(record.file);
+    attempt.image_size = record.size;
+    attempt.other_form_wanted = record.reason == GUARD_UNKNOWN_CONTENT && record.refused != 0;
+    if (record.hashed != 0) std::ranges::copy(record.sha256, attempt.sha256.emplace().begin());
+    return attempt;
+}
+
+events::SealRefusal seal_refusal_of(const guard_record& record) {
+    events::SealRefusal refusal(record.generation, forbidden_text(record.reason), requester_of(record));
+    refusal.time = time_of(record.time);
+    refusal.repeated = record.repeated;
+    if (refusal.repeated != 0) refusal.repeated_since = time_of(record.repeated_since);
+    return refusal;
 }
 
 events::Requester requester_of(const guard_record& record) {

@@ -76,8 +76,11 @@ struct Known {
     std::uint64_t generation = 0;
 };
 
-/// The event of an image that was judged, or of something that the seal forbids.
-[[nodiscard]] events::Event event_of(const guard_record& record, const Known& known);
+/// The attempt of a record of kind GUARD_IMAGE.
+[[nodiscard]] events::Attempt event_of(const guard_record& record, const Known& known);
+
+/// What a record of kind GUARD_SEAL says.
+[[nodiscard]] events::SealRefusal seal_refusal_of(const guard_record& record);
 
 /// Who asked.
 [[nodiscard]] events::Requester requester_of(const guard_record& record);

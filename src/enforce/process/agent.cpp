@@ -23,30 +23,29 @@ constexpr std::chrono::milliseconds pause{200};
 
 } // namespace
 
-sys::Result<Agent> Agent::create(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits) {
-    auto containers = Containers::create(means, limits.containers);
-    if (!containers) return std::unexpected(containers.error());
-    return Agent(std::move(socket), std::move(means), limits, std::move(*containers));
+sys::Result<Agent> Agent::create(sys::UniqueFd socket, AgentDependencies dependencies,
+                                 const AgentLimits& limits) {
+    auto containers = TRY(Containers::create(dependencies, limits.containers));
+    return Agent(std::move(socket), std::move(dependencies), limits, std::move(containers));
 }
 
-Agent::Agent(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits,
+Agent::Agent(sys::UniqueFd socket, AgentDependencies dependencies, const AgentLimits& limits,
              std::unique_ptr<Containers> containers)
-    : socket_(std::move(socket)), means_(std::move(means)), limits_(limits),
+    : socket_(std::move(socket)), dependencies_(std::move(dependencies)), limits_(limits),
       containers_(std::move(containers)) {}
 
 sys::Result<void> Agent::run(int stop) {
     while (true) {
-        const auto goes_on = wait(stop);
-        if (!goes_on) return std::unexpected(goes_on.error());
-        if (!*goes_on) return {};
+        const auto goes_on = TRY(wait(stop));
+        if (!goes_on) return {};
         containers_->clear_ended();
         for (auto client = clients_.begin(); client != clients_.end();) {
             const auto next = std::next(client);
-            if (client->readable) hear(*client);
+            if (client->readable) receive_from(*client);
             if (client->connection.fd() < 0) clients_.erase(client);
             client = next;
         }
-        drop_impatient();
+        drop_timed_out();
         accept_waiting();
     }
 }
@@ -58,7 +57,7 @@ sys::Result<bool> Agent::wait(int stop) {
                                 {.fd = accepts ? socket_.get() : -1, .events = POLLIN, .revents = 0}};
     for (const Client& client : clients_)
         watched.push_back({.fd = client.connection.fd(), .events = POLLIN, .revents = 0});
-    if (::poll(watched.data(), watched.size(), patience()) < 0 && errno != EINTR)
+    if (::poll(watched.data(), watched.size(), timeout()) < 0 && errno != EINTR)
         return sys::system_failure("cannot wait for", "the runtimes");
     auto result = watched.begin() + 3;
     for (Client& client : clients_)
@@ -67,7 +66,7 @@ sys::Result<bool> Agent::wait(int stop) {
 }
 
 /// Milliseconds until something is due; -1 if nothing is.
-int Agent::patience() const {
+int Agent::timeout() const {
     const auto now = Clock::now();
     auto due = Clock::time_point::max();
     if (accept_from_ > now) due = accept_from_;
@@ -87,11 +86,11 @@ void Agent::accept_waiting() {
             clients_.pop_front();
             return true;
         },
-        [this](sys::UniqueFd socket) { welcome(std::move(socket)); });
+        [this](sys::UniqueFd socket) { admit_client(std::move(socket)); });
     if (!enough_descriptors) accept_from_ = Clock::now() + pause;
 }
 
-void Agent::welcome(sys::UniqueFd socket) {
+void Agent::admit_client(sys::UniqueFd socket) {
     const auto peer = sys::peer_of(socket);
     Client client{.connection = RuntimeConnection(std::move(socket)),
                   .peer = peer ? peer->pid : 0,
@@ -108,18 +107,18 @@ void Agent::welcome(sys::UniqueFd socket) {
     clients_.push_back(std::move(client));
 }
 
-/// Takes what a client has to say, and over with it unless there is more to come.
-void Agent::hear(Client& client) {
+/// Takes what a client has sent, and ends the connection unless there is more to come.
+void Agent::receive_from(Client& client) {
     const bool began = !client.connection.silent();
-    auto heard = client.connection.receive();
-    if (heard && !*heard) {
-        if (!began && !client.connection.silent()) client.deadline = Clock::now() + limits_.patience;
+    auto received = client.connection.receive();
+    if (received && std::holds_alternative<RuntimeConnection::Incomplete>(*received)) {
+        if (!began && !client.connection.silent()) client.deadline = Clock::now() + limits_.timeout;
         return;
     }
-    if (heard)
-        take_over(std::move(**heard));
-    else if (heard.error().kind != sys::ErrorKind::unreachable) // who only looks whether somebody is here
-        refuse(client, heard.error().what);
+    if (!received)
+        refuse(client, received.error().what);
+    else if (auto* handed = std::get_if<HandOver>(&*received)) // one that is Closed only looked who listens
+        take_over(std::move(*handed));
     client.connection = RuntimeConnection(sys::UniqueFd()); // closes it, and all that came with it
 }
 
@@ -129,12 +128,12 @@ void Agent::take_over(HandOver handed) {
     const auto name_space = Caller(handed.state.pid).user_namespace();
     if (name_space) handed.user_namespace = name_space->id;
     if (const auto added = containers_->add(std::move(handed)); !added)
-        means_.say({.refused = true,
-                    .container = id,
-                    .text = "is refused, its module calls fail: " + added.error().what});
+        dependencies_.report({.refused = true,
+                              .container = id,
+                              .text = "is refused, its module calls fail: " + added.error().what});
 }
 
-void Agent::drop_impatient() {
+void Agent::drop_timed_out() {
     const auto now = Clock::now();
     clients_.remove_if([&](const Client& client) {
         if (client.deadline > now) return false;
@@ -145,9 +144,10 @@ void Agent::drop_impatient() {
 }
 
 void Agent::refuse(const Client& client, const std::string& why) const {
-    means_.say({.refused = true,
-                .container = "",
-                .text = fmt::format("the hand-over by process {} is refused: {}", client.peer, why)});
+    dependencies_.report(
+        {.refused = true,
+         .container = "",
+         .text = fmt::format("the hand-over by process {} is refused: {}", client.peer, why)});
 }
 
 } // namespace kmodguard::process

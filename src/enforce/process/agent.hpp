@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Takes containers over from OCI runtimes: the listener's end of the runtime specification's seccomp protocol
-// (config-linux.md, listenerPath). One thread, which waits for nobody, hears the runtimes out; what happens
-// to a container afterwards is its own thread's (oci_containers.hpp).
+// (config-linux.md, listenerPath). One thread, which waits for no process, hears the runtimes out; what
+// happens to a container afterwards is its own thread's (oci_containers.hpp).
 #pragma once
 
 #include "enforce/process/oci_containers.hpp"
@@ -24,20 +24,20 @@ struct AgentLimits {
     /// For a connection to begin. crun connects when it creates a container, and may send only when that is
     /// started (with noNewPrivileges).
     std::chrono::milliseconds silence{600'000};
-    std::chrono::milliseconds patience{10'000}; ///< for one that has begun to come to its end
+    std::chrono::milliseconds timeout{10'000}; ///< for one that has begun to come to its end
 };
 
 class Agent {
   public:
     /// Takes over `socket`, which listens and does not block.
-    [[nodiscard]] static sys::Result<Agent> create(sys::UniqueFd socket, AgentMeans means,
+    [[nodiscard]] static sys::Result<Agent> create(sys::UniqueFd socket, AgentDependencies dependencies,
                                                    const AgentLimits& limits = {});
 
     /// Serves until `stop` is readable.
     [[nodiscard]] sys::Result<void> run(int stop);
 
-    /// Lets go of the containers, as Containers::stop() does. So does the destructor, with all patience.
-    [[nodiscard]] bool stop(std::chrono::milliseconds patience) { return containers_->stop(patience); }
+    /// Lets go of the containers, as Containers::stop() does. So does the destructor, without a timeout.
+    [[nodiscard]] bool stop(std::chrono::milliseconds timeout) { return containers_->stop(timeout); }
 
   private:
     using Clock = std::chrono::steady_clock;
@@ -48,20 +48,20 @@ class Agent {
         bool readable = false;
     };
 
-    Agent(sys::UniqueFd socket, AgentMeans means, const AgentLimits& limits,
+    Agent(sys::UniqueFd socket, AgentDependencies dependencies, const AgentLimits& limits,
           std::unique_ptr<Containers> containers);
     /// Whether to go on: not if `stop` is readable.
     [[nodiscard]] sys::Result<bool> wait(int stop);
-    [[nodiscard]] int patience() const;
+    [[nodiscard]] int timeout() const;
     void accept_waiting();
-    void welcome(sys::UniqueFd socket);
-    void hear(Client& client);
+    void admit_client(sys::UniqueFd socket);
+    void receive_from(Client& client);
     void take_over(HandOver handed);
-    void drop_impatient();
+    void drop_timed_out();
     void refuse(const Client& client, const std::string& why) const;
 
     sys::UniqueFd socket_;
-    AgentMeans means_;
+    AgentDependencies dependencies_;
     AgentLimits limits_;
     std::unique_ptr<Containers> containers_;
     std::list<Client> clients_;     ///< oldest first

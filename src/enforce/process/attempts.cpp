@@ -7,8 +7,8 @@
 namespace kmodguard::process {
 namespace {
 
-constexpr std::size_t most_waiting = 4096;
-constexpr std::chrono::seconds longest_wait{2};
+constexpr std::size_t max_waiting = 4096;
+constexpr std::chrono::seconds max_wait{2};
 
 } // namespace
 
@@ -37,7 +37,7 @@ void Attempts::release() {
 
 void Attempts::add(std::uint64_t number, std::optional<std::string> line, Clock::time_point now) {
     if (number <= written_) { // it hung
-        if (line) recorder_.record_attempt(std::move(*line), container_);
+        if (line) recorder_.record(events::LogLine{std::move(*line), container_});
         return;
     }
     waiting_.emplace(number, Waiting{std::move(line), now});
@@ -48,10 +48,10 @@ void Attempts::write_ready(Clock::time_point now) {
     while (!waiting_.empty()) {
         const auto first = waiting_.begin();
         const bool in_order = first->first == written_ + 1;
-        const bool too_long = now == Clock::time_point::max() || now - first->second.since > longest_wait;
-        if (!in_order && !too_long && waiting_.size() <= most_waiting) return;
+        const bool too_long = now == Clock::time_point::max() || now - first->second.since > max_wait;
+        if (!in_order && !too_long && waiting_.size() <= max_waiting) return;
         written_ = first->first;
-        if (first->second.line) recorder_.record_attempt(std::move(*first->second.line), container_);
+        if (first->second.line) recorder_.record(events::LogLine{std::move(*first->second.line), container_});
         waiting_.erase(first);
     }
 }

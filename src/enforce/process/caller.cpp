@@ -94,7 +94,7 @@ sys::UniqueFd descriptor_of(const sys::UniqueFd& process, int descriptor) {
 }
 
 /// The same open file as the calling thread's. A thread may have descriptors of its own, which before
-/// Linux 6.9 only /proc gives access to; and there, opened anew. Anything but a regular file is not opened:
+/// Linux 6.9 only /proc gives access to; and there, opened again. Anything but a regular file is not opened:
 /// it may be a device that acts on it.
 sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
     const auto pidfd = [](pid_t id, unsigned flags) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // The seccomp filter that hands the module system calls of a process, and of all that descends from it, to
-// whoever holds the listener. Whatever entry of the kernel is used, it is covered: a filter that knows
+// the process that has the listener. Whatever entry of the kernel is used, it is covered: a filter that knows
 // one architecture's numbers alone lets the others' pass.
 #pragma once
 

@@ -26,8 +26,8 @@ bool write_whole(const sys::UniqueFd& file, std::span<const std::byte> bytes) {
     return true;
 }
 
-/// A file that nobody can change any more, open for reading only: the kernel takes no module from a file that
-/// anybody has open for writing (ETXTBSY).
+/// A file that no process can change any more, open for reading only: the kernel takes no module from a file
+/// that any process has open for writing (ETXTBSY).
 sys::UniqueFd sealed_file(std::span<const std::byte> bytes) {
     constexpr int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     const sys::UniqueFd writable = sys::memory_file("module", MFD_ALLOW_SEALING);

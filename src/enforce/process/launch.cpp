@@ -20,7 +20,7 @@
 namespace kmodguard::process {
 namespace {
 
-constexpr int could_not_run = 127; // nobody sees it: the parent has been told
+constexpr int could_not_run = 127; // it is not seen: the parent has had its report
 
 /// One report: an errno with a description, and a descriptor if there is one.
 struct Report {
@@ -54,13 +54,12 @@ void send_report(int socket, const std::string& text, int error, int descriptor)
 sys::Result<Report> receive_report(const sys::UniqueFd& socket) {
     Report report;
     std::array<char, 512> bytes{};
-    auto received = sys::receive(socket, bytes);
-    if (!received) return std::unexpected(received.error());
-    const std::size_t size = *received ? (*received)->bytes : 0;
+    auto received = TRY(sys::receive(socket, bytes));
+    const std::size_t size = received ? received->bytes : 0;
     if (size < sizeof report.error) return report;
     std::memcpy(&report.error, bytes.data(), sizeof report.error);
     report.text.assign(bytes.data() + sizeof report.error, size - sizeof report.error);
-    if (!(*received)->descriptors.empty()) report.descriptor = std::move((*received)->descriptors.front());
+    if (!received->descriptors.empty()) report.descriptor = std::move(received->descriptors.front());
     return report;
 }
 
@@ -107,12 +106,11 @@ sys::Result<Launched> Launched::create(const std::vector<std::string>& command, 
     sys::UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     Launched launched(pid, std::move(process), std::move(ours), command.front());
     if (!launched.process_) return sys::system_failure("cannot watch", command.front());
-    auto filtered = receive_report(launched.reports_);
-    if (!filtered) return std::unexpected(filtered.error());
-    if (!filtered->descriptor)
+    auto filtered = TRY(receive_report(launched.reports_));
+    if (!filtered.descriptor)
         return sys::failure(sys::ErrorKind::failed,
-                            filtered->text.empty() ? "the child gave no seccomp listener" : filtered->text);
-    launched.listener = std::move(filtered->descriptor);
+                            filtered.text.empty() ? "the child gave no seccomp listener" : filtered.text);
+    launched.listener = std::move(filtered.descriptor);
     return launched;
 }
 
@@ -120,20 +118,19 @@ sys::Result<void> Launched::go() {
     const char go = 1;
     if (::send(reports_.get(), &go, sizeof go, MSG_NOSIGNAL) != sizeof go)
         return sys::system_failure("cannot start", name_);
-    const auto ran = receive_report(reports_);
-    if (!ran) return std::unexpected(ran.error());
-    if (ran->error == 0) {
+    const auto ran = TRY(receive_report(reports_));
+    if (ran.error == 0) {
         reports_.reset();
         return {};
     }
-    sys::Error error = sys::system_error("cannot run", name_, ran->error);
-    error.hint = ran->error == EACCES ? "is it a program, and executable?" : "";
+    sys::Error error = sys::system_error("cannot run", name_, ran.error);
+    error.hint = ran.error == EACCES ? "is it a program, and executable?" : "";
     return std::unexpected(std::move(error));
 }
 
 Launched::~Launched() {
     if (!reports_) return; // it was let go, or moved from
-    ::kill(pid_, SIGKILL); // nobody has waited for it: the number is still its own
+    ::kill(pid_, SIGKILL); // it has not been waited for: the number is still its own
     ::waitpid(pid_, nullptr, 0);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A command that is under the filter from its first instruction on, and that does not begin before somebody
+// A command that is under the filter from its first instruction on, and that does not begin before the parent
 // is there to answer for the filter.
 #pragma once
 

@@ -41,19 +41,18 @@ Taken<void> may_lend() {
 Taken<void> Lender::serves(const Caller& caller) const {
     auto own = caller.may_load();
     if (own || !caller.has_capability()) return own;
-    const auto name_space = caller.user_namespace();
-    if (!name_space) return std::unexpected(name_space.error());
-    if (name_space->id == initial_user_namespace) return own;
-    if (!means_.judge.policy().serves_user_namespaces())
+    const auto name_space = TRY(caller.user_namespace());
+    if (name_space.id == initial_user_namespace) return own;
+    if (!dependencies_.judge.policy().serves_user_namespaces())
         return withhold(EPERM, own.error().why + ", or have the policy serve it (allow.user_namespaces)");
-    if (only_ && *only_ != name_space->id)
+    if (only_ && *only_ != name_space.id)
         return withhold(EPERM,
                         "the caller's user namespace is not that of the container, and no other is served");
-    if (name_space->owner != 0)
+    if (name_space.owner != 0)
         return withhold(EPERM,
                         fmt::format("the caller's user namespace was made by user {}, and only those that "
                                     "root made are served",
-                                    name_space->owner));
+                                    name_space.owner));
     return may_lend();
 }
 
@@ -66,11 +65,12 @@ struct Lender::OwnImage {
 
 /// What is not loaded yet, the module itself last.
 Taken<std::vector<core::ModuleRecord>> Lender::to_load(const std::string& module) const {
-    std::vector<core::ModuleRecord> records = means_.judge.needed_for(module);
+    std::vector<core::ModuleRecord> records = dependencies_.judge.needed_for(module);
     if (records.back().built_in) return withhold(EEXIST, module + " is built into the kernel");
-    if (means_.kernel.is_loaded(module)) return withhold(EEXIST, module + " is loaded already");
-    std::erase_if(
-        records, [&](const auto& record) { return record.built_in || means_.kernel.is_loaded(record.name); });
+    if (dependencies_.kernel.is_loaded(module)) return withhold(EEXIST, module + " is loaded already");
+    std::erase_if(records, [&](const auto& record) {
+        return record.built_in || dependencies_.kernel.is_loaded(record.name);
+    });
     for (const core::ModuleRecord& record : records) {
         if (record.path.empty())
             return withhold(EPERM, fmt::format("this machine has no file of {}", record.name));
@@ -84,23 +84,22 @@ Taken<std::vector<core::ModuleRecord>> Lender::to_load(const std::string& module
 }
 
 Taken<Lender::OwnImage> Lender::read(const core::ModuleRecord& record) {
-    const auto file = open_own(record.path);
-    if (!file) return std::unexpected(file.error());
-    OwnImage image{.share = means_.memory.take(std::min(file->size, means_.limit)),
+    const auto file = TRY(open_own(record.path));
+    OwnImage image{.share = dependencies_.memory.take(std::min(file.size, dependencies_.limit)),
                    .bytes = modules::Buffer(0),
                    .facts = {}};
-    auto bytes = Caller::copy_file(*file, means_.limit);
+    auto bytes = Caller::copy_file(file, dependencies_.limit);
     if (!bytes) return withhold(bytes.error().error, record.path + ": " + bytes.error().why);
     image.bytes = std::move(*bytes);
     modules::MemorySource source(image.bytes.all());
     if (const auto container = modules::container_of(source);
         container && *container != modules::Container::raw) {
-        const std::scoped_lock lock(means_.unpacking);
-        const auto content = modules::decompress(source, means_.limit);
+        const std::scoped_lock lock(dependencies_.decompressing);
+        const auto content = modules::decompress(source, dependencies_.limit);
         if (!content) return withhold(EPERM, record.path + ": " + content.error().what);
-        // Who waited here would keep the others from unpacking, and they may hold the memory.
-        auto share = means_.memory.take_at_once(content->size());
-        if (!share) return withhold(ENOMEM, "too many images are held to unpack " + record.path);
+        // Who waited here would keep the others from decompressing, and they may hold the memory.
+        auto share = dependencies_.memory.take_at_once(content->size());
+        if (!share) return withhold(ENOMEM, "too many images are in memory to decompress " + record.path);
         image.bytes = modules::Buffer(content->size());
         std::ranges::copy(*content, image.bytes.data());
         image.share = std::move(share);
@@ -113,7 +112,7 @@ Lender::Attempt Lender::attempt(const core::ModuleRecord& record, const std::fun
     const auto not_asked = [&](const core::ImageFacts& facts, int error, std::string why) {
         return Attempt{.module = record.name,
                        .file = record.path,
-                       .decision = means_.judge.decide(facts),
+                       .decision = dependencies_.judge.decide(facts),
                        .sha256 = facts.sha256,
                        .error = error,
                        .why = std::move(why)};
@@ -135,16 +134,15 @@ Lender::Attempt Lender::attempt(const core::ModuleRecord& record, const std::fun
         tried.error = EINTR;
         tried.why = "the caller was gone before its module was loaded";
     } else
-        tried.error = means_.kernel.load_file(std::move(image->bytes), record.options, 0);
+        tried.error = dependencies_.kernel.load_file(std::move(image->bytes), record.options, 0);
     return tried;
 }
 
 Taken<std::vector<Lender::Attempt>> Lender::load(const std::string& module,
                                                  const std::function<bool()>& goes_on) {
-    const auto records = to_load(module);
-    if (!records) return std::unexpected(records.error());
+    const auto records = TRY(to_load(module));
     std::vector<Attempt> attempts;
-    for (const core::ModuleRecord& record : *records) {
+    for (const core::ModuleRecord& record : records) {
         attempts.push_back(attempt(record, goes_on));
         const bool is_there = attempts.back().error == EEXIST && record.name != module; // by another's doing
         if (attempts.back().error != 0 && !is_there) break;

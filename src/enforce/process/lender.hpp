@@ -33,17 +33,18 @@ namespace kmodguard::process {
 class Lender {
   public:
     /// All of them must outlive the object.
-    struct Means {
+    struct Dependencies {
         core::Judge& judge;
         KernelModules& kernel;
         MemoryBudget& memory;
-        std::mutex& unpacking; ///< held while a compressed image unpacks
-        std::uint64_t limit;   ///< bytes of an image
+        std::mutex& decompressing; ///< locked while an image is decompressed
+        std::uint64_t limit;       ///< bytes of an image
     };
 
     /// `only`: the one user namespace, by its inode number, whose callers are served; nullopt: any that root
     /// made.
-    Lender(const Means& means, std::optional<std::uint64_t> only) : means_(means), only_(only) {}
+    Lender(const Dependencies& dependencies, std::optional<std::uint64_t> only)
+        : dependencies_(dependencies), only_(only) {}
 
     /// Whether modules are loaded on behalf of `caller`, who may load none itself. Refusal: EPERM, with what
     /// is in the way.
@@ -72,7 +73,7 @@ class Lender {
     [[nodiscard]] Taken<OwnImage> read(const core::ModuleRecord& record);
     [[nodiscard]] Attempt attempt(const core::ModuleRecord& record, const std::function<bool()>& goes_on);
 
-    Means means_;
+    Dependencies dependencies_;
     std::optional<std::uint64_t> only_;
 };
 

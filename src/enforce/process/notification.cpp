@@ -60,7 +60,7 @@ sys::Result<Listener> Listener::adopt(sys::UniqueFd fd) {
     std::error_code error;
     const auto kind = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd.get()), error);
     if (kind != "anon_inode:seccomp notify")
-        return sys::failure(sys::ErrorKind::invalid, "a descriptor that is no seccomp listener");
+        return sys::failure(sys::ErrorKind::invalid, "a descriptor that is not a seccomp listener");
     if (::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) return sys::system_failure("cannot keep", "a listener");
     seccomp_notif_sizes sizes{};
     if (::syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0)

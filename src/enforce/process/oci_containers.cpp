@@ -28,10 +28,9 @@ sys::Result<std::uint64_t> configured_user_namespace(const HandOver& handed) {
         return handed.user_namespace;
     if (handed.state.bundle.empty())
         return sys::failure(sys::ErrorKind::invalid, "the runtime does not say where its configuration is");
-    const auto configuration =
-        sys::read_file(std::filesystem::path(handed.state.bundle) / "config.json", max_oci_configuration);
-    if (!configuration) return std::unexpected(configuration.error());
-    return has_user_namespace(*configuration) ? handed.user_namespace : 0;
+    const auto configuration = TRY(
+        sys::read_file(std::filesystem::path(handed.state.bundle) / "config.json", max_oci_configuration));
+    return has_user_namespace(configuration) ? handed.user_namespace : 0;
 }
 
 void raise(const sys::UniqueFd& event) {
@@ -40,16 +39,18 @@ void raise(const sys::UniqueFd& event) {
 
 } // namespace
 
-sys::Result<std::unique_ptr<Containers>> Containers::create(AgentMeans means, std::size_t most) {
+sys::Result<std::unique_ptr<Containers>> Containers::create(AgentDependencies dependencies,
+                                                            std::size_t most) {
     sys::UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
     sys::UniqueFd something_ended(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!stop || !something_ended) return sys::system_failure("cannot create", "an eventfd");
     return std::unique_ptr<Containers>( // NOLINT(modernize-make-unique): the constructor is private
-        new Containers(std::move(means), most, std::move(stop), std::move(something_ended)));
+        new Containers(std::move(dependencies), most, std::move(stop), std::move(something_ended)));
 }
 
-Containers::Containers(AgentMeans means, std::size_t most, sys::UniqueFd stop, sys::UniqueFd something_ended)
-    : means_(std::move(means)), most_(most),
+Containers::Containers(AgentDependencies dependencies, std::size_t most, sys::UniqueFd stop,
+                       sys::UniqueFd something_ended)
+    : dependencies_(std::move(dependencies)), max_containers_(most),
       powerless_(std::make_shared<MemoryBudget>(limits.powerless_memory)), stop_(std::move(stop)),
       something_ended_(std::move(something_ended)) {}
 
@@ -59,9 +60,9 @@ Containers::~Containers() {
         thread.join();
 }
 
-bool Containers::stop(std::chrono::milliseconds patience) {
+bool Containers::stop(std::chrono::milliseconds timeout) {
     raise(stop_);
-    const auto until = std::chrono::steady_clock::now() + patience;
+    const auto until = std::chrono::steady_clock::now() + timeout;
     while (true) {
         clear_ended();
         if (threads_.empty()) return true;
@@ -74,13 +75,14 @@ bool Containers::stop(std::chrono::milliseconds patience) {
 }
 
 sys::Result<void> Containers::add(HandOver handed) {
-    if (threads_.size() >= most_)
-        return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} containers are supervised already, the most there may be", most_),
-                            "run another agent, with another socket");
+    if (threads_.size() >= max_containers_)
+        return sys::failure(
+            sys::ErrorKind::failed,
+            fmt::format("{} containers are supervised already, the most there may be", max_containers_),
+            "run another agent, with another socket");
     const auto self = threads_.emplace(threads_.end());
     try {
-        // The thread's last step names its own place; nobody looks there before this thread clears away.
+        // The thread's last step names its own place; nothing looks there before this thread clears away.
         *self =
             std::thread([this, self, handed = std::move(handed)]() mutable { run(std::move(handed), self); });
     } catch (const std::system_error& error) {
@@ -109,8 +111,8 @@ void Containers::run(HandOver handed, Threads::iterator self) {
     const std::string id = handed.state.id;
     try {
         supervise(std::move(handed));
-    } catch (const std::exception& error) { // no memory, or no thread: the listener is closed by now
-        means_.say(
+    } catch (const std::exception& error) { // no memory: the listener is closed by now
+        dependencies_.report(
             {.refused = true,
              .container = id,
              .text = fmt::format("is not supervised any more, its module calls fail: {}", error.what())});
@@ -125,26 +127,28 @@ void Containers::run(HandOver handed, Threads::iterator self) {
 void Containers::supervise(HandOver handed) const {
     // Asked of here and not where it was received: what has been sent may be any file, and take its time.
     auto listener = Listener::adopt(std::move(handed.listener));
-    if (!listener) {
-        means_.say({.refused = true,
-                    .container = handed.state.id,
-                    .text = "is refused, its module calls fail: " + listener.error().what});
-        return;
-    }
-    const Rules rules = means_.rules(handed.state);
+    if (!listener) return refuse(handed.state.id, listener.error());
+    const Rules rules = dependencies_.rules(handed.state);
     std::uint64_t served = 0;
     if (rules.judge->policy().serves_user_namespaces()) {
         const auto configured = configured_user_namespace(handed);
         if (configured)
             served = *configured;
         else
-            means_.say({.container = handed.state.id,
-                        .text = "is not served in its user namespace: " + configured.error().what});
+            dependencies_.report({.container = handed.state.id,
+                                  .text = "is not served in its user namespace: " + configured.error().what});
     }
-    const Supervisor supervisor(
-        std::move(*listener), *rules.judge, means_.kernel, *rules.recorder,
+    const auto supervisor = Supervisor::start(
+        std::move(*listener), *rules.judge, dependencies_.kernel, *rules.recorder,
         {.container = handed.state.id, .limits = limits, .powerless = powerless_, .user_namespace = served});
-    wait_for_end(supervisor.fd());
+    if (!supervisor) return refuse(handed.state.id, supervisor.error());
+    wait_for_end((*supervisor)->fd());
+}
+
+void Containers::refuse(const std::string& container, const sys::Error& error) const {
+    dependencies_.report({.refused = true,
+                          .container = container,
+                          .text = "is refused, its module calls fail: " + error.what});
 }
 
 void Containers::wait_for_end(int listener) const {

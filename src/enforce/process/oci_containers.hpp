@@ -26,7 +26,7 @@ namespace kmodguard::process {
 
 class MemoryBudget;
 
-/// Something to tell whoever runs the agent.
+/// A report to the one who runs the agent.
 struct Notice {
     bool refused = false;       ///< something that a runtime or a container wanted
     std::string container = {}; ///< its id; "" where it is not known
@@ -40,19 +40,20 @@ struct Rules {
 };
 
 /// What the agent works with. It must outlive it, and is used by many threads at once.
-struct AgentMeans {
+struct AgentDependencies {
     /// The rules of a container that starts. Where its policy cannot be had, those of a policy that allows
     /// nothing.
     std::function<Rules(const OciState&)> rules;
-    std::function<void(const Notice&)> say;
+    std::function<void(const Notice&)> report;
     KernelModules& kernel;
 };
 
 class Containers {
   public:
     /// At most `most` at one time.
-    [[nodiscard]] static sys::Result<std::unique_ptr<Containers>> create(AgentMeans means, std::size_t most);
-    /// As stop(), with all patience.
+    [[nodiscard]] static sys::Result<std::unique_ptr<Containers>> create(AgentDependencies dependencies,
+                                                                         std::size_t most);
+    /// As stop(), without a timeout.
     ~Containers();
     Containers(const Containers&) = delete;
     Containers& operator=(const Containers&) = delete;
@@ -65,23 +66,25 @@ class Containers {
     /// Clears away those that have ended.
     void clear_ended();
 
-    /// Answers no more calls: they fail with ENOSYS, the kernel's answer where nobody listens. Waits for
-    /// those that are being answered, `patience` at most. False: some still are; the object must then live
+    /// Answers no more calls: they fail with ENOSYS, the kernel's answer where no process listens. Waits for
+    /// those that are being answered, for `timeout` at most. False: some still are; the object must then live
     /// on.
-    [[nodiscard]] bool stop(std::chrono::milliseconds patience);
+    [[nodiscard]] bool stop(std::chrono::milliseconds timeout);
 
     [[nodiscard]] std::size_t size() const { return threads_.size(); }
 
   private:
     using Threads = std::list<std::thread>;
 
-    Containers(AgentMeans means, std::size_t most, sys::UniqueFd stop, sys::UniqueFd something_ended);
+    Containers(AgentDependencies dependencies, std::size_t most, sys::UniqueFd stop,
+               sys::UniqueFd something_ended);
     void run(HandOver handed, Threads::iterator self);
     void supervise(HandOver handed) const;
+    void refuse(const std::string& container, const sys::Error& error) const;
     void wait_for_end(int listener) const;
 
-    AgentMeans means_;
-    std::size_t most_;
+    AgentDependencies dependencies_;
+    std::size_t max_containers_;
     std::shared_ptr<MemoryBudget> powerless_; ///< one for all containers, however many there are
     sys::UniqueFd stop_;                      ///< an eventfd, readable from the beginning of the end
     sys::UniqueFd something_ended_;

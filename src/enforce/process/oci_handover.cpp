@@ -16,20 +16,18 @@ std::unexpected<sys::Error> refuse_handover(std::string what) {
 
 } // namespace
 
-sys::Result<std::optional<HandOver>> RuntimeConnection::receive() {
+sys::Result<RuntimeConnection::Received> RuntimeConnection::receive() {
     std::array<char, 4096> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): receive() fills it
     while (true) {
-        auto received = sys::receive(socket_, buffer);
-        if (!received) return std::unexpected(received.error());
-        if (!*received) return std::nullopt;
-        sys::Received& now = **received;
+        auto received = TRY(sys::receive(socket_, buffer));
+        if (!received) return Incomplete{};
+        sys::Received& now = *received;
         if (now.lost_descriptors)
             return refuse_handover(fmt::format("more than {} descriptors came, or more than may be open here",
                                                sys::max_descriptors));
         if (!now.descriptors.empty() && !silent())
             return refuse_handover("descriptors came behind the first bytes");
-        if (now.bytes == 0 && silent())
-            return sys::failure(sys::ErrorKind::unreachable, "the connection ended with nothing sent");
+        if (now.bytes == 0 && silent()) return Closed{};
         if (now.bytes == 0) return refuse_handover("the connection ended in the middle of the state");
         if (silent()) descriptors_ = std::move(now.descriptors);
         const std::string_view bytes(buffer.data(), now.bytes);
@@ -38,22 +36,21 @@ sys::Result<std::optional<HandOver>> RuntimeConnection::receive() {
         text_ += bytes;
         switch (end_.feed(bytes)) {
         case ObjectEnd::Found::nothing: continue;
-        case ObjectEnd::Found::no_object: return refuse_handover("what was sent is no JSON object");
+        case ObjectEnd::Found::no_object: return refuse_handover("what was sent is not a JSON object");
         case ObjectEnd::Found::end: return complete();
         }
     }
 }
 
 /// What came with the state and is not taken here is closed with the connection.
-sys::Result<std::optional<HandOver>> RuntimeConnection::complete() {
-    auto state =
-        parse_oci_state(text_); // with what may stand behind the object, which is no white space then
-    if (!state) return std::unexpected(state.error());
-    if (state->fds != descriptors_.size())
+sys::Result<RuntimeConnection::Received> RuntimeConnection::complete() {
+    OciState state =
+        TRY(parse_oci_state(text_)); // with what may come after the object, which is no white space then
+    if (state.fds != descriptors_.size())
         return refuse_handover(
-            fmt::format("the state names {} descriptors, and {} came", state->fds, descriptors_.size()));
-    sys::UniqueFd listener = std::move(descriptors_[state->listener]);
-    return HandOver{.state = std::move(*state), .listener = std::move(listener)};
+            fmt::format("the state names {} descriptors, and {} came", state.fds, descriptors_.size()));
+    sys::UniqueFd listener = std::move(descriptors_[state.listener]);
+    return HandOver{.state = std::move(state), .listener = std::move(listener)};
 }
 
 } // namespace kmodguard::process

@@ -9,8 +9,8 @@
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
-#include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace kmodguard::process {
@@ -27,16 +27,19 @@ class RuntimeConnection {
     /// `socket` must not block.
     explicit RuntimeConnection(sys::UniqueFd socket) : socket_(std::move(socket)) {}
 
-    /// Takes what is there; nullopt if that is not all. After anything else the connection is of no more use.
-    /// ErrorKind::unreachable: the peer has closed it, and sent nothing.
-    [[nodiscard]] sys::Result<std::optional<HandOver>> receive();
+    struct Incomplete {}; ///< more is to come
+    struct Closed {};     ///< by the peer, which has sent nothing
+    using Received = std::variant<HandOver, Incomplete, Closed>;
+
+    /// Takes what is there. Where that is not Incomplete, the connection is of no more use.
+    [[nodiscard]] sys::Result<Received> receive();
 
     /// Whether nothing has come yet.
     [[nodiscard]] bool silent() const { return text_.empty(); }
     [[nodiscard]] int fd() const { return socket_.get(); }
 
   private:
-    [[nodiscard]] sys::Result<std::optional<HandOver>> complete();
+    [[nodiscard]] sys::Result<Received> complete();
 
     sys::UniqueFd socket_;
     std::string text_;

@@ -37,7 +37,7 @@ sys::Result<void> read_descriptors(const Json& message, OciState& state) {
     std::set<std::string_view> seen;
     for (const Json& item : *names) {
         const std::string* name = item.text();
-        if (name == nullptr) return refuse_state("has something in \"fds\" that is no name");
+        if (name == nullptr) return refuse_state("has something in \"fds\" that is not a name");
         if (!seen.insert(*name).second)
             return refuse_state(fmt::format("names two descriptors \"{}\"", core::printable(*name, 32)));
         if (*name == listener_name) state.listener = seen.size() - 1;
@@ -59,11 +59,11 @@ sys::Result<pid_t> pid_of(const Json& message) {
 sys::Result<std::optional<std::string>> policy_of(const Json& container) {
     const Json* annotations = container.find("annotations");
     if (annotations == nullptr) return std::nullopt;
-    if (annotations->object() == nullptr) return refuse_state("has \"annotations\" that are no object");
+    if (annotations->object() == nullptr) return refuse_state("has \"annotations\" that is not an object");
     const Json* policy = annotations->find(policy_annotation);
     if (policy == nullptr) return std::nullopt;
     if (policy->text() == nullptr)
-        return refuse_state(fmt::format("has an annotation {} that is no text", policy_annotation));
+        return refuse_state(fmt::format("has an annotation {} that is not text", policy_annotation));
     return *policy->text();
 }
 
@@ -73,7 +73,7 @@ sys::Result<OciState> parse_oci_state(std::string_view text) {
     const auto message = Json::parse(text, {.bytes = max_oci_state, .depth = max_depth});
     if (!message) return refuse_state("cannot be read: " + message.error().what);
     OciState state;
-    if (auto read = read_descriptors(*message, state); !read) return std::unexpected(read.error());
+    TRY(read_descriptors(*message, state));
     const auto pid = pid_of(*message);
     if (!pid) return std::unexpected(pid.error());
     state.pid = *pid;

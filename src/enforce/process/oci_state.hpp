@@ -2,8 +2,8 @@
 //
 // What an OCI runtime says of a container whose seccomp listener it hands over: the "container process state"
 // of the runtime specification (config-linux.md). The runtime is root's; the annotations in it are those of
-// whoever created the container, and its id often is too. So the text is bounded, read strictly, and what is
-// not needed is not kept.
+// the user who created the container, and its id often is too. So the text is bounded, read strictly, and
+// what is not needed is not kept.
 #pragma once
 
 #include "sys/result.hpp"
@@ -41,7 +41,7 @@ inline constexpr std::size_t max_oci_configuration = 4U << 20U; ///< bytes
 [[nodiscard]] bool has_user_namespace(std::string_view configuration);
 
 /// Whether `name` may name a policy: 1 to 64 of [A-Za-z0-9_.-], not beginning with a dot. It becomes part of
-/// a file's name, and comes from whoever creates the container.
+/// a file's name, and comes from the user who creates the container.
 [[nodiscard]] bool is_policy_name(std::string_view name);
 
 /// Finds the end of a JSON object in a stream, whose sender need not close it (crun keeps its end as long as

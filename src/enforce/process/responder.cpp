@@ -7,6 +7,7 @@
 #include "modules/hash.hpp"
 #include "modules/image_file.hpp"
 #include "sys/error_name.hpp"
+#include "sys/trace.hpp"
 
 #include <fmt/format.h>
 #include <linux/module.h>
@@ -17,6 +18,7 @@
 namespace kmodguard::process {
 namespace {
 
+constexpr std::uint64_t generation = 1; ///< a supervisor's policy stays
 constexpr const char* lost_caller = "the caller was gone before it could be looked at";
 /// MODULE_NAME_LEN - 1, and room to see that a name is longer.
 constexpr std::size_t max_unload_name = 64;
@@ -30,8 +32,8 @@ core::ImageFacts unreadable(std::string why) {
     return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
 }
 
-/// Whether the kernel is to unpack what it is given, or to do with it what no flag meant until now.
-bool asks_to_unpack(const Notification& notification) {
+/// Whether the kernel is to decompress what it is given, or to do with it what no flag meant until now.
+bool asks_to_decompress(const Notification& notification) {
     constexpr std::uint32_t as_it_is = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC;
     const auto flags = static_cast<std::uint32_t>(notification.arguments[2]);
     return notification.call == Call::finit_module && (flags & ~as_it_is) != 0;
@@ -52,14 +54,15 @@ Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(container)), limits_(limits), attempts_(recorder, container_),
       budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)),
-      lender_({.judge = judge,
-               .kernel = kernel,
-               .memory = budget_,
-               .unpacking = unpacking_,
-               .limit = limits.image_bytes},
-              user_namespace) {}
+      unjudged_(judge.decide(unreadable(lost_caller))), lender_({.judge = judge,
+                                                                 .kernel = kernel,
+                                                                 .memory = budget_,
+                                                                 .decompressing = decompressing_,
+                                                                 .limit = limits.image_bytes},
+                                                                user_namespace) {}
 
 void Responder::respond(const Notification& notification) {
+    sys::trace(sys::Topic::calls, "{} by thread {}", to_string(notification.call), notification.thread);
     if (notification.thread == 0)
         return refuse_unseen(notification, EPERM,
                              "the caller is in a pid namespace that is not below kmodctl's");
@@ -68,7 +71,7 @@ void Responder::respond(const Notification& notification) {
         case Call::init_module:
         case Call::finit_module: return respond_to_load(notification);
         case Call::delete_module: return respond_to_unload(notification);
-        case Call::other: break; // of somebody else's filter
+        case Call::other: break; // of another program's filter
         }
         refuse_unseen(notification, ENOSYS, "a system call that is not decided on");
     } catch (const std::bad_alloc&) {
@@ -77,12 +80,8 @@ void Responder::respond(const Notification& notification) {
     }
 }
 
-events::Event Responder::event_of(const Notification& notification, const Caller& caller) const {
-    events::Event event;
-    event.time = std::chrono::system_clock::now();
-    event.point = core::Point::process;
-    event.generation = 1;
-    event.call = to_string(notification.call);
+events::Attempt Responder::event_of(const Notification& notification, const Caller& caller) const {
+    events::Attempt event(core::Point::process, generation, unjudged_, to_string(notification.call));
     event.requester = caller.requester();
     if (!container_.empty()) event.requester->container = container_;
     event.powerless = !caller.has_capability() || event.requester->user_namespace != initial_user_namespace;
@@ -112,7 +111,7 @@ class AttemptLine {
 void Responder::respond_to_load(const Notification& notification) {
     AttemptLine line(attempts_);
     const Caller caller(notification.thread);
-    events::Event event = event_of(notification, caller);
+    events::Attempt event = event_of(notification, caller);
     std::optional<Taken<void>> served; ///< where the caller could load nothing itself
     if (event.powerless) served = lender_.serves(caller);
     const Power power = event.powerless && !(served && *served) ? Power::none : Power::some;
@@ -120,7 +119,7 @@ void Responder::respond_to_load(const Notification& notification) {
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id)) {
         line.settle("?");
-        return record_unjudged(std::move(event), lost_caller);
+        return record_unjudged(std::move(event));
     }
     const core::ImageFacts facts = image ? image->facts : unreadable(image.error().why);
     event.decision = judge_.decide(facts);
@@ -134,7 +133,7 @@ void Responder::respond_to_load(const Notification& notification) {
     else if (is_loaded_already(caller, facts, event))
         result = EEXIST;
     else if (is_enforced_refusal(event.decision))
-        result = refuse(event);
+        result = events::answer_refused(event, judge_.answer());
     else if (served && *served)
         result = lend(notification, caller, std::move(*image), event);
     else if (served)
@@ -156,21 +155,16 @@ Taken<Responder::Image> Responder::take(const Notification& notification, const 
         return Image{.share = std::move(share), .bytes = std::move(bytes), .facts = std::move(facts)};
     };
     if (notification.call == Call::finit_module) {
-        const auto file = caller.open_file(static_cast<int>(arguments[0]));
-        if (!file) return std::unexpected(file.error());
-        path = file->path;
-        auto share = reserve(notification, std::min(file->size, limit), power);
-        if (!share) return std::unexpected(std::move(share.error()));
-        auto bytes = Caller::copy_file(*file, limit);
-        if (!bytes) return std::unexpected(std::move(bytes.error()));
-        return identified(std::move(*share), std::move(*bytes));
+        const auto file = TRY(caller.open_file(static_cast<int>(arguments[0])));
+        path = file.path;
+        auto share = TRY(reserve(notification, std::min(file.size, limit), power));
+        auto bytes = TRY(Caller::copy_file(file, limit));
+        return identified(std::move(share), std::move(bytes));
     }
     const std::uint64_t size = arguments[1];
-    auto share = reserve(notification, std::min(size, limit), power);
-    if (!share) return std::unexpected(std::move(share.error()));
-    auto bytes = caller.copy_memory(arguments[0], size, limit);
-    if (!bytes) return std::unexpected(std::move(bytes.error()));
-    return identified(std::move(*share), std::move(*bytes));
+    auto share = TRY(reserve(notification, std::min(size, limit), power));
+    auto bytes = TRY(caller.copy_memory(arguments[0], size, limit));
+    return identified(std::move(share), std::move(bytes));
 }
 
 /// A caller that may load nothing does not wait: another such may hold its memory for as long as it likes, by
@@ -178,32 +172,32 @@ Taken<Responder::Image> Responder::take(const Notification& notification, const 
 Taken<std::unique_ptr<MemoryBudget::Share>> Responder::reserve(const Notification& notification,
                                                                std::uint64_t size, Power power) {
     if (power == Power::some) return budget_.take(size);
-    // What is unpacked grows by doubling, up to the limit.
-    const std::uint64_t unpacked = asks_to_unpack(notification) ? 2 * limits_.powerless_bytes : 0;
-    auto share = powerless_->take_at_once(size + unpacked);
+    // What is decompressed grows by doubling, up to the limit.
+    const std::uint64_t decompressed = asks_to_decompress(notification) ? 2 * limits_.powerless_bytes : 0;
+    auto share = powerless_->take_at_once(size + decompressed);
     if (share) return share;
     return std::unexpected(
         Refusal{.error = EPERM, .why = "too many callers that may load nothing, to look at them all"});
 }
 
-/// What the kernel would take the bytes for. What is packed is unpacked if the call asks for that. Then
-/// another program than the kernel's has unpacked it, and what is no module to the one may be one to the
-/// other: it is refused like all that cannot be judged.
+/// What the kernel would take the bytes for. What is compressed is decompressed if the call asks for that.
+/// Then another program than the kernel's has decompressed it, and what is no module to the one may be one to
+/// the other: it is refused like all that cannot be judged.
 core::ImageFacts Responder::identify(const Notification& notification, const modules::Buffer& bytes,
                                      std::uint64_t limit) {
-    if (!asks_to_unpack(notification))
+    if (!asks_to_decompress(notification))
         return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
-    core::ImageFacts facts = identify_unpacked(bytes, limit);
+    core::ImageFacts facts = identify_decompressed(bytes, limit);
     facts.no_module = false;
     return facts;
 }
 
-core::ImageFacts Responder::identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit) {
+core::ImageFacts Responder::identify_decompressed(const modules::Buffer& bytes, std::uint64_t limit) {
     modules::MemorySource source(bytes.all());
     const auto container = modules::container_of(source);
     if (!container || *container == modules::Container::raw)
         return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
-    const std::scoped_lock lock(unpacking_);
+    const std::scoped_lock lock(decompressing_);
     const auto content = modules::decompress(source, limit);
     if (!content) return unreadable(content.error().what);
     return modules::identify_image(*content, {.with_hash = true, .with_modinfo = true}).facts;
@@ -212,21 +206,15 @@ core::ImageFacts Responder::identify_unpacked(const modules::Buffer& bytes, std:
 /// Whether the kernel would have said that the module exists, to what no rule allows: scripts go by that
 /// answer, and it is no attempt at a load. It is not asked, since the module may be gone the next moment. Who
 /// may not load is told that first, and pretending is for what is not there.
-bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts, events::Event& event) {
+bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
+                                  events::Attempt& event) {
     return is_enforced_refusal(event.decision) && judge_.answer() == core::Answer::refuse && caller.may_load()
            && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
 }
 
-/// What a caller gets that the policy refuses.
-int Responder::refuse(events::Event& event) const {
-    if (judge_.answer() == core::Answer::refuse) return EPERM;
-    event.note = "pretended: nothing was done";
-    return 0;
-}
-
-/// What one gets that the policy would let pass. Whoever reads the verdict alone would look for the mistake
-/// in the policy.
-int Responder::refuse(events::Event& event, const Refusal& refusal) {
+/// What a caller gets that the policy would let pass. A reader of the verdict alone would look for the
+/// mistake in the policy.
+int Responder::refuse(events::Attempt& event, const Refusal& refusal) {
     event.note = "not carried out: " + refusal.why;
     event.withheld = true;
     return refusal.error;
@@ -234,7 +222,7 @@ int Responder::refuse(events::Event& event, const Refusal& refusal) {
 
 /// Loads the copy: 0 or an errno.
 int Responder::load(const Notification& notification, const Caller& caller, Image image,
-                    events::Event& event) {
+                    events::Attempt& event) {
     const bool from_file = notification.call == Call::finit_module;
     const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
     if (!parameters) {
@@ -252,7 +240,7 @@ int Responder::load(const Notification& notification, const Caller& caller, Imag
 
 /// Loads this machine's own file of the module that the image says it is: 0 or an errno.
 int Responder::lend(const Notification& notification, const Caller& caller, Image image,
-                    events::Event& event) {
+                    events::Attempt& event) {
     if (image.facts.no_module) return ENOEXEC; // as the kernel would say
     if (event.decision.judged != core::Verdict::allow)
         return refuse(event,
@@ -287,7 +275,7 @@ int Responder::lend(const Notification& notification, const Caller& caller, Imag
 }
 
 /// What was loaded before the module that `event` is about.
-void Responder::record_needed(events::Event event, const Lender::Attempt& tried) {
+void Responder::record_needed(events::Attempt event, const Lender::Attempt& tried) {
     event.note = tried.why.empty() ? fmt::format("for {}, on behalf of a user namespace",
                                                  event.decision.modules.at(0).module)
                                    : "not carried out: " + tried.why;
@@ -301,16 +289,16 @@ void Responder::record_needed(events::Event event, const Lender::Attempt& tried)
 
 void Responder::respond_to_unload(const Notification& notification) {
     const Caller caller(notification.thread);
-    events::Event event = event_of(notification, caller);
+    events::Attempt event = event_of(notification, caller);
     const auto name = caller.copy_text(notification.arguments[0], max_unload_name);
-    if (!listener_.is_waiting(notification.id)) return record_unjudged(std::move(event), lost_caller);
+    if (!listener_.is_waiting(notification.id)) return record_unjudged(std::move(event));
     event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
     int result = 0;
     if (!name) {
         result = name.error().error == E2BIG ? ENOENT : name.error().error; // no module has so long a name
         event.note = name.error().why;
     } else if (is_enforced_refusal(event.decision)) {
-        result = refuse(event);
+        result = events::answer_refused(event, judge_.answer());
     } else if (const auto may = caller.may_load(); !may) {
         result = refuse(event, may.error());
     } else {
@@ -321,25 +309,23 @@ void Responder::respond_to_unload(const Notification& notification) {
 
 void Responder::refuse_unseen(const Notification& notification, int error, const std::string& why) {
     listener_.answer(notification.id, -error);
-    events::Event event{
-        .time = std::chrono::system_clock::now(), .point = core::Point::process, .decision = {}};
-    event.generation = 1;
-    event.call = to_string(notification.call);
+    events::Attempt event(core::Point::process, generation, judge_.decide(unreadable(why)),
+                          to_string(notification.call));
     event.answer = sys::error_name(error);
-    record_unjudged(std::move(event), why);
+    record_unjudged(std::move(event));
 }
 
 /// For a caller that is gone: another process may have its number by now, and what was read be that one's.
-void Responder::record_unjudged(events::Event event, const std::string& why) {
+void Responder::record_unjudged(events::Attempt event) {
     event.requester.reset();
     if (!container_.empty()) event.requester.emplace().container = container_;
     event.file.clear();
-    event.decision = judge_.decide(unreadable(why));
     recorder_.record(std::move(event));
 }
 
-void Responder::finish(const Notification& notification, int result, events::Event event) {
+void Responder::finish(const Notification& notification, int result, events::Attempt event) {
     event.answer = sys::error_name(result);
+    sys::trace(sys::Topic::calls, "{} by thread {}: {}", event.call, notification.thread, event.answer);
     if (!listener_.answer(notification.id, -result) && event.note.empty())
         event.note = "the caller was gone before it was answered";
     recorder_.record(std::move(event));

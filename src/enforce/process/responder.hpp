@@ -24,12 +24,12 @@
 namespace kmodguard::process {
 
 struct Limits {
-    std::uint64_t image_bytes = 512ULL << 20U; ///< of one image, and of what is packed in it
+    std::uint64_t image_bytes = 512ULL << 20U; ///< of one image, and of what is compressed in it
     /// The same of a caller that may load nothing: it is looked at for the record alone.
     std::uint64_t powerless_bytes = 16ULL << 20U;
     std::uint64_t memory = 1ULL << 30U; ///< of the copies that are held at one time; others wait
     /// The same of all callers that may load nothing: others get EPERM without being looked at. Room for one
-    /// of the largest that is packed, with what it unpacks to.
+    /// of the largest that is compressed, with what it decompresses to.
     std::uint64_t powerless_memory = 64ULL << 20U;
     std::size_t threads = 64; ///< calls answered at one time; others wait
 };
@@ -54,9 +54,8 @@ class Responder {
     void respond_to_load(const Notification& notification);
     void respond_to_unload(const Notification& notification);
     [[nodiscard]] bool is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
-                                         events::Event& event);
-    [[nodiscard]] int refuse(events::Event& event) const;
-    [[nodiscard]] static int refuse(events::Event& event, const Refusal& refusal);
+                                         events::Attempt& event);
+    [[nodiscard]] static int refuse(events::Attempt& event, const Refusal& refusal);
     void refuse_unseen(const Notification& notification, int error, const std::string& why);
     /// Whether a caller could load anything at all, whatever the policy says.
     enum class Power { some, none };
@@ -67,15 +66,15 @@ class Responder {
                                                                       std::uint64_t size, Power power);
     [[nodiscard]] core::ImageFacts identify(const Notification& notification, const modules::Buffer& bytes,
                                             std::uint64_t limit);
-    [[nodiscard]] core::ImageFacts identify_unpacked(const modules::Buffer& bytes, std::uint64_t limit);
+    [[nodiscard]] core::ImageFacts identify_decompressed(const modules::Buffer& bytes, std::uint64_t limit);
     [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
-                           events::Event& event);
+                           events::Attempt& event);
     [[nodiscard]] int lend(const Notification& notification, const Caller& caller, Image image,
-                           events::Event& event);
-    void record_needed(events::Event event, const Lender::Attempt& tried);
-    void record_unjudged(events::Event event, const std::string& why);
-    void finish(const Notification& notification, int result, events::Event event);
-    [[nodiscard]] events::Event event_of(const Notification& notification, const Caller& caller) const;
+                           events::Attempt& event);
+    void record_needed(events::Attempt event, const Lender::Attempt& tried);
+    void record_unjudged(events::Attempt event);
+    void finish(const Notification& notification, int result, events::Attempt event);
+    [[nodiscard]] events::Attempt event_of(const Notification& notification, const Caller& caller) const;
 
     const Listener& listener_;
     core::Judge& judge_;
@@ -86,7 +85,8 @@ class Responder {
     Attempts attempts_;
     MemoryBudget budget_;
     std::shared_ptr<MemoryBudget> powerless_;
-    std::mutex unpacking_; ///< one at a time: what is packed may unpack to the limit
+    std::mutex decompressing_; ///< one at a time: what is compressed may decompress to the limit
+    core::Decision unjudged_;  ///< of a caller that is gone before more is known
     Lender lender_;
 };
 

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <new>
 #include <system_error>
 #include <utility>
 
@@ -26,19 +25,28 @@ void handle_wake_up() {
 
 } // namespace
 
-Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel,
+sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, core::Judge& judge,
+                                                           KernelModules& kernel, events::Recorder& recorder,
+                                                           Settings settings) {
+    handle_wake_up();
+    auto supervisor = std::make_unique<Supervisor>(Private(), std::move(listener), judge, kernel, recorder,
+                                                   std::move(settings));
+    const std::scoped_lock lock(supervisor->mutex_);
+    supervisor->add_worker();
+    if (supervisor->workers_.empty())
+        return sys::failure(sys::ErrorKind::failed, "there is no thread left to answer module calls",
+                            "is there a limit on processes? (ulimit -u, pids.max)");
+    return supervisor;
+}
+
+Supervisor::Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
                        events::Recorder& recorder, Settings settings)
     : listener_(std::move(listener)),
       responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits,
                  settings.powerless ? std::move(settings.powerless)
                                     : std::make_shared<MemoryBudget>(settings.limits.powerless_memory),
                  settings.user_namespace),
-      most_threads_(std::max<std::size_t>(1, settings.limits.threads)) {
-    handle_wake_up();
-    const std::scoped_lock lock(mutex_);
-    add_worker();
-    if (workers_.empty()) throw std::bad_alloc(); // nobody would answer: better to fail now
-}
+      max_threads_(std::max<std::size_t>(1, settings.limits.threads)) {}
 
 void Supervisor::add_worker() {
     Worker& worker = workers_.emplace_back();
@@ -59,12 +67,12 @@ void Supervisor::work(Worker& worker) {
         if (!received) break; // the listener is of no more use
         const auto* notification = std::get_if<Notification>(&*received);
         if (notification == nullptr) {
-            if (nobody_left()) break;
+            if (no_process_left()) break;
             continue;
         }
         {
             const std::scoped_lock lock(mutex_);
-            if (--idle_ == 0 && workers_.size() < most_threads_ && !stopping_) add_worker();
+            if (--idle_ == 0 && workers_.size() < max_threads_ && !stopping_) add_worker();
         }
         try {
             responder_.respond(*notification);
@@ -78,7 +86,7 @@ void Supervisor::work(Worker& worker) {
     worker.ended = true;
 }
 
-bool Supervisor::nobody_left() const {
+bool Supervisor::no_process_left() const {
     pollfd listener{.fd = listener_.fd(), .events = 0, .revents = 0};
     return ::poll(&listener, 1, 0) == 1 && (listener.revents & POLLHUP) != 0;
 }
@@ -95,13 +103,13 @@ bool Supervisor::interrupt_workers() {
     return all;
 }
 
-bool Supervisor::stop(std::chrono::milliseconds patience) {
+bool Supervisor::stop(std::chrono::milliseconds timeout) {
     constexpr std::chrono::milliseconds pause{1};
     {
         const std::scoped_lock lock(mutex_);
-        stopping_ = true; // nobody adds a worker from here on
+        stopping_ = true; // no worker is added from here on
     }
-    const auto end = std::chrono::steady_clock::now() + patience;
+    const auto end = std::chrono::steady_clock::now() + timeout;
     while (!interrupt_workers()) {
         if (std::chrono::steady_clock::now() > end) {
             responder_.release_attempts();

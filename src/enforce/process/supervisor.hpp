@@ -11,12 +11,14 @@
 #pragma once
 
 #include "enforce/process/responder.hpp"
+#include "sys/result.hpp"
 
 #include <pthread.h>
 
 #include <atomic>
 #include <chrono>
 #include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -25,6 +27,10 @@
 namespace kmodguard::process {
 
 class Supervisor {
+    struct Private {
+        explicit Private() = default;
+    };
+
   public:
     struct Settings {
         std::string container = {}; ///< its id, for events; "" where there is none
@@ -37,18 +43,22 @@ class Supervisor {
     };
 
     /// Answers what comes to `listener` from now on, by `judge`; events and attempts go to `recorder`. All
-    /// but the listener must outlive it.
-    Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-               Settings settings);
+    /// but the listener must outlive it. Fails where there is no thread for it.
+    [[nodiscard]] static sys::Result<std::unique_ptr<Supervisor>> start(Listener listener, core::Judge& judge,
+                                                                        KernelModules& kernel,
+                                                                        events::Recorder& recorder,
+                                                                        Settings settings);
+    Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
+               events::Recorder& recorder, Settings settings); ///< for start()
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
-    /// As stop(), with all patience. Calls that come later fail with ENOSYS: the kernel's answer where nobody
-    /// listens.
+    /// As stop(), without a timeout. Calls that come later fail with ENOSYS: the kernel's answer where no
+    /// process listens.
     ~Supervisor();
 
-    /// Answers no more calls, and waits for those that are being answered, `patience` at most. False: some
+    /// Answers no more calls, and waits for those that are being answered, for `timeout` at most. False: some
     /// still are; the object must then live on.
-    [[nodiscard]] bool stop(std::chrono::milliseconds patience);
+    [[nodiscard]] bool stop(std::chrono::milliseconds timeout);
 
     /// Has POLLHUP when no process is left under the filter.
     [[nodiscard]] int fd() const { return listener_.fd(); }
@@ -62,12 +72,12 @@ class Supervisor {
 
     void add_worker();
     void work(Worker& worker);
-    [[nodiscard]] bool nobody_left() const;
+    [[nodiscard]] bool no_process_left() const;
     [[nodiscard]] bool interrupt_workers();
 
     Listener listener_;
     Responder responder_;
-    std::size_t most_threads_;
+    std::size_t max_threads_;
     std::atomic<bool> stopping_ = false;
     std::mutex mutex_; ///< of what follows
     std::list<Worker> workers_;

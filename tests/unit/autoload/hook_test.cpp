@@ -228,8 +228,7 @@ TEST_F(HookTest, TokenThatIsNoLineIsRefusedUnasked) {
         EXPECT_EQ(request(token), hook_refused) << token;
         const Log messages = log();
         ASSERT_EQ(messages.size(), 1U);
-        EXPECT_TRUE(messages.front().ends_with("...: not a possible module name or alias"))
-            << messages.front();
+        EXPECT_TRUE(messages.front().ends_with("...: not a valid module name or alias")) << messages.front();
         EXPECT_LT(messages.front().size(), 200U);
         EXPECT_EQ(messages.front().find('\n'), std::string::npos);
         EXPECT_EQ(messages.front().find('\x1b'), std::string::npos);

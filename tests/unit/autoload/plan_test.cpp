@@ -33,7 +33,7 @@ class PlanTest : public ::testing::Test {
         return *index_;
     }
     core::Decision decide(const PolicyBuilder& policy, const std::string& token) {
-        return core::decide(policy.build(), index(), {.token = token});
+        return core::decide(policy.build(), index(), token);
     }
     Lines plan(const PolicyBuilder& policy, const std::string& token, std::string_view compression = "") {
         static const std::map<std::string_view, std::string> methods = {

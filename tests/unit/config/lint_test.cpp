@@ -149,10 +149,10 @@ TEST_F(Lint, AllowedModulesWithADeniedDependency) {
     index_.module("btrfs").soft_before("xor");
     index_.module("xor");
     EXPECT_EQ(said("[allow]\nmodules = ['dm_crypt',\n'btrfs']\n[deny]\nmodules = ['dm_mod', 'xor']\n"),
-              "p.toml:3: warning: dm_crypt is allowed, but would be refused: dm_crypt would bring a denied "
+              "p.toml:3: warning: dm_crypt is allowed, but would be refused: dm_crypt would pull in a denied "
               "dependency: dm_mod, by deny.modules \"dm_mod\" (p.toml:6)\n"
               "  hint: deny always wins: allow dm_mod by removing the deny rule, or remove this entry\n"
-              "p.toml:4: warning: btrfs is allowed, but would be refused: btrfs would bring a denied "
+              "p.toml:4: warning: btrfs is allowed, but would be refused: btrfs would pull in a denied "
               "dependency: xor, by deny.modules \"xor\" (p.toml:6)\n"
               "  hint: deny always wins: allow xor by removing the deny rule, or remove this entry\n");
 }
@@ -195,7 +195,7 @@ TEST_F(Lint, PatternsThatAdmitTooMuch) {
     }
     EXPECT_EQ(said("[allow]\naliases = ['usb:*', 'usb:va*',\n'*',\n'?*']\n"),
               "p.toml:3: warning: the pattern \"usb:*\" admits 3 modules\n"
-              "  hint: narrow it, or list in deny.modules what nobody needs\n"
+              "  hint: narrow it, or list in deny.modules what is not needed\n"
               "p.toml:4: warning: the pattern \"*\" allows every module\n"
               "  hint: name the families that are needed, such as \"net-pf-17\" or \"usb:*\"\n"
               "p.toml:5: warning: the pattern \"?*\" allows every module\n"
@@ -207,7 +207,7 @@ TEST_F(Lint, ATokenThatManyModulesAnswerTo) {
         index_.module(name).alias("pci:v00008086d*");
     EXPECT_EQ(said("[allow]\naliases = ['pci:v00008086d1234']\n"),
               "p.toml:3: warning: the pattern \"pci:v00008086d1234\" admits 3 modules\n"
-              "  hint: narrow it, or list in deny.modules what nobody needs\n");
+              "  hint: narrow it, or list in deny.modules what is not needed\n");
 }
 
 TEST_F(Lint, WhatTheReaderWarnsOfIsAmongTheFindingsInTheSameWords) {

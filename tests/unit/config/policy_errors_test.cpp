@@ -255,7 +255,7 @@ TEST(PolicyErrors, LettersOutsideOfQuotesAreASyntaxErrorAndNoCrash) {
 
 TEST(PolicyErrors, BytesThatAreNoTextAreDiagnosed) {
     EXPECT_EQ(said(std::string("mode\0 = 1", 9)),
-              "p.toml:2:5: error: a NUL byte: this is no text file\n"
+              "p.toml:2:5: error: a NUL byte: this is not a text file\n"
               "  hint: restore the file from a backup, or write a new one with `kmodctl init --force`\n");
     const std::string invalid = said("[allow]\nmodules = ['a\xFF']");
     EXPECT_TRUE(invalid.starts_with("p.toml:3:")) << invalid;

@@ -119,7 +119,7 @@ TEST(PolicyFile, ReadsWindowsLineEndsAndAByteOrderMark) {
 
 class Directory : public ::testing::Test {
   protected:
-    PolicyResult load(const Limits& limits = {}) const {
+    PolicyResult load(const PolicyLimits& limits = {}) const {
         return load_policy(directory_.path() / "policy.toml", directory_.path() / "policy.d", limits);
     }
     /// What the user sees, with the directory's own path left out.

@@ -40,7 +40,7 @@ std::vector<std::string> texts(const std::vector<core::PolicySource::Entry>& ent
     return found;
 }
 
-std::string said_of(std::string_view text, const Limits& limits) {
+std::string said_of(std::string_view text, const PolicyLimits& limits) {
     const auto policy = parse_policy(text, "p.toml", limits);
     return render(policy ? policy->warnings : policy.error());
 }

@@ -37,6 +37,6 @@ std::vector<std::string> texts(const std::vector<core::PolicySource::Entry>& ent
 using Texts = std::vector<std::string>;
 
 /// What a user sees of a policy called p.toml: errors and warnings, or the warnings of a usable one.
-std::string said_of(std::string_view text, const Limits& limits = {});
+std::string said_of(std::string_view text, const PolicyLimits& limits = {});
 
 } // namespace kmodguard::config::test

@@ -14,7 +14,7 @@ namespace {
 using namespace test;
 
 /// What is said of a whole file.
-std::string said_of_yaml(std::string_view text, const Limits& limits = {}) {
+std::string said_of_yaml(std::string_view text, const PolicyLimits& limits = {}) {
     const auto policy = parse_policy(text, "p.yaml", limits);
     return (policy ? "accepted; " : "") + render(policy ? policy->warnings : policy.error());
 }
@@ -64,7 +64,7 @@ TEST(YamlErrors, WithoutThePluginThereIsNoPolicy) {
         {"plugins: [kmods]\n",
          "p.yaml:1:10: error: plugins: expected a mapping, found a list\n" + merged_hint},
         {"plugins: {kmods: {}}\nkmods: {}\n",
-         "p.yaml:2:1: error: kmods stands both here and under plugins\n  hint: remove this one\n"},
+         "p.yaml:2:1: error: kmods is both here and under plugins\n  hint: remove this one\n"},
     };
     for (const Case& one : cases)
         EXPECT_EQ(said_of_yaml(one.text), one.said) << one.text;
@@ -127,7 +127,7 @@ TEST(YamlErrors, UnknownKeysSuggestTheNearest) {
 TEST(YamlErrors, APluginThatIsSwitchedOffIsNoPolicy) {
     for (const char* off : {"false", "no", "Off"})
         EXPECT_EQ(said_of_kmods(std::string("    allowlist: [a]\n    enabled: ") + off),
-                  "p.yaml:4:14: error: this plugin is switched off, so its lists are nobody's policy\n"
+                  "p.yaml:4:14: error: this plugin is switched off, so its lists are no policy\n"
                   "  hint: remove \"enabled\", or set it to true\n");
 }
 
@@ -249,7 +249,7 @@ TEST(YamlErrors, ColumnsCountCharacters) {
 TEST(YamlErrors, BytesThatAreNoTextAreRefusedWhereTheyStand) {
     const std::string hint = "\n  hint: save the file as plain text, in UTF-8\n";
     const std::vector<Case> cases = {
-        {std::string("a: b\nc: \0", 9), "p.yaml:2:4: error: a NUL byte: this is no text file" + hint},
+        {std::string("a: b\nc: \0", 9), "p.yaml:2:4: error: a NUL byte: this is not a text file" + hint},
         {"a: \xC3\xA4\x04", "p.yaml:1:5: error: the character U+0004 has no place in a policy" + hint},
         {"a: \xC2\x85", "p.yaml:1:4: error: the character U+0085 has no place in a policy" + hint},
         {"a: \xE2\x80\xA8", "p.yaml:1:4: error: the character U+2028 has no place in a policy" + hint},
@@ -284,7 +284,7 @@ TEST(YamlErrors, SizeIsBounded) {
     EXPECT_EQ(said_of_yaml("x:\n" + many_of("- a\n", max_yaml_indicators / 3)),
               "p.yaml:250002:3: error: more than 250000 values\n" + hint);
     EXPECT_EQ(said_of_yaml("x: " + many_of("[", 1'000'001)),
-              "p.yaml: error: too much structure: this is no policy\n" + hint);
+              "p.yaml: error: too much structure: this is not a policy\n" + hint);
     EXPECT_EQ(said_of_yaml("plugins: {kmods: {}}", {.file_bytes = 10}),
               "p.yaml: error: larger than 10 bytes\n"
               "  hint: cover whole families of modules by patterns in allow.aliases\n");

@@ -17,7 +17,7 @@ using namespace test;
 const std::string hash_a(64, 'a');
 const std::string hash_b(64, 'b');
 
-PolicyResult yaml(std::string_view text, const Limits& limits = {}) {
+PolicyResult yaml(std::string_view text, const PolicyLimits& limits = {}) {
     return parse_policy(text, "p.yaml", limits);
 }
 
@@ -145,10 +145,9 @@ TEST(YamlPolicy, TheOldPlaceOfThePluginIsReadWithAWarning) {
     const auto policy = yaml("core: {}\nplugins: {other: {}}\nkmods:\n  allowlist: [a]\n");
     ASSERT_TRUE(policy) << render(policy.error());
     EXPECT_EQ(texts(policy->source.allow_modules), (Texts{"a", "igloo"}));
-    EXPECT_EQ(
-        render(policy->warnings),
-        "p.yaml:3:1: warning: kmods stands at the top of the file, which the framework means to give up\n"
-        "  hint: move it under plugins\n");
+    EXPECT_EQ(render(policy->warnings),
+              "p.yaml:3:1: warning: kmods is at the top of the file, which the framework means to give up\n"
+              "  hint: move it under plugins\n");
 }
 
 TEST(YamlPolicy, AProjectThatDoesNotMentionThePluginBlocksAllButTheFramework) {

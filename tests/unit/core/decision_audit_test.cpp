@@ -15,6 +15,7 @@ namespace kmodguard::core {
 namespace {
 
 using test::content;
+using test::decide_one_image;
 using test::FakeIndex;
 using test::PolicyBuilder;
 
@@ -26,7 +27,7 @@ class DecisionAudit : public ::testing::Test {
         index.module("soft").alias("soft-alias");
     }
     Decision ask(PolicyBuilder policy, const std::string& token = "asked-for") {
-        return decide(policy.audit().build(), index, {.token = token});
+        return decide(policy.audit().build(), index, token);
     }
     /// Expects that the one module loads with all it brings, though the rules refuse it for `reason`.
     void expect_let_pass(const Decision& decision, Reason reason) {
@@ -155,7 +156,7 @@ TEST_F(DecisionAudit, LetsImagesPassAndSaysWhy) {
     };
     const Policy policy = PolicyBuilder().deny("soft").pin("hard", content(9)).audit().build();
     for (const auto& [facts, reason] : table) {
-        const Decision decision = decide(policy, index, {.token = "", .image = facts});
+        const Decision decision = decide_one_image(policy, index, facts);
         EXPECT_EQ(to_string(decision.reason), to_string(reason));
         EXPECT_TRUE(decision.audited());
         EXPECT_EQ(decision.effective(), Verdict::allow);

@@ -28,7 +28,7 @@ class DecisionDependencies : public ::testing::Test {
         index.module("soft").alias("soft-alias");
     }
     ModuleDecision ask(const PolicyBuilder& policy, const std::string& token = "asked-for") {
-        const Decision decision = decide(policy.build(), index, {.token = token});
+        const Decision decision = decide(policy.build(), index, token);
         EXPECT_EQ(decision.modules.size(), 1U);
         EXPECT_EQ(decision.judged, decision.modules.at(0).verdict());
         return decision.modules.at(0);

@@ -20,6 +20,7 @@ namespace kmodguard::core {
 namespace {
 
 using test::content;
+using test::decide_one_image;
 using test::FakeIndex;
 using test::PolicyBuilder;
 
@@ -140,7 +141,7 @@ class DecisionMatrix : public ::testing::TestWithParam<std::string> {
             std::array<Verdict, policy_count> verdicts{};
             for (std::size_t number = 0; number < policy_count; ++number) {
                 const Policy& policy = policies()[number];
-                const Decision decision = decide(policy, index, {.token = token});
+                const Decision decision = decide(policy, index, token);
                 verdicts.at(number) = decision.judged;
                 loaded += decision.effective() == Verdict::allow;
                 ++count;
@@ -183,7 +184,7 @@ TEST_P(DecisionMatrix, EveryImageIsDecidedAsWritten) {
                 std::array<Verdict, policy_count> verdicts{};
                 for (std::size_t number = 0; number < policy_count; ++number) {
                     const Policy& policy = policies()[number];
-                    const Decision decision = decide(policy, index, {.token = "", .image = facts});
+                    const Decision decision = decide_one_image(policy, index, facts);
                     verdicts.at(number) = decision.judged;
                     loaded += decision.judged == Verdict::allow;
                     ++count;
@@ -212,9 +213,9 @@ TEST(DecisionMatrixAudit, LoadsExactlyWhatEnforceWouldIfEverythingWereAllowed) {
                 for (const bool built_in : {false, true}) {
                     FakeIndex index = make_index(hard, soft, {blacklisted, built_in, false, "good"});
                     for (const std::string token : {"ask-m", "m"}) {
-                        const Decision free = decide(everything, index, {.token = token});
+                        const Decision free = decide(everything, index, token);
                         for (std::size_t number = audit; number < policy_count; ++number) {
-                            const Decision audited = decide(policies()[number], index, {.token = token});
+                            const Decision audited = decide(policies()[number], index, token);
                             ASSERT_EQ(audited.loads(audited.modules[0]), free.loads(free.modules[0]));
                             if (!free.loads(free.modules[0])) continue;
                             ASSERT_EQ(audited.modules[0].chain, free.modules[0].chain);

@@ -20,6 +20,7 @@ namespace kmodguard::core {
 namespace {
 
 using test::content;
+using test::decide_one_image;
 using test::FakeIndex;
 using test::Random;
 
@@ -130,7 +131,7 @@ TEST(DecisionRandom, ATokenIsDecidedAsWritten) {
         const PolicySource source = random_policy(random);
         const Policy policy(source);
         for (const std::string& token : tokens) {
-            const Decision decision = decide(policy, index, {.token = token});
+            const Decision decision = decide(policy, index, token);
             loaded += decision.judged == Verdict::allow;
             ASSERT_EQ(test::objection(source, index, decision), "") << explain(decision);
         }
@@ -149,7 +150,7 @@ TEST(DecisionRandom, AnImageIsDecidedAsWritten) {
         const Policy policy(source);
         for (int i = 0; i < 6; ++i) {
             const ImageFacts facts = random_image(random);
-            const Decision decision = decide(policy, index, {.token = "", .image = facts});
+            const Decision decision = decide_one_image(policy, index, facts);
             loaded += decision.judged == Verdict::allow;
             ASSERT_EQ(test::objection(source, index, facts, decision), "");
         }
@@ -172,7 +173,7 @@ TEST(DecisionRandom, TheTableOfNamesAdmitsWhatAnImageOfThatNameIsAllowed) {
         for (int number = 0; number <= module_count; ++number) {
             const std::string name = "m" + std::to_string(number);
             const ImageFacts facts{.problem = "", .name = name, .modinfo_name = name};
-            const Decision decision = decide(policy, index, {.token = "", .image = facts});
+            const Decision decision = decide_one_image(policy, index, facts);
             ASSERT_EQ(decision, decide_image(policy, index, admissions, facts));
             const Admission* admission = admissions.find(name);
             ASSERT_EQ(admission != nullptr, decision.judged == Verdict::allow) << explain(decision);
@@ -192,8 +193,8 @@ void expect_only_less(const PolicySource& looser, const PolicySource& stricter, 
     const Policy loose(looser);
     const Policy strict(stricter);
     for (const std::string& token : tokens) {
-        const Decision more = decide(loose, index, {.token = token});
-        const Decision less = decide(strict, index, {.token = token});
+        const Decision more = decide(loose, index, token);
+        const Decision less = decide(strict, index, token);
         ASSERT_FALSE(less.judged == Verdict::allow && more.judged == Verdict::refuse) << explain(less);
         for (std::size_t i = 0; i < less.modules.size(); ++i)
             ASSERT_FALSE(less.modules[i].verdict() == Verdict::allow
@@ -201,8 +202,8 @@ void expect_only_less(const PolicySource& looser, const PolicySource& stricter, 
                 << explain(less);
     }
     const ImageFacts facts = random_image(random);
-    const Decision more = decide(loose, index, {.token = "", .image = facts});
-    const Decision less = decide(strict, index, {.token = "", .image = facts});
+    const Decision more = decide_one_image(loose, index, facts);
+    const Decision less = decide_one_image(strict, index, facts);
     ASSERT_FALSE(less.judged == Verdict::allow && more.judged == Verdict::refuse) << explain(less);
 }
 
@@ -235,7 +236,7 @@ TEST(DecisionRandom, WhatALoadedModuleIsMadeOfIsNeverDenied) {
         source.mode = Mode::enforce;
         const Policy policy(source);
         for (const std::string& token : tokens) {
-            const Decision decision = decide(policy, index, {.token = token});
+            const Decision decision = decide(policy, index, token);
             for (const ModuleDecision& module : decision.modules) {
                 if (!decision.loads(module)) continue;
                 ASSERT_EQ(policy.denies_token(token), std::nullopt);
@@ -267,7 +268,7 @@ TEST(DecisionRandom, WhatAutoloadBringsForAnAdmittedModuleTheKernelPointAdmits) 
         if (policy.mode() == Mode::audit) continue;
         const Admissions admissions(policy, index);
         for (const std::string& token : tokens) {
-            const Decision decision = decide(policy, index, {.token = token});
+            const Decision decision = decide(policy, index, token);
             for (const ModuleDecision& module : decision.modules) {
                 if (!decision.loads(module)) continue;
                 const Admission* admission = admissions.find(module.module);

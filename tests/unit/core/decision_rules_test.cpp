@@ -27,7 +27,7 @@ class DecisionRules : public ::testing::Test {
         index.module("cipher_fast").alias("crypto-x");
     }
     Decision ask(const PolicyBuilder& policy, const std::string& token) {
-        return decide(policy.build(), index, {.token = token});
+        return decide(policy.build(), index, token);
     }
     /// Expects a single module, judged so; the whole decision says the same.
     void expect_only(const Decision& decision, Reason reason, std::optional<std::uint32_t> line) {
@@ -79,7 +79,7 @@ TEST_F(DecisionRules, WhatNoRuleAllowsIsRefused) {
 }
 
 TEST_F(DecisionRules, AnEmptyPolicyAllowsNothing) {
-    expect_only(decide(Policy(), index, {.token = "af_key"}), Reason::not_listed, std::nullopt);
+    expect_only(decide(Policy(), index, "af_key"), Reason::not_listed, std::nullopt);
 }
 
 TEST_F(DecisionRules, ADeniedModuleIsRefusedThoughListed) {

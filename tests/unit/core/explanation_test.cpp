@@ -112,7 +112,7 @@ TEST(Explanation, ReadsAsASentence) {
     module.because_of = "evil";
     module.rule = rule_17;
     EXPECT_EQ(explain(whole(module)),
-              "refused: m would bring a denied dependency: evil, by deny.modules \"evil\" "
+              "refused: m would pull in a denied dependency: evil, by deny.modules \"evil\" "
               "(/etc/kmodguard/policy.toml:17)");
 }
 
@@ -182,7 +182,7 @@ TEST(Explanation, NamesATokenThatMeansNothing) {
 TEST(Explanation, HasASubjectThoughThereIsNoName) {
     Decision decision;
     decision.reason = Reason::not_a_name;
-    EXPECT_EQ(explain(decision), "refused: (no name) is not a possible module name or alias");
+    EXPECT_EQ(explain(decision), "refused: (no name) is not a valid module name or alias");
     EXPECT_EQ(explain(whole(judged("", Reason::unreadable_image))),
               "refused: (no name) has an image that cannot be judged");
 }

@@ -36,7 +36,7 @@ TEST_F(VerbsTest, CheckSaysVerdictReasonAndSentence) {
               "verdict refuse\nreason no-such-module\nDENY refused: kmt_x\xc2\xa0 is known neither as a "
               "module nor as an alias on this kernel\n");
     EXPECT_EQ(text("CHECK", "-r"),
-              "verdict refuse\nreason not-a-name\nDENY refused: -r is not a possible module name or alias\n");
+              "verdict refuse\nreason not-a-name\nDENY refused: -r is not a valid module name or alias\n");
 }
 
 /// "is denied" was all that was said of what is in the kernel already.

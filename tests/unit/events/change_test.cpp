@@ -10,10 +10,9 @@ namespace kmodguard::events {
 namespace {
 
 Change mode_change() {
-    Change change;
-    change.action = Action::mode;
+    Change change(Action::mode, 3);
+    change.time = {};
     change.argument = "audit 1800";
-    change.generation = 3;
     change.by = sys::ProcessIdentity{.pid = 812, .uid = 0, .command = "kmodctl", .login_uid = 1000};
     return change;
 }

@@ -18,8 +18,9 @@ using Clock = Coalescer::Clock;
 const Clock::time_point start{1h};
 const std::chrono::system_clock::time_point wall = std::chrono::sys_days(std::chrono::year(2026) / 11 / 21);
 
-Event request(const std::string& token, uid_t uid = 1000, core::Reason reason = core::Reason::not_listed) {
-    Event event{.time = wall, .point = core::Point::kernel, .decision = {}};
+Attempt request(const std::string& token, uid_t uid = 1000, core::Reason reason = core::Reason::not_listed) {
+    Attempt event(core::Point::kernel, 0, {});
+    event.time = wall;
     event.decision.token = token;
     event.decision.reason = reason;
     Requester& by = event.requester.emplace();
@@ -29,8 +30,8 @@ Event request(const std::string& token, uid_t uid = 1000, core::Reason reason = 
     return event;
 }
 
-Event image(const std::string& call, const std::string& module, core::Reason reason) {
-    Event event = request("", 0, reason);
+Attempt image(const std::string& call, const std::string& module, core::Reason reason) {
+    Attempt event = request("", 0, reason);
     event.call = call;
     event.image_size = 4096;
     event.decision.judged = core::verdict_of(reason);
@@ -38,45 +39,61 @@ Event image(const std::string& call, const std::string& module, core::Reason rea
     return event;
 }
 
-Event at(Event event, std::chrono::milliseconds after) {
+Attempt at(Attempt event, std::chrono::milliseconds after) {
     event.time += after;
     return event;
 }
 
-std::uint64_t sum_of(const std::vector<Event>& events) {
+std::uint64_t sum_of(const std::vector<Attempt>& events) {
     std::uint64_t sum = 0;
-    for (const Event& event : events)
+    for (const Attempt& event : events)
         sum += 1 + event.repeated;
     return sum;
 }
 
-std::vector<std::string> calls_of(const std::vector<Event>& events) {
+std::vector<std::string> calls_of(const std::vector<Attempt>& events) {
     std::vector<std::string> calls;
-    for (const Event& event : events)
+    for (const Attempt& event : events)
         calls.push_back((event.after ? event.after->call + ", " : "") + event.call);
     return calls;
 }
 
-/// All that comes of `events`, one a millisecond, in the order in which it is told.
-std::vector<Event> all_of(Coalescer& coalescer, const std::vector<Event>& events) {
-    std::vector<Event> told;
-    auto now = start;
+/// The attempts among `events`, which are all.
+std::vector<Attempt> attempts_in(const std::vector<Event>& events) {
+    std::vector<Attempt> attempts;
     for (const Event& event : events)
-        for (Event& one : coalescer.take(event, now += 1ms))
+        attempts.push_back(std::get<Attempt>(event));
+    return attempts;
+}
+
+std::vector<Attempt> take(Coalescer& coalescer, const Attempt& attempt, Clock::time_point now) {
+    return attempts_in(coalescer.take(attempt, now));
+}
+
+std::vector<Attempt> take_due(Coalescer& coalescer, Clock::time_point now) {
+    return attempts_in(coalescer.take_due(now));
+}
+
+/// All that comes of `events`, one a millisecond, in the order in which it is told.
+std::vector<Attempt> all_of(Coalescer& coalescer, const std::vector<Attempt>& events) {
+    std::vector<Attempt> told;
+    auto now = start;
+    for (const Attempt& event : events)
+        for (Attempt& one : take(coalescer, event, now += 1ms))
             told.push_back(std::move(one));
-    for (Event& one : coalescer.take_due(Clock::time_point::max()))
+    for (Attempt& one : take_due(coalescer, Clock::time_point::max()))
         told.push_back(std::move(one));
     return told;
 }
 
 TEST(Coalescer, FirstIsToldAtOnceAndTheRestByOneEventWithTheirNumberAndSpan) {
     Coalescer coalescer;
-    EXPECT_EQ(coalescer.take(request("x"), start).size(), 1U);
+    EXPECT_EQ(take(coalescer, request("x"), start).size(), 1U);
     for (int i = 1; i <= 181; ++i)
-        EXPECT_TRUE(coalescer.take(at(request("x"), i * 5ms), start + i * 5ms).empty());
-    EXPECT_TRUE(coalescer.take_due(start + 999ms).empty());
+        EXPECT_TRUE(take(coalescer, at(request("x"), i * 5ms), start + i * 5ms).empty());
+    EXPECT_TRUE(take_due(coalescer, start + 999ms).empty());
     ASSERT_EQ(coalescer.next_due(), start + 1s);
-    const auto told = coalescer.take_due(start + 1s);
+    const auto told = take_due(coalescer, start + 1s);
     ASSERT_EQ(told.size(), 1U);
     EXPECT_EQ(told[0].repeated, 180U) << "and itself";
     EXPECT_EQ(told[0].time, wall + 905ms);
@@ -87,72 +104,96 @@ TEST(Coalescer, FirstIsToldAtOnceAndTheRestByOneEventWithTheirNumberAndSpan) {
 
 TEST(Coalescer, AFloodIsToldOfEverLessOftenAndNothingOfItIsLost) {
     Coalescer coalescer;
-    std::vector<Event> told = coalescer.take(request("x"), start);
+    std::vector<Attempt> told = take(coalescer, request("x"), start);
     for (int second = 1; second <= 1000; ++second) {
-        for (Event& event : coalescer.take(request("x"), start + second * 1s - 1ms))
+        for (Attempt& event : take(coalescer, request("x"), start + second * 1s - 1ms))
             told.push_back(std::move(event));
-        for (Event& event : coalescer.take_due(start + second * 1s))
+        for (Attempt& event : take_due(coalescer, start + second * 1s))
             told.push_back(std::move(event));
     }
     EXPECT_LT(told.size(), 30U);
-    for (Event& event : coalescer.take_due(Clock::time_point::max()))
+    for (Attempt& event : take_due(coalescer, Clock::time_point::max()))
         told.push_back(std::move(event));
     EXPECT_EQ(sum_of(told), 1001U);
 }
 
 TEST(Coalescer, OneThatComesLaterIsToldAtOnce) {
     Coalescer coalescer;
-    EXPECT_EQ(coalescer.take(request("x"), start).size(), 1U);
-    EXPECT_TRUE(coalescer.take_due(start + 1s).empty());
+    EXPECT_EQ(take(coalescer, request("x"), start).size(), 1U);
+    EXPECT_TRUE(take_due(coalescer, start + 1s).empty());
     EXPECT_EQ(coalescer.next_due(), std::nullopt);
-    EXPECT_EQ(coalescer.take(request("x"), start + 1s).size(), 1U);
+    EXPECT_EQ(take(coalescer, request("x"), start + 1s).size(), 1U);
 }
 
 TEST(Coalescer, AnythingThatDiffersIsToldByItself) {
-    const Event same = image("init_module", "m", core::Reason::not_listed);
+    const Attempt same = image("init_module", "m", core::Reason::not_listed);
     const auto with = [&same](auto change) {
-        Event event = same;
+        Attempt event = same;
         change(event);
         return event;
     };
-    const std::vector<Event> others = {
-        with([](Event& e) { e.decision.modules[0].module = "n"; }),
-        with([](Event& e) { e.decision.reason = core::Reason::denied_module; }),
-        with([](Event& e) { e.point = core::Point::process; }),
-        with([](Event& e) { e.call = "delete_module"; }),
-        with([](Event& e) { e.file = "/tmp/m.ko"; }),
-        with([](Event& e) { e.note = "another"; }),
-        with([](Event& e) { e.answer = "EPERM"; }),
-        with([](Event& e) { e.generation = 7; }),
-        with([](Event& e) { e.sha256.emplace()[0] = 1; }),
-        with([](Event& e) { e.requester->uid = 1; }),
-        with([](Event& e) { e.requester->container = "c"; }),
-        with([](Event& e) { e.requester->executable = "/bin/other"; }),
-        with([](Event& e) { e.requester->command = "other"; }),
-        with([](Event& e) { e.requester->user_namespace = 3; }),
-        with([](Event& e) { e.requester.reset(); }),
+    const std::vector<Attempt> others = {
+        with([](Attempt& e) { e.decision.modules[0].module = "n"; }),
+        with([](Attempt& e) { e.decision.reason = core::Reason::denied_module; }),
+        with([](Attempt& e) { e.point = core::Point::process; }),
+        with([](Attempt& e) { e.call = "delete_module"; }),
+        with([](Attempt& e) { e.file = "/tmp/m.ko"; }),
+        with([](Attempt& e) { e.note = "another"; }),
+        with([](Attempt& e) { e.answer = "EPERM"; }),
+        with([](Attempt& e) { e.generation = 7; }),
+        with([](Attempt& e) { e.sha256.emplace()[0] = 1; }),
+        with([](Attempt& e) { e.requester->uid = 1; }),
+        with([](Attempt& e) { e.requester->container = "c"; }),
+        with([](Attempt& e) { e.requester->executable = "/bin/other"; }),
+        with([](Attempt& e) { e.requester->command = "other"; }),
+        with([](Attempt& e) { e.requester->user_namespace = 3; }),
+        with([](Attempt& e) { e.requester.reset(); }),
     };
     Coalescer coalescer;
-    EXPECT_EQ(coalescer.take(same, start).size(), 1U);
-    for (const Event& other : others)
-        EXPECT_EQ(coalescer.take(other, start).size(), 1U) << summary(other);
-    EXPECT_TRUE(coalescer.take(with([](Event& e) { e.requester->pid = 43; }), start).empty());
+    EXPECT_EQ(take(coalescer, same, start).size(), 1U);
+    for (const Attempt& other : others)
+        EXPECT_EQ(take(coalescer, other, start).size(), 1U) << summary(other);
+    EXPECT_TRUE(take(coalescer, with([](Attempt& e) { e.requester->pid = 43; }), start).empty());
 }
 
 TEST(Coalescer, WhatIsLetPassAndWhatIsReportedIsToldEachTime) {
     Coalescer coalescer;
-    Event audited = image("init_module", "m", core::Reason::not_listed);
+    Attempt audited = image("init_module", "m", core::Reason::not_listed);
     audited.decision.mode = core::Mode::audit;
-    for (const Event& event : {image("init_module", "m", core::Reason::listed), audited,
-                               request("the kernel point", 0, core::Reason::tampered)})
+    for (const Event& event : {Event(Tampering(0, "pins were missing")), Event(Change(Action::reload, 0)),
+                               Event(LogLine{"/lib/a.ko", ""})})
         for (int i = 0; i < 3; ++i)
-            EXPECT_EQ(coalescer.take(event, start).size(), 1U) << summary(event);
+            EXPECT_EQ(coalescer.take(event, start).size(), 1U);
+    for (const Attempt& event : {image("init_module", "m", core::Reason::listed), audited})
+        for (int i = 0; i < 3; ++i)
+            EXPECT_EQ(take(coalescer, event, start).size(), 1U) << summary(event);
+}
+
+TEST(Coalescer, WhatTheSealForbidsIsCountedByWhatItIsAndWhoTriesIt) {
+    Coalescer coalescer;
+    const auto refusal = [](const std::string& what, uid_t uid) {
+        SealRefusal made(7, what, Requester{.pid = 42, .uid = uid});
+        made.time = wall;
+        return made;
+    };
+    for (int i = 0; i < 4; ++i)
+        EXPECT_EQ(coalescer.take(refusal("kexec", 0), start).size(), i == 0 ? 1U : 0U);
+    EXPECT_EQ(coalescer.take(refusal("kexec", 1000), start).size(), 1U);
+    EXPECT_EQ(coalescer.take(refusal("unpin", 0), start).size(), 1U);
+    EXPECT_EQ(coalescer.take(request("kexec"), start).size(), 1U);
+    const auto due = coalescer.take_due(start + 1s);
+    ASSERT_EQ(due.size(), 1U);
+    const auto& counted = std::get<SealRefusal>(due.front());
+    EXPECT_EQ(counted.repeated, 2U) << "and itself";
+    EXPECT_EQ(counted.repeated_since, wall);
+    EXPECT_EQ(summary(counted),
+              "kexec: refused: the machine is sealed (by [42], uid 0), 2 times more in the 0.0 s before");
 }
 
 /// A boot of 6.12 asks for 26 names that nothing answers to.
 TEST(Coalescer, NamesThatNothingAnswersToAreToldTogetherAndEachIsNamed) {
     Coalescer coalescer;
-    std::vector<Event> events;
+    std::vector<Attempt> events;
     for (int i = 0; i < 26; ++i)
         events.push_back(request("crypto-" + std::to_string(i), 0, core::Reason::no_such_module));
     events.push_back(events[3]);
@@ -168,7 +209,7 @@ TEST(Coalescer, NamesThatNothingAnswersToAreToldTogetherAndEachIsNamed) {
 
 TEST(Coalescer, NamesThatOneEventHoldsAreBounded) {
     Coalescer coalescer;
-    std::vector<Event> events;
+    std::vector<Attempt> events;
     for (int i = 0; i < 1000; ++i)
         events.push_back(request("name" + std::to_string(i), 1000, core::Reason::no_such_module));
     const auto told = all_of(coalescer, events);
@@ -179,7 +220,7 @@ TEST(Coalescer, NamesThatOneEventHoldsAreBounded) {
 
 TEST(Coalescer, OneUsersKindsLeaveRoomForAnothersAndAreAllRecorded) {
     Coalescer coalescer;
-    std::vector<Event> events;
+    std::vector<Attempt> events;
     for (std::size_t i = 0; i < 2 * Coalescer::max_kinds; ++i)
         events.push_back(request("x" + std::to_string(i)));
     events.insert(events.end(), 5, request("y", 1001));
@@ -190,7 +231,7 @@ TEST(Coalescer, OneUsersKindsLeaveRoomForAnothersAndAreAllRecorded) {
 
 /// What kmod 31 and later do where the kernel answers ENOSYS to a compressed image that was not checked.
 TEST(Coalescer, ACompressedImageThatIsHandedOverUnpackedNextIsOneAttempt) {
-    Event packed = image("finit_module", "", core::Reason::unreadable_image);
+    Attempt packed = image("finit_module", "", core::Reason::unreadable_image);
     packed.file = "/lib/modules/6.12/kernel/net/key/af-key.ko.xz";
     packed.other_form_wanted = true;
     for (const core::Reason reason : {core::Reason::listed, core::Reason::not_listed}) {
@@ -204,7 +245,7 @@ TEST(Coalescer, ACompressedImageThatIsHandedOverUnpackedNextIsOneAttempt) {
 
 /// What busybox does with a packed file that the kernel does not take for a module.
 TEST(Coalescer, WhatIsNoModuleAndIsHandedOverUnpackedNextIsOneAttempt) {
-    Event packed = image("finit_module", "", core::Reason::not_a_module);
+    Attempt packed = image("finit_module", "", core::Reason::not_a_module);
     packed.file = "/m/evil.ko.gz";
     packed.answer = "ENOEXEC";
     Coalescer coalescer;
@@ -225,19 +266,19 @@ TEST(Coalescer, TwoAttemptsStayTwo) {
     const auto first = [] { return image("finit_module", "m", core::Reason::not_listed); };
     const auto second = [] { return image("init_module", "m", core::Reason::not_listed); };
     const auto other = [&](auto change) {
-        Event event = second();
+        Attempt event = second();
         change(event);
-        return std::vector<Event>{first(), event};
+        return std::vector<Attempt>{first(), event};
     };
-    const std::vector<std::vector<Event>> pairs = {
-        other([](Event& e) { e.decision.modules[0].module = "n"; }),
-        other([](Event& e) { e.image_size = 8192; }),
-        other([](Event& e) { e.sha256.emplace()[0] = 1; }),
-        other([](Event& e) { e.requester->pid = 43; }),
-        other([](Event& e) { e.requester->command = "other"; }),
-        other([](Event& e) { e.requester->container = "c"; }),
-        other([](Event& e) { e.point = core::Point::process; }),
-        other([](Event& e) { e.requester->pid = 0; }),
+    const std::vector<std::vector<Attempt>> pairs = {
+        other([](Attempt& e) { e.decision.modules[0].module = "n"; }),
+        other([](Attempt& e) { e.image_size = 8192; }),
+        other([](Attempt& e) { e.sha256.emplace()[0] = 1; }),
+        other([](Attempt& e) { e.requester->pid = 43; }),
+        other([](Attempt& e) { e.requester->command = "other"; }),
+        other([](Attempt& e) { e.requester->container = "c"; }),
+        other([](Attempt& e) { e.point = core::Point::process; }),
+        other([](Attempt& e) { e.requester->pid = 0; }),
         {second(), first()},
     };
     for (const auto& pair : pairs) {
@@ -247,18 +288,18 @@ TEST(Coalescer, TwoAttemptsStayTwo) {
     Coalescer coalescer; // each call follows a first one once
     EXPECT_EQ(sum_of(all_of(coalescer, {first(), second(), second()})), 2U);
     Coalescer slow;
-    EXPECT_EQ(slow.take(first(), start).size(), 1U);
-    EXPECT_EQ(slow.take(second(), start + 1001ms).size(), 1U);
+    EXPECT_EQ(take(slow, first(), start).size(), 1U);
+    EXPECT_EQ(take(slow, second(), start + 1001ms).size(), 1U);
 }
 
 TEST(Coalescer, APackedImageThatNothingFollowsIsToldByItself) {
-    Event packed = image("finit_module", "", core::Reason::unreadable_image);
+    Attempt packed = image("finit_module", "", core::Reason::unreadable_image);
     packed.file = "/m/a.ko.xz";
     packed.other_form_wanted = true;
     Coalescer coalescer;
-    EXPECT_TRUE(coalescer.take(packed, start).empty());
+    EXPECT_TRUE(take(coalescer, packed, start).empty());
     EXPECT_EQ(coalescer.next_due(), start + 1s);
-    EXPECT_EQ(calls_of(coalescer.take_due(start + 1s)), (std::vector<std::string>{"finit_module"}));
+    EXPECT_EQ(calls_of(take_due(coalescer, start + 1s)), (std::vector<std::string>{"finit_module"}));
 
     Coalescer ending;
     EXPECT_EQ(calls_of(all_of(ending, {packed, packed})),

@@ -16,10 +16,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Event refused_event() {
-    Event event;
+Attempt refused_event() {
+    Attempt event(core::Point::autoload, 7, {});
     event.time = std::chrono::sys_days(std::chrono::year(2026) / 11 / 21) + 1h + 2min + 3s + 45us;
-    event.generation = 7;
     event.decision.token = "net-pf-9";
     event.decision.reason = core::Reason::denied_module;
     event.decision.rule = core::Rule{core::RuleKind::deny_module, "x25", "/etc/kmodguard/policy.toml", 12};
@@ -34,7 +33,7 @@ Event refused_event() {
     return event;
 }
 
-nlohmann::json parsed(const Event& event) {
+nlohmann::json parsed(const Attempt& event) {
     return nlohmann::json::parse(Json(json_of(event)).line());
 }
 
@@ -44,23 +43,24 @@ TEST(EventJson, HasEveryFieldInItsOrder) {
         R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
         R"("verdict":"refuse","will_load":false,"judged":"refuse","mode":"enforce","reason":"denied-module","blocked":true,)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
-        R"("modules":[{"module":"x25","verdict":"refuse","reason":"denied-module","loads":false,"will_load":false,)"
+        R"("modules":[{"module":"x25","reason":"denied-module",)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
         R"("because_of":"lapb","detail":"more","chain":[{"module":"lapb","required":true},)"
-        R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"]}],)"
+        R"({"module":"crc","required":false},{"module":"x25","required":true}],"omitted":["spare"],)"
+        R"("verdict":"refuse","loads":false,"will_load":false}],)"
         R"("explanation":"refused: x25 is on the deny list: lapb (more), by deny.modules \"x25\" )"
         R"x((/etc/kmodguard/policy.toml:12)"})x");
 }
 
 TEST(EventJson, RuleGivenAtRunTimeHasNoLine) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.decision.rule = core::Rule{core::RuleKind::deny_module, "x25", "", 0};
     const auto rule = parsed(event)["rule"];
     EXPECT_EQ(rule, (nlohmann::json{{"list", "deny.modules"}, {"text", "x25"}}));
 }
 
 TEST(EventJson, TellsWhatWasJudgedFromWhatAuditModeDid) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.decision.mode = core::Mode::audit;
     const auto json = parsed(event);
     EXPECT_EQ(json["judged"], "refuse");
@@ -71,7 +71,7 @@ TEST(EventJson, TellsWhatWasJudgedFromWhatAuditModeDid) {
 }
 
 TEST(EventJson, NamesTheRequesterWhereItIsKnown) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     EXPECT_FALSE(parsed(event).contains("requester"));
     event.requester = Requester{.pid = 42,
                                 .uid = 1000,
@@ -90,7 +90,7 @@ TEST(EventJson, NamesTheRequesterWhereItIsKnown) {
 }
 
 TEST(EventJson, TellsWhatTheKernelPointKnowsOfAnImage) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     for (const char* member : {"call", "file", "sha256", "repeated", "note"})
         EXPECT_FALSE(parsed(event).contains(member));
     event.call = "finit_module";
@@ -107,7 +107,7 @@ TEST(EventJson, TellsWhatTheKernelPointKnowsOfAnImage) {
 }
 
 TEST(EventJson, HostileTextStaysInItsStringAndOnItsLine) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.decision.token = std::string("a\"},\n{\"verdict\":\"allow\\\0\x1b\x7f", 26);
     const std::string line = Json(json_of(event)).line();
     EXPECT_EQ(line.find('\n'), std::string::npos);
@@ -119,7 +119,7 @@ TEST(EventJson, HostileTextStaysInItsStringAndOnItsLine) {
 }
 
 TEST(EventJson, InvalidUtf8BecomesTheReplacementCharacter) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.decision.token = "a\xff\xc3z";
     EXPECT_EQ(parsed(event)["token"], "a\xEF\xBF\xBD\xEF\xBF\xBDz");
 }
@@ -144,7 +144,7 @@ TEST(Timestamp, IsRfc3339InUtcWithMicroseconds) {
 
 // The journal's headline of an image's event was ": refuse", since nothing had been asked for.
 TEST(EventSubject, NamesWhatWasAskedForOrTheModuleOrTheFile) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     EXPECT_EQ(subject_of(event), "net-pf-9");
     event.decision.token.clear();
     EXPECT_EQ(subject_of(event), "x25");
@@ -155,7 +155,7 @@ TEST(EventSubject, NamesWhatWasAskedForOrTheModuleOrTheFile) {
 }
 
 TEST(EventSummary, IsOnePrintableLine) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     EXPECT_EQ(summary(event),
               "autoload net-pf-9: refused: x25 is on the deny list: lapb (more), by deny.modules "
               "\"x25\" (/etc/kmodguard/policy.toml:12)");
@@ -167,7 +167,7 @@ TEST(EventSummary, IsOnePrintableLine) {
 }
 
 TEST(EventSummary, NotableIsWhatTheRulesRefuseEvenIfAuditModeLetsItPass) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     EXPECT_TRUE(is_notable(event));
     event.decision.mode = core::Mode::audit;
     EXPECT_TRUE(is_notable(event));
@@ -180,7 +180,7 @@ TEST(EventSummary, NotableIsWhatTheRulesRefuseEvenIfAuditModeLetsItPass) {
 
 // A boot of 6.12 gave 26 warnings for ciphers that no module has.
 TEST(EventSummary, NameThatNothingAnswersToIsNotNotable) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.decision.modules.clear();
     event.decision.reason = core::Reason::no_such_module;
     EXPECT_FALSE(is_notable(event));
@@ -196,7 +196,7 @@ Requester doctor() {
 
 // Doctor's trials stood in the log as warnings of somebody's attempts.
 TEST(EventSummary, TrialOfDoctorIsMarkedAndNotNotable) {
-    Event trial = refused_event();
+    Attempt trial = refused_event();
     trial.point = core::Point::kernel;
     trial.call = "init_module";
     trial.decision.token.clear();
@@ -207,12 +207,12 @@ TEST(EventSummary, TrialOfDoctorIsMarkedAndNotNotable) {
     EXPECT_EQ(parsed(trial)["trial"], true);
     EXPECT_TRUE(summary(trial).ends_with("; a trial of kmodctl doctor")) << summary(trial);
 
-    Event packed = trial; // nobody knows what is in it
+    Attempt packed = trial; // nobody knows what is in it
     packed.decision.modules[0].module.clear();
     packed.file = "/memfd:kmodguard_canary";
     EXPECT_TRUE(is_trial(packed));
 
-    Event request = trial;
+    Attempt request = trial;
     request.call.clear();
     request.decision.token = "net-pf-12";
     request.decision.modules.clear();
@@ -222,30 +222,30 @@ TEST(EventSummary, TrialOfDoctorIsMarkedAndNotNotable) {
 }
 
 TEST(EventSummary, WhatOnlyLooksLikeATrialIsNone) {
-    Event trial = refused_event();
+    Attempt trial = refused_event();
     trial.point = core::Point::kernel;
     trial.call = "init_module";
     trial.decision.modules[0].module = core::canary_name;
     trial.requester = doctor();
     const auto with = [&trial](auto change) {
-        Event event = trial;
+        Attempt event = trial;
         change(event);
         return event;
     };
-    for (const Event& event : {
-             with([](Event& e) { e.decision.modules[0].module = "evil"; }),
-             with([](Event& e) { e.decision.judged = core::Verdict::allow; }),
-             with([](Event& e) { e.requester->uid = 1000; }),
-             with([](Event& e) { e.requester->container = "c"; }),
-             with([](Event& e) { e.requester->command = "insmod"; }),
-             with([](Event& e) { e.requester.reset(); }),
-             with([](Event& e) { e.point = core::Point::guest; }),
+    for (const Attempt& event : {
+             with([](Attempt& e) { e.decision.modules[0].module = "evil"; }),
+             with([](Attempt& e) { e.decision.judged = core::Verdict::allow; }),
+             with([](Attempt& e) { e.requester->uid = 1000; }),
+             with([](Attempt& e) { e.requester->container = "c"; }),
+             with([](Attempt& e) { e.requester->command = "insmod"; }),
+             with([](Attempt& e) { e.requester.reset(); }),
+             with([](Attempt& e) { e.point = core::Point::guest; }),
          })
         EXPECT_FALSE(is_trial(event)) << summary(event);
 }
 
 TEST(EventJson, SaysHowManyWereCountedAndSinceWhenAndWhatTheyAskedFor) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.repeated = 5'000'000'000;
     EXPECT_EQ(parsed(event)["repeated"], 5'000'000'000);
     EXPECT_FALSE(parsed(event).contains("repeated_since"));
@@ -260,7 +260,7 @@ TEST(EventJson, SaysHowManyWereCountedAndSinceWhenAndWhatTheyAskedFor) {
 }
 
 TEST(EventJson, NamesTheCallThatTheSameAttemptWasMadeByBefore) {
-    Event event = refused_event();
+    Attempt event = refused_event();
     event.call = "init_module";
     event.after = EarlierCall{.call = "finit_module", .file = "/m/x25.ko.xz", .answer = "ENOSYS"};
     EXPECT_EQ(parsed(event)["after"],

@@ -46,26 +46,30 @@ class LogSink final : public Sink {
   public:
     explicit LogSink(Log& log) : log_(log) {}
     void write(const Event& event) override {
-        const std::string more = event.repeated == 0 ? "" : " + " + std::to_string(event.repeated);
-        log_.pass(event.decision.token + more);
+        if (const auto* attempt = std::get_if<Attempt>(&event)) {
+            const std::string more = attempt->repeated == 0 ? "" : " + " + std::to_string(attempt->repeated);
+            log_.pass(attempt->decision.token + more);
+        }
+        if (const auto* refusal = std::get_if<SealRefusal>(&event)) log_.pass(refusal->forbidden);
+        if (const auto* line = std::get_if<LogLine>(&event)) log_.pass(line->text);
+        if (const auto* loss = std::get_if<Loss>(&event)) log_.pass("lost " + std::to_string(loss->count));
+        if (const auto* loss = std::get_if<LogLineLoss>(&event))
+            log_.pass(std::to_string(loss->count) + " lines lost");
     }
-    void write_attempt(std::string_view line) override { log_.pass(std::string(line)); }
-    void write_loss(std::size_t count) override { log_.pass("lost " + std::to_string(count)); }
-    void write_attempt_loss(std::size_t count) override { log_.pass(std::to_string(count) + " lines lost"); }
 
   private:
     Log& log_;
 };
 
-Event named(const std::string& token) {
-    Event event;
+Attempt named(const std::string& token) {
+    Attempt event(core::Point::autoload, 0, {});
     event.decision.token = token;
     event.decision.reason = core::Reason::not_listed;
     return event;
 }
 
 /// Each another one, so that they are not taken for repetitions.
-Event too_much() {
+Attempt too_much() {
     static int number = 0;
     return named("too much " + std::to_string(++number));
 }
@@ -153,21 +157,21 @@ TEST(Recorder, LaterLossesAreReportedByThemselves) {
                                                         "7", "8", "9"}));
 }
 
-Event let_in(const std::string& token) {
-    Event event = named(token);
+Attempt let_in(const std::string& token) {
+    Attempt event = named(token);
     event.decision.judged = core::Verdict::allow;
     event.decision.reason = core::Reason::listed;
     return event;
 }
 
-Event loaded(const std::string& name) {
-    Event event = named(name);
+Attempt loaded(const std::string& name) {
+    Attempt event = named(name);
     event.call = "finit_module";
     return event;
 }
 
-Event powerless(const std::string& name, const std::string& container) {
-    Event event = loaded(name);
+Attempt powerless(const std::string& name, const std::string& container) {
+    Attempt event = loaded(name);
     event.powerless = true;
     event.requester.emplace().container = container;
     return event;
@@ -178,9 +182,8 @@ TEST(Recorder, WhatAnybodyCanRepeatTakesNoRoomFromWhatWasLoaded) {
     FullRecorder full; // of requests that were refused
     for (int i = 0; i < 100; ++i)
         full.recorder->record(powerless("noise " + std::to_string(i), "a"));
-    Event seal = named("seal");
-    seal.decision.reason = core::Reason::sealed;
-    for (const Event& important : {loaded("module"), seal, let_in("let in")})
+    const SealRefusal seal(0, "seal", Requester{});
+    for (const Event& important : {Event(loaded("module")), Event(seal), Event(let_in("let in"))})
         full.recorder->record(important);
     EXPECT_EQ(full.recorder->lost(), 100U);
     full.log.set_open(true);
@@ -209,7 +212,7 @@ TEST(Recorder, OneContainersNoiseLeavesRoomForAnothers) {
 TEST(Recorder, LostLinesOfModulesLogAreMarkedAndTakeNoRoomFromEvents) {
     FullRecorder full;
     for (const char* line : {"/1", "/2", "/3", "/4", "/5", "/6"})
-        full.recorder->record_attempt(line);
+        full.recorder->record(LogLine{line, ""});
     EXPECT_EQ(full.recorder->lost(), 0U) << "events";
     full.log.set_open(true);
     full.recorder.reset();
@@ -223,9 +226,9 @@ TEST(Recorder, OneContainersLinesLeaveRoomForAnothers) {
     Log& log = busy.log;
     Recorder& recorder = *busy.recorder;
     for (int i = 0; i < 100; ++i)
-        recorder.record_attempt("/a", "a");
+        recorder.record(LogLine{"/a", "a"});
     for (const char* line : {"/b1", "/b2"})
-        recorder.record_attempt(line, "b");
+        recorder.record(LogLine{line, "b"});
     log.set_open(true);
     recorder.flush();
     EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "98 lines lost", "/a", "/a", "/b1", "/b2"}));
@@ -236,7 +239,7 @@ TEST(Recorder, OneContainersLoadsLeaveRoomForAnothersAndTheHosts) {
     Log& log = busy.log;
     Recorder& recorder = *busy.recorder;
     const auto load_of = [](const std::string& name, const std::string& container) {
-        Event event = let_in(name);
+        Attempt event = let_in(name);
         event.call = "init_module";
         event.requester.emplace().container = container;
         return event;
@@ -285,7 +288,7 @@ TEST(Recorder, TellsWhatItCountedInTimeThoughNothingFollows) {
 
 TEST(Recorder, WhatIsLostCountsWithAllThatItWouldHaveTold) {
     FullRecorder full;
-    Event event = named("counted elsewhere");
+    Attempt event = named("counted elsewhere");
     event.repeated = 9;
     full.recorder->record(event);
     EXPECT_EQ(full.recorder->lost(), 10U);

@@ -14,8 +14,8 @@
 namespace kmodguard::events {
 namespace {
 
-Event event_of(const std::string& token, core::Verdict judged) {
-    Event event;
+Attempt event_of(const std::string& token, core::Verdict judged) {
+    Attempt event(core::Point::autoload, 0, {});
     event.decision.token = token;
     event.decision.judged = judged;
     event.decision.reason =
@@ -62,7 +62,7 @@ TEST_F(JsonLinesTest, LossesAreObjectsToo) {
     {
         auto sink = json_lines_sink(path);
         ASSERT_TRUE(sink);
-        (*sink)->write_loss(17);
+        (*sink)->write(Loss{.count = 17});
         (*sink)->write(event_of("a\nb", core::Verdict::allow));
     }
     const auto objects = objects_in(path);
@@ -90,9 +90,9 @@ TEST_F(JsonLinesTest, LossesAreMarkedInModulesLog) {
     {
         auto sink = modules_log_sink(path);
         ASSERT_TRUE(sink);
-        (*sink)->write_attempt("/lib/a.ko");
-        (*sink)->write_attempt_loss(17);
-        (*sink)->write_attempt("b");
+        (*sink)->write(LogLine{"/lib/a.ko", ""});
+        (*sink)->write(LogLineLoss{.count = 17});
+        (*sink)->write(LogLine{"b", ""});
     }
     std::ifstream file(path);
     EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}),
@@ -103,10 +103,10 @@ TEST(StderrSink, ShowsRefusalsAndLossesOnly) {
     const auto sink = stderr_sink();
     testing::internal::CaptureStderr();
     sink->write(event_of("fine", core::Verdict::allow));
-    Event bad = event_of("bad", core::Verdict::refuse);
+    Attempt bad = event_of("bad", core::Verdict::refuse);
     bad.decision.reason = core::Reason::denied_token;
     sink->write(bad);
-    sink->write_loss(3);
+    sink->write(Loss{.count = 3});
     EXPECT_EQ(testing::internal::GetCapturedStderr(),
               "autoload bad: refused: bad is asked for by a denied alias\n"
               "3 events were lost: logging could not keep up\n");

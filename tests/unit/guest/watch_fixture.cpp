@@ -10,15 +10,12 @@ namespace kmodguard::guest::test {
 RecordsSink::RecordsSink(Records& records) : records_(records) {}
 
 void RecordsSink::write(const events::Event& event) {
-    records_.events.push_back(event);
-}
-
-void RecordsSink::write_attempt(std::string_view line) {
-    records_.attempts.emplace_back(line);
-}
-
-void RecordsSink::write_loss(std::size_t /*count*/) {
-    ADD_FAILURE() << "lost events";
+    if (const auto* attempt = std::get_if<events::Attempt>(&event))
+        records_.events.push_back(*attempt);
+    else if (const auto* line = std::get_if<events::LogLine>(&event))
+        records_.attempts.push_back(line->text);
+    else
+        ADD_FAILURE() << "lost events";
 }
 
 std::vector<std::unique_ptr<events::Sink>> sink_for(Records& records) {
@@ -71,9 +68,9 @@ void WatchFixture::load_file(const std::string& name, std::uint64_t descriptor, 
     kernel_.make_call(on, task, Call::finit_module, {descriptor, kernel_.text_of_process(""), 0});
 }
 
-const events::Event& WatchFixture::event() {
+const events::Attempt& WatchFixture::event() {
     EXPECT_EQ(records_.events.size(), 1U);
-    static const events::Event none;
+    static const events::Attempt none(core::Point::guest, 0, {});
     return records_.events.empty() ? none : records_.events.front();
 }
 

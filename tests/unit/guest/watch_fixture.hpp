@@ -22,7 +22,7 @@ using kmodguard::test::PolicyBuilder;
 
 /// What was recorded. Read it after Recorder::flush().
 struct Records {
-    std::vector<events::Event> events;
+    std::vector<events::Attempt> events;
     std::vector<std::string> attempts; ///< lines of modules.log
 };
 
@@ -30,8 +30,6 @@ class RecordsSink final : public events::Sink {
   public:
     explicit RecordsSink(Records& records);
     void write(const events::Event& event) override;
-    void write_attempt(std::string_view line) override;
-    void write_loss(std::size_t /*count*/) override;
 
   private:
     Records& records_;
@@ -62,7 +60,7 @@ class WatchFixture : public testing::TestWithParam<const Architecture*> {
     void load_file(const std::string& name, std::uint64_t descriptor = 3, std::size_t on = 0,
                    std::uint64_t task = 0);
     /// The only event there is.
-    const events::Event& event();
+    const events::Attempt& event();
     /// What the task that made a call was told.
     [[nodiscard]] std::vector<std::int64_t> answers() const;
     /// Whether no breakpoint is left but those that are always there: the calls', load_module()'s, panic()'s.

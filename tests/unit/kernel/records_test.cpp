@@ -124,7 +124,7 @@ class EventTest : public ::testing::Test {
         record.modinfo_name = record.name;
     }
     /// The event of `record` where the daemon's policy is this one, of generation 7.
-    events::Event event(const test::PolicyBuilder& builder = test::PolicyBuilder()) {
+    events::Attempt event(const test::PolicyBuilder& builder = test::PolicyBuilder()) {
         const core::Policy policy = builder.build();
         const core::Admissions admissions(policy, index);
         return event_of(record, {policy, index, admissions, 7});
@@ -139,7 +139,7 @@ class EventTest : public ::testing::Test {
 
 TEST_F(EventTest, IsOfTheKernelPointAndOfTheGenerationThatJudged) {
     record.generation = 5;
-    const events::Event made = event();
+    const events::Attempt made = event();
     EXPECT_EQ(made.point, core::Point::kernel);
     EXPECT_EQ(made.generation, 5U);
 }
@@ -301,7 +301,7 @@ TEST_F(EventTest, EveryProblemOfAnImageIsTold) {
 
 TEST_F(EventTest, WhatAuditModeLetPassIsJudgedARefusal) {
     record.refused = 0;
-    const events::Event made = event();
+    const events::Attempt made = event();
     EXPECT_EQ(made.decision.judged, Verdict::refuse);
     EXPECT_EQ(made.decision.mode, core::Mode::audit);
     EXPECT_TRUE(made.decision.audited());
@@ -376,13 +376,12 @@ TEST_F(EventTest, WhatTheSealForbidsIsNamed) {
     std::vector<std::string> named;
     for (std::uint32_t what = GUARD_FORBIDDEN_UNPIN; what <= GUARD_FORBIDDEN_BPF; ++what) {
         record.reason = what;
-        const core::Decision decision = event().decision;
-        EXPECT_EQ(decision.reason, Reason::sealed);
-        EXPECT_EQ(decision.judged, Verdict::refuse);
-        EXPECT_TRUE(decision.modules.empty());
-        EXPECT_EQ(decision.token.find("unknown"), std::string::npos);
-        EXPECT_EQ(std::ranges::find(named, decision.token), named.end());
-        named.push_back(decision.token);
+        const events::SealRefusal refusal = seal_refusal_of(record);
+        EXPECT_EQ(refusal.generation, record.generation);
+        EXPECT_TRUE(summary(refusal).starts_with(refusal.forbidden + ": refused: the machine is sealed"));
+        EXPECT_EQ(refusal.forbidden.find("unknown"), std::string::npos);
+        EXPECT_EQ(std::ranges::find(named, refusal.forbidden), named.end());
+        named.push_back(refusal.forbidden);
     }
     EXPECT_EQ(named.at(GUARD_FORBIDDEN_HANDLER), "changing kernel.modprobe");
     EXPECT_EQ(named.at(GUARD_FORBIDDEN_KEXEC), "loading another kernel");

@@ -59,7 +59,7 @@ class LenderTest : public ::testing::Test {
     int run(const std::function<int()>& caller) {
         return supervised.run(policy.build(), in_user_namespace(caller));
     }
-    [[nodiscard]] const events::Event& last_event() const { return supervised.log.events.back(); }
+    [[nodiscard]] const events::Attempt& last_event() const { return supervised.log.events.back(); }
 
     test::TemporaryDirectory files;
     test::Supervised supervised;

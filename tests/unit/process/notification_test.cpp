@@ -52,9 +52,9 @@ TEST(Filter, IsForEveryTableOfTheKernel) {
 
 struct Lines final : events::Sink {
     explicit Lines(std::vector<std::string>& into) : into_(into) {}
-    void write(const events::Event& /*event*/) override {}
-    void write_attempt(std::string_view line) override { into_.emplace_back(line); }
-    void write_loss(std::size_t /*count*/) override {}
+    void write(const events::Event& event) override {
+        into_.push_back(std::get<events::LogLine>(event).text);
+    }
     std::vector<std::string>& into_;
 };
 

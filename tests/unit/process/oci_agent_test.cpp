@@ -64,10 +64,11 @@ class TellingSink final : public events::Sink {
   public:
     explicit TellingSink(Happenings& waiting) : waiting_(waiting) {}
     void write(const events::Event& event) override {
-        const std::string container = event.requester ? event.requester->container : "nobody";
-        waiting_.add("event " + container + " " + event.call + " " + event.answer);
+        const auto* attempt = std::get_if<events::Attempt>(&event);
+        if (attempt == nullptr) return;
+        const std::string container = attempt->requester ? attempt->requester->container : "nobody";
+        waiting_.add("event " + container + " " + attempt->call + " " + attempt->answer);
     }
-    void write_loss(std::size_t) override {}
 
   private:
     Happenings& waiting_;
@@ -149,19 +150,20 @@ class AgentTest : public testing::Test {
     void start(const AgentLimits& limits = {}) {
         auto socket = sys::listen_unix(path, 0600, 16);
         ASSERT_TRUE(socket) << socket.error().what;
-        AgentMeans means{.rules =
-                             [this](const OciState& state) {
-                                 told.add("rules for " + state.id + " " + state.policy.value_or("-"));
-                                 return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
-                                              .recorder = &recorder};
-                             },
-                         .say =
-                             [this](const Notice& notice) {
-                                 told.add((notice.refused ? "refused: " : "said: ") + notice.container + " "
-                                          + notice.text);
-                             },
-                         .kernel = kernel};
-        auto made = Agent::create(std::move(*socket), std::move(means), limits);
+        AgentDependencies dependencies{
+            .rules =
+                [this](const OciState& state) {
+                    told.add("rules for " + state.id + " " + state.policy.value_or("-"));
+                    return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
+                                 .recorder = &recorder};
+                },
+            .say =
+                [this](const Notice& notice) {
+                    told.add((notice.refused ? "refused: " : "said: ") + notice.container + " "
+                             + notice.text);
+                },
+            .kernel = kernel};
+        auto made = Agent::create(std::move(*socket), std::move(dependencies), limits);
         ASSERT_TRUE(made) << made.error().what;
         agent = std::make_unique<Agent>(std::move(*made));
         thread = std::thread([this] { EXPECT_TRUE(agent->run(end.get())); });
@@ -304,7 +306,7 @@ TEST_F(AgentTest, SilentConnectionsHoldUpNobodyAndAreDroppedInTime) {
 }
 
 TEST_F(AgentTest, WhoBeginsAndDoesNotEndIsDroppedInTime) {
-    start({.patience = std::chrono::milliseconds(200)});
+    start({.timeout = std::chrono::milliseconds(200)});
     const auto slow = connect();
     Canary canary;
     ASSERT_TRUE(send_with(slow.get(), R"({"fds":)", {canary.fd()}));
@@ -314,7 +316,7 @@ TEST_F(AgentTest, WhoBeginsAndDoesNotEndIsDroppedInTime) {
 }
 
 TEST_F(AgentTest, PatienceIsNotRenewedByEveryByte) {
-    start({.silence = std::chrono::minutes(10), .patience = std::chrono::milliseconds(300)});
+    start({.silence = std::chrono::minutes(10), .timeout = std::chrono::milliseconds(300)});
     constexpr int a_minute_of_them = 3000;
     int sent = 0;
     while (sent < 2) { // one that was sent too late to renew anything shows nothing

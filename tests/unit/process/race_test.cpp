@@ -28,7 +28,7 @@ class RaceTest : public ::testing::Test {
         EXPECT_EQ(supervised.kernel.loaded.count("evil"), 0U);
         EXPECT_EQ(supervised.log.told(), static_cast<std::size_t>(rounds));
         int refused = 0;
-        for (const events::Event& event : supervised.log.events) {
+        for (const events::Attempt& event : supervised.log.events) {
             const bool allowed = event.decision.effective() == core::Verdict::allow;
             EXPECT_TRUE(!allowed || event.decision.modules.at(0).module == "good");
             refused += allowed ? 0 : 1;

@@ -50,15 +50,12 @@ int FakeKernel::reached(const std::string& call, const modules::Buffer& image,
 Log::Log(Kept& kept) : kept_(kept) {}
 
 void Log::write(const events::Event& event) {
-    kept_.events.push_back(event);
-}
-
-void Log::write_attempt(std::string_view line) {
-    kept_.attempts.emplace_back(line);
-}
-
-void Log::write_loss(std::size_t /*count*/) {
-    throw std::runtime_error("events were lost");
+    if (const auto* attempt = std::get_if<events::Attempt>(&event))
+        kept_.events.push_back(*attempt);
+    else if (const auto* line = std::get_if<events::LogLine>(&event))
+        kept_.attempts.push_back(line->text);
+    else
+        throw std::runtime_error("events were lost");
 }
 
 int Supervised::run(const core::Policy& policy, const std::function<int()>& caller) {
@@ -81,7 +78,9 @@ int Supervised::run(const core::Policy& policy, const std::function<int()>& call
         sinks.push_back(std::make_unique<Log>(log));
         events::Recorder recorder(std::move(sinks), 100'000);
         core::Judge judge(policy, index ? std::make_unique<FakeIndex>(*index) : nullptr, answer);
-        const process::Supervisor supervisor(std::move(*listener), judge, kernel, recorder, settings);
+        const auto supervisor =
+            process::Supervisor::start(std::move(*listener), judge, kernel, recorder, settings);
+        if (!supervisor) throw std::runtime_error(supervisor.error().what);
         ::waitpid(child, &status, 0);
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);

@@ -44,20 +44,18 @@ class FakeKernel final : public process::KernelModules {
 /// What reaches the logs.
 struct Log final : events::Sink {
     struct Kept {
-        std::vector<events::Event> events;
+        std::vector<events::Attempt> events;
         std::vector<std::string> attempts;
         /// How many attempts the events tell of, with those that they have counted.
         [[nodiscard]] std::size_t told() const {
             std::size_t sum = 0;
-            for (const events::Event& event : events)
+            for (const events::Attempt& event : events)
                 sum += 1 + event.repeated;
             return sum;
         }
     };
     explicit Log(Kept& kept);
     void write(const events::Event& event) override;
-    void write_attempt(std::string_view line) override;
-    void write_loss(std::size_t /*count*/) override;
 
   private:
     Kept& kept_;

@@ -60,7 +60,7 @@ TEST_F(SupervisorTest, RefusesWhatIsNotAndLoadsNothing) {
     EXPECT_EQ(run([&] { return finit_module(file_with(evil)); }), EPERM);
     EXPECT_EQ(supervised.kernel.calls, Strings{});
     ASSERT_EQ(supervised.log.events.size(), 2U);
-    const events::Event& event = supervised.log.events[1];
+    const events::Attempt& event = supervised.log.events[1];
     EXPECT_EQ(event.point, core::Point::process);
     EXPECT_EQ(event.call, "finit_module");
     EXPECT_EQ(event.answer, "EPERM");
@@ -79,7 +79,7 @@ TEST_F(SupervisorTest, OfALoadedModuleThatNoRuleAllowsItSaysThatItExists) {
     EXPECT_EQ(run([] { return finit_module(file_with(image_of("other"))); }), EPERM);
     EXPECT_EQ(supervised.kernel.calls, Strings{});
     if (is_privileged()) {
-        const events::Event& event = supervised.log.events.at(0);
+        const events::Attempt& event = supervised.log.events.at(0);
         EXPECT_EQ(event.answer, "EEXIST");
         EXPECT_EQ(event.decision.reason, core::Reason::already_loaded);
         EXPECT_EQ(event.decision.effective(), core::Verdict::allow);
@@ -115,7 +115,7 @@ TEST_F(SupervisorTest, LeavesWhatIsNoModuleToTheKernelWhateverThePolicySays) {
                       errno_if_privileged(ENOEXEC));
         EXPECT_EQ(run([&] { return init_module(packed); }), errno_if_privileged(ENOEXEC));
     }
-    for (const events::Event& event : supervised.log.events) {
+    for (const events::Attempt& event : supervised.log.events) {
         EXPECT_EQ(event.decision.reason, core::Reason::not_a_module);
         EXPECT_EQ(event.decision.effective(), core::Verdict::refuse);
     }
@@ -207,7 +207,7 @@ TEST_F(SupervisorTest, AllowsNothingToACallerThatCouldNotDoItItself) {
     EXPECT_EQ(supervised.kernel.calls, Strings{});
     EXPECT_NE(supervised.log.events.at(0).note.find("CAP_SYS_MODULE"), std::string::npos);
     EXPECT_NE(supervised.log.events.at(1).note.find("user namespace"), std::string::npos);
-    for (const events::Event& event : supervised.log.events) {
+    for (const events::Attempt& event : supervised.log.events) {
         EXPECT_EQ(event.decision.judged, core::Verdict::allow);
         EXPECT_TRUE(events::is_notable(event)) << "or nobody is told why an allowed module does not load";
     }

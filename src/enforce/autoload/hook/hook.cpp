@@ -101,7 +101,7 @@ Outcome outcome_of(std::string_view line) {
 
 /// The daemon's whole answer. Static, for a stack of this size would have to be probed and the pages are only
 /// touched as far as the answer goes.
-struct Answer {
+struct DaemonAnswer {
     std::array<char, 65536> text{};
     std::size_t length = 0;
 
@@ -115,7 +115,7 @@ struct Answer {
 };
 
 /// Receives until the answer is whole. False if that does not happen in time, or it does not fit.
-bool receive(const sys::UniqueFd& socket, const Deadline& deadline, Answer& answer) {
+bool receive(const sys::UniqueFd& socket, const Deadline& deadline, DaemonAnswer& answer) {
     while (answer.length < answer.text.size() && !deadline.passed()) {
         const timeval left = deadline.left();
         if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left) != 0) return false;
@@ -130,7 +130,7 @@ bool receive(const sys::UniqueFd& socket, const Deadline& deadline, Answer& answ
 }
 
 /// Whether the administrator's break-glass on the kernel's command line (kmodguard.mode=audit or off; the
-/// last one counts) lets requests pass that nobody can judge.
+/// last one counts) lets requests pass that are not judged.
 bool break_glass(const HookPaths& paths) {
     constexpr std::string_view key = "kmodguard.mode=";
     std::array<char, 4096> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
@@ -159,7 +159,7 @@ int without_daemon(std::span<char* const> arguments, std::string_view token, con
 } // namespace
 
 int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
-    static Answer answer;
+    static DaemonAnswer answer;
     answer.length = 0;
     const std::string_view token = token_of(arguments);
     if (token.empty()) {
@@ -167,7 +167,7 @@ int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
         return hook_usage;
     }
     if (!fits_a_line(token)) {
-        log_message(paths, {"refused ", token.substr(0, 64), "...: not a possible module name or alias"});
+        log_message(paths, {"refused ", token.substr(0, 64), "...: not a valid module name or alias"});
         return hook_refused;
     }
     const Deadline deadline(paths.answer_seconds);

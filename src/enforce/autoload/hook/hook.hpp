@@ -2,8 +2,8 @@
 //
 // What the kernel runs instead of modprobe: `kmodguard-hook -q -- TOKEN`. It asks the daemon, gets a refusal
 // or a plan, and carries the plan out itself. So loads run in parallel, a module whose init asks for another
-// module cannot deadlock the daemon, and what decides cannot load while what loads cannot decide. When nobody
-// answers it refuses: there is no policy of its own to fall back to.
+// module cannot deadlock the daemon, and what decides cannot load while what loads cannot decide. When no
+// daemon answers it refuses: there is no policy of its own to fall back to.
 //
 // Nothing here allocates, throws, or uses stdio; see CMakeLists.txt for why.
 #pragma once
@@ -23,7 +23,7 @@ struct HookPaths {
     int answer_seconds = 5; ///< how long the daemon may take
 };
 
-/// Exit codes, those of kmodctl. The kernel hands them to whoever asked, as a failed request.
+/// Exit codes, those of kmodctl. The kernel hands them to the process that asked, as a failed request.
 enum HookExit : int {
     hook_done = 0,
     hook_failed = 1,

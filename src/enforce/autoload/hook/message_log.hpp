@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // The hook's log, for what the daemon cannot log because it was not there: syslog's authpriv, or the kernel's
-// own log where nobody listens on syslog yet. Never waits.
+// own log where nothing listens on syslog yet. Never waits.
 #pragma once
 
 #include "enforce/autoload/hook/hook.hpp"

@@ -80,7 +80,7 @@ bool is_same(const JudgedFile& judged, const struct stat& now) {
 }
 
 /// A line "required|soft NAME PATH": what an insert or modprobe step is about.
-struct Step {
+struct PlanStep {
     bool required = true;
     std::string_view module;
     const char* path = ""; ///< to the end of the line, and so NUL-terminated
@@ -101,11 +101,11 @@ class PlanRunner {
         else if (key == "judged")
             judge(line);
         else if (key == "insert")
-            run_step(line, [this](const Step& step) { return insert(step, 0); });
+            run_step(line, [this](const PlanStep& step) { return insert(step, 0); });
         else if (key == "insert-compressed")
-            run_step(line, [this](const Step& step) { return insert(step, init_compressed_file); });
+            run_step(line, [this](const PlanStep& step) { return insert(step, init_compressed_file); });
         else if (key == "modprobe")
-            run_step(line, [this](const Step& step) { return modprobe(step); });
+            run_step(line, [this](const PlanStep& step) { return modprobe(step); });
     }
 
     [[nodiscard]] int result() const { return failed_ ? hook_failed : hook_done; }
@@ -123,7 +123,7 @@ class PlanRunner {
 
     template <typename Run>
     void run_step(std::string_view line, Run run) {
-        Step step;
+        PlanStep step;
         step.required = take_word(line) == "required";
         step.module = take_word(line);
         step.path = line.data();
@@ -136,14 +136,15 @@ class PlanRunner {
         judge("");
     }
 
-    void report(const Step& step, int error) {
+    void report(const PlanStep& step, int error) {
         log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ",
                              error == ECHILD ? "the original handler failed" : error_text(error),
                              error == ESTALE ? " (its file changed after it was judged)" : ""});
         if (step.required) group_failed_ = failed_ = true;
     }
 
-    /// Whether a dependency is there already. What the group is for is missing, or nobody would have asked.
+    /// Whether a dependency is there already. What the group is for is missing, or it would not have been
+    /// asked for.
     bool is_loaded(std::string_view module) const {
         if (module == group_) return false;
         const PathBuffer path{paths_.loaded_modules, "/", module, "/initstate"};
@@ -160,18 +161,18 @@ class PlanRunner {
     }
 
     /// Loads the image, if it still is the file that was judged. Returns 0 or an errno value.
-    int insert(const Step& step, unsigned flags) const {
+    int insert(const PlanStep& step, unsigned flags) const {
         const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
         if (!image) return errno;
         if (!is_judged(image)) return ESTALE;
         if (::syscall(SYS_finit_module, image.get(), options_, flags) == 0) return 0;
-        // The kernel point knows no such content, and asks for the image unpacked.
+        // The kernel point knows no such content, and asks for the image decompressed.
         if (errno == ENOSYS && flags == init_compressed_file) return modprobe(step);
         return errno;
     }
 
     /// Lets the original handler load one module: install commands, and whatever else the hook does not do.
-    int modprobe(const Step& step) const;
+    int modprobe(const PlanStep& step) const;
 
     std::string_view token_;
     const HookPaths& paths_;
@@ -200,7 +201,7 @@ class OriginalHandler {
     std::array<char, 512> path_{};
 };
 
-int PlanRunner::modprobe(const Step& step) const {
+int PlanRunner::modprobe(const PlanStep& step) const {
     // modprobe opens the file again; what is changed in between is for the kernel point to see.
     const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     if (!is_judged(image)) return ESTALE;

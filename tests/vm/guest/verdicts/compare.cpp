@@ -85,7 +85,7 @@ bool reasons_may_differ(const Load& load, const guard_record& record) {
 }
 
 /// What is wrong with the record, or "". `event` is what the daemon makes of it.
-std::string wrong_record(const Load& load, const guard_record& record, const events::Event& event) {
+std::string wrong_record(const Load& load, const guard_record& record, const events::Attempt& event) {
     const bool judged_fit = record.reason == GUARD_ADMITTED;
     if (judged_fit != (load.decision.judged == core::Verdict::allow))
         return "the verdict on record is another";
@@ -134,7 +134,8 @@ class Comparison {
     void load(std::size_t which) {
         const Image& image = world_.images[which];
         const core::ImageFacts facts = facts_here(world_.identities[which]);
-        const core::Decision decision = core::decide(policy_, world_.index, {.token = "", .image = facts});
+        const core::Decision decision =
+            core::decide_image(policy_, world_.index, core::Admissions(policy_, world_.index), facts);
         const bool is_pinned = !policy_.pins(facts.name).empty();
         for (const guard_call call : {GUARD_INIT_MODULE, GUARD_FINIT_MODULE}) {
             Load load{
