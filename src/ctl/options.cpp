@@ -2,7 +2,7 @@
 #include "ctl/options.hpp"
 
 #include "core/names.hpp"
-#include "enforce/guest/places.hpp"
+#include "enforce/guest/kernel_addresses.hpp"
 
 #include <charconv>
 

@@ -312,11 +312,10 @@ Answered run(const Verb& verb, const Call& call) {
                                                                  call.argument.empty() ? "an" : "no"));
     auto answer = verb.run(call);
     if (verb.change) {
-        call.response.change = change_now(*verb.change);
+        call.response.change = events::Change(*verb.change, call.engine.generation());
         call.response.change->argument = call.argument;
         if (!answer) call.response.change->error = answer.error().what;
     }
-    if (call.response.change) call.response.change->generation = call.engine.generation();
     return answer;
 }
 

@@ -25,7 +25,7 @@ sys::Result<modules::Signature> signature_in(const std::string& file) {
 }
 
 std::string shown(const sys::Result<modules::Signature>& signature) {
-    if (!signature) return "not known: " + core::printable(signature.error().what, longest_path);
+    if (!signature) return "not known: " + core::printable(signature.error().what, max_path);
     if (!signature->present) return "none";
     if (!signature->problem.empty()) return core::printable(signature->problem);
     return fmt::format("signed by {} with {} (so it says; not verified here)",
