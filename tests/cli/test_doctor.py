@@ -102,7 +102,7 @@ def test_a_module_index_that_is_missing_is_bad(machine, daemon):
     assert found["remedy"].startswith("depmod ")
 
 
-@pytest.mark.parametrize("damage, word", [("missing", "no program that can be run"), ("data", "no program that can be run"),
+@pytest.mark.parametrize("damage, word", [("missing", "not a program that can be run"), ("data", "not a program that can be run"),
                                           ("writable", "can be written to by others than root")])
 def test_a_hook_that_cannot_be_trusted_is_bad(machine, hook, damage, word):
     if damage == "missing":
@@ -124,7 +124,7 @@ def test_a_handler_that_somebody_changed_is_mended_if_asked(machine, daemon, hoo
     machine.handler.write_text("/opt/theirs\n")
     found = findings(machine)["handler"]
     assert found["level"] == "bad"
-    assert "another program has set the handler to /opt/theirs" in found["finding"]
+    assert "another process has set the handler to /opt/theirs" in found["finding"]
     assert "doctor --mend" in found["remedy"]
     assert machine.handler.read_text() == "/opt/theirs\n"
     found = findings(machine, "--mend")["handler"]
