@@ -125,7 +125,7 @@ class Client {
     /// Why the machine is stopped; the reason of an earlier stop while it runs.
     [[nodiscard]] const Stop& last_stop() const { return last_stop_; }
 
-    /// Lets one processor execute one instruction, with interrupts held off, while all others are stopped; on
+    /// Lets one processor execute one instruction, with interrupts deferred, while all others are stopped; on
     /// a breakpoint too, which is how to get off it. Waits for its end. If that does not come in time
     /// (ErrorKind::failed) the machine counts as running.
     [[nodiscard]] sys::Result<Stop> step(ThreadId thread);

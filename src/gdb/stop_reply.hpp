@@ -29,7 +29,6 @@ struct ThreadId {
 
 /// Signals as gdb numbers them, as far as QEMU gives them as reasons of a stop.
 inline constexpr std::uint8_t signal_interrupt = 2; ///< interrupted by us, or stopped through QEMU's monitor
-inline constexpr std::uint8_t signal_quit = 3;      ///< the guest has shut down (QEMU with -no-shutdown)
 inline constexpr std::uint8_t signal_trap = 5;      ///< a breakpoint, or a step is done
 
 struct Stop {

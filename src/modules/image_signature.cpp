@@ -72,7 +72,7 @@ Signature describe(std::span<const std::byte> message) {
         d2i_CMS_ContentInfo(nullptr, &at, static_cast<long>(message.size())));
     if (cms == nullptr || at != end) return unreadable("not one PKCS #7 message");
     STACK_OF(CMS_SignerInfo)* signers = CMS_get0_SignerInfos(cms.get());
-    if (signers == nullptr || sk_CMS_SignerInfo_num(signers) < 1) return unreadable("nobody signed");
+    if (signers == nullptr || sk_CMS_SignerInfo_num(signers) < 1) return unreadable("it names no signer");
 
     CMS_SignerInfo* signer = sk_CMS_SignerInfo_value(signers, 0);
     ASN1_OCTET_STRING* key = nullptr;

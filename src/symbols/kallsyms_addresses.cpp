@@ -94,7 +94,7 @@ bool ascends(const AddressTable& table, bool is_new) {
     return drops <= (is_new ? 0 : table.values.size() / 500) && rises >= table.values.size() / 4;
 }
 
-/// What tells a form from the others that ascend as well.
+/// What distinguishes a form from the others that ascend as well.
 bool is_typical(const KernelBytes& bytes, const NameTable& names, const AddressTable& table) {
     switch (table.form) {
     case AddressForm::absolute: return table.values.back() >> (bytes_of(names.word_size) * 8 - 1) != 0;

@@ -24,7 +24,7 @@ struct KernelImage {
 };
 
 /// Unwraps uImage, bzImage, EFI zboot, and streams of gzip, xz, LZMA, zstd and LZ4, one in another if need
-/// be; where no header tells (zImage, a vmlinuz of MIPS, anything else), the first stream that decompresses
+/// be; where no header says so (zImage, a vmlinuz of MIPS, anything else), the first stream that decompresses
 /// to a kernel. Looks at no more than a dozen streams and 1 GiB of what they decompress to. Fails with
 /// `invalid` if a stream is damaged, or of a compression that is not supported, which the error names.
 /// Sources: arch/x86/boot/header.S and Documentation/arch/x86/boot.rst,

@@ -48,7 +48,7 @@ struct Architecture {
     std::array<gdb::Register, 3> arguments; ///< of a C function
     gdb::Register result;
     std::optional<gdb::Register> link = std::nullopt;   ///< the return address; none: on the stack (x86)
-    std::optional<gdb::Register> target = std::nullopt; ///< must hold the called function's address
+    std::optional<gdb::Register> target = std::nullopt; ///< must have the called function's address
     Privilege privilege;
     std::optional<gdb::Register> state = std::nullopt; ///< bit 5: functions return to odd addresses (Thumb)
     std::uint8_t entry = 0;           ///< a function's body, behind what sets up its table of contents

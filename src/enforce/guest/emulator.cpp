@@ -24,8 +24,8 @@ bool is_option(std::string_view word, std::string_view name) {
     return word == name;
 }
 
-/// Whether nobody but this process's user, and root, can put something else in its place. It is not so if a
-/// root shell has kept the environment of whoever it was started by (su, sudo -E).
+/// Whether only this process's user, and root, can put something else in its place. It is not so if a root
+/// shell has kept the environment of the user that it was started by (su, sudo -E).
 bool is_ours(const char* directory) {
     struct stat status{};
     return ::lstat(directory, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == ::geteuid()
@@ -72,9 +72,8 @@ sys::Result<sys::Child> start_emulator(std::vector<std::string> command, const S
                                 fmt::format("the emulator's {} is not possible here", word),
                                 "its debugger's stub has room for one, and that is kmodctl");
     if (has_option(command, "daemonize"))
-        return sys::failure(
-            sys::ErrorKind::invalid, "the emulator's -daemonize is not possible here",
-            "kmodctl attends to it as long as it runs; put kmodctl into the background instead");
+        return sys::failure(sys::ErrorKind::invalid, "the emulator's -daemonize is not possible here",
+                            "kmodctl guards it as long as it runs; put kmodctl into the background instead");
     const int fd = socket.listener().get();
     if (::fcntl(fd, F_SETFD, 0) != 0) return sys::system_failure("cannot hand on", "the debugger's socket");
     const auto chardev = fmt::format("socket,id=kmodguard,fd={},server=on,wait=off", fd);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // QEMU, started so that nothing of its machine has run before the debugger is there. Its stub listens on a
-// socket that kmodctl has made and that QEMU inherits: there is never a moment at which somebody else could
+// socket that kmodctl has made and that QEMU inherits: there is never a moment at which another process could
 // connect first, nor one to wait for. The socket has a place in the file system so that another kmodctl can
 // attach if this one dies.
 #pragma once
@@ -28,7 +28,7 @@ class StubSocket {
 
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
     [[nodiscard]] const sys::UniqueFd& listener() const { return listener_; }
-    /// QEMU has it: when that ends, nobody listens any more.
+    /// QEMU has it: when that ends, no process listens any more.
     void hand_over() { listener_.reset(); }
 
   private:
@@ -47,7 +47,7 @@ class StubSocket {
 /// Whether QEMU's command has `option`, with one dash or two.
 [[nodiscard]] bool has_option(const std::vector<std::string>& command, std::string_view option);
 
-/// What stands behind `option` in QEMU's command, with one dash or two; "" if it is not there.
+/// The word after `option` in QEMU's command, with one dash or two; "" if it is not there.
 [[nodiscard]] std::string option_of(const std::vector<std::string>& command, std::string_view option);
 
 } // namespace kmodguard::guest

@@ -4,7 +4,7 @@
 // and there are two reasons for one: a hook, an address at which every task is handled (Session says which
 // there are), and a task of the guest that some work waits for at an address (arrival()).
 //
-// A task of the guest is told from all others by its stack pointer: no two share a stack. It may be put on
+// A task of the guest is known from all others by its stack pointer: no two share a stack. It may be put on
 // another processor while it is waited for. All of this is for one thread.
 #pragma once
 

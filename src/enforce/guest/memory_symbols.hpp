@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Symbols for a guest of which nobody has any: its kernel, once it runs, has them in its memory. QEMU is
+// Symbols for a guest of which none were given: its kernel, once it runs, has them in its memory. QEMU is
 // asked to write that memory to a file, for through the debugger's stub it would take minutes.
 #pragma once
 

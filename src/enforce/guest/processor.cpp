@@ -84,7 +84,7 @@ sys::Result<void> Processor::write_words(std::uint64_t address, std::span<const 
 sys::Result<std::uint64_t> Processor::return_address() const {
     if (architecture_->link) {
         const auto link = TRY(get(*architecture_->link));
-        const std::uint64_t mode = architecture_->state ? 1 : 0; // bit 0 only tells Thumb from ARM
+        const std::uint64_t mode = architecture_->state ? 1 : 0; // bit 0 only says Thumb or ARM
         return link & ~mode;
     }
     const auto stack = TRY(get(architecture_->stack));

@@ -2,9 +2,9 @@
 //
 // A piece of work on the guest that stops in the middle, while the guest runs on: "call this function there,
 // then look at what it returned". Between the two, any number of other processors and tasks of the guest may
-// stop and be attended to; so the work is a coroutine, and reads as if it were done in one go.
+// stop and be handled; so the work is a coroutine, and reads as if it were done in one go.
 //
-// One thread runs them all. A task begins when it is awaited, or by start(); whoever owns it may destroy it
+// One thread runs them all. A task begins when it is awaited, or by start(); its owner may destroy it
 // at any point where it waits.
 #pragma once
 
