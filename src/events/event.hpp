@@ -19,12 +19,6 @@
 
 namespace kmodguard::events {
 
-/// Identify each type in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog).
-inline constexpr std::string_view attempt_message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
-inline constexpr std::string_view change_message_id = "a2d4c1f07be94a63b4f5e9d1c0378e52";
-inline constexpr std::string_view seal_message_id = "360633a2094c4cda9340601b1ec5ed40";
-inline constexpr std::string_view tampering_message_id = "68f492eeda31438b8494add9336a02cb";
-
 /// Something that the seal forbids until the machine restarts, and that a process has tried.
 struct SealRefusal {
     SealRefusal(std::uint64_t policy, std::string what, Requester who)
@@ -65,6 +59,18 @@ struct LogLine {
 struct LogLineLoss {
     std::size_t count = 0;
 };
+
+/// Identify each type in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog). Losses have none.
+template <typename Type>
+constexpr std::string_view message_id = "";
+template <>
+inline constexpr std::string_view message_id<Attempt> = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
+template <>
+inline constexpr std::string_view message_id<Change> = "a2d4c1f07be94a63b4f5e9d1c0378e52";
+template <>
+inline constexpr std::string_view message_id<SealRefusal> = "360633a2094c4cda9340601b1ec5ed40";
+template <>
+inline constexpr std::string_view message_id<Tampering> = "68f492eeda31438b8494add9336a02cb";
 
 using Event = std::variant<Attempt, Change, SealRefusal, Tampering, Loss, LogLine, LogLineLoss>;
 

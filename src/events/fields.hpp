@@ -30,25 +30,57 @@ struct Field {
 inline Said said_if(bool condition, Json value) {
     return condition ? Said(std::move(value)) : std::nullopt;
 }
-inline Said if_not_empty(const std::string& text) {
+
+// A member as it is said: an empty text, a zero and what is not there are not.
+inline Said said(const std::string& text) {
     return said_if(!text.empty(), text);
+}
+inline Said said(std::uint64_t number) {
+    return said_if(number != 0, number);
+}
+inline Said said(bool flag) {
+    return said_if(flag, true);
+}
+inline Said said(std::chrono::system_clock::time_point time) {
+    return timestamp(time);
+}
+inline Said said(const core::Sha256& hash) {
+    return core::to_hex(hash);
+}
+inline Said said(const core::Rule& rule) {
+    return json_of(rule);
+}
+inline Said said(const std::vector<std::string>& texts) {
+    return said_if(!texts.empty(), Json::List(texts.begin(), texts.end()));
+}
+template <typename Value>
+Said said(const std::optional<Value>& value) {
+    return value ? said(*value) : std::nullopt;
+}
+template <typename Of, auto Member>
+Said member(const Of& of) {
+    return said(of.*Member);
+}
+template <typename Of, auto Member> // also if it is empty
+Said text(const Of& of) {
+    return Json(of.*Member);
 }
 
 /// The journal's own fields.
 template <typename Of>
-constexpr std::array<Field<Of>, 2> heading = {{
+constexpr std::array<Field<Of>, 3> heading = {{
+    {"", "MESSAGE_ID", "of the type of event", [](const Of&) -> Said { return message_id<Of>; }},
     {"", "MESSAGE", "one sentence", [](const Of& of) -> Said { return summary(of); }},
     {"", "PRIORITY", "of syslog: 3 to 6, as above",
      [](const Of& of) -> Said { return std::int64_t{priority_of(of)}; }},
 }};
 
 template <typename Of>
-constexpr Field<Of> time_field = {"time", "", "RFC 3339, UTC, microseconds",
-                                  [](const Of& of) -> Said { return timestamp(of.time); }};
+constexpr Field<Of> time_field = {"time", "", "RFC 3339, UTC, microseconds", member<Of, &Of::time>};
 template <typename Of>
 constexpr Field<Of> generation_field = {"generation", "KMODGUARD_GENERATION",
                                         "of the policy that judged, or was in force then",
-                                        [](const Of& of) -> Said { return of.generation; }};
+                                        text<Of, &Of::generation>};
 
 inline constexpr std::array<Field<Attempt>, 4> occasion_fields = {{
     time_field<Attempt>,
@@ -61,8 +93,7 @@ inline constexpr std::array<Field<Attempt>, 4> occasion_fields = {{
 
 inline constexpr std::array<Field<core::Decision>, 10> decision_fields = {{
     {"token", "KMODGUARD_TOKEN", "what the kernel asked for; empty where an image was loaded",
-     [](const core::Decision& decision) -> Said { return decision.token; },
-     [](const core::Decision& decision) -> Said { return decision.token; }},
+     text<core::Decision, &core::Decision::token>, text<core::Decision, &core::Decision::token>},
     {"verdict", "KMODGUARD_VERDICT", "what happened: `allow` or `refuse`",
      [](const core::Decision& decision) -> Said { return to_string(decision.effective()); }},
     {"will_load", "KMODGUARD_WILL_LOAD",
@@ -84,9 +115,7 @@ inline constexpr std::array<Field<core::Decision>, 10> decision_fields = {{
          return said_if(decision.effective() == core::Verdict::refuse, decision.blocks());
      }},
     {"rule", "KMODGUARD_RULE", "the rule that decided, with file and line",
-     [](const core::Decision& decision) -> Said {
-         return decision.rule ? Said(json_of(*decision.rule)) : std::nullopt;
-     },
+     member<core::Decision, &core::Decision::rule>,
      [](const core::Decision& decision) -> Said {
          return decision.rule ? Said(describe(*decision.rule)) : std::nullopt;
      }},
@@ -115,54 +144,47 @@ constexpr std::array<Field<Of>, 2> repetition_fields = {{
     {"repeated", "KMODGUARD_REPEATED",
      "refusals of the same kind that were made before this one, were counted, and have no event of their "
      "own. See below",
-     [](const Of& of) { return said_if(of.repeated != 0, of.repeated); }},
+     member<Of, &Of::repeated>},
     {"repeated_since", "KMODGUARD_REPEATED_SINCE", "when the first of these was made",
-     [](const Of& of) { return of.repeated_since ? Said(timestamp(*of.repeated_since)) : std::nullopt; }},
+     member<Of, &Of::repeated_since>},
 }};
 
 inline constexpr std::array<Field<Attempt>, 9> attempt_fields = {{
     {"call", "KMODGUARD_CALL", "kernel, process and guest point: the system call",
-     [](const Attempt& attempt) { return if_not_empty(attempt.call); }},
+     member<Attempt, &Attempt::call>},
     {"file", "KMODGUARD_FILE", "the file that the call was given, where one was",
-     [](const Attempt& attempt) { return if_not_empty(attempt.file); }},
+     member<Attempt, &Attempt::file>},
     {"parameters", "KMODGUARD_PARAMETERS",
      "guest point: what the module was given, where it was given something",
-     [](const Attempt& attempt) { return if_not_empty(attempt.parameters); }},
+     member<Attempt, &Attempt::parameters>},
     {"sha256", "KMODGUARD_SHA256",
      "the image's hash (kernel and guest point: where a pin asked for it; guest point: also with `--hash`)",
-     [](const Attempt& attempt) {
-         return attempt.sha256 ? Said(core::to_hex(*attempt.sha256)) : std::nullopt;
-     }},
+     member<Attempt, &Attempt::sha256>},
     {"answer", "KMODGUARD_ANSWER",
      "process and guest point: what the caller was told, `0` or the name of an errno",
-     [](const Attempt& attempt) { return if_not_empty(attempt.answer); }},
+     member<Attempt, &Attempt::answer>},
     {"other_tokens", "KMODGUARD_OTHER_TOKEN",
      "what those that were counted asked for, where it was other names that nothing answers to; 64 at most, "
      "in the "
      "journal a field for each",
-     [](const Attempt& attempt) {
-         return said_if(!attempt.other_tokens.empty(),
-                        Json::List(attempt.other_tokens.begin(), attempt.other_tokens.end()));
-     }},
-    {"note", "KMODGUARD_NOTE", "anything else",
-     [](const Attempt& attempt) { return if_not_empty(attempt.note); }},
+     member<Attempt, &Attempt::other_tokens>},
+    {"note", "KMODGUARD_NOTE", "anything else", member<Attempt, &Attempt::note>},
     {"trial", "KMODGUARD_TRIAL", "`kmodctl doctor` made the attempt, to see whether it is refused",
      [](const Attempt& attempt) { return said_if(is_trial(attempt), true); }},
     {"withheld", "KMODGUARD_WITHHELD",
      "process point: the rules allow it and nothing was done, since the caller had not the right to (`note` "
      "says which)",
-     [](const Attempt& attempt) { return said_if(attempt.withheld, true); }},
+     member<Attempt, &Attempt::withheld>},
 }};
 
 inline constexpr std::array<Field<EarlierCall>, 3> earlier_call_fields = {{
     {"after.call", "KMODGUARD_AFTER_CALL",
      "the call by which the same attempt was made before: a compressed file that was to be handed over "
      "decompressed",
-     [](const EarlierCall& after) -> Said { return after.call; }},
-    {"after.file", "KMODGUARD_AFTER_FILE", "its file",
-     [](const EarlierCall& after) { return if_not_empty(after.file); }},
+     text<EarlierCall, &EarlierCall::call>},
+    {"after.file", "KMODGUARD_AFTER_FILE", "its file", member<EarlierCall, &EarlierCall::file>},
     {"after.answer", "KMODGUARD_AFTER_ANSWER", "what its caller was told",
-     [](const EarlierCall& after) { return if_not_empty(after.answer); }},
+     member<EarlierCall, &EarlierCall::answer>},
 }};
 
 inline constexpr std::array<Field<Requester>, 8> requester_fields = {{
@@ -177,21 +199,19 @@ inline constexpr std::array<Field<Requester>, 8> requester_fields = {{
      "null (and no field) of a kernel thread, and at the guest point",
      [](const Requester& by) -> Said { return by.uid ? Json(std::int64_t{*by.uid}) : Json(); }},
     {"requester.user_namespace", "KMODGUARD_REQUESTER_USER_NAMESPACE",
-     "its inode number; 0 where it is not known",
-     [](const Requester& by) -> Said { return by.user_namespace; }},
+     "its inode number; 0 where it is not known", text<Requester, &Requester::user_namespace>},
     {"requester.comm", "KMODGUARD_REQUESTER_COMM", "the program's name, which the process may choose",
-     [](const Requester& by) -> Said { return by.command; }},
+     text<Requester, &Requester::command>},
     {"requester.exe", "KMODGUARD_REQUESTER_EXE", "the program's file",
-     [](const Requester& by) -> Said { return by.executable; }},
-    {"requester.cgroup", "KMODGUARD_REQUESTER_CGROUP", "its path",
-     [](const Requester& by) -> Said { return by.cgroup; }},
+     text<Requester, &Requester::executable>},
+    {"requester.cgroup", "KMODGUARD_REQUESTER_CGROUP", "its path", text<Requester, &Requester::cgroup>},
     {"requester.container", "KMODGUARD_REQUESTER_CONTAINER",
      "the outermost cgroup that has an engine's name; below `user.slice`, and below services that are no "
      "container "
      "engine, any process may have given the name, and it means nothing",
-     [](const Requester& by) -> Said { return by.container; }},
+     text<Requester, &Requester::container>},
     {"requester.kernel_thread", "KMODGUARD_REQUESTER_KERNEL_THREAD", "it is a thread of the kernel",
-     [](const Requester& by) { return said_if(by.kernel_thread, true); }},
+     member<Requester, &Requester::kernel_thread>},
 }};
 
 inline constexpr std::array<Field<Change>, 7> change_fields = {{
@@ -208,16 +228,14 @@ inline constexpr std::array<Field<Change>, 7> change_fields = {{
      "a module, `audit 1800`, `discard`; of `handler` the program that the kernel runs now, of `mode-end` "
      "and `publish` "
      "the mode",
-     [](const Change& change) { return if_not_empty(change.argument); },
-     [](const Change& change) -> Said { return change.argument; }},
+     member<Change, &Change::argument>, text<Change, &Change::argument>},
     {"result", "KMODGUARD_RESULT", "`done` or `failed`",
      [](const Change& change) -> Said { return change.error ? "failed" : "done"; }},
-    {"error", "KMODGUARD_ERROR", "why it failed",
-     [](const Change& change) { return change.error ? Said(*change.error) : std::nullopt; }},
+    {"error", "KMODGUARD_ERROR", "why it failed", member<Change, &Change::error>},
     generation_field<Change>,
     {"repeated", "KMODGUARD_REPEATED",
      "`connect`: those of the last second that were counted and not recorded",
-     [](const Change& change) { return said_if(change.repeated != 0, change.repeated); }},
+     member<Change, &Change::repeated>},
 }};
 
 inline constexpr std::array<Field<sys::ProcessIdentity>, 4> process_fields = {{
@@ -226,9 +244,9 @@ inline constexpr std::array<Field<sys::ProcessIdentity>, 4> process_fields = {{
      "by SIGHUP, "
      "the one that sent the signal. Absent where no process asked, or none is known",
      [](const sys::ProcessIdentity& by) -> Said { return std::int64_t{by.pid}; }},
-    {"by.uid", "KMODGUARD_BY_UID", "its user", [](const sys::ProcessIdentity& by) -> Said { return by.uid; }},
+    {"by.uid", "KMODGUARD_BY_UID", "its user", text<sys::ProcessIdentity, &sys::ProcessIdentity::uid>},
     {"by.comm", "KMODGUARD_BY_COMM", "the program's name, which the process may choose",
-     [](const sys::ProcessIdentity& by) -> Said { return by.command; }},
+     text<sys::ProcessIdentity, &sys::ProcessIdentity::command>},
     {"by.login_uid", "KMODGUARD_BY_LOGIN_UID",
      "the user who logged in, whatever `sudo` made of him since; null (and no field) where nobody has",
      [](const sys::ProcessIdentity& by) -> Said {
@@ -242,7 +260,7 @@ inline constexpr std::array<Field<SealRefusal>, 5> seal_fields = {{
     generation_field<SealRefusal>,
     {"reason", "KMODGUARD_REASON", "`sealed`", [](const SealRefusal&) -> Said { return "sealed"; }},
     {"forbidden", "KMODGUARD_FORBIDDEN", "what was tried, and is not possible before the machine restarts",
-     [](const SealRefusal& refusal) -> Said { return refusal.forbidden; }},
+     text<SealRefusal, &SealRefusal::forbidden>},
 }};
 
 inline constexpr std::array<Field<Tampering>, 5> tampering_fields = {{
@@ -251,7 +269,7 @@ inline constexpr std::array<Field<Tampering>, 5> tampering_fields = {{
     generation_field<Tampering>,
     {"reason", "KMODGUARD_REASON", "`tampered`", [](const Tampering&) -> Said { return "tampered"; }},
     {"found", "KMODGUARD_FOUND", "what is not as kmodguard left it, and whether that was put right",
-     [](const Tampering& tampering) -> Said { return tampering.found; }},
+     text<Tampering, &Tampering::found>},
 }};
 
 inline constexpr std::array<Field<Loss>, 2> loss_fields = {{

@@ -22,22 +22,6 @@ namespace {
 
 constexpr const char* journal_socket = "/run/systemd/journal/socket";
 
-constexpr std::string_view id_of(const Attempt& /*attempt*/) {
-    return attempt_message_id;
-}
-constexpr std::string_view id_of(const Change& /*change*/) {
-    return change_message_id;
-}
-constexpr std::string_view id_of(const SealRefusal& /*refusal*/) {
-    return seal_message_id;
-}
-constexpr std::string_view id_of(const Tampering& /*tampering*/) {
-    return tampering_message_id;
-}
-constexpr std::string_view id_of(const Loss& /*loss*/) {
-    return "";
-}
-
 /// Adds `value` as the journal has it: a list as a field for each item. Objects have another form there.
 void add_field(std::vector<std::string>& fields, std::string_view name, const Json& value, bool if_empty) {
     if (const std::string* text = value.text(); text != nullptr && (if_empty || !text->empty()))
@@ -53,8 +37,6 @@ void add_field(std::vector<std::string>& fields, std::string_view name, const Js
 template <typename Type>
 std::vector<std::string> journal_fields(const Type& event) {
     std::vector<std::string> fields = {"SYSLOG_IDENTIFIER=kmodguard"};
-    if (const std::string_view id = id_of(event); !id.empty())
-        fields.push_back(fmt::format("MESSAGE_ID={}", id));
     visit_fields(&event, [&fields](const auto& list, const auto* of) {
         for (const auto& field : list) {
             if (of == nullptr || field.journal.empty()) continue;

@@ -81,54 +81,35 @@ class Reader {
     [[nodiscard]] const std::optional<sys::Error>& error() const { return error_; }
 
   private:
-    bool set(std::string_view key, std::string& value) {
+    template <typename Value>
+    bool set(std::string_view key, Value& value) {
         if (key != field_.key) return false;
-        value = field_.value;
+        take(value);
         return true;
     }
-    bool set(std::string_view key, bool& value) {
-        if (key != field_.key) return false;
-        value = field_.value == "yes";
-        return true;
-    }
-    bool set(std::string_view key, std::uint32_t& value) {
-        if (key != field_.key) return false;
+    void take(std::string& value) { value = field_.value; }
+    void take(bool& value) { value = field_.value == "yes"; }
+    void take(std::uint32_t& value) {
         std::from_chars(field_.value.data(), field_.value.data() + field_.value.size(), value);
-        return true;
     }
-    /// What is not said is enforced and refused.
-    bool set(std::string_view key, core::Mode& mode) {
-        if (key != field_.key) return false;
-        mode = core::mode_from(field_.value).value_or(core::Mode::enforce);
-        return true;
-    }
-    bool set(std::string_view key, core::Verdict& verdict) {
-        if (key != field_.key) return false;
+    // What is not said is enforced and refused.
+    void take(core::Mode& mode) { mode = core::mode_from(field_.value).value_or(core::Mode::enforce); }
+    void take(core::Verdict& verdict) {
         verdict = core::verdict_from(field_.value).value_or(core::Verdict::refuse);
-        return true;
     }
-    bool set(std::string_view key, core::Reason& reason) {
-        return set(key, reason, core::reason_from(field_.value), "reason");
-    }
-    bool set(std::string_view key, core::RuleKind& kind) {
-        return set(key, kind, rule_kind_from(field_.value), "kind of rule");
-    }
-    bool set(std::string_view key, core::Hindrance& hindrance) {
-        return set(key, hindrance, core::hindrance_from(field_.value), "hindrance");
-    }
+    void take(core::Reason& reason) { take(reason, core::reason_from(field_.value), "reason"); }
+    void take(core::RuleKind& kind) { take(kind, rule_kind_from(field_.value), "kind of rule"); }
+    void take(core::Hindrance& by) { take(by, core::hindrance_from(field_.value), "hindrance"); }
     template <typename Enum>
-    bool set(std::string_view key, Enum& value, std::optional<Enum> read, std::string_view what) {
-        if (key != field_.key) return false;
+    void take(Enum& value, std::optional<Enum> read, std::string_view what) {
         if (read)
             value = *read;
         else
             error_ = {sys::ErrorKind::invalid, "unknown " + std::string(what) + ": " + field_.value};
-        return true;
     }
     bool set(std::string_view key, std::vector<std::string>& values) {
-        if (key != field_.key) return false;
-        values.push_back(field_.value);
-        return true;
+        if (key == field_.key) values.push_back(field_.value);
+        return key == field_.key;
     }
     bool set(std::string_view key, std::vector<core::Step>& steps) {
         core::Step step{.module = field_.value, .required = key == field_.key};
