@@ -3,11 +3,13 @@
 
 Nothing is staged: the table shows which modules the kernel had in /proc/modules after each request. A request that did not
 end as the policy says makes the demo fail. scripts/demo has done the first two of five steps, since the given time.
+scripts/readme_demo.py puts a part of the same table, of a run of its own, into README.md.
 """
 
 import sys
 import textwrap
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from machine import Machine, MachineError, modules
@@ -87,16 +89,67 @@ def why(vm: Machine, request: Request) -> str:
     return sentence.removeprefix(f"{request.token}: ").replace("/etc/kmodguard/", "")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request."""
+
+    request: Request
+    without: frozenset[str]  # the modules that it loaded on the stock kernel
+    guarded: frozenset[str]  # and with the guard
+    why: str
+
+
+@dataclass(frozen=True)
+class Run:
+    release: str  # of the kernel
+    outcomes: list[Outcome]
+    status: str  # what `kmodctl status` said
+    handler: str  # what the kernel runs after `kmodctl stop`
+
+
+# The table: a line of these columns for each request, and below it why, where something was kept out.
+COLUMNS = [("request", 50), ("by", 6), ("without the guard", 22), ("with it", 0)]
+INDENT = "    "
+WIDTH = 108
+
+
 def shown(modules: frozenset[str]) -> str:
     return " ".join(sorted(modules)) or "-"
 
 
-def print_table(rows: list[list[str]], widths: list[int]) -> None:
-    for cells in rows:
-        wrapped = [textwrap.wrap(cell, width, break_long_words=True) or [""] for cell, width in zip(cells, widths, strict=True)]
-        for line in range(max(len(cell) for cell in wrapped)):
-            parts = [(cell[line] if line < len(cell) else "").ljust(width) for cell, width in zip(wrapped, widths, strict=True)]
-            print("  ".join(parts).rstrip())
+def table_line(cells: Iterable[str]) -> str:
+    return "  ".join(cell.ljust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True)).rstrip()
+
+
+def table(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    yield table_line(name for name, _ in COLUMNS)
+    for one in outcomes:
+        yield table_line([one.request.what, one.request.user, shown(one.without), shown(one.guarded)])
+        if one.without != one.guarded or not one.without:
+            yield from textwrap.wrap(one.why, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+
+
+def run(step: Callable[[int, str], None]) -> Run:
+    """Makes all requests, without the guard and with it. `step` is told how far it is."""
+    step(3, "fetching a Debian kernel, and building the modules that make it ask for others")
+    modules.ready_kernel("6.1")
+    step(4, "booting it")
+    with Machine("6.1", files={"/etc/kmodguard/policy.toml": POLICY}, boot=True, name="demo") as vm:
+        step(5, f"making {len(REQUESTS)} requests, without the guard and with it")
+        vm.run("modprobe kmg_ask && mknod /dev/demo-tun c 10 200 && chmod 666 /dev/demo-tun", check=True)
+        without = [modules_loaded_by(vm, request) for request in REQUESTS]
+        vm.run("kmodctl start", check=True)
+        guarded = [modules_loaded_by(vm, request) for request in REQUESTS]
+        outcomes = [Outcome(request, before, after, why(vm, request))
+                    for request, before, after in zip(REQUESTS, without, guarded, strict=True)]
+        status = vm.run("kmodctl status", check=True).stdout
+        vm.run("kmodctl stop", check=True)
+        handler = vm.run("cat /proc/sys/kernel/modprobe").stdout.strip()
+        return Run(vm.kernel.release, outcomes, status, handler)
+
+
+def not_as_the_policy_says(outcomes: Iterable[Outcome]) -> list[str]:
+    return [one.request.what for one in outcomes if one.guarded != one.request.loads]
 
 
 def main() -> int:
@@ -107,26 +160,13 @@ def main() -> int:
         seconds = int(time.time() - started)
         print(f"{number}/5  {seconds // 60}:{seconds % 60:02}  {what}", flush=True)
 
-    step(3, "fetching a Debian kernel, and building the modules that make it ask for others")
-    modules.ready_kernel("6.1")
-    step(4, "booting it")
-    with Machine("6.1", files={"/etc/kmodguard/policy.toml": POLICY}, boot=True, name="demo") as vm:
-        step(5, f"making {len(REQUESTS)} requests, without the guard and with it")
-        print(f"\nA stock Debian kernel, {vm.kernel.release}, in a virtual machine, and this policy:\n")
-        print(textwrap.indent(POLICY, "    "))
-        vm.run("modprobe kmg_ask && mknod /dev/demo-tun c 10 200 && chmod 666 /dev/demo-tun", check=True)
-        without = [modules_loaded_by(vm, request) for request in REQUESTS]
-        vm.run("kmodctl start", check=True)
-        guarded = [modules_loaded_by(vm, request) for request in REQUESTS]
-        reasons = [why(vm, request) for request in REQUESTS]
-        rows = [["request", "who", "without the guard", "with it", "why"], ["-" * 30, "-" * 6, "-" * 24, "-" * 12, "-" * 60]]
-        for request, before, after, reason in zip(REQUESTS, without, guarded, reasons, strict=True):
-            rows.append([request.what, request.user, shown(before), shown(after), reason])
-        print_table(rows, [30, 6, 24, 12, 60])
-        print("\n" + vm.run("kmodctl status", check=True).stdout)
-        vm.run("kmodctl stop", check=True)
-        print(f"After kmodctl stop the kernel's handler is {vm.run('cat /proc/sys/kernel/modprobe').stdout.strip()} again.")
-    wrong = [request.what for request, after in zip(REQUESTS, guarded, strict=True) if after != request.loads]
+    done = run(step)
+    print(f"\nA stock Debian kernel, {done.release}, in a virtual machine, and this policy:\n")
+    print(textwrap.indent(POLICY, INDENT))
+    print("\n".join(table(done.outcomes)))
+    print("\n" + done.status)
+    print(f"After kmodctl stop the kernel's handler is {done.handler} again.")
+    wrong = not_as_the_policy_says(done.outcomes)
     for what in wrong:
         print(f"NOT as the policy says: {what}", file=sys.stderr)
     return 1 if wrong else 0
