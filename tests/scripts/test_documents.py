@@ -55,3 +55,18 @@ def numbers_in(pattern: str) -> set[int]:
 def test_a_bypass_has_a_test_of_its_number_where_the_table_says(row: int, files: set[str]):
     numbered = {"tests/vm/test_verdicts.py", "tests/cli/test_modprobe_d.py", "tests/vm/test_requests.py"}  # these number none
     assert [name for name in files - numbered if row not in numbers_in(name)] == []
+
+
+def verbs() -> set[str]:
+    """The verbs of kmodctl, which tests/cli compares with the program."""
+    listed = re.search(r"^VERBS = \[(.*?)\]", (ROOT / "tests/cli/test_command_line.py").read_text(), re.MULTILINE | re.DOTALL)
+    assert listed
+    return set(re.findall(r'"([\w-]+)"', listed[1]))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_verbs_that_a_page_names_are_kmodctls(page: Path):
+    text = page.read_text()
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    .*$", text, re.MULTILINE)
+    named = {verb for one in code for verb in re.findall(r"\bkmodctl (?:-\S+ )*([a-z][a-z-]*)\b", one)}
+    assert named - verbs() == set()
