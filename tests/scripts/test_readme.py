@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def outcomes_in(block: str) -> list[demo.Outcome]:
-    """The table of the block, read back; of a request that the demo does not make it fails."""
+    """The table of the block, read back. Its rows are short; it fails for a request that the demo does not make."""
     by_name = {request.what: request for request in demo.REQUESTS}
     lines = block.split("```\n")[-2].splitlines()[1:]
     found: list[demo.Outcome] = []
@@ -27,7 +27,7 @@ def outcomes_in(block: str) -> list[demo.Outcome]:
             continue
         cells, at = [], 0
         for _, width in demo.COLUMNS:
-            cells.append((line[at:at + width] if width else line[at:]).strip())
+            cells.append(line[at:at + width].strip())
             at += width + 2
         what, user, without, guarded = cells
         assert by_name[what].user == user

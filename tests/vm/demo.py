@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from machine import Machine, MachineError, modules
 
@@ -108,7 +109,7 @@ class Run:
 
 
 # The table: a line of these columns for each request, and below it why, where something was kept out.
-COLUMNS = [("request", 50), ("by", 6), ("without the guard", 22), ("with it", 0)]
+COLUMNS = [("request", 49), ("by", 6), ("without the guard", 24), ("with it", 22)]
 INDENT = "    "
 WIDTH = 108
 
@@ -117,14 +118,17 @@ def shown(modules: frozenset[str]) -> str:
     return " ".join(sorted(modules)) or "-"
 
 
-def table_line(cells: Iterable[str]) -> str:
-    return "  ".join(cell.ljust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True)).rstrip()
+def table_lines(cells: Iterable[str]) -> Iterator[str]:
+    """A row, whose long cells go on below."""
+    wrapped = [textwrap.wrap(cell, width) for cell, (_, width) in zip(cells, COLUMNS, strict=True)]
+    for parts in zip_longest(*wrapped, fillvalue=""):
+        yield "  ".join(part.ljust(width) for part, (_, width) in zip(parts, COLUMNS, strict=True)).rstrip()
 
 
 def table(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    yield table_line(name for name, _ in COLUMNS)
+    yield from table_lines(name for name, _ in COLUMNS)
     for one in outcomes:
-        yield table_line([one.request.what, one.request.user, shown(one.without), shown(one.guarded)])
+        yield from table_lines([one.request.what, one.request.user, shown(one.without), shown(one.guarded)])
         if one.without != one.guarded or not one.without:
             yield from textwrap.wrap(one.why, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
