@@ -12,12 +12,5 @@ function(kmodguard_library name)
     set_target_properties(kmodguard_${name} PROPERTIES UNITY_BUILD ${KMODGUARD_TOGETHER} UNITY_BUILD_BATCH_SIZE ${KMODGUARD_BATCH})
     set_source_files_properties(${library_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
     kmodguard_precompile(kmodguard_${name} ${library_SMALL})
-endfunction()
-
-# kmodguard_early(<program>): the libraries with most names come first in the order in which the dynamic linker looks for one,
-# which is half of what it does at each start. The sanitizers' own must come before all.
-function(kmodguard_early program)
-    if(NOT KMODGUARD_SANITIZE)
-        target_link_options(${program} PRIVATE LINKER:--push-state,--no-as-needed -lstdc++ ${CRYPTO_LINK_LIBRARIES} LINKER:--pop-state)
-    endif()
+    set_property(GLOBAL APPEND PROPERTY KMODGUARD_FOLDERS kmodguard_${name})
 endfunction()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a build of the programs, and one of their unit tests, is made of. fnmatch's "*" goes over "/".
-PROGRAMS = ["src/*", "data/*", "man/*", "cmake/*", "CMakeLists.txt", "Makefile"]
+PROGRAMS = ["src/*", "data/*", "man/*", "cmake/*", "CMakeLists.txt", "Makefile", "scripts/lazy-symbols"]
 UNITS = ["src/*", "tests/unit/*", "tests/fixtures/*", "cmake/*", "CMakeLists.txt"]
 
 EVERY_CLI = ["[!i]*", "in[!s]*"]  # but test_install, which builds everything for another prefix
@@ -32,6 +32,8 @@ RUNNING = ["daemon", "reload", "mode", "run_time_changes", "changes", "events", 
 CLI: Sequence[tuple[str, list[str]]] = [
     ("src/core/*", EVERY_CLI),
     ("src/sys/*", EVERY_CLI),
+    ("src/startup/*", EVERY_CLI),
+    ("scripts/lazy-symbols", EVERY_CLI),
     ("src/modules/*", EVERY_CLI),
     ("src/config/*", ["init_and_lint", "modprobe_d", "convert", "check_and_explain", "reload", "run_time_changes", "mode", "loaded"]),
     ("src/protocol/*", [*RUNNING, "check_and_explain", "modprobe_d", "loaded"]),

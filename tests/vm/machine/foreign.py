@@ -100,7 +100,7 @@ def command_line(name: str, initrd: Path, *, cpus: int = 1, cmdline: str = "", a
         cmdline = f"no_timer_check {cmdline}"
     return [*row.machine, "-m", str(row.memory), "-smp", str(cpus), "-accel", "tcg", "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", str(kernel(name).image), "-initrd", str(initrd),
-            "-append", f"console={row.console} quiet panic=-1 {cmdline}".strip(), *arguments]
+            "-append", f"console={row.console} quiet panic=-1 norandmaps {cmdline}".strip(), *arguments]
 
 
 def with_fresh_index(row: Guest, make: Callable[[], Made]) -> Made:

@@ -16,6 +16,19 @@ def is_elf(path: Path) -> bool:
 
 @cache
 def libraries(program: Path) -> tuple[Path, ...]:
-    """Every library that the dynamic loader would load, and the loader itself; nothing for a static program."""
+    """Every library that the dynamic loader would load, and the loader itself; nothing for a static program. And those that the
+    program says it loads later, by notes (https://systemd.io/ELF_DLOPEN_METADATA)."""
     done = subprocess.run(["/usr/bin/ldd", str(program)], capture_output=True, text=True)
-    return tuple(Path(found) for found in re.findall(r"(/\S+) \(0x", done.stdout))
+    found = [Path(path) for path in re.findall(r"(/\S+) \(0x", done.stdout)]
+    notes = subprocess.run(["/usr/bin/readelf", "-p", ".note.dlopen", str(program)], capture_output=True, text=True).stdout
+    for soname in re.findall(r'"soname":\["([^"]+)"\]', notes):
+        path = installed()[soname]
+        found += [path, *libraries(path)]
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def installed() -> dict[str, Path]:
+    """The host's libraries, by soname."""
+    listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    return {soname: Path(path) for soname, path in reversed(re.findall(r"^\t(\S+) \(libc6,x86-64.*=> (/\S+)$", listed, re.M))}

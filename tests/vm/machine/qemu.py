@@ -256,7 +256,8 @@ class Machine:
             # One that goes on from a state has these as well: the firmware's tables are made of them.
             "-kernel", str(self.kernel.vmlinuz),
             # no_timer_check: the kernel counts ticks for a while, and panics on a machine that is too busy to send any.
-            "-append", f"console=ttyS0 quiet panic=-1 oops=panic no_timer_check {initramfs.CMDLINE[self._init]} {quiet} {self._cmdline}",
+            # norandmaps: the emulator translates a program again for each address that it is at, which is five times the work of running it.
+            "-append", f"console=ttyS0 quiet panic=-1 oops=panic no_timer_check norandmaps {initramfs.CMDLINE[self._init]} {quiet} {self._cmdline}",
             *self._qemu_arguments,
         ]
 
