@@ -9,29 +9,29 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "scripts"), str(ROOT / "tests/vm")]
 
-import demo
+import demo_table
 import readme_demo
 
 README = (ROOT / "README.md").read_text()
 
 
-def outcomes_in(block: str) -> list[demo.Outcome]:
+def outcomes_in(block: str) -> list[demo_table.Outcome]:
     """The table of the block, read back. Its rows are short; it fails for a request that the demo does not make."""
-    by_name = {request.what: request for request in demo.REQUESTS}
+    by_name = {request.what: request for request in demo_table.REQUESTS}
     lines = block.split("```\n")[-2].splitlines()[1:]
-    found: list[demo.Outcome] = []
+    found: list[demo_table.Outcome] = []
     for line in lines:
-        if line.startswith(demo.INDENT):
+        if line.startswith(demo_table.INDENT):
             last = found.pop()
-            found.append(demo.Outcome(last.request, last.without, last.guarded, f"{last.why} {line.strip()}".strip()))
+            found.append(demo_table.Outcome(last.request, last.without, last.guarded, f"{last.why} {line.strip()}".strip()))
             continue
         cells, at = [], 0
-        for _, width in demo.COLUMNS:
+        for _, width in demo_table.COLUMNS:
             cells.append(line[at:at + width].strip())
             at += width + 2
         what, user, without, guarded = cells
         assert by_name[what].user == user
-        found.append(demo.Outcome(by_name[what], modules_of(without), modules_of(guarded), ""))
+        found.append(demo_table.Outcome(by_name[what], modules_of(without), modules_of(guarded), ""))
     return found
 
 
@@ -43,7 +43,7 @@ def test_the_block_has_the_policy_and_the_rows_that_the_demo_would_print():
     block = readme_demo.block_of(README)
     outcomes = outcomes_in(block)
     assert [one.request.what for one in outcomes] == readme_demo.SHOWN
-    assert demo.not_as_the_policy_says(outcomes) == []
+    assert demo_table.not_as_the_policy_says(outcomes) == []
     assert block == readme_demo.block(outcomes)
 
 
@@ -51,10 +51,10 @@ def test_another_policy_request_or_column_is_another_block(monkeypatch):
     block = readme_demo.block_of(README)
     outcomes = outcomes_in(block)
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "POLICY", demo.POLICY.replace("squashfs", "cramfs"))
+        patch.setattr(demo_table, "POLICY", demo_table.POLICY.replace("squashfs", "cramfs"))
         assert readme_demo.block(outcomes) != block
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "COLUMNS", [("what", 50), *demo.COLUMNS[1:]])
+        patch.setattr(demo_table, "COLUMNS", [("what", 50), *demo_table.COLUMNS[1:]])
         assert readme_demo.block(outcomes) != block
 
 
