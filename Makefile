@@ -25,7 +25,7 @@ VM_ONLY ?=
 BASE ?= HEAD
 vm_environment := KMODGUARD_VM_CACHE=$(abspath $(BUILD))/vm KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1
 
-.PHONY: all build test unit-build unit-test cli-test vm-test check lint fuzz bench demo process-demo stage install uninstall clean \
+.PHONY: all build test unit-build unit-test cli-test vm-test check lint fuzz bench demo process-demo readme-demo stage install uninstall clean \
 	bootstrap
 
 all: build
@@ -81,6 +81,11 @@ demo:
 
 process-demo: stage
 	KMODGUARD_STAGE=$(stage) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/cli/demo.py
+
+# README.md's example, by a run of the demo.
+readme-demo: stage
+	@scripts/bootstrap build demo
+	$(vm_environment) $(PYTHON) scripts/readme_demo.py
 
 # What `make install` installs, under BUILD: what the test machine boots.
 stage: build

@@ -66,7 +66,7 @@ def test_a_handler_that_somebody_else_set_is_left_alone_by_disarm(machine):
 def test_a_handler_that_somebody_else_set_is_shown_and_taken_back_by_arm(machine):
     machine.ask("arm")
     machine.handler.write_text("/opt/theirs\n")
-    assert "NOT armed: another program has set the handler to /opt/theirs" in machine.kmodctl("status").out
+    assert "NOT armed: another process has set the handler to /opt/theirs" in machine.kmodctl("status").out
     assert "had been changed to /opt/theirs" in machine.ask("arm").err
     assert machine.original_handler.read_text() == "/sbin/modprobe\n"
 

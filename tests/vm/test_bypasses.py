@@ -227,7 +227,7 @@ def test_row_21_odd_bytes_and_lengths_through_the_hook(guard: Guard) -> None:
 def test_row_22_handler_rewritten_behind_its_back_is_reported_and_mended(guard: Guard) -> None:
     guard.start()
     guard.vm.run(f"echo /tmp/other > {HANDLER}", check=True)
-    assert "NOT armed: another program has set the handler to /tmp/other" in guard.ctl("status").stdout
+    assert "NOT armed: another process has set the handler to /tmp/other" in guard.ctl("status").stdout
     guard.ctl("arm", check=True)
     assert guard.handler() == HOOK
     assert guard.vm.get(ORIGINAL) == b"/sbin/modprobe\n"

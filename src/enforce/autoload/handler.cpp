@@ -98,7 +98,7 @@ std::string describe(const HandlerStatus& status) {
         return "armed, but the original handler is lost: kmodctl arm finds one";
     if (status.armed) return fmt::format("armed, instead of {}", *status.original);
     if (status.taken_away())
-        return fmt::format("NOT armed: another program has set the handler to {}: kmodctl arm takes it back",
+        return fmt::format("NOT armed: another process has set the handler to {}: kmodctl arm takes it back",
                            *status.current);
     return fmt::format("not armed: the kernel runs {}", *status.current);
 }

@@ -76,7 +76,7 @@ TEST_F(HandlerTest, SavedHandlerIsNeverOverwritten) {
     ASSERT_TRUE(arm_it());
     set("/tmp/evil");
     EXPECT_TRUE(status().taken_away());
-    EXPECT_NE(describe(status()).find("NOT armed: another program has set the handler to /tmp/evil"),
+    EXPECT_NE(describe(status()).find("NOT armed: another process has set the handler to /tmp/evil"),
               std::string::npos);
     const auto again = arm_it();
     ASSERT_TRUE(again);
