@@ -48,6 +48,7 @@ struct Verb {
     std::string_view name;
     std::string_view help;
     bool needs_root = false;
+    bool resident = false; ///< goes on running: all that it may call is loaded before it begins
     Positional arguments = {};
     std::span<const Option> options = {};
     std::string_view request = ""; ///< the daemon's verb, of one that is a request and no more

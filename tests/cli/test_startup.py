@@ -27,6 +27,13 @@ def test_a_library_that_is_needed_and_broken_is_named(machine, without):
 
 
 
+@pytest.mark.parametrize("library", ["libkmod.so.2", "libcrypto.so.3", "liblzma.so.5"])
+def test_what_goes_on_running_loads_all_of_them_before_it_begins(machine, without, library):
+    ran = machine.kmodctl("exec", "--", "touch", machine.root / "has-run", environment=without(library))
+    assert ran.code not in (0, 127) and ": cannot load " in ran.err and f"{library}: " in ran.err
+    assert not (machine.root / "has-run").exists()
+
+
 def test_packagers_are_told_of_what_is_loaded_later():
     """As https://systemd.io/ELF_DLOPEN_METADATA has it: no DT_NEEDED tells."""
     notes = run(["readelf", "-p", ".note.dlopen", KMODCTL]).out

@@ -2,6 +2,7 @@
 //
 // kmodctl: reads the command line and runs its verb.
 #include "ctl/arguments.hpp"
+#include "startup/lazy_libraries.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -27,7 +28,11 @@ int main(int count, char** arguments) {
     try {
         const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
         if (const int* code = std::get_if<int>(&parsed)) return *code;
-        return std::get<kmodguard::ctl::Invocation>(parsed).run();
+        const auto& invocation = std::get<kmodguard::ctl::Invocation>(parsed);
+        if (invocation.verb->resident)
+            if (const auto loaded = kmodguard::startup::load_libraries(); !loaded)
+                return invocation.context.fail(loaded.error());
+        return invocation.run();
     } catch (const std::exception& error) { // memory is out, or standard output is full
         std::fprintf(stderr, "kmodctl: %s\n", error.what());
         return kmodguard::ctl::exit_failed;
