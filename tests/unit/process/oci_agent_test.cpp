@@ -157,7 +157,7 @@ class AgentTest : public testing::Test {
                     return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
                                  .recorder = &recorder};
                 },
-            .say =
+            .report =
                 [this](const Notice& notice) {
                     told.add((notice.refused ? "refused: " : "said: ") + notice.container + " "
                              + notice.text);
