@@ -29,8 +29,7 @@ struct Published {
         left_out,    ///< the policy does not ask for it
         unavailable, ///< the policy asks for it, and does without: shortfall() says why
         failed,      ///< as `error` says: what was enforced is still, and may not be another's policy either
-        sealed,      ///< likewise, and until the machine restarts: what is sealed admits less, or cannot be
-                     ///< changed so
+        sealed,      ///< likewise, until the machine restarts: what is sealed admits less
     };
     Outcome outcome = Outcome::enforced;
     sys::Error error = {};

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // A set of programs and maps in the kernel, all of it pinned, with the policy in it: made, attached,
-// published to and kept whole. It knows nothing of the daemon, and goes on enforcing when that is gone.
-// kernel_point.hpp uses it.
+// published to and kept whole. It goes on enforcing when the daemon is gone.
 #pragma once
 
 #include "enforce/kernel/enforcer.hpp"
@@ -34,8 +33,7 @@ struct Repair {
     enum class Outcome : std::uint8_t {
         whole,         ///< it is as it is to be, perhaps again
         failed,        ///< as `error` says; the next time may be better
-        needs_new_set, ///< only another set helps, as a new daemon makes; what is in the kernel goes on
-                       ///< enforcing meanwhile
+        needs_new_set, ///< only another set helps, as a new daemon makes
     };
     Outcome outcome = Outcome::whole;
     std::vector<std::string> repaired = {};
@@ -50,8 +48,7 @@ class Guard {
     [[nodiscard]] static sys::Result<Guard> establish(Loader& loader, std::filesystem::path sealed_table);
 
     /// Makes `table` the policy in force, all at once. While sealed it may only be stricter than what is in
-    /// force (else Outcome::sealed, and `error` says what is not); the difference is then taken away for
-    /// good.
+    /// force (else Outcome::sealed, and `error` says what is not); the difference is taken away for good.
     [[nodiscard]] Published publish(const Table& table);
 
     /// Attaches the programs and pins them, or what of it is missing. Returns what had to be repaired.
@@ -63,8 +60,8 @@ class Guard {
     /// enforcing.
     [[nodiscard]] sys::Result<void> detach();
 
-    /// Looks for what was changed from outside since the last publish: contents of maps, pins, links. What
-    /// can be put right is.
+    /// Looks for what was changed from outside since the last publish: contents of maps, pins, links. Puts
+    /// right what it can.
     [[nodiscard]] Repair repair();
 
     /// Whether it was sealed (seal.hpp) meanwhile. From then on this object, too, has no way
@@ -95,8 +92,7 @@ class Guard {
     /// The table in force: sealed, it may be another than what was published last. Nothing if it is sealed
     /// and the file that has the table is gone or was changed.
     [[nodiscard]] const std::optional<Table>& in_force() const { return in_force_; }
-    /// Whether what is sealed admits `module`, as the kernel itself answers. False also if that cannot be
-    /// found out.
+    /// Whether what is sealed admits `module`, as the kernel itself answers. False if it cannot be asked.
     [[nodiscard]] bool seal_admits(std::string_view module) const;
 
   private:
@@ -127,8 +123,7 @@ class Guard {
 
 /// The table that is in force, read back from the kernel, without what was taken away since the seal.
 [[nodiscard]] sys::Result<Table> read_table(const Pins& pins);
-/// Whether what `pins` have open was loaded by this very build. Not known of what is sealed, whose settings
-/// cannot be read.
+/// Whether what `pins` have open was loaded by this very build. Not known of what is sealed.
 [[nodiscard]] sys::Result<bool> is_this_build(const Pins& pins);
 
 } // namespace kmodguard::kernel

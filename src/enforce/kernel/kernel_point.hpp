@@ -59,8 +59,7 @@ class KernelPoint final : public Enforcer {
 
     /// The process whose request for `token` the hook brings now, if the kernel saw one.
     [[nodiscard]] std::optional<events::Requester> requester_of(std::string_view token);
-    /// Refuses `token` in the kernel until the next publication: one that is refused as long as the policy is
-    /// the same.
+    /// Refuses `token` in the kernel until the next publication: one that is refused for good.
     void remember_refusal(std::string_view token);
     /// Sees to it that the kernel knows the contents of all that `decision` loads.
     void admit_contents(const core::Decision& decision);

@@ -49,8 +49,7 @@ events::Attempt KernelPoint::refused_request(std::string_view token) {
     return event;
 }
 
-/// Of refusals that the kernel has counted without a record, and that no later record of their kind has
-/// counted.
+/// Of refusals that the kernel has counted without a record, nor counted in a later record.
 void KernelPoint::report_counted(Guard::Counted which) {
     for (const auto& [what, how] : guard_->take_counted(which)) {
         events::Requester by;

@@ -42,8 +42,7 @@ sys::Result<void> open_maps(Pins& pins) {
     return {};
 }
 
-/// The link that is pinned for `hook`, whichever process attached it, if it is of our program. False if there
-/// is none.
+/// The link that is pinned for `hook`, whichever process attached it, if it is of our program. Else false.
 bool open_link(Pins& pins, std::string_view hook) {
     sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
     const auto program = pins.programs.find(hook);

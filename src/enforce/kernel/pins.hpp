@@ -55,8 +55,7 @@ enum class Writer : std::uint8_t {
     reader,   ///< a process that reads the ring says how far
 };
 
-/// What becomes of the maps once the machine is sealed. The verdict, or the key of contents, depends on those
-/// that it closes.
+/// What becomes of the maps once the machine is sealed. It closes those that the verdict depends on.
 enum class Seal : std::uint8_t {
     closes, ///< no process gets a descriptor any more
     leaves_open,
@@ -112,8 +111,7 @@ inline constexpr std::array<MapRow, 18> map_table = {{
 /// seal those are opened that there are.
 [[nodiscard]] sys::Result<Pins> open_pins(const std::filesystem::path& directory);
 
-/// Opens the programs of `part`, as far as they are not open: those of the seal may have been added
-/// meanwhile.
+/// Opens the programs of `part`, as far as they are not open: those of the seal may be new.
 [[nodiscard]] sys::Result<void> open_programs(Pins& pins, Part part);
 
 /// Pins again, as far as it is open, whatever has lost its pin. True if there was something to do.

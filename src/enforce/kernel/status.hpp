@@ -2,8 +2,7 @@
 //
 // What there is to know of the kernel point: one struct, made by the daemon of what it enforces
 // (kernel_point.hpp) and by kmodctl of what is pinned (pinned.hpp). States and problems are enums; their
-// words for the control socket and their sentences for people are in the tables of status.cpp, and nowhere
-// else.
+// words for the control socket and their sentences for people are tables in status.cpp.
 #pragma once
 
 #include "enforce/kernel/layout.hpp"
