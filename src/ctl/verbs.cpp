@@ -27,16 +27,18 @@ int finish(const Context& context, const sys::Result<int>& code) {
     return code ? *code : context.fail(code.error());
 }
 
-template <auto Run>
+/// The action of a verb's function, which says by its type what options it takes.
+template <auto Run, typename Function = decltype(Run)>
 constexpr Action action = {};
-template <sys::Result<int> (*Run)(const Context&)>
-constexpr Action action<Run> = {none_given<NoOptions>, [](const Context& context, const Options&) {
-                                    return finish(context, Run(context));
-                                }};
-template <typename Taken, sys::Result<int> (*Run)(const Context&, const Taken&)>
-constexpr Action action<Run> = {none_given<Taken>, [](const Context& context, const Options& options) {
-                                    return finish(context, Run(context, std::get<Taken>(options)));
-                                }};
+template <auto Run>
+constexpr Action action<Run, sys::Result<int> (*)(const Context&)> = {
+    none_given<NoOptions>,
+    [](const Context& context, const Options&) { return finish(context, Run(context)); }};
+template <auto Run, typename Taken>
+constexpr Action action<Run, sys::Result<int> (*)(const Context&, const Taken&)> = {
+    none_given<Taken>, [](const Context& context, const Options& options) {
+        return finish(context, Run(context, std::get<Taken>(options)));
+    }};
 
 sys::Result<int> send_request(const Context& context, const RequestOptions& options) {
     return context.change_and_print(find_verb(context.verb)->request, options.argument);
