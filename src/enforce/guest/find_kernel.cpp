@@ -89,7 +89,7 @@ sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& l
             search.some_kernel = true;
             auto found = TRY(kernel_around(machine.processor(thread), sign, linked, moved_only));
             if (!found) continue;
-            TRY(check_banner((found)->banner, expected));
+            TRY(check_banner(found->banner, expected));
             search.kernel = std::move(found);
             return search;
         }

@@ -86,7 +86,7 @@ TEST(OciState, WithoutExactlyOneListenerItIsRefused) {
               std::string::npos);
     EXPECT_NE(error_of(with(R"(["seccompFd","seccompFd"])", R"({"id":"x"})")).find("two descriptors"),
               std::string::npos);
-    EXPECT_NE(error_of(with(R"(["seccompFd",7])", R"({"id":"x"})")).find("no name"), std::string::npos);
+    EXPECT_NE(error_of(with(R"(["seccompFd",7])", R"({"id":"x"})")).find("not a name"), std::string::npos);
 }
 
 TEST(OciState, WithoutAContainersIdItIsRefused) {
