@@ -46,7 +46,7 @@ inline constexpr std::size_t max_oci_configuration = 4U << 20U; ///< bytes
 
 /// Finds the end of a JSON object in a stream, whose sender need not close it (crun keeps its end as long as
 /// the container runs). It looks at every byte once, and for brackets and strings alone: what it finds may
-/// still be no JSON.
+/// not be JSON all the same.
 class ObjectEnd {
   public:
     enum class Found { nothing, end, no_object };

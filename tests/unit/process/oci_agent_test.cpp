@@ -349,7 +349,7 @@ TEST_F(AgentTest, WhoOnlyLooksWhetherItIsThereIsNotWorthAWord) {
     connect();
     const auto after = connect();
     ASSERT_TRUE(send_with(after.get(), "x", {}));
-    EXPECT_NE(told.wait_for("no JSON object"), "");
+    EXPECT_NE(told.wait_for("not a JSON object"), "");
     EXPECT_EQ(told.count("refused:"), 1U);
 }
 
