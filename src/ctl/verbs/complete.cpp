@@ -19,10 +19,9 @@ namespace {
 
 using WordSpan = std::span<const std::string>;
 
-constexpr std::array global_options = {Option{"root", "DIR", "take every path below DIR"},
-                                       Option{"json", "", "print JSON, one object a line"},
-                                       Option{"debug", "", debug_help},
-                                       Option{"help", "", "show how it is used"}};
+constexpr std::array global_options = {
+    Option{"root", "DIR", "take every path below DIR"}, Option{"json", "", "print JSON, one object a line"},
+    Option{"debug", "", debug_help}, Option{"help", "", "show how it is used"}};
 
 const Option* find_option(std::span<const Option> options, std::string_view word) {
     if (!word.starts_with("--")) return nullptr;

@@ -2,8 +2,8 @@
 //
 // kmodguard: decides which modules may be loaded, and records it. Started by kmodctl or systemd. Its five
 // options are read by getopt: CLI11, as in kmodctl, would make a program that stays in memory 160 KB (5 %)
-// larger, and has its one translation unit. What it traces is chosen on the command line alone, and not in the
-// environment: it runs as root on behalf of others.
+// larger, and has its one translation unit. What it traces is chosen on the command line alone, and not in
+// the environment: it runs as root on behalf of others.
 #include "daemon/service.hpp"
 #include "installation.hpp"
 #include "sys/trace.hpp"

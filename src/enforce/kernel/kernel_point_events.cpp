@@ -89,7 +89,8 @@ void KernelPoint::on_request(const guard_record& record) {
 }
 
 void KernelPoint::on_image(const guard_record& record) {
-    events::Attempt event = event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
+    events::Attempt event =
+        event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
     if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
         if (event.other_form_wanted)
             event.note = "answered ENOSYS, so that it is handed over decompressed";

@@ -158,7 +158,8 @@ sys::Result<void> load_programs(const LoadOptions& options) {
     bpf_map__set_max_entries(skeleton->maps.scratch, room);
     if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
     sys::trace(sys::Topic::bpf, "loaded: mechanism {}, the kernel {} images by itself",
-               to_string(options.mechanism), options.kernel_decompresses ? "decompresses" : "does not decompress");
+               to_string(options.mechanism),
+               options.kernel_decompresses ? "decompresses" : "does not decompress");
     TRY(set_for_good(*skeleton));
     TRY(pin_maps(*skeleton, options.directory));
     return pin_programs(*skeleton, options.mechanism, options.directory);
