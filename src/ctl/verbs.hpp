@@ -31,7 +31,7 @@ enum class Argument { none, module, listed_module, token, mode, file, command, r
 
 /// What a verb takes besides options.
 struct Positional {
-    std::string_view shown = ""; ///< in the help
+    std::string_view shown = {}; ///< in the help
     Argument kind = Argument::none;
     std::size_t min = 0;
     std::size_t max = 0;
@@ -51,7 +51,7 @@ struct Verb {
     bool resident = false; ///< goes on running: all that it may call is loaded before it begins
     Positional arguments = {};
     std::span<const Option> options = {};
-    std::string_view request = ""; ///< the daemon's verb, of one that is a request and no more
+    std::string_view request = {}; ///< the daemon's verb, of one that is a request and no more
     Action action;
 };
 
