@@ -55,7 +55,7 @@ TEST(JsonParse, WhatIsNoJsonIsRefusedWithItsPlace) {
     for (const std::string& text :
          {""s, " "s, "{"s, "}"s, "[1,]"s, "{\"a\":1,}"s, "{'a':1}"s, "{a:1}"s, "01"s, "+1"s, "nul"s, "NaN"s,
           "{} {}"s, "{}x"s, "// comment\n{}"s, "\"\x01\""s, "\"\xff\""s, "\"\\ud800\""s, "\"open"s})
-        EXPECT_NE(error_of(text).find("no JSON from byte"), std::string::npos) << text;
+        EXPECT_NE(error_of(text).find("not JSON from byte"), std::string::npos) << text;
     EXPECT_EQ(error_of("[1 2]"), "the JSON text cannot be used: it is not JSON from byte 4 on");
 }
 
