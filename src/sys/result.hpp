@@ -45,9 +45,10 @@ using Result = std::expected<T, Error>;
     return std::unexpected(system_error(action, object, code));
 }
 
-/// What a Result, or another std::expected, holds; for TRY.
+/// What a Result, or another std::expected, holds; for TRY, which also stands where the value is of no
+/// interest.
 template <typename T, typename E>
-[[nodiscard]] constexpr T take(std::expected<T, E>&& result) {
+constexpr T take(std::expected<T, E>&& result) {
     return *std::move(result);
 }
 template <typename E>
