@@ -62,7 +62,7 @@ struct LogLineLoss {
 
 /// Identify each type in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog). Losses have none.
 template <typename Type>
-constexpr std::string_view message_id = "";
+constexpr std::string_view message_id{};
 template <>
 inline constexpr std::string_view message_id<Attempt> = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
 template <>
