@@ -4,11 +4,13 @@ and what they count add up to the attempts.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 
-from guard import HANDLER, Guard, raw_file_of
-from machine import Command
+from guard import HANDLER, LOG, Guard, file_of, raw_file_of
+from machine import Command, Machine, apt, suites
+from machine.cache import cache_folder, cached, content_key
 
 pytestmark = pytest.mark.restored
 
@@ -127,3 +129,35 @@ def test_trials_of_doctor_are_marked(guard: Guard) -> None:
     trials = [line for line in log.splitlines() if "kmodguard_canary" in line or re.search(r"net-pf-\d+: refused", line)]
     assert len(trials) >= 3
     assert all("a trial of kmodctl doctor" in line for line in trials), log
+
+
+def newest_kmod() -> Path:
+    """A folder with sid's kmod and all that it needs, to be a root."""
+    options = suites.options("sid")
+    wanted = apt.closure(["kmod", "liblzma5"], options)  # which it loads itself, and only recommends
+
+    def build(folder: Path) -> None:
+        for package in wanted:
+            apt.unpack(apt.download(package, options), folder)
+        for name in ("lib", "lib64"):
+            if not (folder / name).exists():
+                (folder / name).symlink_to(f"usr/{name}")
+
+    return cached(cache_folder() / "archives" / f"kmod-sid-{content_key(*(apt.show(name, options)['Version'] for name in wanted))}", build)
+
+
+def test_an_attempt_that_a_newer_kmod_makes_by_two_calls_is_one_event() -> None:
+    """kmod 31 and later hand a compressed file to the kernel; what is not known there they decompress and hand over once more."""
+    with Machine("6.12", files={"/sid": newest_kmod()}) as vm:
+        guard = Guard(vm)
+        vm.run(f"mkdir -p /var/log && syslogd -O {LOG} && until [ -S /dev/log ]; do :; done", check=True)
+        guard.start(allow=["kmg_param"])
+        vm.run("mkdir -p /sid/sys /sid/proc && mount --bind /sys /sid/sys && mount --bind /proc /sid/proc", check=True)
+        vm.run(f"cp {file_of(vm, 'kmg_inner')} {file_of(vm, 'kmg_param')} /sid/", check=True)
+        insmod = "chroot /sid /usr/sbin/insmod /{}.ko.xz"
+        assert "Operation not permitted" in vm.run(insmod.format("kmg_inner")).stderr
+        vm.run(insmod.format("kmg_param"), check=True)
+        assert vm.loaded() >= {"kmg_param"} and "kmg_inner" not in vm.loaded()
+        log = whole_log(guard)
+        assert told(log, "kernel image: .*kmg_inner") == 1 and re.search("refused: kmg_inner is not.*; after finit_module", log), log
+        assert told(log, "kmg_param.ko.xz: allowed") == 1, log
