@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The decision. One function answers every enforcement point, `kmodctl check`, `explain` and the tests:
+// The decision: decide() for a token, decide_image() for an image. They answer every enforcement point,
+// `kmodctl check`, `explain` and the tests, and core/admission.hpp says beforehand what they would of images:
 //
 //  1. A deny rule that matches the token, or any module that the request would load, dependencies and soft
 //     dependencies included, refuses that module. Deny always wins.

@@ -30,12 +30,12 @@ struct ServerLimits {
 
 class Server {
   public:
-    /// Called with each whole request and its sender.
     struct Reply {
         std::string text;                 ///< an encoded protocol::Answer
         bool last = false;                ///< the connection is closed after it
         std::function<void()> afterwards; ///< run once the answer was handed to the kernel; may be empty
     };
+    /// Called with each whole request and its sender.
     using Handler = std::function<Reply(const protocol::Request&, const sys::Peer&)>;
     /// Called with each process that may not ask.
     using TurnedAway = std::function<void(const sys::Peer&)>;

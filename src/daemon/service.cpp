@@ -287,7 +287,6 @@ class Service {
         state_changed();
     }
 
-    /// Wraps a member function as the handler of an event source.
     sys::Result<void> add_sources() {
         const auto on_hangup = [](sd_event_source*, const signalfd_siginfo* signal, void* self) {
             static_cast<Service*>(self)->reload(*signal);

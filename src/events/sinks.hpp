@@ -15,14 +15,13 @@ namespace kmodguard::events {
 [[nodiscard]] bool has_journal();
 
 /// The journal, with structured fields (KMODGUARD_POINT, KMODGUARD_TOKEN, ... and MESSAGE_ID;
-/// docs/events.md). Refusals and failed changes at priority warning, other changes at notice, the rest at
-/// info.
+/// docs/events.md, which also has the priorities).
 [[nodiscard]] std::unique_ptr<Sink> journal_sink();
 
 /// syslog(3), facility authpriv.
 [[nodiscard]] std::unique_ptr<Sink> syslog_sink();
 
-/// Refusals, what audit mode let pass, and changes of the guard that failed, on standard error.
+/// What is to be looked at (priority warning and above), on standard error.
 [[nodiscard]] std::unique_ptr<Sink> stderr_sink();
 
 /// One JSON object a line, appended to the file at `path` (0600).

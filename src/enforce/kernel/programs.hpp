@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The BPF programs as they were built, and their way into the kernel. All that needs a capability happens
-// here, in a process of its own that has no other: it loads, pins what it loaded, and ends. Who uses the pins
-// needs none.
+// The BPF programs as they were built, and their way into the kernel. What needs a capability happens
+// here, in a process of its own that has no other: it loads, pins what it loaded, and ends. The daemon, which
+// uses the pins, needs none. Sealing is kmodctl's (seal.hpp), which is root.
 #pragma once
 
 #include "core/policy.hpp"

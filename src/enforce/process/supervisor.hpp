@@ -42,8 +42,8 @@ class Supervisor {
         std::optional<std::uint64_t> user_namespace = std::nullopt;
     };
 
-    /// Answers what comes to `listener` from now on, by `judge`; events and attempts go to `recorder`. All
-    /// but the listener must outlive it. Fails where there is no thread for it.
+    /// Answers what comes to `listener` from now on, by `judge`; events, and lines of modules.log, go to
+    /// `recorder`. All but the listener must outlive it. Fails where there is no thread for it.
     [[nodiscard]] static sys::Result<std::unique_ptr<Supervisor>> start(Listener listener, core::Judge& judge,
                                                                         KernelModules& kernel,
                                                                         events::Recorder& recorder,

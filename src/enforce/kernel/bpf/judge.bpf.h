@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
  *
- * The verdict on an image or a request: rule 6 and the image's half of rule 3 of core/decision.hpp. Which names
- * are admitted, core has computed beforehand; here it is looked up.
+ * The verdict on an image or a request: rules 4 to 6 of core/decision.hpp, for images. Which names are admitted
+ * (and so not denied), core/admission.cpp has computed beforehand; here it is looked up.
  */
 #ifndef KMODGUARD_JUDGE_BPF_H
 #define KMODGUARD_JUDGE_BPF_H
