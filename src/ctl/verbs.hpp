@@ -48,7 +48,8 @@ struct Verb {
     std::string_view name;
     std::string_view help;
     bool needs_root = false;
-    bool resident = false; ///< goes on running: all that it may call is loaded before it begins
+    /// All libraries are loaded before it begins: it goes on running, or must not end halfway.
+    bool loads_first = false;
     Positional arguments = {};
     std::span<const Option> options = {};
     std::string_view request = {}; ///< the daemon's verb, of one that is a request and no more

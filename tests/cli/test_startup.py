@@ -34,6 +34,13 @@ def test_what_goes_on_running_loads_all_of_them_before_it_begins(machine, withou
     assert not (machine.root / "has-run").exists()
 
 
+@pytest.mark.parametrize("library", ["libcrypto.so.3", "libbpf.so.1"])
+def test_a_seal_is_not_begun_without_all_of_them(machine, without, library):
+    """It would have ended halfway, with programs attached and maps still open."""
+    ran = machine.kmodctl("seal", "--yes", environment=without(library))
+    assert ran.code not in (0, 127) and ": cannot load " in ran.err and f"{library}: " in ran.err
+
+
 def test_packagers_are_told_of_what_is_loaded_later():
     """As https://systemd.io/ELF_DLOPEN_METADATA has it: no DT_NEEDED tells."""
     notes = run(["readelf", "-p", ".note.dlopen", KMODCTL]).out

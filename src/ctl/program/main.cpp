@@ -29,7 +29,7 @@ int main(int count, char** arguments) {
         const auto parsed = kmodguard::ctl::parse_arguments(count, arguments);
         if (const int* code = std::get_if<int>(&parsed)) return *code;
         const auto& invocation = std::get<kmodguard::ctl::Invocation>(parsed);
-        if (invocation.verb->resident)
+        if (invocation.verb->loads_first)
             if (const auto loaded = kmodguard::startup::load_libraries(); !loaded)
                 return invocation.context.fail(loaded.error());
         return invocation.run();

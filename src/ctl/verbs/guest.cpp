@@ -120,7 +120,7 @@ sys::Result<void> watch(const Context& context, Point& point, const std::filesys
     session = make_session(context, point, std::move(debugger),
                            has_run ? guest::Session::Boot::attached : guest::Session::Boot::first);
     TRY(session->begin());
-    static_cast<void>(TRY(watch_until_end(*session, signals, &child)));
+    TRY(watch_until_end(*session, signals, &child));
     return {};
 }
 
