@@ -167,7 +167,7 @@ sys::Result<void> Machine::step_off(gdb::ThreadId thread) {
     if (!breakpoints_.contains(pc)) return {};
     constexpr int max_tries = 16;
     for (int tries = 0; tries < max_tries; ++tries) {
-        static_cast<void>(TRY(debugger_.step(thread)));
+        TRY(debugger_.step(thread));
         const auto now = TRY(processor(thread).get(architecture_.pc));
         if (now != pc) return {};
     }

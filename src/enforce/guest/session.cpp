@@ -291,7 +291,7 @@ sys::Result<void> Session::leave() {
     // any more.
     constexpr std::chrono::seconds for_loads{1};
     constexpr std::chrono::seconds for_calls{10};
-    static_cast<void>(TRY(poll_until(Clock::now() + for_loads, [this] { return !machine_.busy(); })));
+    TRY(poll_until(Clock::now() + for_loads, [this] { return !machine_.busy(); }));
     const bool returned = TRY(poll_until(Clock::now() + for_calls, [this] { return !watch_.is_calling(); }));
     watch_.finish();
     if (!returned)

@@ -59,7 +59,7 @@ sys::Result<void> Watch::take_over() {
         const Processor stopped = machine_.processor(thread);
         const auto process = TRY(machine_.runs_process(stopped));
         if (process) continue;
-        static_cast<void>(TRY(CallInjection::recover(stopped, injection_addresses())));
+        TRY(CallInjection::recover(stopped, injection_addresses()));
         TRY(machine_.handle_stop(thread));
     }
     return {};

@@ -257,7 +257,7 @@ sys::Result<void> Guard::detach() {
 sys::Result<std::vector<std::string>> Guard::arm() {
     std::vector<std::string> repaired;
     if (::access(pins_.directory.c_str(), F_OK) != 0) // detach() was here
-        static_cast<void>(TRY(restore_pins(pins_)));
+        TRY(restore_pins(pins_));
     for (const Part part : {Part::guarding, Part::sealing}) {
         if (part == Part::sealing && !sealed()) break;
         TRY(open_programs(pins_, part)); // those of the seal may be new

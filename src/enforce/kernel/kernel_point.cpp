@@ -22,7 +22,8 @@ Published failed(sys::Error error) {
 } // namespace
 
 KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
-    Dependencies dependencies{.support = inspect(paths), .loader = std::nullopt, .loader_error = {}};
+    Dependencies dependencies{
+        .support = inspect(paths), .loader = std::nullopt, .loader_error = std::nullopt};
     const Support& support = dependencies.support;
     if (support.problem != Problem::none) return dependencies;
     auto loader = Loader::start({.mechanism = support.mechanism,
@@ -38,11 +39,11 @@ KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
 KernelPoint::KernelPoint(sys::Paths paths, Dependencies dependencies, Callbacks callbacks)
     : paths_(std::move(paths)), dependencies_(std::move(dependencies)), callbacks_(std::move(callbacks)),
       problem_(dependencies_.support.problem) {
-    if (!dependencies_.loader_error.what.empty()) fail(dependencies_.loader_error);
+    if (dependencies_.loader_error) fail(*dependencies_.loader_error);
 }
 
 bool KernelPoint::is_unavailable() const {
-    return dependencies_.support.problem != Problem::none || !dependencies_.loader_error.what.empty();
+    return dependencies_.support.problem != Problem::none || dependencies_.loader_error.has_value();
 }
 
 Published KernelPoint::publish(const Publication& publication) {

@@ -33,7 +33,7 @@ class KernelPoint final : public Enforcer {
     struct Dependencies {
         Support support;
         std::optional<Loader> loader;
-        sys::Error loader_error; ///< why there is none, on a machine that is supported
+        std::optional<sys::Error> loader_error; ///< why there is none, on a machine that is supported
     };
     /// To be called before capabilities are given up and threads started.
     [[nodiscard]] static Dependencies prepare(const sys::Paths& paths);

@@ -42,7 +42,7 @@ sys::Result<void> attach_seal(Pins& pins) {
     TRY(open_programs(pins, Part::sealing));
     for (const Part part : {Part::guarding, Part::sealing})
         for (const ProgramRow& row : hooks_of(part))
-            static_cast<void>(TRY(attach(pins, row.name)));
+            TRY(attach(pins, row.name));
     return {};
 }
 
