@@ -16,7 +16,7 @@ using test::PolicyBuilder;
 
 class KernelPointTest : public ::testing::Test {
   protected:
-    KernelPoint point(Problem problem, sys::Error loader_error = {}) {
+    KernelPoint point(Problem problem, std::optional<sys::Error> loader_error = std::nullopt) {
         KernelPoint::Dependencies dependencies{
             .support = {}, .loader = std::nullopt, .loader_error = std::move(loader_error)};
         dependencies.support.problem = problem;
@@ -67,7 +67,7 @@ TEST_F(KernelPointTest, APolicyThatLeavesItOutIsInForceWithoutIt) {
 
 TEST_F(KernelPointTest, AProcessThatCouldNotBeStartedIsTheReason) {
     KernelPoint kernel_point =
-        point(Problem::none, {sys::ErrorKind::failed, "cannot fork the loader", "make room"});
+        point(Problem::none, sys::Error{sys::ErrorKind::failed, "cannot fork the loader", "make room"});
     EXPECT_EQ(publish(kernel_point, policy({})).outcome, Outcome::unavailable);
     EXPECT_EQ(kernel_point.status().problem, Problem::failed);
     EXPECT_EQ(error_of(kernel_point.status()).what, "cannot fork the loader");
