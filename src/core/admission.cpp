@@ -116,6 +116,16 @@ const Admission* Admissions::find(std::string_view module) const {
     return found == admitted_.end() ? nullptr : &found->second;
 }
 
+std::vector<std::string> Admissions::keep_only(const Admissions& other) {
+    std::vector<std::string> taken;
+    std::erase_if(admitted_, [&](const auto& entry) {
+        if (other.find(entry.first) != nullptr) return false;
+        taken.push_back(entry.first);
+        return true;
+    });
+    return taken;
+}
+
 void note_images(Decision& decision, const Admissions& admissions) {
     for (ModuleDecision& module : decision.modules) {
         if (module.reason != Reason::not_listed && module.reason != Reason::no_policy) continue;

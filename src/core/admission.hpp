@@ -38,6 +38,9 @@ class Admissions {
     [[nodiscard]] const Admission* find(std::string_view module) const;
     [[nodiscard]] const ByName& all() const { return admitted_; }
 
+    /// Takes away what `other` does not admit, and returns its names.
+    std::vector<std::string> keep_only(const Admissions& other);
+
   private:
     ByName admitted_;
 };

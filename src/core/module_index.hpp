@@ -99,8 +99,9 @@ class ModuleIndex {
         return false;
     }
 
-    /// Whether for_each_alias(), where it tells all, visits all of aliases(name): to ask it of all modules is
-    /// much cheaper.
+    /// Whether for_each_alias(), where it tells all, is to be taken for aliases(name): to ask it of all
+    /// modules is much cheaper. Not of a module whose image has been read, which is right where depmod's
+    /// files are not.
     [[nodiscard]] virtual bool has_indexed_aliases(std::string_view /*name*/) { return false; }
 
     /// What the image file of `module` says of itself now. The hash only where `with_hash`.

@@ -48,7 +48,7 @@ class KmodIndex final : public core::ModuleIndex {
     /// kept.
     bool for_each_alias(
         const std::function<void(std::string_view alias, std::string_view module)>& visit) override;
-    /// For a file that has not changed since depmod wrote its index, of which it then knows all aliases.
+    /// For a file that has not changed since depmod wrote its index, and whose aliases were not read from it.
     [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 

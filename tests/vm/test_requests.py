@@ -89,8 +89,8 @@ def test_module_in_a_file_of_another_name_is_loaded_by_the_name_inside(guard: Gu
 
 def test_module_in_a_file_of_another_name_is_refused_no_longer_than_its_file_is_broken(guard: Guard) -> None:
     """It stayed refused, by the kernel's memory of refusals too, until depmod ran."""
-    guard.vm.run("cd /lib/modules/$(uname -r)/updates && file=$(echo kmg_param.ko*) && mv $file kmg-current.${file#kmg_param.} && depmod "
-                 "&& cp kmg-current.* /tmp && echo broken >$(echo kmg-current.*)", check=True)
+    guard.vm.run("cd /lib/modules/$(uname -r)/updates && file=$(echo kmg_param.ko*) && mv $file kmg-current.${file#kmg_param.} "
+                 f"&& {DEPMOD} && cp kmg-current.* /tmp && echo broken >$(echo kmg-current.*)", check=True)
     guard.vm.put("/etc/modprobe.d/kmg.conf", b"install kmg_param /sbin/modprobe -i kmg-current\n")
     guard.start(allow=["kmg_param"])
     for _ in range(2):

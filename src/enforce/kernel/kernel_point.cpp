@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace kmodguard::kernel {
 namespace {
 
@@ -47,7 +49,7 @@ bool KernelPoint::is_unavailable() const {
 }
 
 Published KernelPoint::publish(const Publication& publication) {
-    index_ = publication.index;
+    if (std::exchange(index_, publication.index) != publication.index) read_images_again();
     if (!wants_kernel_point(publication.policy) && !is_sealed()) return leave_out();
     if (!guard_) {
         if (is_unavailable()) return {.outcome = Published::Outcome::unavailable};
@@ -138,7 +140,7 @@ Published KernelPoint::publish_table(const Publication& publication) {
     policy_ = policy;
     admissions_ = std::move(admissions);
     generation_ = generation;
-    warm_up_position_.clear();
+    read_images_again();
     return published;
 }
 
@@ -207,13 +209,47 @@ void KernelPoint::admit_content(const core::ModuleRecord& module) {
     if (admitted) contents_.insert_or_assign(module.name, image->file);
 }
 
+void KernelPoint::read_images_again() {
+    warm_up_position_.clear();
+    images_ = Images::unread;
+}
+
 bool KernelPoint::admit_next() {
-    if (!guard_ || !dependencies_.support.kernel_decompresses || !index_) return false;
+    const bool asks_images = policy_.has_deny_aliases();
+    if (!enforcing_ || !index_ || !(dependencies_.support.kernel_decompresses || asks_images)) return false;
     const auto next = admissions_.all().upper_bound(warm_up_position_);
-    if (next == admissions_.all().end()) return false;
+    if (next == admissions_.all().end()) {
+        if (asks_images && generation_ && images_ == Images::unread) heed_images();
+        return false;
+    }
     warm_up_position_ = next->first;
-    if (const core::ModuleRecord* record = index_->find(next->first)) admit_content(*record);
+    if (const core::ModuleRecord* record = index_->find(next->first)) {
+        if (asks_images) static_cast<void>(index_->knows_aliases(record->name)); // reads, and remembers them
+        admit_content(*record);
+    }
     return true;
+}
+
+/// The table was made by depmod's files, which is quick. If they are of another build, they may lack an alias
+/// that is denied: the images, which have been read meanwhile, have it. This only takes away.
+void KernelPoint::heed_images() {
+    core::Admissions kept = admissions_;
+    const auto denied = kept.keep_only(core::Admissions(policy_, *index_));
+    if (!denied.empty()) {
+        const auto table = compile(policy_, kept, *generation_);
+        Published published = table ? guard_->publish(*table) : failed(table.error());
+        if (!published.is_accepted()) {
+            if (images_ != Images::not_heeded) report(published.error.what);
+            images_ = Images::not_heeded;
+            images_error_ = std::move(published.error);
+            return;
+        }
+        report(fmt::format(
+            "depmod's files lack denied aliases that images have; these modules are refused now: {}",
+            fmt::join(denied, ", ")));
+    }
+    admissions_ = std::move(kept);
+    images_ = Images::heeded;
 }
 
 KernelPoint::Health KernelPoint::look_after() {
@@ -231,6 +267,7 @@ KernelPoint::Health KernelPoint::look_after() {
     look_at_tracing();
     for (const std::string& what : last_repair_.repaired)
         report(what);
+    if (images_ == Images::not_heeded) heed_images();
     return Health::fit;
 }
 
@@ -251,6 +288,9 @@ Status KernelPoint::status() {
         status.error = last_repair_.error;
         if (status.error.hint.empty())
             status.error.hint = "restart the daemon, which loads the kernel point again";
+    } else if (images_ == Images::not_heeded) {
+        status.problem = Problem::failed;
+        status.error = images_error_;
     }
     status.state = State::active;
     status.mechanism = dependencies_.support.mechanism;

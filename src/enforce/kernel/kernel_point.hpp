@@ -63,7 +63,9 @@ class KernelPoint final : public Enforcer {
     void remember_refusal(std::string_view token);
     /// Sees to it that the kernel knows the contents of all that `decision` loads.
     void admit_contents(const core::Decision& decision);
-    /// The same for one more of all admitted modules. False when there is none left.
+    /// The same for one more of all admitted modules, of which it also learns the aliases where some are
+    /// denied. False when there is none left: what an image then turned out to have, and depmod's files have
+    /// not, counts.
     bool admit_next();
 
     /// Looks after it, every few seconds: what was changed from outside is put right and recorded.
@@ -100,6 +102,8 @@ class KernelPoint final : public Enforcer {
     void report_counted(Guard::Counted which);
     void judge_by_file(events::Attempt& event);
     void admit_content(const core::ModuleRecord& module);
+    void read_images_again();
+    void heed_images();
     void expire_pending();
     /// Records once that programs are kept from running.
     void look_at_tracing();
@@ -120,6 +124,10 @@ class KernelPoint final : public Enforcer {
     Problem problem_ = Problem::none; ///< why it is not active, or not as it should be
     sys::Error error_;                ///< of a problem that is a failure
     Repair last_repair_;
+    /// What the images of all that is admitted say of their aliases, once they were read.
+    enum class Images : std::uint8_t { unread, heeded, not_heeded }; ///< not_heeded: tried again
+    Images images_ = Images::unread;
+    sys::Error images_error_;  ///< why they are not heeded
     bool tracing_off_ = false; ///< kernel.ftrace_enabled is 0
     std::deque<Pending> pending_;
     std::map<std::string, sys::FileIdentity, std::less<>> contents_; ///< by module, of admitted files

@@ -54,6 +54,14 @@ TEST_F(AdmissionTest, WithoutAPolicyThereIsNone) {
     EXPECT_EQ(table(PolicyBuilder().deny("ext4").deny_alias("*")), Table{});
 }
 
+TEST_F(AdmissionTest, OthersTakeAwayWhatTheyDoNotAdmitAndAddNothing) {
+    Admissions admissions(PolicyBuilder().allow("af_key", "crc32c").build(), index);
+    EXPECT_EQ(admissions.keep_only(Admissions(PolicyBuilder().allow("crc32c", "ptp").build(), index)),
+              (std::vector<std::string>{"af_key", "xfrm"}));
+    ASSERT_EQ(admissions.all().size(), 1U);
+    EXPECT_NE(admissions.find("crc32c"), nullptr);
+}
+
 TEST_F(AdmissionTest, IsOfListedModulesAndWhatTheyBring) {
     EXPECT_EQ(table(PolicyBuilder().allow("af_key", "ext4")), (Table{{"af_key", "listed 1"},
                                                                      {"ext4", "listed 2"},
