@@ -16,7 +16,7 @@ using test::PolicyBuilder;
 
 class KernelPointTest : public ::testing::Test {
   protected:
-    KernelPoint point(Problem problem, sys::Error loader_error = {}) {
+    KernelPoint point(Problem problem, std::optional<sys::Error> loader_error = std::nullopt) {
         KernelPoint::Dependencies dependencies{
             .support = {}, .loader = std::nullopt, .loader_error = std::move(loader_error)};
         dependencies.support.problem = problem;
