@@ -6,7 +6,7 @@
 #include "config/yaml_reader.hpp"
 #include "config/yaml_schema.hpp"
 #include "sys/file.hpp"
-#include "sys/links.hpp"
+#include "sys/paths.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

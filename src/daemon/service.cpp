@@ -15,8 +15,7 @@
 #include "sys/capabilities.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
-#include "sys/memory.hpp"
-#include "sys/process_identity.hpp"
+#include "sys/process.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>

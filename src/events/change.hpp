@@ -4,7 +4,7 @@
 // done. Attempts to load a module have records of their own (attempt.hpp).
 #pragma once
 
-#include "sys/process_identity.hpp"
+#include "sys/process.hpp"
 
 #include <chrono>
 #include <cstdint>

@@ -45,6 +45,9 @@ using Result = std::expected<T, Error>;
     return std::unexpected(system_error(action, object, code));
 }
 
+/// "EPERM", as records and reports have it; the number of one that the C library does not know; "0" for none.
+[[nodiscard]] std::string error_name(int code);
+
 /// What a Result, or another std::expected, holds; for TRY, which also stands where the value is of no
 /// interest.
 template <typename T, typename E>

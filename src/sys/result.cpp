@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "sys/error_name.hpp"
 #include "sys/result.hpp"
 
 #include <fmt/format.h>
