@@ -33,6 +33,7 @@ class Json {
     Json(std::int64_t value);
     Json(std::uint64_t value);
     Json(std::uint32_t value);
+    Json(std::int32_t value);
     Json(std::string value);
     Json(std::string_view value);
     Json(const char* value);
@@ -57,20 +58,17 @@ class Json {
     /// The member `name`; nullptr if there is none, or this is no object.
     [[nodiscard]] const Json* find(std::string_view name) const;
     /// nullptr if it is something else.
-    [[nodiscard]] const std::string* text() const;
-    [[nodiscard]] const bool* boolean() const;
-    [[nodiscard]] const std::int64_t* number() const;
-    [[nodiscard]] const List* list() const;
-    [[nodiscard]] const Object* object() const;
+    [[nodiscard]] const std::string* text() const { return std::get_if<std::string>(&value_); }
+    [[nodiscard]] const bool* boolean() const { return std::get_if<bool>(&value_); }
+    [[nodiscard]] const std::int64_t* number() const { return std::get_if<std::int64_t>(&value_); }
+    [[nodiscard]] const List* list() const { return std::get_if<List>(&value_); }
+    [[nodiscard]] const Object* object() const { return std::get_if<Object>(&value_); }
 
     /// As one line. Bytes that are no UTF-8 become the replacement character.
     [[nodiscard]] std::string line() const;
 
-    using Value = std::variant<std::monostate, bool, std::int64_t, std::string, List, Object>;
-    [[nodiscard]] const Value& value() const { return value_; }
-
   private:
-    Value value_;
+    std::variant<std::monostate, bool, std::int64_t, std::string, List, Object> value_;
 };
 
 } // namespace kmodguard::events
