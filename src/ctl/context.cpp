@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/context.hpp"
 
-#include "protocol/status.hpp"
+#include "protocol/answers.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>

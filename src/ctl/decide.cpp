@@ -3,7 +3,7 @@
 
 #include "core/loaded.hpp"
 #include "core/names.hpp"
-#include "protocol/decision_fields.hpp"
+#include "protocol/answers.hpp"
 #include "sys/kernel.hpp"
 
 #include <algorithm>
