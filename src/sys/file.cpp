@@ -41,32 +41,6 @@ Result<void> sync_directory(const std::filesystem::path& path) {
     return {};
 }
 
-/// A temporary file that is gone again unless it was renamed.
-class TemporaryFile {
-  public:
-    explicit TemporaryFile(const std::filesystem::path& target)
-        : name_(target.parent_path() / ("." + target.filename().native() + ".XXXXXX")),
-          fd_(::mkostemp(name_.data(), O_CLOEXEC)) {}
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    ~TemporaryFile() {
-        if (fd_ && !name_.empty()) ::unlink(name_.c_str());
-    }
-
-    [[nodiscard]] const UniqueFd& fd() const { return fd_; }
-    [[nodiscard]] const std::string& name() const { return name_; }
-    Result<void> rename_to(const std::filesystem::path& target) {
-        if (::rename(name_.c_str(), target.c_str()) != 0)
-            return system_failure("cannot replace", target.native());
-        name_.clear();
-        return {};
-    }
-
-  private:
-    std::string name_;
-    UniqueFd fd_;
-};
-
 Result<void> require_regular(const struct stat& status, const std::filesystem::path& path) {
     if (S_ISREG(status.st_mode)) return {};
     return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
@@ -90,13 +64,19 @@ Result<void> set_ownership(const UniqueFd& fd, const std::filesystem::path& path
 /// Writes a file beside `path`, has `prepare(fd)` see to its rights, and replaces `path` by it.
 template <typename Prepare>
 Result<void> write_beside(const std::filesystem::path& path, std::string_view content, Prepare prepare) {
-    TemporaryFile temporary(path);
-    if (!temporary.fd()) return system_failure("cannot create a file beside", path.native());
-    if (!write_all(temporary.fd().get(), content)) return system_failure("cannot write", temporary.name());
-    if (!prepare(temporary.fd()) || ::fsync(temporary.fd().get()) != 0)
-        return system_failure("cannot write", temporary.name());
-    TRY(temporary.rename_to(path));
-    return sync_directory(directory_of(path));
+    std::string name = path.parent_path() / ("." + path.filename().native() + ".XXXXXX");
+    const UniqueFd fd(::mkostemp(name.data(), O_CLOEXEC));
+    if (!fd) return system_failure("cannot create a file beside", path.native());
+    const auto replace = [&]() -> Result<void> {
+        if (!write_all(fd.get(), content) || !prepare(fd) || ::fsync(fd.get()) != 0)
+            return system_failure("cannot write", name);
+        if (::rename(name.c_str(), path.c_str()) != 0) return system_failure("cannot replace", path.native());
+        return {};
+    };
+    auto replaced = replace();
+    if (replaced) return sync_directory(directory_of(path));
+    ::unlink(name.c_str());
+    return replaced;
 }
 
 } // namespace

@@ -22,47 +22,41 @@ namespace kmodguard::sys {
 
 class Paths {
   public:
-    Paths();
-    /// Paths below `root`: the argument of --root, or the environment's KMODGUARD_ROOT.
-    explicit Paths(std::filesystem::path root);
+    using Path = std::filesystem::path;
 
-    [[nodiscard]] const std::filesystem::path& root() const { return root_; }
+    Paths() : Paths("/") {}
+    /// Paths below `root`: the argument of --root, or the environment's KMODGUARD_ROOT.
+    explicit Paths(Path root);
+
+    [[nodiscard]] const Path& root() const { return root_; }
     [[nodiscard]] bool moved() const {
         return root_.native() != "/";
     } ///< another root than the machine's own
     /// The file that `relative` is below the root: follow_below(), so for all paths here.
-    [[nodiscard]] std::filesystem::path below(std::string_view relative) const;
+    [[nodiscard]] Path below(std::string_view relative) const;
 
-    [[nodiscard]] std::filesystem::path policy() const { return below("etc/kmodguard/policy.toml"); }
-    [[nodiscard]] std::filesystem::path policy_drop_ins() const { return below("etc/kmodguard/policy.d"); }
-    [[nodiscard]] std::filesystem::path runtime_directory() const { return below("run/kmodguard"); }
-    [[nodiscard]] std::filesystem::path socket() const { return below("run/kmodguard/daemon.sock"); }
-    [[nodiscard]] std::filesystem::path original_handler() const {
-        return below("run/kmodguard/original_modprobe");
-    }
+    [[nodiscard]] Path policy() const { return below("etc/kmodguard/policy.toml"); }
+    [[nodiscard]] Path policy_drop_ins() const { return below("etc/kmodguard/policy.d"); }
+    [[nodiscard]] Path runtime_directory() const { return below("run/kmodguard"); }
+    [[nodiscard]] Path socket() const { return below("run/kmodguard/daemon.sock"); }
+    [[nodiscard]] Path original_handler() const { return below("run/kmodguard/original_modprobe"); }
     /// What the kernel point was sealed with: it cannot be read back.
-    [[nodiscard]] std::filesystem::path sealed_table() const { return below("run/kmodguard/sealed_table"); }
-    [[nodiscard]] std::filesystem::path handler_setting() const { return below("proc/sys/kernel/modprobe"); }
-    [[nodiscard]] std::filesystem::path loaded_modules() const { return below("proc/modules"); }
-    [[nodiscard]] std::filesystem::path kernel_command_line() const { return below("proc/cmdline"); }
-    [[nodiscard]] std::filesystem::path loading_disabled() const {
-        return below("proc/sys/kernel/modules_disabled");
-    }
-    [[nodiscard]] std::filesystem::path signature_setting() const {
-        return below("sys/module/module/parameters/sig_enforce");
-    }
-    [[nodiscard]] std::filesystem::path lockdown() const { return below("sys/kernel/security/lockdown"); }
-    [[nodiscard]] std::filesystem::path compression() const { return below("sys/module/compression"); }
+    [[nodiscard]] Path sealed_table() const { return below("run/kmodguard/sealed_table"); }
+    [[nodiscard]] Path handler_setting() const { return below("proc/sys/kernel/modprobe"); }
+    [[nodiscard]] Path loaded_modules() const { return below("proc/modules"); }
+    [[nodiscard]] Path kernel_command_line() const { return below("proc/cmdline"); }
+    [[nodiscard]] Path loading_disabled() const { return below("proc/sys/kernel/modules_disabled"); }
+    [[nodiscard]] Path signature_setting() const { return below("sys/module/module/parameters/sig_enforce"); }
+    [[nodiscard]] Path lockdown() const { return below("sys/kernel/security/lockdown"); }
+    [[nodiscard]] Path compression() const { return below("sys/module/compression"); }
     /// The devices of each kind.
-    [[nodiscard]] std::filesystem::path buses() const { return below("sys/bus"); }
+    [[nodiscard]] Path buses() const { return below("sys/bus"); }
     /// Where modprobe.d files are read from, strongest first (modprobe.d(5)).
-    [[nodiscard]] std::vector<std::filesystem::path> modprobe_configuration() const;
-    [[nodiscard]] std::filesystem::path modules(const std::string& release) const {
-        return below("lib/modules/" + release);
-    }
+    [[nodiscard]] std::vector<Path> modprobe_configuration() const;
+    [[nodiscard]] Path modules(const std::string& release) const { return below("lib/modules/" + release); }
 
   private:
-    std::filesystem::path root_;
+    Path root_;
 };
 
 } // namespace kmodguard::sys

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Processes: who another one is, programs that are run to their end or left running, and how this one keeps
-// small what it takes of the machine's memory.
+// Processes: who another one is, programs that are run to their end or left running, and what this one gives
+// up for good: capabilities, since what decides about modules must not be able to load one, and freed memory.
 #pragma once
 
 #include "sys/result.hpp"
@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kmodguard::sys {
@@ -68,6 +69,16 @@ struct Ending {
 
 /// Sends SIGTERM to process `pid` and waits for its end, `timeout` at most.
 [[nodiscard]] Result<void> terminate(pid_t pid, std::chrono::milliseconds timeout);
+
+/// Gives up every capability for good, in the calling thread and all that it starts: bounding set, ambient,
+/// inheritable, permitted and effective, and with no_new_privs any way to gain one by exec (capabilities(7)).
+/// Being root, the process keeps what root's files and uid give, and nothing more. Without the right to
+/// change the bounding set (not root) it is left as it is; then no_new_privs holds.
+[[nodiscard]] Result<void> drop_all_capabilities();
+
+/// Gives up all but the capabilities of these names ("cap_bpf"), in the calling thread. What it has not got,
+/// it does not get: then it fails when it uses it. Fails for a name that the library does not know.
+[[nodiscard]] Result<void> keep_capabilities(const std::vector<std::string_view>& names);
 
 /// Has blocks of 128 KiB and more given back as soon as they are freed, for good (the C library would raise
 /// that limit with each), and all threads take from one arena. What an image took to be judged then does not
