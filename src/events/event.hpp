@@ -2,7 +2,8 @@
 //
 // All that is recorded: attempts, changes of the guard, what the seal has refused, what was tampered with,
 // and what was lost. Every sink gets the same variant, and all that a field is called is in one list
-// (fields.hpp).
+// (fields.hpp). `message_id` identifies a type in the journal: journalctl MESSAGE_ID=...
+// (data/kmodguard.catalog); losses have none.
 #pragma once
 
 #include "core/decision.hpp"
@@ -11,6 +12,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -36,6 +38,8 @@ struct Requester {
     std::string executable = {}; ///< as its mount namespace has it; ".../" where the beginning is missing
     std::string cgroup = {};
     std::string container = {}; ///< its id; "" if the cgroup names none
+
+    auto operator<=>(const Requester&) const = default;
 };
 
 /// The container's id in a cgroup path, as docker, podman, containerd, CRI-O and LXC name them; "" if none,
@@ -56,6 +60,8 @@ struct EarlierCall {
 
 /// One attempt to load a module, or to take one out: the same at every enforcement point.
 struct Attempt {
+    static constexpr std::string_view message_id = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
+
     /// A request by name where there is no `call`, else the call that brings an image or takes a module out.
     /// Where it is judged later, `judged` is what is recorded if it never is. It is made now.
     Attempt(core::Point where, std::uint64_t policy, core::Decision judged, std::string_view by_call = "")
@@ -138,6 +144,8 @@ enum class Action {
 
 /// One change of the guard itself, or one that was tried: by which process, and whether it was made.
 struct Change {
+    static constexpr std::string_view message_id = "a2d4c1f07be94a63b4f5e9d1c0378e52";
+
     /// Made now; of what was not done, `why`.
     Change(Action what, std::uint64_t policy, std::optional<std::string> why = std::nullopt)
         : action(what), error(std::move(why)), generation(policy) {}
@@ -156,6 +164,8 @@ struct Change {
 
 /// Something that the seal forbids until the machine restarts, and that a process has tried.
 struct SealRefusal {
+    static constexpr std::string_view message_id = "360633a2094c4cda9340601b1ec5ed40";
+
     SealRefusal(std::uint64_t policy, std::string what, Requester who)
         : generation(policy), forbidden(std::move(what)), requester(std::move(who)) {}
 
@@ -169,6 +179,8 @@ struct SealRefusal {
 
 /// Something of kmodguard's that is not as it left it.
 struct Tampering {
+    static constexpr std::string_view message_id = "68f492eeda31438b8494add9336a02cb";
+
     Tampering(std::uint64_t policy, std::string what) : generation(policy), found(std::move(what)) {}
 
     WallClock::time_point time = WallClock::now();
@@ -178,6 +190,8 @@ struct Tampering {
 
 /// Attempts and changes that have no event.
 struct Loss {
+    static constexpr std::string_view message_id{};
+
     std::size_t count = 0;
     WallClock::time_point time = WallClock::now();
 };
@@ -192,18 +206,6 @@ struct LogLine {
 struct LogLineLoss {
     std::size_t count = 0;
 };
-
-/// Identify each type in the journal: journalctl MESSAGE_ID=... (data/kmodguard.catalog). Losses have none.
-template <typename Type>
-constexpr std::string_view message_id{};
-template <>
-inline constexpr std::string_view message_id<Attempt> = "6f0c3d5d0a2f4f0c9a4b7d1e52c8e9a1";
-template <>
-inline constexpr std::string_view message_id<Change> = "a2d4c1f07be94a63b4f5e9d1c0378e52";
-template <>
-inline constexpr std::string_view message_id<SealRefusal> = "360633a2094c4cda9340601b1ec5ed40";
-template <>
-inline constexpr std::string_view message_id<Tampering> = "68f492eeda31438b8494add9336a02cb";
 
 using Event = std::variant<Attempt, Change, SealRefusal, Tampering, Loss, LogLine, LogLineLoss>;
 
@@ -227,7 +229,7 @@ using Event = std::variant<Attempt, Change, SealRefusal, Tampering, Loss, LogLin
 [[nodiscard]] std::string originator_of(const std::optional<Requester>& by);
 [[nodiscard]] std::string originator_of(const Event& event);
 
-/// How many attempts or changes it stands for.
+/// How many attempts or changes it represents.
 [[nodiscard]] std::uint64_t count_of(const Event& event);
 
 } // namespace kmodguard::events

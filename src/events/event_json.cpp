@@ -11,13 +11,9 @@
 namespace kmodguard::events {
 namespace {
 
-Json value_of(const std::string& text) {
-    return text;
-}
-Json value_of(bool value) {
-    return value;
-}
-Json value_of(std::uint32_t value) {
+template <typename Value>
+    requires std::is_constructible_v<Json, const Value&>
+Json value_of(const Value& value) {
     return value;
 }
 template <typename Enum>

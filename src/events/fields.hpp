@@ -84,7 +84,7 @@ FieldValue always(const Owner<member>& of) {
 /// The journal's own fields.
 template <typename Of>
 constexpr std::array<Field<Of>, 3> heading = {{
-    {"", "MESSAGE_ID", "of the type of event", [](const Of&) -> FieldValue { return message_id<Of>; }},
+    {"", "MESSAGE_ID", "of the type of event", [](const Of&) -> FieldValue { return Of::message_id; }},
     {"", "MESSAGE", "one sentence", [](const Of& of) -> FieldValue { return summary(of); }},
     {"", "PRIORITY", "of syslog: 3 to 6, as above",
      [](const Of& of) -> FieldValue { return std::int64_t{priority_of(of)}; }},
@@ -115,7 +115,7 @@ inline constexpr std::array<Field<core::Decision>, 10> decision_fields = {{
      "where modprobe.d or the kernel keeps it out (`modules[].kept_out`), and where there is nothing to "
      "load",
      [](const core::Decision& decision) -> FieldValue { return decision.will_load(); }},
-    {"judged", "KMODGUARD_JUDGED", "what the rules said; differs in audit mode",
+    {"judged", "KMODGUARD_JUDGED", "what the rules decide; differs in audit mode",
      if_any<&core::Decision::judged>},
     {"mode", "KMODGUARD_MODE", "`enforce` or `audit`", if_any<&core::Decision::mode>},
     {"reason", "KMODGUARD_REASON", "as in [PROTOCOL.md](PROTOCOL.md)", if_any<&core::Decision::reason>},
@@ -167,7 +167,7 @@ inline constexpr std::array<Field<Attempt>, 9> attempt_fields = {{
      "the image's hash (kernel and guest point: where a pin asked for it; guest point: also with `--hash`)",
      if_any<&Attempt::sha256>},
     {"answer", "KMODGUARD_ANSWER",
-     "process and guest point: what the caller was told, `0` or the name of an errno",
+     "process and guest point: what was returned to the caller, `0` or the name of an errno",
      if_any<&Attempt::answer>},
     {"other_tokens", "KMODGUARD_OTHER_TOKEN",
      "what those that were counted asked for, where it was other names that nothing answers to; 64 at "
@@ -188,7 +188,8 @@ inline constexpr std::array<Field<EarlierCall>, 3> earlier_call_fields = {{
      "decompressed",
      always<&EarlierCall::call>},
     {"after.file", "KMODGUARD_AFTER_FILE", "its file", if_any<&EarlierCall::file>},
-    {"after.answer", "KMODGUARD_AFTER_ANSWER", "what its caller was told", if_any<&EarlierCall::answer>},
+    {"after.answer", "KMODGUARD_AFTER_ANSWER", "what was returned to its caller",
+     if_any<&EarlierCall::answer>},
 }};
 
 inline constexpr std::array<Field<Requester>, 8> requester_fields = {{
@@ -242,7 +243,7 @@ inline constexpr std::array<Field<sys::ProcessIdentity>, 4> process_fields = {{
     {"by.comm", "KMODGUARD_BY_COMM", "the program's name, which the process may choose",
      always<&sys::ProcessIdentity::command>},
     {"by.login_uid", "KMODGUARD_BY_LOGIN_UID",
-     "the user who logged in, whatever `sudo` made of him since; null (and no field) where nobody has",
+     "the user who logged in, whatever `sudo` made of him since; null (and no field) where no user has",
      always<&sys::ProcessIdentity::login_uid>},
 }};
 

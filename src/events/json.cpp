@@ -114,9 +114,6 @@ class Builder final : public nlohmann::json_sax<Tree> {
 Json::Json() = default;
 Json::Json(bool value) : value_(value) {}
 Json::Json(std::int64_t value) : value_(value) {}
-Json::Json(std::uint64_t value) : value_(static_cast<std::int64_t>(value)) {}
-Json::Json(std::uint32_t value) : value_(std::int64_t{value}) {}
-Json::Json(std::int32_t value) : value_(std::int64_t{value}) {}
 Json::Json(std::string value) : value_(std::move(value)) {}
 Json::Json(std::string_view value) : value_(std::string(value)) {}
 Json::Json(const char* value) : value_(std::string(value)) {}

@@ -7,6 +7,7 @@
 
 #include "sys/result.hpp"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,9 +32,8 @@ class Json {
     Json(); ///< null
     Json(bool value);
     Json(std::int64_t value);
-    Json(std::uint64_t value);
-    Json(std::uint32_t value);
-    Json(std::int32_t value);
+    template <std::integral Number> // of another width, or without a sign
+    Json(Number value) : Json(static_cast<std::int64_t>(value)) {}
     Json(std::string value);
     Json(std::string_view value);
     Json(const char* value);
@@ -50,7 +50,7 @@ class Json {
 
     /// The value of `text`, which is one JSON value and white space (RFC 8259). More is refused than there:
     /// an object with two members of one name, a number that is no integer of 64 bits, a NUL, and whatever is
-    /// over the limits. Errors are of kind invalid, say at which byte, and hold nothing of the text.
+    /// over the limits. Errors are of kind invalid, name the byte, and contain nothing of the text.
     [[nodiscard]] static sys::Result<Json> parse(std::string_view text, const JsonLimits& limits = {});
 
     /// Adds a member to what is an object.

@@ -8,11 +8,6 @@
 #include <variant>
 
 namespace kmodguard::events {
-namespace {
-
-constexpr std::size_t sharers = 4; ///< that make more noise than all can log, each with a part in the log
-
-} // namespace
 
 Recorder::Room::Room(std::size_t capacity)
     : capacity_(capacity), share_(std::max<std::size_t>(1, capacity / sharers)) {}

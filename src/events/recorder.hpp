@@ -66,6 +66,9 @@ class Recorder {
         void give_back(const std::string& who);
 
       private:
+        /// That make more noise than all can log, each with a part in the log.
+        static constexpr std::size_t sharers = 4;
+
         std::size_t capacity_;
         std::size_t share_;
         std::size_t taken_ = 0;

@@ -18,8 +18,6 @@
 namespace kmodguard::events {
 namespace {
 
-constexpr const char* journal_socket = "/run/systemd/journal/socket";
-
 /// Adds `value` as the journal has it: a list as a field for each item. Objects have another form there.
 void add_field(std::vector<std::string>& fields, std::string_view name, const Json& value, bool if_empty) {
     if (const std::string* text = value.text(); text != nullptr && (if_empty || !text->empty()))
@@ -111,7 +109,8 @@ class StderrSink final : public Sink {
     }
 };
 
-/// A path may hold a newline, which is no end of a line here; scripts of an emulated firmware read this file.
+/// A path may contain a newline, which is no end of a line here; scripts of an emulated firmware read this
+/// file.
 class ModulesLogSink final : public Sink {
   public:
     explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
@@ -119,8 +118,8 @@ class ModulesLogSink final : public Sink {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
         if (const auto* line = std::get_if<LogLine>(&event))
             file_.write(core::printable(line->text, escaped * line->text.size() + 1));
-        if (const auto* loss =
-                std::get_if<LogLineLoss>(&event)) // no path and no module's name begins with '#'
+        // No path begins with '#', and no module's name.
+        if (const auto* loss = std::get_if<LogLineLoss>(&event))
             file_.write(fmt::format("# {} attempts are missing here", loss->count));
     }
 
@@ -132,8 +131,8 @@ class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
     void write(const Event& event) override {
-        visit_logged(event,
-                     [this, &event](const auto& /*logged*/) { file_.write(Json(json_of(event)).line()); });
+        if (Json::Object object = json_of(event); !object.empty()) // else it is of modules.log alone
+            file_.write(Json(std::move(object)).line());
     }
 
   private:
@@ -148,7 +147,7 @@ sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
 } // namespace
 
 bool has_journal() {
-    return ::access(journal_socket, F_OK) == 0;
+    return ::access("/run/systemd/journal/socket", F_OK) == 0;
 }
 
 std::unique_ptr<Sink> journal_sink() {
