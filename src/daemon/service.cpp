@@ -12,7 +12,6 @@
 #include "enforce/kernel/kernel_point.hpp"
 #include "events/recorder.hpp"
 #include "modules/kmod_context.hpp"
-#include "sys/process.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
 #include "sys/process.hpp"
