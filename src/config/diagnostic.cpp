@@ -32,6 +32,21 @@ auto identity_of(const Diagnostic& diagnostic) {
 
 } // namespace
 
+Diagnostic error_at(const std::string& file, Position at, std::string message, std::string hint) {
+    return {Severity::error, file, at.line, at.column, std::move(message), std::move(hint)};
+}
+
+Diagnostic warning_at(const std::string& file, Position at, std::string message, std::string hint) {
+    return {Severity::warning, file, at.line, at.column, std::move(message), std::move(hint)};
+}
+
+Diagnostic warning_at(const core::PolicySource& source, core::Origin origin, std::string message,
+                      std::string hint) {
+    const bool written = origin.line != 0 && origin.file < source.files.size();
+    return warning_at(written ? source.files[origin.file] : "", {.line = written ? origin.line : 0},
+                      std::move(message), std::move(hint));
+}
+
 std::string in_quotes(std::string_view text) {
     return "\"" + core::printable(text, max_quoted) + "\"";
 }
@@ -59,9 +74,9 @@ void merge(Diagnostics& diagnostics, const Diagnostics& more) {
     const auto before = [](const Diagnostic& a, const Diagnostic& b) {
         return identity_of(a) < identity_of(b);
     };
-    const std::set<Diagnostic, decltype(before)> said(diagnostics.begin(), diagnostics.end());
+    const std::set<Diagnostic, decltype(before)> known(diagnostics.begin(), diagnostics.end());
     std::ranges::copy_if(more, std::back_inserter(diagnostics),
-                         [&said](const Diagnostic& diagnostic) { return !said.contains(diagnostic); });
+                         [&known](const Diagnostic& diagnostic) { return !known.contains(diagnostic); });
 }
 
 sys::Error to_error(const Diagnostics& diagnostics) {

@@ -1,44 +1,83 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/entry.hpp"
 
-#include "config/diagnostic.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <vector>
+#include <set>
+#include <unordered_map>
+#include <utility>
 
 namespace kmodguard::config {
 namespace {
 
 constexpr std::size_t max_word = 64;
 
+struct Row {
+    std::string_view table;
+    std::string_view key;
+    std::vector<core::PolicySource::Entry> core::PolicySource::* entries;
+};
+
+// In the order of the enumerators.
+constexpr std::array<Row, 4> list_rows = {{{"allow", "modules", &core::PolicySource::allow_modules},
+                                           {"allow", "aliases", &core::PolicySource::allow_aliases},
+                                           {"deny", "modules", &core::PolicySource::deny_modules},
+                                           {"deny", "aliases", &core::PolicySource::deny_aliases}}};
+
+/// What may be no entry, and what to do about it.
+auto invalid_entry(std::string what, std::string hint) {
+    return sys::failure(sys::ErrorKind::invalid, std::move(what), std::move(hint));
+}
+
 sys::Result<std::string> check_alias(std::string_view text) {
     if (core::is_token(text)) return std::string(text);
-    if (text.empty()) return sys::failure(sys::ErrorKind::invalid, "an empty alias", "remove the entry");
+    if (text.empty()) return invalid_entry("an empty alias", "remove the entry");
     if (text.size() > core::max_token)
-        return sys::failure(
-            sys::ErrorKind::invalid,
+        return invalid_entry(
             fmt::format("an alias of {} bytes; at most {} are possible", text.size(), core::max_token),
             "cut it short with '*'");
     if (text.front() == '-')
-        return sys::failure(sys::ErrorKind::invalid,
-                            in_quotes(text)
-                                + " begins with '-': no alias does, it would be taken for an option",
-                            "remove the '-'");
-    return sys::failure(sys::ErrorKind::invalid, in_quotes(text) + " holds control characters",
-                        "write the alias as `modinfo -F alias` shows it");
+        return invalid_entry(in_quotes(text)
+                                 + " begins with '-': no alias does, it would be taken for an option",
+                             "remove the '-'");
+    return invalid_entry(in_quotes(text) + " holds control characters",
+                         "write the alias as `modinfo -F alias` shows it");
+}
+
+/// " (line 3 of FILE)", or nothing for what was given at run time.
+std::string location_of(const core::PolicySource& source, core::Origin origin) {
+    if (origin.line == 0 || origin.file >= source.files.size()) return {};
+    return fmt::format(" (line {} of {})", origin.line, source.files[origin.file]);
+}
+
+/// Calls `use` with an entry of `list`, and the first of `other` that means the same and is another one. Once
+/// for each meaning.
+template <typename Use>
+void each_match(const core::PolicySource& source, List list, List other, Use use) {
+    using Entry = core::PolicySource::Entry;
+    std::unordered_map<std::string, const Entry*> first;
+    for (const Entry& entry : entries_of(source, other))
+        first.try_emplace(comparison_key(other, entry.text), &entry);
+    std::set<std::string> used;
+    for (const Entry& entry : entries_of(source, list)) {
+        const std::string key = comparison_key(list, entry.text);
+        const auto match = first.find(key);
+        if (match != first.end() && match->second != &entry && used.insert(key).second)
+            use(entry, *match->second);
+    }
 }
 
 } // namespace
 
 std::string_view table_of(List list) {
-    return list == List::allow_modules || list == List::allow_aliases ? "allow" : "deny";
+    return list_rows.at(static_cast<std::size_t>(list)).table;
 }
 
 std::string_view key_of(List list) {
-    return holds_modules(list) ? "modules" : "aliases";
+    return list_rows.at(static_cast<std::size_t>(list)).key;
 }
 
 std::string path_of(List list) {
@@ -50,47 +89,30 @@ bool holds_modules(List list) {
 }
 
 const std::vector<core::PolicySource::Entry>& entries_of(const core::PolicySource& source, List list) {
-    switch (list) {
-    case List::allow_modules: return source.allow_modules;
-    case List::allow_aliases: return source.allow_aliases;
-    case List::deny_modules: return source.deny_modules;
-    case List::deny_aliases: break;
-    }
-    return source.deny_aliases;
+    return source.*list_rows.at(static_cast<std::size_t>(list)).entries;
 }
 
 std::vector<core::PolicySource::Entry>& entries_of(core::PolicySource& source, List list) {
-    switch (list) {
-    case List::allow_modules: return source.allow_modules;
-    case List::allow_aliases: return source.allow_aliases;
-    case List::deny_modules: return source.deny_modules;
-    case List::deny_aliases: break;
-    }
-    return source.deny_aliases;
+    return source.*list_rows.at(static_cast<std::size_t>(list)).entries;
 }
 
 sys::Result<std::string> check_module(std::string_view text, std::string_view pattern_hint) {
-    using sys::ErrorKind;
-    if (text.empty()) return sys::failure(ErrorKind::invalid, "an empty module name", "remove the entry");
+    if (text.empty()) return invalid_entry("an empty module name", "remove the entry");
     const auto name = core::module_name_of(text);
-    if (text.find('/') != std::string_view::npos)
-        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is a path, not a module name",
-                            name ? fmt::format("write \"{}\"", *name) : "write the module's name alone");
+    if (text.contains('/'))
+        return invalid_entry(in_quotes(text) + " is a path, not a module name",
+                             name ? fmt::format("write \"{}\"", *name) : "write the module's name alone");
     if (text.find_first_of("*?[]") != std::string_view::npos)
-        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is a pattern, not a module name",
-                            std::string(pattern_hint));
-    if (text.find(':') != std::string_view::npos)
-        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is an alias, not a module name",
-                            std::string(pattern_hint));
-    if (!name && text.size() > core::max_module_name)
-        return sys::failure(ErrorKind::invalid,
-                            fmt::format("{} is longer than a module name can be ({} bytes)", in_quotes(text),
-                                        core::max_module_name),
-                            "write the name as lsmod shows it");
-    if (!name)
-        return sys::failure(ErrorKind::invalid, in_quotes(text) + " is not a module name",
-                            "letters, digits, '_', '-', '+' and '.' only, as lsmod shows it");
-    return *name;
+        return invalid_entry(in_quotes(text) + " is a pattern, not a module name", std::string(pattern_hint));
+    if (text.contains(':'))
+        return invalid_entry(in_quotes(text) + " is an alias, not a module name", std::string(pattern_hint));
+    if (name) return *name;
+    if (text.size() > core::max_module_name)
+        return invalid_entry(fmt::format("{} is longer than a module name can be ({} bytes)", in_quotes(text),
+                                         core::max_module_name),
+                             "write the name as lsmod shows it");
+    return invalid_entry(in_quotes(text) + " is not a module name",
+                         "letters, digits, '_', '-', '+' and '.' only, as lsmod shows it");
 }
 
 sys::Result<std::string> check_entry(List list, std::string_view text) {
@@ -108,17 +130,45 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
     if (word.size() > max_word) return best;
     std::size_t best_distance = max_word;
     for (const std::string_view candidate : candidates) {
-        const std::size_t shorter = std::min(word.size(), candidate.size());
-        const std::size_t longer = std::max(word.size(), candidate.size());
-        const std::size_t tolerance = longer / 3;
-        if (longer - shorter > tolerance || longer - shorter >= best_distance)
-            continue; // it cannot be nearer
+        const auto [shorter, longer] = std::minmax({word.size(), candidate.size()});
+        const std::size_t limit = std::min(longer / 3 + 1, best_distance);
+        if (longer - shorter >= limit) continue; // it cannot be nearer
         const std::size_t distance = core::edit_distance(word, candidate);
-        if (distance > tolerance || distance >= best_distance) continue;
+        if (distance >= limit) continue;
         best = candidate;
         best_distance = distance;
     }
     return best;
+}
+
+Diagnostics find_overlaps(const core::PolicySource& source) {
+    // What is shown is in our own words, or a checked entry.
+    Diagnostics found;
+    const auto warn = [&](core::Origin origin, std::string message, std::string hint) {
+        found.push_back(warning_at(source, origin, std::move(message), std::move(hint)));
+    };
+    for (const List list : all_lists)
+        each_match(source, list, list, [&](const auto& entry, const auto& first) {
+            warn(entry.origin,
+                 fmt::format("{} already lists \"{}\"{}", path_of(list), entry.text,
+                             location_of(source, first.origin)),
+                 "remove one of them");
+        });
+    for (const auto& [allow, deny] : {std::pair(List::allow_modules, List::deny_modules),
+                                      std::pair(List::allow_aliases, List::deny_aliases)})
+        each_match(source, allow, deny, [&](const auto& entry, const auto& denied) {
+            warn(
+                entry.origin,
+                fmt::format("\"{}\" is both allowed and denied{}: it will be refused", entry.text,
+                            location_of(source, denied.origin)),
+                fmt::format("deny always wins: remove it from {} or from {}", path_of(allow), path_of(deny)));
+        });
+    std::set<std::pair<std::string_view, core::Sha256>> seen;
+    for (const auto& pin : source.pins)
+        if (!seen.emplace(pin.module, pin.sha256).second)
+            warn(pin.origin, fmt::format("this pin of \"{}\" is given twice", pin.module),
+                 "remove one of them");
+    return found;
 }
 
 } // namespace kmodguard::config

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The four lists of a policy and what may stand in them. Reader and editor ask here, so that nothing can be
-// written that would not be read again.
+// The four lists of a policy, what may be in them, and what in them repeats or contradicts one another.
+// Reader and editor ask here, so that nothing can be written that would not be read again.
 #pragma once
 
+#include "config/diagnostic.hpp"
 #include "core/policy.hpp"
 #include "sys/result.hpp"
 
@@ -42,6 +43,10 @@ inline constexpr std::array all_lists = {List::allow_modules, List::allow_aliase
 
 /// What two entries of `list` have in common if they mean the same, as modprobe compares them.
 [[nodiscard]] std::string comparison_key(List list, std::string_view entry);
+
+/// Entries that are in a list twice, modules both allowed and denied, pins given twice: warnings by file and
+/// line. None of them changes a decision, and all of them surprise a reader later.
+[[nodiscard]] Diagnostics find_overlaps(const core::PolicySource& source);
 
 /// The one of `candidates` that `word` is most likely a slip for; "" if none is near.
 [[nodiscard]] std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);

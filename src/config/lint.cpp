@@ -2,7 +2,6 @@
 #include "config/lint.hpp"
 
 #include "config/entry.hpp"
-#include "config/policy_schema.hpp"
 #include "core/alias_reach.hpp"
 #include "core/loaded.hpp"
 #include "core/names.hpp"
@@ -24,8 +23,6 @@ using core::Reason;
 
 class Linter {
   public:
-    using Known = std::vector<std::string_view>;
-
     Linter(const PolicySource& source, core::ModuleIndex& index, const LintOptions& options)
         : source_(source), policy_(core::Policy(source).for_modules_of(index)), index_(index),
           options_(options), reach_(index) {
@@ -46,12 +43,8 @@ class Linter {
             for (const PolicySource::Entry& entry : once(list))
                 if (list == List::deny_aliases || !check_switched_off(entry)) check_reach(list, entry);
         if (!reach_.is_complete())
-            found_.push_back({Severity::warning,
-                              {},
-                              0,
-                              0,
-                              "the aliases of this kernel's modules cannot be read",
-                              "run `depmod`; what alias patterns reach was not checked"});
+            warn({}, "the aliases of this kernel's modules cannot be read",
+                 "run `depmod`; what alias patterns reach was not checked");
         check_pins();
         check_loaded();
         std::ranges::sort(found_, {}, [this](const Diagnostic& diagnostic) {
@@ -135,7 +128,7 @@ class Linter {
         const auto judged = std::ranges::find(decision.modules, entry.text, &core::ModuleDecision::module);
         if (judged == decision.modules.end()) return;
         if (judged->verdict() == core::Verdict::allow) return check_hindrances(entry, *judged);
-        if (judged->reason == Reason::denied_module) return; // said among the overlaps
+        if (judged->reason == Reason::denied_module) return; // one of the overlaps
         warn(entry.origin,
              fmt::format("{} is allowed, but would be refused: {}", entry.text, core::explain(*judged)),
              hint_for(*judged));
@@ -148,15 +141,14 @@ class Linter {
                  fmt::format("{} is allowed, but does not load: {}", entry.text,
                              core::explain(*judged.kept_out, judged.module)),
                  hint_for(*judged.kept_out));
-        for (const core::RunCommand& command : judged.commands)
-            if (!command.unknown.empty())
-                warn(
-                    entry.origin,
-                    fmt::format("{} is allowed, and the install command of {} may load what is not known: {}",
-                                entry.text, command.module, core::printable(command.unknown)),
-                    "only the kernel point judges what that loads; a line of the form \"modprobe NAME\" can "
-                    "be "
-                    "judged beforehand");
+        for (const core::RunCommand& command : judged.commands) {
+            if (command.unknown.empty()) continue;
+            warn(entry.origin,
+                 fmt::format("{} is allowed, and the install command of {} may load what is not known: {}",
+                             entry.text, command.module, core::printable(command.unknown)),
+                 "only the kernel point judges what that loads; a line of the form \"modprobe NAME\" can be "
+                 "judged beforehand");
+        }
     }
 
     static std::string hint_for(const core::KeptOut& kept_out) {
@@ -223,7 +215,8 @@ class Linter {
 
     /// What a name that nothing has may be a slip for: one of `known`, as long as there is time `left` to
     /// look.
-    static std::string hint_for_unknown(const std::string& name, const Known& known, std::size_t& left) {
+    static std::string hint_for_unknown(const std::string& name, const std::vector<std::string_view>& known,
+                                        std::size_t& left) {
         std::string other = "check the spelling with `modinfo`; it may belong to another kernel";
         if (left == 0) return other;
         --left;
@@ -275,19 +268,16 @@ class Linter {
         std::map<std::pair<std::string, std::uint32_t>, std::vector<core::ModuleDecision>> by_rule;
         for (core::ModuleDecision& module :
              core::not_admitted(policy_, index_, core::Admissions(policy_, index_), *options_.loaded)) {
-            const auto rule = module.rule ? std::pair(module.rule->file, module.rule->line)
-                                          : std::pair(std::string(), std::uint32_t{0});
-            by_rule[rule].push_back(std::move(module));
+            const core::Rule rule = module.rule.value_or(core::Rule{});
+            by_rule[{rule.file, rule.line}].push_back(std::move(module));
         }
         for (const auto& [rule, modules] : by_rule)
-            found_.push_back({Severity::warning, rule.first, rule.second, 0, core::explain_loaded(modules),
-                              std::string(core::remedy_for_loaded)});
+            found_.push_back(warning_at(rule.first, {.line = rule.second}, core::explain_loaded(modules),
+                                        std::string(core::remedy_for_loaded)));
     }
 
     void warn(core::Origin origin, std::string message, std::string hint) {
-        const bool written = origin.line != 0 && origin.file < source_.files.size();
-        found_.push_back({Severity::warning, written ? source_.files[origin.file] : std::string{},
-                          written ? origin.line : 0, 0, std::move(message), std::move(hint)});
+        found_.push_back(warning_at(source_, origin, std::move(message), std::move(hint)));
     }
 
     const PolicySource& source_;
@@ -295,8 +285,8 @@ class Linter {
     core::ModuleIndex& index_;
     const LintOptions& options_;
     core::AliasReach reach_;
-    Known modules_; ///< the names of all modules
-    Known aliases_; ///< and all aliases, folded; both sorted, each once
+    std::vector<std::string_view> modules_; ///< the names of all modules
+    std::vector<std::string_view> aliases_; ///< and all aliases, folded; both sorted, each once
     // To compare a name with all others takes some milliseconds, and a list may be of another kernel.
     std::size_t modules_left_ = 256;
     std::size_t suggestions_left_ = 8;

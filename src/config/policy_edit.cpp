@@ -1,112 +1,69 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/policy_edit.hpp"
 
-#include "config/array_edit.hpp"
+#include "config/document.hpp"
 #include "config/policy_file.hpp"
 #include "config/policy_schema.hpp"
-#include "config/toml_reader.hpp"
+#include "config/toml_edit.hpp"
 #include "config/toml_scan.hpp"
+#include "sys/file.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
-#include <optional>
 #include <set>
+#include <system_error>
 #include <utility>
 
 namespace kmodguard::config {
 namespace {
 
+namespace fs = std::filesystem;
 using core::PolicySource;
 
-/// What is to become of one list, by comparison key.
+bool has_entry(const PolicySource& source, List list, std::string_view text) {
+    const std::string key = comparison_key(list, text);
+    return std::ranges::any_of(entries_of(source, list), [&](const PolicySource::Entry& entry) {
+        return comparison_key(list, entry.text) == key;
+    });
+}
+
+/// What is to become of one list.
 struct ListChange {
-    std::set<std::string> removed;
+    std::set<std::string> removed;  ///< by comparison key
     std::vector<std::string> added; ///< in canonical spelling, none of them in the list before
 };
 
-struct Change {
-    std::map<List, ListChange> lists;
-    std::optional<core::Mode> mode;
-};
-
-std::set<std::string> keys_of(const PolicySource& source, List list) {
-    std::set<std::string> keys;
-    for (const auto& entry : entries_of(source, list))
-        keys.insert(comparison_key(list, entry.text));
-    return keys;
-}
-
-void add(ListChange& change, const std::set<std::string>& present, List list, std::string entry) {
-    const std::string key = comparison_key(list, entry);
-    change.removed.erase(key);
-    const auto same = [&](const std::string& other) { return comparison_key(list, other) == key; };
-    if (!present.contains(key) && std::ranges::none_of(change.added, same))
-        change.added.push_back(std::move(entry));
-}
-
-void remove(ListChange& change, const std::set<std::string>& present, List list, const std::string& text) {
-    const std::string key = comparison_key(list, text);
-    std::erase_if(change.added, [&](const std::string& other) { return comparison_key(list, other) == key; });
-    if (present.contains(key)) change.removed.insert(key);
-}
-
-/// What `edits` come to for a file that says `before`.
-sys::Result<Change> net_change(const PolicySource& before, std::span<const Edit> edits) {
-    Change change;
-    std::map<List, std::set<std::string>> present;
-    for (const List list : all_lists)
-        present[list] = keys_of(before, list);
+/// What `edits` come to for a list of a file with `before` in it.
+sys::Result<ListChange> change_of(List list, const PolicySource& before, std::span<const Edit> edits) {
+    ListChange change;
     for (const Edit& edit : edits) {
-        if (const auto* set = std::get_if<SetMode>(&edit)) {
-            change.mode = set->mode;
-        } else if (const auto* removal = std::get_if<RemoveEntry>(&edit)) {
-            remove(change.lists[removal->list], present[removal->list], removal->list, removal->text);
-        } else {
-            const auto& addition = std::get<AddEntry>(edit);
-            auto entry = TRY(check_entry(addition.list, addition.text));
-            add(change.lists[addition.list], present[addition.list], addition.list, std::move(entry));
+        const auto is_same = [list](const std::string& key) {
+            return [list, &key](const std::string& entry) { return comparison_key(list, entry) == key; };
+        };
+        if (const auto* removal = std::get_if<RemoveEntry>(&edit);
+            removal != nullptr && removal->list == list) {
+            const std::string key = comparison_key(list, removal->text);
+            std::erase_if(change.added, is_same(key));
+            if (has_entry(before, list, removal->text)) change.removed.insert(key);
+        }
+        if (const auto* addition = std::get_if<AddEntry>(&edit);
+            addition != nullptr && addition->list == list) {
+            std::string entry = TRY(check_entry(list, addition->text));
+            const std::string key = comparison_key(list, entry);
+            change.removed.erase(key);
+            if (!has_entry(before, list, entry) && std::ranges::none_of(change.added, is_same(key)))
+                change.added.push_back(std::move(entry));
         }
     }
     return change;
 }
 
-PolicySource expected_after(PolicySource source, const Change& change) {
-    if (change.mode) source.mode = *change.mode;
-    for (const auto& [list, list_change] : change.lists) {
-        auto& entries = entries_of(source, list);
-        std::erase_if(entries, [&](const PolicySource::Entry& entry) {
-            return list_change.removed.contains(comparison_key(list, entry.text));
-        });
-        for (const std::string& entry : list_change.added)
-            entries.push_back({entry, {}});
-    }
-    return source;
-}
-
-bool same_meaning(const PolicySource& a, const PolicySource& b) {
-    const auto same_list = [&](List list) {
-        return std::ranges::equal(entries_of(a, list), entries_of(b, list), {}, &PolicySource::Entry::text,
-                                  &PolicySource::Entry::text);
-    };
-    const auto same_pin = [](const PolicySource::PinEntry& x, const PolicySource::PinEntry& y) {
-        return x.module == y.module && x.sha256 == y.sha256;
-    };
-    return a.mode == b.mode && a.answer == b.answer && a.dependencies == b.dependencies && a.quiet == b.quiet
-           && a.unload_denied == b.unload_denied && a.user_namespaces == b.user_namespaces
-           && a.points == b.points && a.generated_at == b.generated_at && a.kernel_release == b.kernel_release
-           && std::ranges::all_of(all_lists, same_list) && std::ranges::equal(a.pins, b.pins, same_pin);
-}
-
-/// Inserts `line` as a line of its own behind that of `at`.
-void insert_line_behind(std::string& text, std::size_t at, std::string_view line) {
-    const std::string newline(newline_of(text));
-    const std::size_t end = line_end(text, at);
-    if (end == text.size())
-        text += fmt::format("{}{}{}", newline, line, newline);
-    else
-        text.insert(end + 1, fmt::format("{}{}", line, newline));
+const Member* find_list(const Node& root, List list) {
+    const Member* table = root.find(table_of(list));
+    return table != nullptr ? table->value.find(key_of(list)) : nullptr;
 }
 
 /// Behind the last byte of the member's value; `nowhere` if its place is unknown.
@@ -115,25 +72,11 @@ std::size_t end_of(std::string_view text, const Member& member) {
     return begin == nowhere ? nowhere : skip_value(text, begin);
 }
 
-/// A whole new array: one entry a line, or all on one.
-std::string new_array(std::span<const std::string> entries, std::string_view indentation, bool multi_line,
-                      std::string_view newline) {
-    std::string array = "[";
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-        if (multi_line)
-            array += fmt::format("{}{}    {},", newline, indentation, toml_string(entries[i]));
-        else
-            array += (i > 0 ? ", " : "") + toml_string(entries[i]);
-    }
-    return array + (multi_line ? fmt::format("{}{}]", newline, indentation) : "]");
-}
-
-/// New lists are written over several lines unless all that are there stand on one.
+/// New lists are written over several lines unless all that are there are on one.
 bool prefers_many_lines(std::string_view text, const Node& root) {
     bool any = false;
     for (const List list : all_lists) {
-        const Member* table = root.find(table_of(list));
-        const Member* array = table != nullptr ? table->value.find(key_of(list)) : nullptr;
+        const Member* array = find_list(root, list);
         const std::size_t at = array != nullptr ? offset_of(text, array->value.at) : nowhere;
         const auto layout = at != nowhere ? scan_array(text, at) : std::nullopt;
         if (!layout || layout->elements.empty()) continue;
@@ -148,13 +91,13 @@ void append_table(std::string& text, List list, std::span<const std::string> ent
     if (!text.empty() && !text.ends_with('\n')) text += newline;
     if (!text.empty()) text += newline;
     text += fmt::format("[{}]{}{} = {}{}", table_of(list), newline, key_of(list),
-                        new_array(entries, "", multi_line, newline), newline);
+                        toml_array(entries, multi_line, "", newline), newline);
 }
 
 /// `allow = { modules = [...] }`: behind its last member, or as the first.
 bool add_to_inline_table(std::string& text, const Node& table, std::size_t at, List list,
                          std::span<const std::string> entries) {
-    const std::string member = fmt::format("{} = {}", key_of(list), new_array(entries, "", false, ""));
+    const std::string member = fmt::format("{} = {}", key_of(list), toml_array(entries, false));
     if (table.members.empty()) {
         text.insert(at + 1, skip_spaces(text, at + 1) == at + 1 ? fmt::format(" {} ", member) : " " + member);
         return true;
@@ -177,8 +120,7 @@ bool add_list(std::string& text, const Node& root, List list, std::span<const st
     if (at == nowhere) return false;
     if (text[at] == '{') return add_to_inline_table(text, table->value, at, list, entries);
     const bool headed = text[at] == '[';
-    const Node& value = table->value;
-    const Member* last = value.members.empty() ? nullptr : &value.members.back();
+    const Member* last = table->value.members.empty() ? nullptr : &table->value.members.back();
     const std::size_t behind = last != nullptr ? end_of(text, *last) : at;
     if (behind == nowhere || (last == nullptr && !headed)) return false;
     const std::size_t key = last != nullptr ? offset_of(text, last->at) : at;
@@ -186,15 +128,15 @@ bool add_list(std::string& text, const Node& root, List list, std::span<const st
     const std::string name = headed ? std::string(key_of(list)) : path_of(list);
     insert_line_behind(text, behind,
                        fmt::format("{}{} = {}", indentation, name,
-                                   new_array(entries, indentation, multi_line, newline_of(text))));
+                                   toml_array(entries, multi_line, indentation, newline_of(text))));
     return true;
 }
 
 bool change_list(std::string& text, List list, const ListChange& change) {
+    if (change.removed.empty() && change.added.empty()) return true;
     const auto root = read_toml(text, {});
     if (!root) return false;
-    const Member* table = root->find(table_of(list));
-    const Member* array = table != nullptr ? table->value.find(key_of(list)) : nullptr;
+    const Member* array = find_list(*root, list);
     if (array == nullptr) return change.added.empty() || add_list(text, *root, list, change.added);
     const std::size_t at = offset_of(text, array->value.at);
     const auto& items = array->value.items;
@@ -230,41 +172,122 @@ void begin_if_empty(std::string& text) {
     text += fmt::format("version = {}{}", policy_version, newline);
 }
 
-bool apply(std::string& text, const Change& change) {
-    if (change.mode && !change_mode(text, *change.mode)) return false;
-    return std::ranges::all_of(change.lists, [&text](const auto& entry) {
-        const auto& [list, list_change] = entry;
-        return (list_change.removed.empty() && list_change.added.empty())
-               || change_list(text, list, list_change);
-    });
+/// One of the files that edits belong to.
+struct PolicyText {
+    fs::path path;
+    std::string text;
+    PolicySource source = {};
+    bool sets_mode = false;
+    std::vector<Edit> edits = {};
+    std::string edited = {}; ///< what the text is to be
+};
+
+sys::Result<PolicyText> open_policy(const fs::path& path) {
+    if (form_of(path) == Form::yaml)
+        return sys::failure(sys::ErrorKind::failed,
+                            fmt::format("{} is YAML, and only TOML policies are changed", path.string()),
+                            "`kmodctl convert` makes a TOML policy of it; or change the file by hand");
+    auto text = sys::read_file(path, PolicyLimits{}.file_bytes);
+    if (!text) {
+        if (text.error().kind == sys::ErrorKind::not_found && text.error().hint.empty())
+            text.error().hint = "run `kmodctl init` to write a baseline";
+        return std::unexpected(std::move(text.error()));
+    }
+    PolicyText file{.path = path, .text = std::move(*text)};
+    const auto document = read_toml(file.text, path.string());
+    if (document && document->members.empty()) return file; // an empty file, which edit_policy begins
+    auto parsed = parse_policy(file.text, path.string());
+    if (!parsed) return std::unexpected(to_error(parsed.error()));
+    file.source = std::move(parsed->source);
+    file.sets_mode = document && document->find("mode") != nullptr;
+    return file;
+}
+
+/// Gives each edit to the files it concerns.
+void distribute(std::vector<PolicyText>& files, std::span<const Edit> edits) {
+    PolicyText& main_file = files.front();
+    for (const Edit& edit : edits) {
+        if (std::holds_alternative<SetMode>(edit)) {
+            const auto last = std::ranges::find(files.rbegin(), files.rend(), true, &PolicyText::sets_mode);
+            (last != files.rend() ? *last : main_file).edits.push_back(edit);
+        } else if (std::holds_alternative<RemoveEntry>(edit)) {
+            for (PolicyText& file : files)
+                file.edits.push_back(edit);
+        } else {
+            const auto& added = std::get<AddEntry>(edit);
+            const auto has_it = [&added](const PolicyText& file) {
+                return has_entry(file.source, added.list, added.text);
+            };
+            const auto drop_in = std::find_if(std::next(files.begin()), files.end(), has_it);
+            (drop_in != files.end() ? *drop_in : main_file).edits.push_back(edit);
+        }
+    }
 }
 
 } // namespace
-
-std::string describe(const Edit& edit) {
-    if (const auto* added = std::get_if<AddEntry>(&edit))
-        return fmt::format("add {} to {}", toml_string(added->text), path_of(added->list));
-    if (const auto* removed = std::get_if<RemoveEntry>(&edit))
-        return fmt::format("remove {} from {}", toml_string(removed->text), path_of(removed->list));
-    return fmt::format("set mode to {}", core::to_string(std::get<SetMode>(edit).mode));
-}
 
 sys::Result<std::string> edit_policy(std::string_view text, std::span<const Edit> edits) {
     std::string edited(text);
     begin_if_empty(edited);
     const auto before = parse_policy(edited, "the policy");
     if (!before) return std::unexpected(to_error(before.error()));
-    const auto change = TRY(net_change(before->source, edits));
-    const PolicySource expected = expected_after(before->source, change);
+    PolicySource expected = before->source;
+    std::map<List, ListChange> changes;
+    for (const List list : all_lists) {
+        ListChange change = TRY(change_of(list, before->source, edits));
+        auto& entries = entries_of(expected, list);
+        std::erase_if(entries, [&](const PolicySource::Entry& entry) {
+            return change.removed.contains(comparison_key(list, entry.text));
+        });
+        for (const std::string& entry : change.added)
+            entries.push_back({entry, {}});
+        changes.emplace(list, std::move(change));
+    }
+    for (const Edit& edit : edits)
+        if (const auto* set = std::get_if<SetMode>(&edit)) expected.mode = set->mode;
     if (same_meaning(expected, before->source)) return std::string(text);
 
-    const bool done = apply(edited, change);
+    const bool same_mode = expected.mode == before->source.mode;
+    const bool done = (same_mode || change_mode(edited, expected.mode))
+                      && std::ranges::all_of(changes, [&edited](const auto& change) {
+                             return change_list(edited, change.first, change.second);
+                         });
     const auto after = parse_policy(edited, "the policy");
     if (!done || !after || !same_meaning(after->source, expected))
         return sys::failure(sys::ErrorKind::failed,
                             "this policy is written in a way that cannot be changed safely",
                             "edit the file by hand; nothing was written");
     return edited;
+}
+
+sys::Result<std::vector<fs::path>> save_edits(std::span<const fs::path> paths, std::span<const Edit> edits) {
+    if (paths.empty()) return sys::failure(sys::ErrorKind::invalid, "no policy file to change");
+    std::vector<PolicyText> files;
+    for (const fs::path& path : paths) {
+        PolicyText file = TRY(open_policy(path));
+        files.push_back(std::move(file));
+    }
+    distribute(files, edits);
+    for (PolicyText& file : files) {
+        auto edited = edit_policy(file.text, file.edits);
+        if (!edited
+            && edited.error().kind == sys::ErrorKind::failed) // an invalid entry is not the file's fault
+            edited.error().what = fmt::format("{}: {}", file.path.string(), edited.error().what);
+        file.edited = TRY(std::move(edited));
+    }
+    std::vector<fs::path> changed;
+    for (const PolicyText& file : files) {
+        if (file.edited == file.text) continue;
+        std::error_code code;
+        const fs::path target = fs::canonical(file.path, code);
+        if (auto done = sys::replace_file_atomically(code ? file.path : target, file.edited); !done) {
+            for (const fs::path& path : changed)
+                done.error().what += "; already written: " + path.string();
+            return std::unexpected(std::move(done.error()));
+        }
+        changed.push_back(file.path);
+    }
+    return changed;
 }
 
 } // namespace kmodguard::config

@@ -2,7 +2,7 @@
 //
 // Changing a policy file without taking it away from its administrator. Only the entries that change change;
 // comments, order, blank lines, quoting and indentation of all else stay byte for byte. Every edited text is
-// read again and compared with what it should say; if it says anything else it is thrown away, and the
+// read again and compared with what it should mean; if it means anything else it is thrown away, and the
 // administrator is asked to edit by hand.
 #pragma once
 
@@ -39,22 +39,20 @@ struct SetMode {
 
 using Edit = std::variant<AddEntry, RemoveEntry, SetMode>;
 
-/// "add "loop" to allow.modules", "set mode to audit".
-[[nodiscard]] std::string describe(const Edit& edit);
-
 /// `text` after `edits`, of which the last one for an entry holds. Adding what is there and removing what is
 /// not changes nothing. Errors: an entry that can be none (invalid), a text that is no usable policy
 /// (bad_policy, with its first error; an empty text counts as a usable one), and a text that could not be
 /// edited safely (failed).
 [[nodiscard]] sys::Result<std::string> edit_policy(std::string_view text, std::span<const Edit> edits);
 
-/// Makes `edits` in `files`, the main file first and then the drop-ins in the order in which they are read
-/// (config::policy_files): entries are added to the main file unless one of the files has them, removed from
-/// every file that has them, and the mode is set in the last file that sets one. All new texts are made
-/// before the first file is written, and each file is replaced atomically and keeps its owner, group and mode
-/// as far as the caller may give them (sys::replace_file_atomically); a symbolic link is followed. A YAML
-/// file is not changed: an error. Returns the files that were written; an error says which had been by then.
+/// Makes `edits` in the files `paths`, the main file first and then the drop-ins in the order in which they
+/// are read (config::policy_files): entries are added to the main file unless one of the files has them,
+/// removed from every file that has them, and the mode is set in the last file that sets one. All new texts
+/// are made before the first file is written, and each file is replaced atomically and keeps its owner, group
+/// and mode as far as the caller may give them (sys::replace_file_atomically); a symbolic link is followed. A
+/// YAML file is not changed: an error. Returns the files that were written; an error says which had been by
+/// then.
 [[nodiscard]] sys::Result<std::vector<std::filesystem::path>>
-save_edits(std::span<const std::filesystem::path> files, std::span<const Edit> edits);
+save_edits(std::span<const std::filesystem::path> paths, std::span<const Edit> edits);
 
 } // namespace kmodguard::config

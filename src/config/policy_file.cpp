@@ -1,31 +1,27 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/policy_file.hpp"
 
+#include "config/document.hpp"
+#include "config/entry.hpp"
 #include "config/policy_schema.hpp"
-#include "config/toml_reader.hpp"
-#include "config/yaml_reader.hpp"
-#include "config/yaml_schema.hpp"
 #include "sys/file.hpp"
-#include "sys/links.hpp"
+#include "sys/paths.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 namespace kmodguard::config {
 namespace {
 
 namespace fs = std::filesystem;
-
-Diagnostic file_diagnostic(Severity severity, const std::string& file, std::string message,
-                           std::string hint = {}) {
-    return {severity, file, 0, 0, std::move(message), std::move(hint)};
-}
 
 /// What the framework writes at the start of a run: everything is merged into it.
 constexpr std::string_view merged_configuration = "core_config.yaml";
@@ -34,19 +30,29 @@ constexpr std::string_view merged_configuration = "core_config.yaml";
 void check_access(const fs::path& path, std::string_view kind, Diagnostics& found) {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return;
-    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return; // no policy, which is said already
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return; // no policy, which is an error already
     const bool shared = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) != 0;
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !shared)
         found.push_back(
-            file_diagnostic(Severity::warning, path.string(),
-                            fmt::format("this policy {} is writable by {}, who can decide what is loaded",
-                                        kind, (status.st_mode & S_IWOTH) != 0 ? "everyone" : "its group"),
-                            fmt::format("chmod go-w {}", path.string())));
+            warning_at(path, {},
+                       fmt::format("this policy {} is writable by {}, who can decide what is loaded", kind,
+                                   (status.st_mode & S_IWOTH) != 0 ? "everyone" : "its group"),
+                       fmt::format("chmod go-w {}", path.string())));
     if (status.st_uid != 0 && status.st_uid != ::geteuid())
-        found.push_back(file_diagnostic(
-            Severity::warning, path.string(),
+        found.push_back(warning_at(
+            path, {},
             fmt::format("this policy {} belongs to user {}, who can change it", kind, status.st_uid),
             fmt::format("chown root {}", path.string())));
+}
+
+/// Calls `take` with each path in `directory` until it returns false. No directory is an empty one.
+template <typename Take>
+std::error_code each_file(const fs::path& directory, Take take) {
+    std::error_code code;
+    fs::directory_iterator entries(directory, code);
+    while (!code && entries != fs::directory_iterator() && take(entries->path()))
+        entries.increment(code);
+    return code == std::errc::no_such_file_or_directory ? std::error_code() : code;
 }
 
 /// Gathers files into one source.
@@ -56,15 +62,14 @@ class PolicyReader {
 
     enum class Role { main_file, drop_in, patch };
 
-    /// A drop-in without any key says nothing; a policy without one is none. The document, unless it is none.
+    /// A drop-in without any key means nothing; a policy without one is none. The document, if it is one.
     std::optional<Node> add_text(std::string_view text, const std::string& shown_name,
                                  Role role = Role::main_file) {
         const auto file = static_cast<std::uint32_t>(loaded_.source.files.size());
         loaded_.source.files.push_back(shown_name);
         if (text.size() > limits_.file_bytes) {
-            report(file_diagnostic(Severity::error, shown_name,
-                                   fmt::format("larger than {} bytes", limits_.file_bytes),
-                                   "cover whole families of modules by patterns in allow.aliases"));
+            report(error_at(shown_name, {}, fmt::format("larger than {} bytes", limits_.file_bytes),
+                            "cover whole families of modules by patterns in allow.aliases"));
             return std::nullopt;
         }
         const bool yaml = form_of(shown_name) == Form::yaml;
@@ -75,7 +80,13 @@ class PolicyReader {
         }
         if (role == Role::drop_in && document->members.empty()) return std::move(*document);
         const auto read = role == Role::patch ? read_yaml_patch : yaml ? read_yaml_schema : read_schema;
-        read(*document, loaded_.source, file, limits_.entries, loaded_.warnings);
+        Diagnostics found;
+        read(*document, loaded_.source, file, limits_.entries, found);
+        std::ranges::sort(found, {}, [](const Diagnostic& diagnostic) { // what has no line comes last
+            return std::tuple{diagnostic.line == 0, diagnostic.line, diagnostic.column,
+                              std::string_view(diagnostic.message)};
+        });
+        report(std::move(found));
         return std::move(*document);
     }
 
@@ -84,8 +95,7 @@ class PolicyReader {
         const auto text = sys::read_file(path, limits_.file_bytes);
         if (text) return add_text(*text, shown_name, role);
         loaded_.source.files.push_back(shown_name);
-        Diagnostic problem =
-            file_diagnostic(Severity::error, shown_name, text.error().what, text.error().hint);
+        Diagnostic problem = error_at(shown_name, {}, text.error().what, text.error().hint);
         if (text.error().kind == sys::ErrorKind::not_found && role == Role::main_file) {
             problem.kind = sys::ErrorKind::not_found;
             problem.hint = "run `kmodctl init` to write a baseline from what is loaded now";
@@ -109,16 +119,15 @@ class PolicyReader {
             files.push_back(folder / patch.path);
             if (fs::exists(files.back(), code) || code) continue;
             files.pop_back(); // the framework passes it over
-            report(
-                {Severity::warning, path.string(), patch.at.line, patch.at.column,
-                 fmt::format("there is no patch {}, and the framework ignores that", in_quotes(patch.path)),
-                 "remove it, or restore the file"});
+            report(warning_at(
+                path, patch.at,
+                fmt::format("there is no patch {}, and the framework ignores that", in_quotes(patch.path)),
+                "remove it, or restore the file"));
         }
         if (patches.beside) add_patches_beside(folder, files);
         if (files.size() > limits_.drop_ins)
-            return report(file_diagnostic(Severity::error, path.string(),
-                                          fmt::format("more than {} patches", limits_.drop_ins),
-                                          "give the core_config.yaml of a run's output folder"));
+            return report(error_at(path, {}, fmt::format("more than {} patches", limits_.drop_ins),
+                                   "give the core_config.yaml of a run's output folder"));
         for (const fs::path& patch : files) {
             check_access(patch, "file", loaded_.warnings);
             add_file(patch, Role::patch);
@@ -129,27 +138,20 @@ class PolicyReader {
         for (const bool inner : {false, true}) {
             const fs::path from = inner ? folder / "patches" : folder.empty() ? fs::path(".") : folder;
             std::vector<fs::path> found;
-            std::error_code code;
-            fs::directory_iterator entries(from, code);
-            for (; !code && entries != fs::directory_iterator(); entries.increment(code)) {
-                const fs::path& path = entries->path();
+            const std::error_code code = each_file(from, [&](const fs::path& path) {
                 if (path.extension() == ".yaml" && (inner || path.filename().native().starts_with("patch_")))
                     found.push_back(path);
-                if (found.size() > limits_.drop_ins) break; // which is an error
-            }
-            if (code && code != std::errc::no_such_file_or_directory)
-                report(file_diagnostic(Severity::error, from.string(),
-                                       "cannot be searched for patches: " + code.message(),
-                                       "give the core_config.yaml of a run's output folder"));
+                return found.size() <= limits_.drop_ins; // else it is an error
+            });
+            if (code)
+                report(error_at(from, {}, "cannot be searched for patches: " + code.message(),
+                                "give the core_config.yaml of a run's output folder"));
             std::ranges::sort(found);
             files.insert(files.end(), found.begin(), found.end());
         }
     }
 
-    void report(Diagnostics found) {
-        for (Diagnostic& diagnostic : found)
-            report(std::move(diagnostic));
-    }
+    void report(Diagnostics found) { std::ranges::move(found, std::back_inserter(loaded_.warnings)); }
     void report(Diagnostic diagnostic) { loaded_.warnings.push_back(std::move(diagnostic)); }
 
     PolicyResult finish() && {
@@ -160,17 +162,8 @@ class PolicyReader {
 
   private:
     const PolicyLimits& limits_;
-    LoadedPolicy loaded_; ///< its warnings hold the errors too, until finish()
+    LoadedPolicy loaded_; ///< its warnings have the errors too, until finish()
 };
-
-} // namespace
-
-Form form_of(const fs::path& file) {
-    const fs::path suffix = file.extension();
-    return suffix == ".yaml" || suffix == ".yml" ? Form::yaml : Form::toml;
-}
-
-namespace {
 
 /// Those that are `unread` were meant to be read, perhaps.
 struct DropIns {
@@ -191,42 +184,25 @@ bool is_masked(const fs::path& path) {
     return fs::read_symlink(path, code) == "/dev/null";
 }
 
-/// Where policy files are. Links below another root than "/" do not lead out of it.
-struct PolicyLocation {
-    fs::path main_file;
-    fs::path drop_in_directory;
-    fs::path root = "/";
-};
-
-PolicyLocation location_of(const sys::Paths& paths) {
-    return {.main_file = paths.policy(), .drop_in_directory = paths.policy_drop_ins(), .root = paths.root()};
-}
-
 std::expected<DropIns, Diagnostic> find_drop_ins(const PolicyLocation& location, const PolicyLimits& limits) {
-    const fs::path& drop_in_directory = location.drop_in_directory;
     DropIns drop_ins;
-    std::error_code code;
-    fs::directory_iterator entries = drop_in_directory.empty()
-                                         ? fs::directory_iterator()
-                                         : fs::directory_iterator(drop_in_directory, code);
-    const auto problem = [&](std::string message, std::string hint) {
-        return std::unexpected(file_diagnostic(Severity::error, drop_in_directory.string(),
-                                               std::move(message), std::move(hint)));
-    };
-    while (!code && entries != fs::directory_iterator()) {
-        const fs::path& path = entries->path();
+    if (location.drop_in_directory.empty()) return drop_ins;
+    const std::error_code code = each_file(location.drop_in_directory, [&](const fs::path& path) {
         const std::string name = path.filename().native();
         const bool readable = path.extension() == ".toml" && !name.starts_with('.');
         if (readable && !is_masked(path)) drop_ins.read.push_back(path);
         if (!readable && !is_no_policy(name) && drop_ins.unread.size() < limits.drop_ins)
             drop_ins.unread.push_back(path);
-        if (drop_ins.read.size() > limits.drop_ins)
-            return problem(fmt::format("more than {} policy files", limits.drop_ins), "join some of them");
-        entries.increment(code);
-    }
-    if (code && code != std::errc::no_such_file_or_directory)
-        return problem("cannot list the drop-in directory: " + code.message(),
-                       code == std::errc::permission_denied ? "run as root" : "");
+        return drop_ins.read.size() <= limits.drop_ins;
+    });
+    if (drop_ins.read.size() > limits.drop_ins)
+        return std::unexpected(error_at(location.drop_in_directory, {},
+                                        fmt::format("more than {} policy files", limits.drop_ins),
+                                        "join some of them"));
+    if (code)
+        return std::unexpected(error_at(location.drop_in_directory, {},
+                                        "cannot list the drop-in directory: " + code.message(),
+                                        code == std::errc::permission_denied ? "run as root" : ""));
     std::ranges::sort(drop_ins.read);
     std::ranges::sort(drop_ins.unread);
     if (location.root != "/")
@@ -235,22 +211,28 @@ std::expected<DropIns, Diagnostic> find_drop_ins(const PolicyLocation& location,
     return drop_ins;
 }
 
-Diagnostic unread(const fs::path& drop_in) {
-    return file_diagnostic(Severity::warning, drop_in.string(),
-                           "this file is not read: the names of drop-ins end in .toml",
-                           form_of(drop_in) == Form::yaml ? "`kmodctl convert` makes a TOML policy of it"
-                                                          : "rename it, or take it out of the directory");
+} // namespace
+
+Form form_of(const fs::path& file) {
+    const fs::path suffix = file.extension();
+    return suffix == ".yaml" || suffix == ".yml" ? Form::yaml : Form::toml;
 }
 
-std::expected<std::vector<fs::path>, Diagnostic> files_of(const PolicyLocation& location,
-                                                          const PolicyLimits& limits) {
+PolicyLocation::PolicyLocation(const sys::Paths& paths)
+    : main_file(paths.policy()), drop_in_directory(paths.policy_drop_ins()), root(paths.root()) {}
+
+PolicyLocation::PolicyLocation(fs::path file, fs::path directory)
+    : main_file(std::move(file)), drop_in_directory(std::move(directory)) {}
+
+std::expected<std::vector<fs::path>, Diagnostic> policy_files(const PolicyLocation& location,
+                                                              const PolicyLimits& limits) {
     auto drop_ins = TRY(find_drop_ins(location, limits));
     std::vector<fs::path> files = std::move(drop_ins.read);
     files.insert(files.begin(), location.main_file);
     return files;
 }
 
-Diagnostics writable_at(const PolicyLocation& location) {
+Diagnostics writable_by_others(const PolicyLocation& location) {
     Diagnostics found;
     check_access(location.main_file, "file", found);
     if (location.drop_in_directory.empty()) return found;
@@ -262,7 +244,7 @@ Diagnostics writable_at(const PolicyLocation& location) {
     return found;
 }
 
-PolicyResult load_from(const PolicyLocation& location, const PolicyLimits& limits) {
+PolicyResult load_policy(const PolicyLocation& location, const PolicyLimits& limits) {
     PolicyReader reader(limits);
     auto drop_ins = find_drop_ins(location, limits);
     reader.add_main_file(location.main_file);
@@ -273,37 +255,11 @@ PolicyResult load_from(const PolicyLocation& location, const PolicyLimits& limit
     for (const fs::path& file : drop_ins->read)
         reader.add_file(file, PolicyReader::Role::drop_in);
     for (const fs::path& file : drop_ins->unread)
-        reader.report(unread(file));
-    reader.report(writable_at(location));
+        reader.report(warning_at(file, {}, "this file is not read: the names of drop-ins end in .toml",
+                                 form_of(file) == Form::yaml ? "`kmodctl convert` makes a TOML policy of it"
+                                                             : "rename it, or take it out of the directory"));
+    reader.report(writable_by_others(location));
     return std::move(reader).finish();
-}
-
-} // namespace
-
-std::expected<std::vector<fs::path>, Diagnostic>
-policy_files(const fs::path& main_file, const fs::path& drop_in_directory, const PolicyLimits& limits) {
-    return files_of({.main_file = main_file, .drop_in_directory = drop_in_directory}, limits);
-}
-
-std::expected<std::vector<fs::path>, Diagnostic> policy_files(const sys::Paths& paths) {
-    return files_of(location_of(paths), {});
-}
-
-Diagnostics writable_by_others(const fs::path& main_file, const fs::path& drop_in_directory) {
-    return writable_at({.main_file = main_file, .drop_in_directory = drop_in_directory});
-}
-
-Diagnostics writable_by_others(const sys::Paths& paths) {
-    return writable_at(location_of(paths));
-}
-
-PolicyResult load_policy(const fs::path& main_file, const fs::path& drop_in_directory,
-                         const PolicyLimits& limits) {
-    return load_from({.main_file = main_file, .drop_in_directory = drop_in_directory}, limits);
-}
-
-PolicyResult load_policy(const sys::Paths& paths) {
-    return load_from(location_of(paths), {});
 }
 
 PolicyResult parse_policy(std::string_view text, const std::string& shown_name, const PolicyLimits& limits) {

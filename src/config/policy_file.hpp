@@ -6,7 +6,7 @@
 #pragma once
 
 #include "config/diagnostic.hpp"
-#include "config/schema_report.hpp"
+#include "config/policy_schema.hpp"
 #include "core/policy.hpp"
 #include "sys/paths.hpp"
 
@@ -37,17 +37,26 @@ struct LoadedPolicy {
 /// Errors and warnings if it cannot be used: at least one error.
 using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 
-/// Reads `main_file`, then every `*.toml` of `drop_in_directory` in the order of their names, names that
+/// Where policy files are.
+struct PolicyLocation {
+    // NOLINTBEGIN(google-explicit-constructor): a location is written where one is wanted
+    /// The machine's own. Links below another root than the running machine's do not lead out of it.
+    PolicyLocation(const sys::Paths& paths);
+    PolicyLocation(std::filesystem::path file, std::filesystem::path directory = {});
+    // NOLINTEND(google-explicit-constructor)
+
+    std::filesystem::path main_file;
+    std::filesystem::path drop_in_directory; ///< may be missing; "": there is none
+    std::filesystem::path root = "/";
+};
+
+/// Reads the main file, then every `*.toml` of the drop-in directory in the order of their names, names that
 /// begin with a dot, and links to /dev/null, left out; files with other names are warned of. A drop-in
-/// without any key says nothing. Lists add up; of a setting given twice the last one holds. The directory may
-/// be missing, or empty ("" for none); the main file may not, and may be YAML. The paths are shown, and kept
-/// in source.files, as given. With a YAML file come the patches that it names, or that lie beside it
-/// (YamlPatches); one called core_config.yaml has them in it already.
-[[nodiscard]] PolicyResult load_policy(const std::filesystem::path& main_file,
-                                       const std::filesystem::path& drop_in_directory,
-                                       const PolicyLimits& limits = {});
-/// The machine's own policy. Links below another root than the running machine's do not lead out of it.
-[[nodiscard]] PolicyResult load_policy(const sys::Paths& paths);
+/// without any key means nothing. Lists add up; of a setting given twice the last one holds. The main file
+/// may not be missing, and may be YAML. The paths are shown, and kept in source.files, as given. With a YAML
+/// file come the patches that it names, or that lie beside it (YamlPatches); one called core_config.yaml has
+/// them in it already.
+[[nodiscard]] PolicyResult load_policy(const PolicyLocation& location, const PolicyLimits& limits = {});
 
 /// One text by itself, shown as `shown_name`, whose suffix tells its form as that of a file does.
 [[nodiscard]] PolicyResult parse_policy(std::string_view text, const std::string& shown_name,
@@ -55,16 +64,11 @@ using PolicyResult = std::expected<LoadedPolicy, Diagnostics>;
 
 /// The files and directories of a policy that others than root, or than the caller's user, can change:
 /// warnings, which load_policy gives too. The directories count where there is one of drop-ins.
-[[nodiscard]] Diagnostics writable_by_others(const std::filesystem::path& main_file,
-                                             const std::filesystem::path& drop_in_directory);
-[[nodiscard]] Diagnostics writable_by_others(const sys::Paths& paths);
+[[nodiscard]] Diagnostics writable_by_others(const PolicyLocation& location);
 
 /// The files load_policy would read, in its order; an error if the directory cannot be listed or holds too
 /// many.
 [[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
-policy_files(const std::filesystem::path& main_file, const std::filesystem::path& drop_in_directory,
-             const PolicyLimits& limits = {});
-[[nodiscard]] std::expected<std::vector<std::filesystem::path>, Diagnostic>
-policy_files(const sys::Paths& paths);
+policy_files(const PolicyLocation& location, const PolicyLimits& limits = {});
 
 } // namespace kmodguard::config

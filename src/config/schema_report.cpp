@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "config/schema_report.hpp"
 
+#include "config/entry.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 namespace kmodguard::config {
@@ -36,6 +36,13 @@ std::string describe(const Node& node, Form form) {
     return "a time";
 }
 
+std::size_t entry_count(const core::PolicySource& source) {
+    std::size_t count = source.pins.size();
+    for (const List list : all_lists)
+        count += entries_of(source, list).size();
+    return count;
+}
+
 } // namespace
 
 SchemaReport::SchemaReport(const core::PolicySource& source, std::uint32_t file, Form form,
@@ -45,20 +52,18 @@ SchemaReport::SchemaReport(const core::PolicySource& source, std::uint32_t file,
 
 void SchemaReport::error(Position at, std::string message, std::string hint) {
     ++errors_;
-    report(Severity::error, at, std::move(message), std::move(hint));
+    report(error_at(file_name_, at, std::move(message), std::move(hint)));
 }
 
 void SchemaReport::warning(Position at, std::string message, std::string hint) {
-    report(Severity::warning, at, std::move(message), std::move(hint));
+    report(warning_at(file_name_, at, std::move(message), std::move(hint)));
 }
 
-void SchemaReport::report(Severity severity, Position at, std::string message, std::string hint) {
-    if (diagnostics_.size() > max_diagnostics) return;
+void SchemaReport::report(Diagnostic diagnostic) {
     if (diagnostics_.size() == max_diagnostics)
-        diagnostics_.push_back({Severity::error, file_name_, 0, 0, "more errors are not shown", ""});
-    else
-        diagnostics_.push_back(
-            {severity, file_name_, at.line, at.column, std::move(message), std::move(hint)});
+        diagnostics_.push_back(error_at(file_name_, {}, "more errors are not shown"));
+    else if (diagnostics_.size() < max_diagnostics)
+        diagnostics_.push_back(std::move(diagnostic));
 }
 
 bool SchemaReport::take_room(Position at) {
@@ -91,18 +96,6 @@ std::optional<core::Sha256> SchemaReport::read_hash(const Node& value, std::stri
     error(value.at, fmt::format("{} {}", name, problem),
           "take it from the uncompressed image: sha256sum of the .ko file");
     return std::nullopt;
-}
-
-void sort_by_place(Diagnostics& diagnostics) {
-    std::ranges::sort(diagnostics, {}, [](const Diagnostic& diagnostic) {
-        return std::tuple{diagnostic.line == 0, diagnostic.line, diagnostic.column,
-                          std::string_view(diagnostic.message)};
-    });
-}
-
-std::size_t entry_count(const core::PolicySource& source) {
-    return source.allow_modules.size() + source.allow_aliases.size() + source.deny_modules.size()
-           + source.deny_aliases.size() + source.pins.size();
 }
 
 } // namespace kmodguard::config

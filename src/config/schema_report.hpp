@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the readers of both forms of a policy do alike: say what is wrong and where, in bounds; count the
-// entries; and tell what kind of value was found. A policy is refused in the same words whichever form it
+// What the readers of both forms of a policy do alike: report what is wrong and where, in bounds; count the
+// entries; and name the kind of value that was found. A policy is refused in the same words whichever form it
 // has.
 #pragma once
 
 #include "config/diagnostic.hpp"
 #include "config/document.hpp"
+#include "config/policy_schema.hpp"
 #include "core/policy.hpp"
 
 #include <cstddef>
@@ -16,9 +17,6 @@
 #include <string_view>
 
 namespace kmodguard::config {
-
-/// How a policy file is written; config::form_of tells it from the file's name.
-enum class Form { toml, yaml };
 
 class SchemaReport {
   public:
@@ -46,7 +44,7 @@ class SchemaReport {
     [[nodiscard]] core::Origin origin(Position at) const { return {file_, at.line}; }
 
   private:
-    void report(Severity severity, Position at, std::string message, std::string hint);
+    void report(Diagnostic diagnostic);
 
     std::string file_name_;
     std::uint32_t file_;
@@ -56,11 +54,5 @@ class SchemaReport {
     std::size_t errors_ = 0;
     Diagnostics& diagnostics_;
 };
-
-/// Brings what one file's reader found in the order of the file; what has no line comes last.
-void sort_by_place(Diagnostics& diagnostics);
-
-/// Number of entries in all lists, pins included.
-[[nodiscard]] std::size_t entry_count(const core::PolicySource& source);
 
 } // namespace kmodguard::config

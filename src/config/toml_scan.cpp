@@ -12,10 +12,6 @@ bool is_quote(char c) {
     return c == '"' || c == '\'';
 }
 
-bool is_continuation_byte(char c) {
-    return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
-}
-
 std::size_t skip_multi_line_string(std::string_view text, std::size_t at) {
     const char quote = text[at];
     const std::string closing(3, quote);
@@ -36,23 +32,26 @@ std::size_t skip_multi_line_string(std::string_view text, std::size_t at) {
     return text.size();
 }
 
+/// The first byte from `at` on that is in no string and no comment, or the end of the text.
+std::size_t skip_strings_and_comments(std::string_view text, std::size_t at) {
+    while (at < text.size()) {
+        if (is_quote(text[at]))
+            at = skip_string(text, at);
+        else if (text[at] == '#')
+            at = line_end(text, at);
+        else
+            break;
+    }
+    return at;
+}
+
 /// Behind the array or inline table that begins at `at`.
 std::size_t skip_bracketed(std::string_view text, std::size_t at) {
     std::size_t depth = 0;
-    std::size_t i = at;
-    while (i < text.size()) {
+    for (std::size_t i = at; i < text.size(); i = skip_strings_and_comments(text, i + 1)) {
         const char c = text[i];
-        if (is_quote(c)) {
-            i = skip_string(text, i);
-            continue;
-        }
-        if (c == '#') {
-            i = line_end(text, i);
-            continue;
-        }
-        ++i;
         if (c == '[' || c == '{') ++depth;
-        if ((c == ']' || c == '}') && --depth == 0) return i;
+        if ((c == ']' || c == '}') && --depth == 0) return i + 1;
     }
     return text.size();
 }
@@ -70,7 +69,8 @@ std::size_t offset_of(std::string_view text, Position position) {
     for (unsigned column = 1; column < position.column; ++column) {
         if (i >= text.size() || text[i] == '\n') return nowhere;
         ++i;
-        while (i < text.size() && is_continuation_byte(text[i]))
+        while (i < text.size()
+               && (static_cast<unsigned char>(text[i]) & 0xC0U) == 0x80U) // of the same character
             ++i;
     }
     return i < text.size() ? i : nowhere;
@@ -156,18 +156,9 @@ std::optional<ArrayLayout> scan_array(std::string_view text, std::size_t at) {
 
 Census take_census(std::string_view text) {
     Census census;
-    std::size_t i = 0;
-    while (i < text.size()) {
+    for (std::size_t i = skip_strings_and_comments(text, 0); i < text.size();
+         i = skip_strings_and_comments(text, i + 1)) {
         const char c = text[i];
-        if (is_quote(c)) {
-            i = skip_string(text, i);
-            continue;
-        }
-        if (c == '#') {
-            i = line_end(text, i);
-            continue;
-        }
-        ++i;
         if (c == ',') ++census.commas;
         if (c == '[' || c == '{') ++census.brackets;
         if (c == '.') ++census.dots;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Where things stand in the text of a TOML file: strings, comments, arrays and their elements, in bytes. A
+// Where things are in the text of a TOML file: strings, comments, arrays and their elements, in bytes. A
 // parser throws this away, and an editor that keeps comments lives on it. Every function here is total: for
 // any bytes it stops within the text, makes progress, and does not recurse.
 #pragma once
@@ -27,10 +27,10 @@ struct Span {
 
 inline constexpr std::size_t nowhere = std::string_view::npos;
 
-/// The byte at which `position` stands, or `nowhere`. A byte order mark takes no column.
+/// The byte at `position`, or `nowhere`. A byte order mark takes no column.
 [[nodiscard]] std::size_t offset_of(std::string_view text, Position position);
 
-/// Start of the line that `at` stands in.
+/// Start of the line of `at`.
 [[nodiscard]] std::size_t line_begin(std::string_view text, std::size_t at);
 /// The '\n' that ends the line of `at`, or the end of the text.
 [[nodiscard]] std::size_t line_end(std::string_view text, std::size_t at);
@@ -60,13 +60,13 @@ struct ArrayElement {
 struct ArrayLayout {
     Span span; ///< from '[' to behind ']'
     std::vector<ArrayElement> elements;
-    bool multi_line = false; ///< a line break stands between two of its parts
+    bool multi_line = false; ///< a line break is between two of its parts
 };
 
 /// The parts of the array whose '[' is at `at`; none if there is no well-formed array.
 [[nodiscard]] std::optional<ArrayLayout> scan_array(std::string_view text, std::size_t at);
 
-/// What stands outside strings and comments, counted.
+/// What is outside strings and comments, counted.
 struct Census {
     std::size_t commas = 0;
     std::size_t brackets = 0; ///< '[' and '{'

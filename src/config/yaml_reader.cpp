@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "config/yaml_reader.hpp"
-
-#include "config/toml_reader.hpp"
-#include "config/yaml_text.hpp"
+//
+// yaml-cpp's parser gives events, and not its document, since that recurses over what it has and lets a few
+// lines of aliases expand to gigabytes: events can be counted, and refused as they come. It keeps its tokens
+// until it knows whether they are a key, which can be the whole file, so there may not be too many of them.
+// It counts columns in bytes; people count characters. Two programs must not read one policy in two ways, so
+// bytes that parsers disagree about (other encodings, control characters, line breaks other than LF and CRLF)
+// are refused before.
+#include "config/document.hpp"
+#include "config/toml_scan.hpp"
 #include "core/names.hpp"
+#include "core/text.hpp"
 
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>
@@ -20,8 +26,109 @@
 namespace kmodguard::config {
 namespace {
 
+constexpr std::size_t max_yaml_depth = 64; ///< of mappings and lists in one another
 constexpr std::size_t max_yaml_message = 400;
+constexpr const char* own_file_hint = "keep plugins.kmods in a file of its own";
 constexpr std::string_view standard_tags = "tag:yaml.org,2002:";
+
+constexpr std::string_view yaml_byte_order_mark = "\xEF\xBB\xBF";
+constexpr std::string_view digits = "0123456789";
+constexpr std::string_view indicators = "[]{},:!?&*\"'";
+
+/// Control characters, and what some parsers take for a line break or the mark of an encoding.
+bool is_refused(char32_t code) {
+    if (code == '\t' || code == '\n') return false;
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029 || code == 0xFEFF
+           || code == 0xFFFE || code == 0xFFFF;
+}
+
+std::string name_of(core::Character character, std::string_view text) {
+    if (character.length == 0)
+        return fmt::format("the byte 0x{:02x} is not UTF-8", static_cast<unsigned char>(text.front()));
+    if (character.code == '\0') return "a NUL byte: this is not a text file";
+    if (character.code == '\r') return "a carriage return without a line feed";
+    return fmt::format("the character U+{:04X} has no place in a policy",
+                       static_cast<unsigned>(character.code));
+}
+
+/// What keeps `text` from being given to the parser; its first such place.
+std::optional<Diagnostic> check_text(std::string_view text, const std::string& shown_name) {
+    std::size_t i = text.starts_with(yaml_byte_order_mark) ? yaml_byte_order_mark.size() : 0;
+    unsigned line = 1;
+    unsigned column = 1;
+    while (i < text.size()) {
+        const std::string_view rest = text.substr(i);
+        const core::Character character = core::first_character(rest);
+        const bool line_break = rest.starts_with("\r\n");
+        if (character.length == 0 || (is_refused(character.code) && !line_break))
+            return error_at(shown_name, {line, column}, name_of(character, rest),
+                            "save the file as plain text, in UTF-8");
+        i += character.length;
+        const bool ends_line = character.code == '\n';
+        line += ends_line ? 1 : 0;
+        column = ends_line ? 1 : column + 1;
+    }
+    const auto marks = std::ranges::count_if(text, [](char c) { return indicators.find(c) != nowhere; });
+    if (static_cast<std::size_t>(marks) > max_yaml_indicators)
+        return error_at(shown_name, {}, "too much structure: this is not a policy", own_file_hint);
+    return std::nullopt;
+}
+
+/// Positions in a checked text. Cheap as long as it is asked about places in their order.
+class YamlPlaces {
+  public:
+    explicit YamlPlaces(std::string_view text)
+        : text_(text.starts_with(yaml_byte_order_mark) ? text.substr(yaml_byte_order_mark.size()) : text) {}
+
+    /// Of what is `column` bytes into line `line`, both from 0.
+    Position at(std::size_t line, std::size_t column) {
+        go_to(line, column);
+        return {static_cast<unsigned>(line_ + 1), static_cast<unsigned>(characters_ + 1)};
+    }
+
+    /// The '-' of an entry without a value, given the place of the next token, which is all that the parser
+    /// knows of it.
+    Position of_empty_entry(std::size_t line, std::size_t column) {
+        const Position next = at(line, column);
+        std::size_t begin = line_begin_;
+        for (unsigned number = next.line; number-- > 1;) {
+            begin = config::line_begin(text_, begin - 1);
+            std::string_view content = text_.substr(begin, line_end(text_, begin) - begin);
+            if (const std::size_t comment = content.find(" #"); comment != nowhere)
+                content = content.substr(0, comment);
+            const std::size_t last = content.find_last_not_of(" \t\r");
+            if (last == nowhere || content[content.find_first_not_of(" \t")] == '#') continue;
+            if (content[last] != '-') break;
+            return {number, static_cast<unsigned>(last + 1)};
+        }
+        return next;
+    }
+
+  private:
+    void go_to(std::size_t line, std::size_t column) {
+        if (line < line_) line_ = line_begin_ = 0;
+        if (line != line_ || column < bytes_) bytes_ = characters_ = 0;
+        while (line_ < line) {
+            const std::size_t end = line_end(text_, line_begin_);
+            if (end == text_.size()) { // behind the last line, where the end of the text is meant
+                column = end - line_begin_;
+                break;
+            }
+            line_begin_ = end + 1;
+            ++line_;
+        }
+        const std::size_t end = std::min(line_begin_ + column, text_.size());
+        for (std::size_t i = line_begin_ + bytes_; i < end; ++i)
+            if ((static_cast<unsigned char>(text_[i]) & 0xC0U) != 0x80U) ++characters_;
+        bytes_ = std::max(end - line_begin_, bytes_);
+    }
+
+    std::string_view text_;
+    std::size_t line_ = 0;       ///< from 0
+    std::size_t line_begin_ = 0; ///< its first byte, behind a byte order mark
+    std::size_t bytes_ = 0;      ///< of the line, up to the place last asked for
+    std::size_t characters_ = 0; ///< in these bytes
+};
 
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
     return std::ranges::find(words, text) != words.end();
@@ -36,7 +143,6 @@ std::string_view without_sign(std::string_view text) {
 }
 
 bool is_integer(std::string_view text) {
-    static constexpr std::string_view digits = "0123456789";
     if (text.starts_with("0x")) return holds_only(text.substr(2), "0123456789abcdefABCDEF");
     if (text.starts_with("0o")) return holds_only(text.substr(2), "01234567");
     return holds_only(without_sign(text), digits);
@@ -46,7 +152,6 @@ bool is_floating(std::string_view text) {
     if (is_one_of(text, {".nan", ".NaN", ".NAN"})) return true;
     text = without_sign(text);
     if (is_one_of(text, {".inf", ".Inf", ".INF"})) return true;
-    static constexpr std::string_view digits = "0123456789";
     const auto take_digits = [&text] {
         const std::size_t count = std::min(text.find_first_not_of(digits), text.size());
         text.remove_prefix(count);
@@ -70,7 +175,7 @@ Node::Kind kind_of_plain(std::string_view text) {
     return is_floating(text) ? Node::Kind::floating : Node::Kind::string;
 }
 
-/// Ends the parsing; what is wrong is kept beside it.
+/// Ends the parsing; what is wrong is in the builder.
 struct Refused {};
 
 class TreeBuilder final : public YAML::EventHandler {
@@ -88,17 +193,11 @@ class TreeBuilder final : public YAML::EventHandler {
     void OnDocumentEnd() override {}
 
     void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        Node node;
-        node.kind = Node::Kind::null;
-        node.at = place_of_null(mark);
-        put(std::move(node));
+        put({.kind = Node::Kind::null, .at = place_of_null(mark)});
     }
 
     void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        Node node;
-        node.kind = Node::Kind::alias; // a few of them can stand for gigabytes
-        node.at = place_of(mark);
-        put(std::move(node));
+        put({.kind = Node::Kind::alias, .at = place_of(mark)});
     }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
@@ -146,7 +245,7 @@ class TreeBuilder final : public YAML::EventHandler {
     };
 
     [[noreturn]] void refuse(Position at, std::string message, std::string hint) {
-        refusal_ = {Severity::error, shown_name_, at.line, at.column, std::move(message), std::move(hint)};
+        refusal_ = error_at(shown_name_, at, std::move(message), std::move(hint));
         throw Refused{};
     }
 
@@ -155,7 +254,7 @@ class TreeBuilder final : public YAML::EventHandler {
         refuse(at, "a tag that is not known here: " + in_quotes(tag), "remove it");
     }
 
-    /// The parser says of a missing value only where the next token stands.
+    /// Of a missing value the parser knows only the place of the next token.
     Position place_of_null(const YAML::Mark& mark) {
         if (!open_.empty()) {
             const Open& top = open_.back();
@@ -178,8 +277,7 @@ class TreeBuilder final : public YAML::EventHandler {
             refuse(fresh.node.at, "a key that is a mapping or a list",
                    "keys are words; put what begins with { or [ in quotes");
         if (open_.size() == max_yaml_depth)
-            refuse(fresh.node.at, fmt::format("nested more than {} deep", max_yaml_depth),
-                   "keep plugins.kmods in a file of its own");
+            refuse(fresh.node.at, fmt::format("nested more than {} deep", max_yaml_depth), own_file_hint);
         open_.push_back(std::move(fresh));
     }
 
@@ -196,8 +294,7 @@ class TreeBuilder final : public YAML::EventHandler {
     void put(Node node) {
         if (expects_key()) return put_key(std::move(node));
         if (++values_ > max_document_values)
-            refuse(node.at, fmt::format("more than {} values", max_document_values),
-                   "keep plugins.kmods in a file of its own");
+            refuse(node.at, fmt::format("more than {} values", max_document_values), own_file_hint);
         if (open_.empty()) {
             root_ = std::move(node);
             return;
@@ -232,18 +329,15 @@ class TreeBuilder final : public YAML::EventHandler {
 };
 
 Diagnostic syntax_error(const std::string& file, Position at, std::string_view message) {
-    return {Severity::error,
-            file,
-            at.line,
-            at.column,
-            "not YAML: " + core::printable(message, max_yaml_message),
-            "indent with spaces, and put in quotes what holds any of : # [ ] { } , & * ! | > ' \" % @ `"};
+    return error_at(
+        file, at, "not YAML: " + core::printable(message, max_yaml_message),
+        "indent with spaces, and put in quotes what holds any of : # [ ] { } , & * ! | > ' \" % @ `");
 }
 
 } // namespace
 
 std::expected<Node, Diagnostic> read_yaml(std::string_view text, const std::string& shown_name) {
-    if (auto misfit = check_yaml_text(text, shown_name)) return std::unexpected(std::move(*misfit));
+    if (auto misfit = check_text(text, shown_name)) return std::unexpected(std::move(*misfit));
     TreeBuilder builder(text, shown_name);
     try {
         // Without a last line that is none of the document, the parser takes an open quote for closed there.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "config/yaml_schema.hpp"
-
+//
+// The YAML form, as the emulation framework reads it.
 #include "config/entry.hpp"
+#include "config/policy_schema.hpp"
 #include "config/schema_report.hpp"
 #include "core/names.hpp"
 
@@ -19,12 +20,11 @@
 namespace kmodguard::config {
 namespace {
 
-/// Loads whatever the lists say, unless it is denied: the emulation rests on it.
-constexpr std::string_view pattern_hint =
+constexpr const char* pattern_hint =
     "patterns mean nothing here; a TOML policy (`kmodctl convert`) takes them in allow.aliases";
-constexpr std::string_view merged_hint =
+constexpr const char* merged_hint =
     "write it out, or give the core_config.yaml of a run's output folder, in which the framework has done so";
-constexpr std::string_view quote_hint = "put the name in quotes";
+constexpr const char* quote_hint = "put the name in quotes";
 
 class KmodsReader : private SchemaReport {
   public:
@@ -47,37 +47,26 @@ class KmodsReader : private SchemaReport {
         begin(kmods->at);
     }
 
-    /// A file that adds to a configuration, and need not say anything of the plugin.
+    /// A file that adds to a configuration, and need not have anything for the plugin.
     void read_patch(const Node& root) {
-        if (root.kind == Node::Kind::null) return;
-        const Member* plugins = root.find("plugins");
-        if (!expect(root, Node::Kind::table, "a mapping", "a patch")
-            || (plugins != nullptr && plugins->value.kind != Node::Kind::null
-                && !expect(plugins->value, Node::Kind::table, "a mapping", "plugins",
-                           std::string(merged_hint))))
-            return;
-        const Member* kmods = find_kmods(root);
+        if (root.kind == Node::Kind::null || !expect(root, Node::Kind::table, "a mapping", "a patch")) return;
+        find_value(root, "plugins", Node::Kind::table, "a mapping");
+        const Member* kmods = errors() == 0 ? find_kmods(root) : nullptr;
         if (kmods == nullptr || kmods->value.kind == Node::Kind::null) return;
         if (expect(kmods->value, Node::Kind::table, "a mapping", "kmods")) read_keys(kmods->value);
     }
 
     YamlPatches patches_of(const Node& root) {
         YamlPatches patches;
-        const Member* core = root.find("core");
-        if (core != nullptr && core->value.kind != Node::Kind::null
-            && expect(core->value, Node::Kind::table, "a mapping", "core", std::string(merged_hint))) {
-            const Member* automatic = core->value.find("auto_patching");
+        if (const Node* core = find_value(root, "core", Node::Kind::table, "a mapping")) {
+            const Member* automatic = core->find("auto_patching");
             patches.beside =
                 automatic == nullptr || read_boolean(automatic->value, "core.auto_patching").value_or(true);
         }
-        const Member* named = root.find("patches");
-        if (named == nullptr || named->value.kind == Node::Kind::null
-            || !expect(named->value, Node::Kind::array, "a list of files", "patches",
-                       std::string(merged_hint)))
-            return patches;
-        for (const Node& item : named->value.items)
-            if (expect(item, Node::Kind::string, "a file", "patches", std::string(merged_hint)))
-                patches.named.push_back({item.text, item.at});
+        if (const Node* named = find_value(root, "patches", Node::Kind::array, "a list of files"))
+            for (const Node& item : named->items)
+                if (expect(item, Node::Kind::string, "a file", "patches", merged_hint))
+                    patches.named.push_back({item.text, item.at});
         return patches;
     }
 
@@ -88,17 +77,24 @@ class KmodsReader : private SchemaReport {
     };
     static const std::array<Key, 8> keys;
 
-    /// Every configuration of the framework has one.
-    static bool is_project(const Node& root) {
-        const Member* core = root.find("core");
-        return core != nullptr && core->value.kind == Node::Kind::table;
-    }
-
+    /// What holds whatever the lists have. The emulation rests on the framework's module.
     void begin(Position at) {
         source_.mode = core::Mode::enforce;
         source_.answer = core::Answer::pretend;
         source_.dependencies = false;
-        allow_framework(at);
+        const bool listed =
+            std::ranges::find(source_.allow_modules, framework_module, &core::PolicySource::Entry::text)
+            != source_.allow_modules.end();
+        if (!listed && take_room(at))
+            source_.allow_modules.push_back({std::string(framework_module), origin(at)});
+    }
+
+    /// The value of `key`, if there is any; it is an error if that is not of `kind`.
+    const Node* find_value(const Node& root, std::string_view key, Node::Kind kind,
+                           std::string_view expected) {
+        const Member* member = root.find(key);
+        if (member == nullptr || member->value.kind == Node::Kind::null) return nullptr;
+        return expect(member->value, kind, expected, key, merged_hint) ? &member->value : nullptr;
     }
 
     const Member* find_kmods(const Node& root) {
@@ -108,7 +104,7 @@ class KmodsReader : private SchemaReport {
         for (const Node* node : {&root, plugins != nullptr ? &plugins->value : nullptr})
             if (const Member* merged = node != nullptr ? node->find("<<") : nullptr; merged != nullptr)
                 error(merged->at, "a merge (\"<<\") of what may be about kmods, which is not read",
-                      std::string(merged_hint));
+                      merged_hint);
         if (kmods != nullptr && at_the_top != nullptr) {
             error(at_the_top->at, "kmods is both here and under plugins", "remove this one");
             return nullptr;
@@ -121,19 +117,18 @@ class KmodsReader : private SchemaReport {
         return kmods;
     }
 
-    /// Says so if there is no policy in it, or if it may be a misspelt one.
+    /// It is an error if there is no policy in it, or what may be a misspelt one.
     void check_missing(const Node& root) {
+        find_value(root, "plugins", Node::Kind::table, "a mapping");
+        if (errors() != 0) return;
         const Member* plugins = root.find("plugins");
-        if (plugins != nullptr && plugins->value.kind != Node::Kind::null
-            && !expect(plugins->value, Node::Kind::table, "a mapping", "plugins", std::string(merged_hint)))
-            return;
         const Node& where = plugins != nullptr ? plugins->value : root;
         const std::string_view wanted = plugins != nullptr ? "kmods" : "plugins";
         std::vector<std::string_view> names;
-        for (const Member& member : where.members)
-            names.push_back(member.key);
+        std::ranges::transform(where.members, std::back_inserter(names), &Member::key);
         const std::string_view near = nearest(wanted, names);
-        if (near.empty() && is_project(root)) return;
+        const Member* project = root.find("core"); // every configuration of the framework has one
+        if (near.empty() && project != nullptr && project->value.kind == Node::Kind::table) return;
         const Position at =
             near.empty() ? (plugins != nullptr ? plugins->at : Position{1, 1}) : where.find(near)->at;
         error(at, "there is no plugins.kmods, which is all that a YAML policy consists of",
@@ -142,20 +137,19 @@ class KmodsReader : private SchemaReport {
     }
 
     void read_keys(const Node& kmods) {
-        for (const Member& member : kmods.members)
-            read_key(member);
-    }
-
-    void read_key(const Member& member) {
-        const auto known = std::ranges::find(keys, member.key, &Key::name);
-        if (known != keys.end()) return (this->*known->read)(member.value);
         std::vector<std::string_view> names;
-        for (const Key& key : keys)
-            names.push_back(key.name);
-        const std::string_view near = nearest(member.key, names);
-        error(member.at, fmt::format("unknown key {} in plugins.kmods", in_quotes(member.key)),
-              near.empty() ? "known here: allowlist, denylist, quiet, pins"
-                           : fmt::format("did you mean \"{}\"?", near));
+        std::ranges::transform(keys, std::back_inserter(names), &Key::name);
+        for (const Member& member : kmods.members) {
+            const auto known = std::ranges::find(keys, member.key, &Key::name);
+            if (known != keys.end()) {
+                (this->*known->read)(member.value);
+                continue;
+            }
+            const std::string_view near = nearest(member.key, names);
+            error(member.at, fmt::format("unknown key {} in plugins.kmods", in_quotes(member.key)),
+                  near.empty() ? "known here: allowlist, denylist, quiet, pins"
+                               : fmt::format("did you mean \"{}\"?", near));
+        }
     }
 
     /// What every plugin has, and means nothing to a policy.
@@ -202,7 +196,7 @@ class KmodsReader : private SchemaReport {
                         "remove it");
                 continue;
             }
-            if (!expect(item, Node::Kind::string, "a module name", name, std::string(quote_hint))) continue;
+            if (!expect(item, Node::Kind::string, "a module name", name, quote_hint)) continue;
             auto module = name_of(item.text, name, item.at);
             if (module && take_room(item.at)) entries.push_back({std::move(*module), origin(item.at)});
         }
@@ -214,7 +208,7 @@ class KmodsReader : private SchemaReport {
         const auto checked = check_module(text, pattern_hint);
         const bool is_template = text.contains("{{") || text.contains("{%");
         error(at, fmt::format("{}: {}", list, checked.error().what),
-              is_template ? std::string(merged_hint) : checked.error().hint);
+              is_template ? merged_hint : checked.error().hint);
         return std::nullopt;
     }
 
@@ -242,14 +236,6 @@ class KmodsReader : private SchemaReport {
         if (hash && take_room(value.at)) source_.pins.push_back({module, *hash, origin(value.at)});
     }
 
-    void allow_framework(Position at) {
-        const bool listed =
-            std::ranges::find(source_.allow_modules, framework_module, &core::PolicySource::Entry::text)
-            != source_.allow_modules.end();
-        if (!listed && take_room(at))
-            source_.allow_modules.push_back({std::string(framework_module), origin(at)});
-    }
-
     core::PolicySource& source_;
 };
 
@@ -264,27 +250,16 @@ const std::array<KmodsReader::Key, 8> KmodsReader::keys = {{
     {"version", &KmodsReader::skip},
 }};
 
-/// Reads a document by `reading`, and adds what is found by its place there.
-void read_by(void (KmodsReader::*reading)(const Node&), const Node& root, core::PolicySource& source,
-             std::uint32_t file, std::size_t max_entries, Diagnostics& diagnostics) {
-    Diagnostics found;
-    KmodsReader reader(source, file, max_entries, found);
-    (reader.*reading)(root);
-    sort_by_place(found);
-    diagnostics.insert(diagnostics.end(), std::make_move_iterator(found.begin()),
-                       std::make_move_iterator(found.end()));
-}
-
 } // namespace
 
 void read_yaml_schema(const Node& root, core::PolicySource& source, std::uint32_t file,
                       std::size_t max_entries, Diagnostics& diagnostics) {
-    read_by(&KmodsReader::read, root, source, file, max_entries, diagnostics);
+    KmodsReader(source, file, max_entries, diagnostics).read(root);
 }
 
 void read_yaml_patch(const Node& root, core::PolicySource& source, std::uint32_t file,
                      std::size_t max_entries, Diagnostics& diagnostics) {
-    read_by(&KmodsReader::read_patch, root, source, file, max_entries, diagnostics);
+    KmodsReader(source, file, max_entries, diagnostics).read_patch(root);
 }
 
 YamlPatches yaml_patches(const Node& root, const core::PolicySource& source, std::uint32_t file,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What a decision consists of, once: JSON (events/decision_json) and the control socket
-// (protocol/decision_fields) are both made of these lists. A field that is added here is in both.
+// What a decision consists of, once: JSON (events/event_json) and the control socket
+// (protocol/answers) are both made of these lists. A field that is added here is in both.
 #pragma once
 
 #include "core/decision.hpp"
@@ -77,7 +77,7 @@ struct Fields<ModuleDecision> {
                                      Field{"as_image", "", &ModuleDecision::as_image}};
 };
 
-/// What a program is told of the whole in JSON is in events/fields.cpp, with what it is called in the
+/// What a program is told of the whole in JSON is in events/fields.hpp, with what it is called in the
 /// journal.
 template <>
 struct Fields<Decision> {

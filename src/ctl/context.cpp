@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/context.hpp"
 
-#include "protocol/status.hpp"
+#include "protocol/answers.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -64,8 +64,9 @@ sys::Result<protocol::Answer> Context::ask(std::string_view daemon_verb, std::st
 
 sys::Result<protocol::Answer> Context::ask_for_change(std::string_view daemon_verb,
                                                       std::string argument) const {
-    return protocol::ask_for_change(paths.socket(), {std::string(daemon_verb), std::move(argument)},
-                                    [this] { warn("the daemon is busy; waiting until it has done this"); });
+    return protocol::ask(paths.socket(), {std::string(daemon_verb), std::move(argument)},
+                         protocol::default_timeout,
+                         [this] { warn("the daemon is busy; waiting until it has done this"); });
 }
 
 void Context::warn_as(const protocol::Answer& answer) const {

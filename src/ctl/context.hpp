@@ -7,7 +7,7 @@
 #include "core/decision.hpp"
 #include "ctl/exit_code.hpp"
 #include "events/json.hpp"
-#include "protocol/client.hpp"
+#include "protocol/message.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 

@@ -3,7 +3,7 @@
 
 #include "core/loaded.hpp"
 #include "core/names.hpp"
-#include "protocol/decision_fields.hpp"
+#include "protocol/answers.hpp"
 #include "sys/kernel.hpp"
 
 #include <algorithm>
@@ -40,7 +40,7 @@ std::string chosen_kernel(const std::optional<Release>& kernel) {
 }
 
 sys::Result<config::LoadedPolicy> read_policy(const sys::Paths& paths, const File& file) {
-    auto loaded = file ? config::load_policy(*file, "") : config::load_policy(paths);
+    auto loaded = file ? config::load_policy({*file}) : config::load_policy(paths);
     if (!loaded) return std::unexpected(config::to_error(loaded.error()));
     return std::move(*loaded);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/guest_setup.hpp"
 
-#include "config/yaml_schema.hpp"
+#include "config/policy_schema.hpp"
 #include "ctl/decide.hpp"
 #include "enforce/guest/emulator.hpp"
 #include "enforce/guest/memory_symbols.hpp"

@@ -3,7 +3,7 @@
 
 #include "ctl/decide.hpp"
 #include "events/event_json.hpp"
-#include "protocol/decision_fields.hpp"
+#include "protocol/answers.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>

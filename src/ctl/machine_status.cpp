@@ -147,7 +147,7 @@ std::string_view limits_of(const kernel::Status& kernel) {
 
 sys::Result<DaemonStatus> read_daemon_status(const sys::Result<protocol::Answer>& answer) {
     if (!answer) return std::unexpected(answer.error());
-    return protocol::read_fields(answer->fields, protocol::daemon_status_table);
+    return protocol::daemon_status_of(answer->fields);
 }
 
 sys::Result<DaemonStatus> daemon_status(const Context& context) {

@@ -8,7 +8,7 @@
 #include "ctl/kernel_report.hpp"
 #include "ctl/loaded_report.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "protocol/status.hpp"
+#include "protocol/answers.hpp"
 
 #include <string>
 

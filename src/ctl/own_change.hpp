@@ -4,7 +4,7 @@
 #pragma once
 
 #include "ctl/context.hpp"
-#include "events/change.hpp"
+#include "events/event.hpp"
 #include "sys/result.hpp"
 
 namespace kmodguard::ctl {

@@ -2,8 +2,8 @@
 #include "ctl/trials.hpp"
 
 #include "ctl/canary.hpp"
-#include "sys/error_name.hpp"
 #include "sys/file.hpp"
+#include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fmt/format.h>

@@ -18,7 +18,7 @@
 #include "daemon/file_states.hpp"
 #include "enforce/kernel/enforcer.hpp"
 #include "modules/kmod_index.hpp"
-#include "sys/boot_clock.hpp"
+#include "sys/kernel.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 

@@ -12,11 +12,9 @@
 #include "enforce/kernel/kernel_point.hpp"
 #include "events/recorder.hpp"
 #include "modules/kmod_context.hpp"
-#include "sys/capabilities.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
-#include "sys/memory.hpp"
-#include "sys/process_identity.hpp"
+#include "sys/process.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>

@@ -7,9 +7,7 @@
 #include "daemon/loaded.hpp"
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
-#include "protocol/decision_fields.hpp"
-#include "protocol/listed_rules.hpp"
-#include "protocol/status.hpp"
+#include "protocol/answers.hpp"
 
 #include <fmt/format.h>
 
@@ -246,7 +244,7 @@ Answered status(Call call) {
     protocol::DaemonStatus status = status_of(call.engine);
     if (call.sources.events_lost) status.events_lost = call.sources.events_lost();
     Answer answer = ok();
-    answer.fields = protocol::write_fields(status, protocol::daemon_status_table);
+    answer.fields = protocol::fields_of(status);
     if (call.sources.kernel_point)
         std::ranges::move(fields_of(call.sources.kernel_point()), std::back_inserter(answer.fields));
     return answer;

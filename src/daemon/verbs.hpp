@@ -5,7 +5,6 @@
 
 #include "daemon/engine.hpp"
 #include "enforce/kernel/status.hpp"
-#include "events/change.hpp"
 #include "events/event.hpp"
 #include "protocol/message.hpp"
 

@@ -42,9 +42,13 @@ bool is_same_image(const Attempt& first, const Attempt& second) {
     return first.image_size != 0 && first.image_size == second.image_size;
 }
 
-bool is_same_caller(const Requester& a, const Requester& b) {
-    return a.uid == b.uid && a.user_namespace == b.user_namespace && a.command == b.command
-           && a.executable == b.executable;
+/// What makes two processes the same caller.
+std::optional<Requester> without_number(std::optional<Requester> by) {
+    if (by) {
+        by->pid = 0;
+        by->cgroup.clear();
+    }
+    return by;
 }
 
 } // namespace
@@ -57,29 +61,21 @@ Coalescer::Key Coalescer::key_of(const Attempt& attempt) {
             .generation = attempt.generation,
             .image_size = attempt.image_size,
             .withheld = attempt.withheld,
+            .by = without_number(attempt.requester),
             .sha256 = attempt.sha256,
             .texts = {attempt.call, is_for_nothing(attempt) ? "" : decision.token, attempt.file,
                       attempt.parameters, attempt.answer, attempt.note,
                       attempt.after ? attempt.after->call : ""}};
-    add_requester(key, attempt.requester);
     for (const core::ModuleDecision& module : decision.modules)
         key.texts.push_back(module.module);
     return key;
 }
 
 Coalescer::Key Coalescer::key_of(const SealRefusal& refusal) {
-    Key key{.generation = refusal.generation, .by_seal = true, .texts = {refusal.forbidden}};
-    add_requester(key, refusal.requester);
-    return key;
-}
-
-void Coalescer::add_requester(Key& key, const std::optional<Requester>& by) {
-    if (!by) return;
-    key.kernel_thread = by->kernel_thread;
-    key.uid = by->uid;
-    key.user_namespace = by->user_namespace;
-    for (const std::string& text : {by->command, by->executable, by->container})
-        key.texts.push_back(text);
+    return {.generation = refusal.generation,
+            .by_seal = true,
+            .by = without_number(refusal.requester),
+            .texts = {refusal.forbidden}};
 }
 
 std::optional<Coalescer::Caller> Coalescer::caller_of(const Attempt& event) {
@@ -164,7 +160,7 @@ bool Coalescer::join(Attempt& attempt, Clock::time_point now, std::vector<Event>
         FirstCall& known = first.mapped();
         const bool second = attempt.call == "init_module" && known.attempt.call == "finit_module"
                             && now <= known.until
-                            && is_same_caller(*known.attempt.requester, *attempt.requester)
+                            && without_number(known.attempt.requester) == without_number(attempt.requester)
                             && is_same_image(known.attempt, attempt);
         if (second && !known.held_back && is_refusal(attempt)) return true;
         if (second && known.held_back)

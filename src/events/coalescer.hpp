@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Refusals that come again and again are counted. The first of its kind goes on at once; those that follow
-// are held back until their span is over, and then the last of them goes on, which says how many there were
+// are held back until their span is over, and then the last of them goes on, which has how many there were
 // and since when. So the events, and what they count, add up to the attempts. One attempt that a program
 // makes by two calls is one event. All else goes through.
 //
@@ -52,9 +52,7 @@ class Coalescer {
         std::uint64_t image_size = 0;
         bool withheld = false;
         bool by_seal = false;
-        bool kernel_thread = false;
-        std::optional<uid_t> uid = std::nullopt;
-        std::uint32_t user_namespace = 0;
+        std::optional<Requester> by = std::nullopt; ///< without its number and its cgroup
         std::optional<core::Sha256> sha256 = std::nullopt;
         std::vector<std::string> texts = {};
         auto operator<=>(const Key&) const = default;
@@ -85,7 +83,6 @@ class Coalescer {
 
     [[nodiscard]] static Key key_of(const Attempt& attempt);
     [[nodiscard]] static Key key_of(const SealRefusal& refusal);
-    static void add_requester(Key& key, const std::optional<Requester>& by);
     [[nodiscard]] static std::optional<Caller> caller_of(const Attempt& attempt);
     [[nodiscard]] bool has_room(const std::string& who) const;
     template <typename Refusal>

@@ -13,29 +13,23 @@ namespace {
 
 using Tree = nlohmann::ordered_json;
 
-Tree tree_of(const Json& json);
-
-struct ToTree {
-    Tree operator()(std::monostate) const { return nullptr; }
-    Tree operator()(bool value) const { return value; }
-    Tree operator()(std::int64_t value) const { return value; }
-    Tree operator()(const std::string& value) const { return value; }
-    Tree operator()(const Json::List& list) const {
+Tree tree_of(const Json& json) {
+    if (const Json::List* list = json.list()) {
         Tree tree = Tree::array();
-        for (const Json& item : list)
+        for (const Json& item : *list)
             tree.push_back(tree_of(item));
         return tree;
     }
-    Tree operator()(const Json::Object& object) const {
+    if (const Json::Object* object = json.object()) {
         Tree tree = Tree::object();
-        for (const auto& [key, item] : object)
+        for (const auto& [key, item] : *object)
             tree[key] = tree_of(item);
         return tree;
     }
-};
-
-Tree tree_of(const Json& json) {
-    return std::visit(ToTree{}, json.value());
+    if (const std::string* text = json.text()) return *text;
+    if (const bool* boolean = json.boolean()) return *boolean;
+    const std::int64_t* number = json.number();
+    return number != nullptr ? Tree(*number) : Tree();
 }
 
 /// Puts a value together from what the parser calls out, without a tree of the library's own in between. The
@@ -120,8 +114,6 @@ class Builder final : public nlohmann::json_sax<Tree> {
 Json::Json() = default;
 Json::Json(bool value) : value_(value) {}
 Json::Json(std::int64_t value) : value_(value) {}
-Json::Json(std::uint64_t value) : value_(static_cast<std::int64_t>(value)) {}
-Json::Json(std::uint32_t value) : value_(std::int64_t{value}) {}
 Json::Json(std::string value) : value_(std::move(value)) {}
 Json::Json(std::string_view value) : value_(std::string(value)) {}
 Json::Json(const char* value) : value_(std::string(value)) {}
@@ -132,26 +124,6 @@ Json::Json(Json&& other) noexcept = default;
 Json& Json::operator=(const Json& other) = default;
 Json& Json::operator=(Json&& other) noexcept = default;
 Json::~Json() = default;
-
-const std::string* Json::text() const {
-    return std::get_if<std::string>(&value_);
-}
-
-const bool* Json::boolean() const {
-    return std::get_if<bool>(&value_);
-}
-
-const std::int64_t* Json::number() const {
-    return std::get_if<std::int64_t>(&value_);
-}
-
-const Json::List* Json::list() const {
-    return std::get_if<List>(&value_);
-}
-
-const Json::Object* Json::object() const {
-    return std::get_if<Object>(&value_);
-}
 
 sys::Result<Json> Json::parse(std::string_view text, const JsonLimits& limits) {
     const auto refuse = [](std::string_view why) {

@@ -7,6 +7,7 @@
 
 #include "sys/result.hpp"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,8 +32,8 @@ class Json {
     Json(); ///< null
     Json(bool value);
     Json(std::int64_t value);
-    Json(std::uint64_t value);
-    Json(std::uint32_t value);
+    template <std::integral Number> // of another width, or without a sign
+    Json(Number value) : Json(static_cast<std::int64_t>(value)) {}
     Json(std::string value);
     Json(std::string_view value);
     Json(const char* value);
@@ -49,7 +50,7 @@ class Json {
 
     /// The value of `text`, which is one JSON value and white space (RFC 8259). More is refused than there:
     /// an object with two members of one name, a number that is no integer of 64 bits, a NUL, and whatever is
-    /// over the limits. Errors are of kind invalid, say at which byte, and hold nothing of the text.
+    /// over the limits. Errors are of kind invalid, name the byte, and contain nothing of the text.
     [[nodiscard]] static sys::Result<Json> parse(std::string_view text, const JsonLimits& limits = {});
 
     /// Adds a member to what is an object.
@@ -57,20 +58,17 @@ class Json {
     /// The member `name`; nullptr if there is none, or this is no object.
     [[nodiscard]] const Json* find(std::string_view name) const;
     /// nullptr if it is something else.
-    [[nodiscard]] const std::string* text() const;
-    [[nodiscard]] const bool* boolean() const;
-    [[nodiscard]] const std::int64_t* number() const;
-    [[nodiscard]] const List* list() const;
-    [[nodiscard]] const Object* object() const;
+    [[nodiscard]] const std::string* text() const { return std::get_if<std::string>(&value_); }
+    [[nodiscard]] const bool* boolean() const { return std::get_if<bool>(&value_); }
+    [[nodiscard]] const std::int64_t* number() const { return std::get_if<std::int64_t>(&value_); }
+    [[nodiscard]] const List* list() const { return std::get_if<List>(&value_); }
+    [[nodiscard]] const Object* object() const { return std::get_if<Object>(&value_); }
 
     /// As one line. Bytes that are no UTF-8 become the replacement character.
     [[nodiscard]] std::string line() const;
 
-    using Value = std::variant<std::monostate, bool, std::int64_t, std::string, List, Object>;
-    [[nodiscard]] const Value& value() const { return value_; }
-
   private:
-    Value value_;
+    std::variant<std::monostate, bool, std::int64_t, std::string, List, Object> value_;
 };
 
 } // namespace kmodguard::events

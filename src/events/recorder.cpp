@@ -1,133 +1,50 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "events/recorder.hpp"
 
-#include "events/coalescer.hpp"
 #include "sys/trace.hpp"
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <map>
-#include <mutex>
 #include <optional>
-#include <thread>
-#include <utility>
 #include <variant>
 
 namespace kmodguard::events {
-namespace {
 
-constexpr std::size_t sharers = 4; ///< that make more noise than all can log, each with a part in the log
+Recorder::Room::Room(std::size_t capacity)
+    : capacity_(capacity), share_(std::max<std::size_t>(1, capacity / sharers)) {}
 
-} // namespace
-
-class Recorder::Queue {
-  public:
-    Queue(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
-        : sinks_(std::move(sinks)), lines_(capacity), important_(capacity), routine_(capacity),
-          thread_([this] { run(); }) {}
-    Queue(const Queue&) = delete;
-    Queue& operator=(const Queue&) = delete;
-    ~Queue() {
-        {
-            const std::scoped_lock lock(mutex_);
-            stopping_ = true;
-        }
-        changed_.notify_one();
-        thread_.join();
+bool Recorder::Room::take(const std::string& who) {
+    if (taken_ >= capacity_) return false;
+    if (!who.empty()) {
+        const auto of = of_.try_emplace(who, 0).first;
+        if (of->second >= share_) return false;
+        ++of->second;
     }
+    ++taken_;
+    return true;
+}
 
-    void add(Event event);
-    void add_loss(std::size_t count);
-    void flush();
-    [[nodiscard]] std::size_t lost() const;
-
-  private:
-    /// Events that wait, and how many of them each has brought about that leaves room for others.
-    class Room {
-      public:
-        explicit Room(std::size_t capacity)
-            : capacity_(capacity), share_(std::max<std::size_t>(1, capacity / sharers)) {}
-
-        /// False: there is none, or `who` has had its share. "" is not known, and has all there is.
-        [[nodiscard]] bool take(const std::string& who) {
-            if (taken_ >= capacity_) return false;
-            if (!who.empty()) {
-                const auto of = of_.try_emplace(who, 0).first;
-                if (of->second >= share_) return false;
-                ++of->second;
-            }
-            ++taken_;
-            return true;
-        }
-        void give_back(const std::string& who) {
-            --taken_;
-            if (const auto of = of_.find(who); of != of_.end() && --of->second == 0) of_.erase(of);
-        }
-
-      private:
-        std::size_t capacity_;
-        std::size_t share_;
-        std::size_t taken_ = 0;
-        std::map<std::string, std::size_t> of_;
-    };
-
-    struct Losses {
-        std::size_t here = 0;   ///< of events and changes
-        std::size_t before = 0; ///< that never came here
-        std::size_t lines = 0;  ///< of modules.log
-        bool operator==(const Losses&) const = default;
-    };
-
-    /// Where `event` takes its room, and as whose.
-    [[nodiscard]] std::pair<Room*, std::string> room_of(const Event& event);
-    void enqueue(Event event);
-    void enqueue_due();
-    void write(const Event& event);
-    void report(const Losses& from, const Losses& to);
-    void run();
-
-    std::vector<std::unique_ptr<Sink>> sinks_;
-    mutable std::mutex mutex_; ///< of all that follows
-    std::condition_variable changed_;
-    std::condition_variable written_;
-    bool writing_ = false;
-    Coalescer coalescer_;
-    std::deque<Event> queue_;
-    Room lines_;
-    Room important_;
-    Room routine_;
-    bool stopping_ = false;
-    bool flushing_ = false; ///< what was counted, before its time
-    Losses losses_;
-    std::thread thread_;
-};
+void Recorder::Room::give_back(const std::string& who) {
+    --taken_;
+    if (const auto of = of_.find(who); of != of_.end() && --of->second == 0) of_.erase(of);
+}
 
 Recorder::Recorder(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
-    : queue_(std::make_unique<Queue>(std::move(sinks), capacity)) {}
+    : sinks_(std::move(sinks)), lines_(capacity), important_(capacity), routine_(capacity),
+      thread_([this] { run(); }) {}
 
-Recorder::~Recorder() = default;
+Recorder::~Recorder() {
+    {
+        const std::scoped_lock lock(mutex_);
+        stopping_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+}
 
 void Recorder::record(Event event) {
     if (const auto* attempt = std::get_if<Attempt>(&event);
         attempt != nullptr && sys::is_traced(sys::Topic::decisions))
         sys::trace(sys::Topic::decisions, "{}", summary(*attempt));
-    queue_->add(std::move(event));
-}
-
-void Recorder::record_loss(std::size_t count) {
-    queue_->add_loss(count);
-}
-
-void Recorder::flush() {
-    queue_->flush();
-}
-
-std::size_t Recorder::lost() const {
-    return queue_->lost();
-}
-
-void Recorder::Queue::add(Event event) {
     {
         const std::scoped_lock lock(mutex_);
         for (Event& now : coalescer_.take(std::move(event), Coalescer::Clock::now()))
@@ -136,7 +53,7 @@ void Recorder::Queue::add(Event event) {
     changed_.notify_one(); // also of what is held back: the thread is to wake up for it
 }
 
-void Recorder::Queue::add_loss(std::size_t count) {
+void Recorder::record_loss(std::size_t count) {
     {
         const std::scoped_lock lock(mutex_);
         losses_.before += count;
@@ -144,12 +61,12 @@ void Recorder::Queue::add_loss(std::size_t count) {
     changed_.notify_one();
 }
 
-std::size_t Recorder::Queue::lost() const {
+std::size_t Recorder::lost() const {
     const std::scoped_lock lock(mutex_);
     return losses_.here;
 }
 
-auto Recorder::Queue::room_of(const Event& event) -> std::pair<Room*, std::string> {
+auto Recorder::room_of(const Event& event) -> std::pair<Room*, std::string> {
     if (const auto* line = std::get_if<LogLine>(&event)) return {&lines_, line->container};
     const auto* attempt = std::get_if<Attempt>(&event);
     if (attempt != nullptr && importance_of(*attempt) == Importance::routine)
@@ -159,7 +76,7 @@ auto Recorder::Queue::room_of(const Event& event) -> std::pair<Room*, std::strin
     return {&important_, contained ? originator_of(event) : ""};
 }
 
-void Recorder::Queue::enqueue(Event event) {
+void Recorder::enqueue(Event event) {
     const auto [room, who] = room_of(event);
     if (room->take(who))
         queue_.push_back(std::move(event));
@@ -169,32 +86,32 @@ void Recorder::Queue::enqueue(Event event) {
         losses_.here += count_of(event);
 }
 
-void Recorder::Queue::enqueue_due() {
+void Recorder::enqueue_due() {
     const bool all = stopping_ || std::exchange(flushing_, false);
     const auto now = all ? Coalescer::Clock::time_point::max() : Coalescer::Clock::now();
     for (Event& event : coalescer_.take_due(now))
         enqueue(std::move(event));
 }
 
-void Recorder::Queue::flush() {
+void Recorder::flush() {
     std::unique_lock lock(mutex_);
     flushing_ = true;
     changed_.notify_one();
     written_.wait(lock, [this] { return queue_.empty() && !writing_ && !flushing_; });
 }
 
-void Recorder::Queue::write(const Event& event) {
+void Recorder::write(const Event& event) {
     for (const auto& sink : sinks_)
         sink->write(event);
 }
 
-void Recorder::Queue::report(const Losses& from, const Losses& to) {
+void Recorder::report(const Losses& from, const Losses& to) {
     if (const std::size_t events = to.here + to.before - from.here - from.before; events != 0)
         write(Loss{.count = events});
     if (const std::size_t lines = to.lines - from.lines; lines != 0) write(LogLineLoss{.count = lines});
 }
 
-void Recorder::Queue::run() {
+void Recorder::run() {
     Losses reported;
     std::unique_lock lock(mutex_);
     while (true) {

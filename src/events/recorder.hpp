@@ -7,12 +7,18 @@
 // (coalescer.hpp).
 #pragma once
 
+#include "events/coalescer.hpp"
 #include "events/event.hpp"
 
+#include <condition_variable>
 #include <cstddef>
+#include <deque>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
-#include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace kmodguard::events {
@@ -38,9 +44,9 @@ class Recorder {
 
     /// Queues `event`, or counts it as lost if there is no room for it; a refusal like one of a moment ago is
     /// queued when its repetitions have been counted. Never waits for a sink. Lines of modules.log keep the
-    /// order of these calls; what becomes of their attempts is said by others' events.
+    /// order of these calls; what becomes of their attempts is in other events.
     void record(Event event);
-    /// `count` attempts were lost before they came here: every log says so.
+    /// `count` attempts were lost before they came here: every log gets an event of that.
     void record_loss(std::size_t count);
 
     /// Returns when what was queued before is written, with what was counted until now.
@@ -50,8 +56,54 @@ class Recorder {
     [[nodiscard]] std::size_t lost() const;
 
   private:
-    class Queue;
-    std::unique_ptr<Queue> queue_;
+    /// For events that wait: how many, and how many of them each container or user has brought about that
+    /// leaves room for others.
+    class Room {
+      public:
+        explicit Room(std::size_t capacity);
+        /// False: there is none, or `who` has had its share. "" is not known, and has all there is.
+        [[nodiscard]] bool take(const std::string& who);
+        void give_back(const std::string& who);
+
+      private:
+        /// That make more noise than all can log, each with a part in the log.
+        static constexpr std::size_t sharers = 4;
+
+        std::size_t capacity_;
+        std::size_t share_;
+        std::size_t taken_ = 0;
+        std::map<std::string, std::size_t> of_;
+    };
+
+    struct Losses {
+        std::size_t here = 0;   ///< of events and changes
+        std::size_t before = 0; ///< that never came here
+        std::size_t lines = 0;  ///< of modules.log
+        bool operator==(const Losses&) const = default;
+    };
+
+    /// Where `event` takes its room, and as whose.
+    [[nodiscard]] std::pair<Room*, std::string> room_of(const Event& event);
+    void enqueue(Event event);
+    void enqueue_due();
+    void write(const Event& event);
+    void report(const Losses& from, const Losses& to);
+    void run();
+
+    std::vector<std::unique_ptr<Sink>> sinks_;
+    mutable std::mutex mutex_; ///< of all that follows
+    std::condition_variable changed_;
+    std::condition_variable written_;
+    bool writing_ = false;
+    Coalescer coalescer_;
+    std::deque<Event> queue_;
+    Room lines_;
+    Room important_;
+    Room routine_;
+    bool stopping_ = false;
+    bool flushing_ = false; ///< what was counted, before its time
+    Losses losses_;
+    std::thread thread_;
 };
 
 } // namespace kmodguard::events

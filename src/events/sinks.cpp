@@ -3,24 +3,20 @@
 
 #include "core/names.hpp"
 #include "events/fields.hpp"
-#include "sys/unique_fd.hpp"
+#include "sys/file.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <syslog.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <type_traits>
 
 namespace kmodguard::events {
 namespace {
-
-constexpr const char* journal_socket = "/run/systemd/journal/socket";
 
 /// Adds `value` as the journal has it: a list as a field for each item. Objects have another form there.
 void add_field(std::vector<std::string>& fields, std::string_view name, const Json& value, bool if_empty) {
@@ -41,49 +37,36 @@ std::vector<std::string> journal_fields(const Type& event) {
         for (const auto& field : list) {
             if (of == nullptr || field.journal.empty()) continue;
             const bool another_way = field.in_journal != nullptr;
-            const Said value = another_way ? field.in_journal(*of) : field.value(*of);
+            const FieldValue value = another_way ? field.in_journal(*of) : field.value(*of);
             if (value) add_field(fields, field.journal, *value, another_way);
         }
     });
     return fields;
 }
 
-/// Whether it goes to modules.log, and nowhere else.
-template <typename Type>
-constexpr bool is_of_modules_log = std::is_same_v<Type, LogLine> || std::is_same_v<Type, LogLineLoss>;
-
-/// Calls `use` with what `event` holds, if other logs than modules.log have it.
+/// Calls `use` with what `event` is, unless it goes to modules.log, and nowhere else.
 template <typename Use>
 void visit_logged(const Event& event, Use use) {
-    const auto one = [&use]<typename Type>(const Type& held) {
-        if constexpr (!is_of_modules_log<Type>) use(held);
+    const auto one = [&use]<typename Type>(const Type& logged) {
+        if constexpr (!std::is_same_v<Type, LogLine> && !std::is_same_v<Type, LogLineLoss>) use(logged);
     };
     std::visit(one, event);
 }
 
-/// Best effort: a log that cannot be written must not stop the guard. False: not all of it was.
-bool append(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t written = ::write(fd, text.data(), text.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return false;
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-    return true;
+/// Best effort: a log that cannot be written must not stop the guard.
+void write_to_stderr(const std::string& line) {
+    static_cast<void>(sys::write_all(STDERR_FILENO, line + "\n"));
 }
 
-/// A file of lines. What a full disk cuts short is ended before the next line, and said once.
+/// A file of lines. What a full disk cuts short is ended before the next line, and reported once.
 class LineFile {
   public:
     LineFile(sys::UniqueFd file, std::string name) : file_(std::move(file)), name_(std::move(name)) {}
     void write(std::string_view line) {
-        if (append(file_.get(), fmt::format("{}{}\n", torn_ ? "\n" : "", line))) {
-            torn_ = false;
-            return;
-        }
-        if (!torn_)
-            append(STDERR_FILENO, fmt::format("kmodguard: {} cannot be written: lines are lost\n", name_));
-        torn_ = true;
+        const bool written = sys::write_all(file_.get(), fmt::format("{}{}\n", torn_ ? "\n" : "", line));
+        if (!written && !torn_)
+            write_to_stderr(fmt::format("kmodguard: {} cannot be written: lines are lost", name_));
+        torn_ = !written;
     }
 
   private:
@@ -121,12 +104,13 @@ class StderrSink final : public Sink {
   public:
     void write(const Event& event) override {
         visit_logged(event, [](const auto& logged) {
-            if (priority_of(logged) <= LOG_WARNING) append(STDERR_FILENO, summary(logged) + "\n");
+            if (priority_of(logged) <= LOG_WARNING) write_to_stderr(summary(logged));
         });
     }
 };
 
-/// A path may hold a newline, which is no end of a line here; scripts of an emulated firmware read this file.
+/// A path may contain a newline, which is no end of a line here; scripts of an emulated firmware read this
+/// file.
 class ModulesLogSink final : public Sink {
   public:
     explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
@@ -134,8 +118,8 @@ class ModulesLogSink final : public Sink {
         constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
         if (const auto* line = std::get_if<LogLine>(&event))
             file_.write(core::printable(line->text, escaped * line->text.size() + 1));
-        if (const auto* loss =
-                std::get_if<LogLineLoss>(&event)) // a path begins with '/', and no module's name has a '#'
+        // No path begins with '#', and no module's name.
+        if (const auto* loss = std::get_if<LogLineLoss>(&event))
             file_.write(fmt::format("# {} attempts are missing here", loss->count));
     }
 
@@ -147,18 +131,23 @@ class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
     void write(const Event& event) override {
-        visit_logged(event,
-                     [this, &event](const auto& /*logged*/) { file_.write(Json(json_of(event)).line()); });
+        if (Json::Object object = json_of(event); !object.empty()) // else it is of modules.log alone
+            file_.write(Json(std::move(object)).line());
     }
 
   private:
     LineFile file_;
 };
 
+sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
+    constexpr mode_t owner_only = 0600;
+    return sys::open_regular_file(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, owner_only);
+}
+
 } // namespace
 
 bool has_journal() {
-    return ::access(journal_socket, F_OK) == 0;
+    return ::access("/run/systemd/journal/socket", F_OK) == 0;
 }
 
 std::unique_ptr<Sink> journal_sink() {
@@ -170,21 +159,6 @@ std::unique_ptr<Sink> syslog_sink() {
 std::unique_ptr<Sink> stderr_sink() {
     return std::make_unique<StderrSink>();
 }
-
-namespace {
-
-sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
-    constexpr mode_t owner_only = 0600;
-    sys::UniqueFd file(::open(
-        path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, owner_only));
-    if (!file) return sys::system_failure("cannot open", path.native());
-    struct stat status{};
-    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
-        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
-    return file;
-}
-
-} // namespace
 
 sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path) {
     sys::UniqueFd file = TRY(open_log(path));

@@ -31,7 +31,7 @@ namespace kmodguard::events {
 [[nodiscard]] std::unique_ptr<Sink> json_stderr_sink();
 
 /// modules.log: one attempt a line, the path of the image or, where there is none, its name. "# N attempts
-/// are missing here" stands where lines were lost. The file at `path` (0600) is appended to.
+/// are missing here" is written where lines were lost. The file at `path` (0600) is appended to.
 [[nodiscard]] sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path);
 
 } // namespace kmodguard::events

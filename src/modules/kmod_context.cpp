@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "modules/kmod_context.hpp"
 
-#include "sys/links.hpp"
+#include "sys/paths.hpp"
 
 #include <fmt/format.h>
 #include <libkmod.h>

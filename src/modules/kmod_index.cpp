@@ -97,8 +97,7 @@ std::string KmodIndex::path_of(const kmod_module* module) const {
     std::string path = text_or_empty(kmod_module_get_path(module));
     if (path.empty() || !paths_.moved()) return path;
     const std::string root = paths_.root() / "";
-    return paths_.below(path.starts_with(root) ? std::filesystem::path(path.substr(root.size()))
-                                               : std::filesystem::path(path).relative_path());
+    return paths_.below(path.starts_with(root) ? path.substr(root.size()) : path);
 }
 
 /// Those of `module`, and of `alias` where it is asked for by one.

@@ -2,10 +2,14 @@
 #include "protocol/message.hpp"
 
 #include "core/names.hpp"
+#include "sys/unix_socket.hpp"
+
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <utility>
 
 namespace kmodguard::protocol {
 namespace {
@@ -36,8 +40,32 @@ std::optional<Outcome> outcome_of(std::string_view line) {
     return static_cast<Outcome>(found - outcome_words.begin());
 }
 
-bool is_verb_character(char c) {
-    return c >= 'A' && c <= 'Z';
+/// `waiting`: called once when nothing comes in time, and then it goes on waiting. Empty: that is an error.
+sys::Result<std::string> receive(const sys::UniqueFd& socket, std::function<void()> waiting) {
+    std::string text;
+    const bool waits = static_cast<bool>(waiting);
+    std::array<char, 16384> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): recv() fills it
+    while (!is_complete(text)) {
+        const ssize_t count = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN && waits) {
+            if (waiting) std::exchange(waiting, nullptr)();
+            continue;
+        }
+        if (count < 0 && errno == EAGAIN)
+            return sys::failure(sys::ErrorKind::unreachable, "the daemon does not answer in time",
+                                "see whether it runs: kmodctl status");
+        if (count < 0 && errno != ECONNRESET) return sys::system_failure("cannot receive from", "the daemon");
+        if (count <= 0 && waits)
+            return sys::failure(sys::ErrorKind::unreachable,
+                                "the daemon closed the connection: whether the change was made is not known",
+                                "kmodctl status and kmodctl list show what is in force");
+        if (count <= 0) return sys::failure(sys::ErrorKind::unreachable, "the daemon closed the connection");
+        text.append(buffer.data(), static_cast<std::size_t>(count));
+        if (text.size() > max_list)
+            return sys::failure(sys::ErrorKind::invalid, "the daemon's answer is too long");
+    }
+    return text;
 }
 
 } // namespace
@@ -49,7 +77,7 @@ sys::Result<Request> parse_request(std::string_view line) {
     if (line.find('\n') != std::string_view::npos)
         return sys::failure(sys::ErrorKind::invalid, "a request is one line");
     const auto [verb, argument] = split(line);
-    if (verb.empty() || !std::ranges::all_of(verb, is_verb_character))
+    if (verb.empty() || !std::ranges::all_of(verb, [](char c) { return c >= 'A' && c <= 'Z'; }))
         return sys::failure(sys::ErrorKind::invalid, "a request begins with a verb in capital letters");
     return Request{std::string(verb), std::string(argument)};
 }
@@ -59,9 +87,6 @@ std::string encode(const Request& request) {
     if (!request.argument.empty()) line += " " + request.argument;
     return line + "\n";
 }
-
-bool Field::operator==(const Field&) const = default;
-bool Answer::operator==(const Answer&) const = default;
 
 std::string Answer::value(std::string_view key) const {
     const auto found = std::ranges::find(fields, key, &Field::key);
@@ -115,13 +140,30 @@ Answer error_answer(const sys::Error& error) {
 
 sys::Error error_of(const Answer& answer) {
     const std::size_t colon = answer.text.find(": ");
-    if (colon != std::string::npos) {
-        const auto found = std::ranges::find(kind_words, std::string_view(answer.text).substr(0, colon));
-        if (found != kind_words.end())
-            return {static_cast<sys::ErrorKind>(found - kind_words.begin()), answer.text.substr(colon + 2),
-                    answer.value("hint")};
+    const auto kind = std::ranges::find(kind_words, std::string_view(answer.text).substr(0, colon));
+    if (colon == std::string::npos || kind == kind_words.end())
+        return {sys::ErrorKind::failed, answer.text, answer.value("hint")};
+    return {static_cast<sys::ErrorKind>(kind - kind_words.begin()), answer.text.substr(colon + 2),
+            answer.value("hint")};
+}
+
+sys::Result<Answer> ask(const std::filesystem::path& socket, const Request& request,
+                        std::chrono::milliseconds timeout, const std::function<void()>& waiting) {
+    const std::string line = encode(request);
+    // A newline in the argument would make it two requests.
+    TRY(parse_request(std::string_view(line).substr(0, line.size() - 1)));
+    const auto connection = sys::connect_unix(socket, timeout);
+    if (!connection) {
+        sys::Error error = connection.error();
+        if (error.kind == sys::ErrorKind::unreachable) error.hint = "start it with kmodctl start";
+        return std::unexpected(std::move(error));
     }
-    return {sys::ErrorKind::failed, answer.text, answer.value("hint")};
+    // If sending fails the daemon may have answered why before it hung up: that it answers only root, say.
+    static_cast<void>(sys::send_all(*connection, line));
+    const auto text = TRY(receive(*connection, waiting));
+    auto answer = TRY(parse_answer(text));
+    if (answer.outcome == Outcome::error) return std::unexpected(error_of(answer));
+    return answer;
 }
 
 } // namespace kmodguard::protocol

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The control socket's messages: lines of UTF-8 text, every length bounded (docs/PROTOCOL.md). A request is
-// one line, "VERB argument". An answer is any number of "key value" lines, ended by one line that begins OK,
-// DENY or ERR.
+// The control socket's messages, and one question to the daemon: lines of UTF-8 text, every length bounded
+// (docs/PROTOCOL.md). A request is one line, "VERB argument". An answer is any number of "key value" lines,
+// ended by one line that begins OK, DENY or ERR.
 #pragma once
 
 #include "sys/result.hpp"
 
+#include <chrono>
 #include <cstddef>
+#include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +18,7 @@
 namespace kmodguard::protocol {
 
 inline constexpr std::size_t max_request = 4096; ///< bytes of a request line, without its newline
-inline constexpr std::size_t max_plan =
-    65536; ///< bytes of an answer to AUTOLOAD: the hook has no room for more
+inline constexpr std::size_t max_plan = 65536;   ///< of an answer to AUTOLOAD: the hook has no room for more
 inline constexpr std::size_t max_list = 16UL * 1024 * 1024; ///< bytes of any answer
 
 struct Request {
@@ -33,7 +35,7 @@ struct Request {
 struct Field {
     std::string key;
     std::string value;
-    bool operator==(const Field&) const;
+    bool operator==(const Field&) const = default;
 };
 
 enum class Outcome { ok, deny, error };
@@ -45,7 +47,7 @@ struct Answer {
 
     /// The first value of `key`, or "".
     [[nodiscard]] std::string value(std::string_view key) const;
-    bool operator==(const Answer&) const;
+    bool operator==(const Answer&) const = default;
 };
 
 /// Control characters in values are shown as \xNN, so that no value can end its line.
@@ -59,5 +61,17 @@ struct Answer {
 /// "not-found: ...".
 [[nodiscard]] Answer error_answer(const sys::Error& error);
 [[nodiscard]] sys::Error error_of(const Answer& answer);
+
+inline constexpr std::chrono::milliseconds default_timeout = std::chrono::seconds(5);
+
+/// Sends `request` to the daemon at `socket` and waits for its whole answer, `timeout` at most for each step.
+/// An ERR answer becomes an error of the kind that it names; no daemon there, or no answer in time, is
+/// ErrorKind::unreachable.
+///
+/// With `waiting` the request changes something: then it is called once, after `timeout`, and the answer is
+/// waited for as long as the daemon is there, since a change that was made must not be reported as a failure.
+[[nodiscard]] sys::Result<Answer> ask(const std::filesystem::path& socket, const Request& request,
+                                      std::chrono::milliseconds timeout = default_timeout,
+                                      const std::function<void()>& waiting = {});
 
 } // namespace kmodguard::protocol

@@ -29,16 +29,6 @@ Result<std::string> read_up_to(const UniqueFd& fd, const std::filesystem::path& 
     return failure(ErrorKind::invalid, fmt::format("{} is larger than {} bytes", path.native(), limit));
 }
 
-Result<void> write_all(const UniqueFd& fd, const std::filesystem::path& path, std::string_view content) {
-    while (!content.empty()) {
-        const ssize_t count = ::write(fd.get(), content.data(), content.size());
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return system_failure("cannot write", path.native());
-        content.remove_prefix(static_cast<std::size_t>(count));
-    }
-    return {};
-}
-
 /// Where `path` lies; a plain name lies in the current directory.
 std::filesystem::path directory_of(const std::filesystem::path& path) {
     return path.has_parent_path() ? path.parent_path() : ".";
@@ -51,31 +41,43 @@ Result<void> sync_directory(const std::filesystem::path& path) {
     return {};
 }
 
-/// A temporary file that is gone again unless it was renamed.
-class TemporaryFile {
-  public:
-    explicit TemporaryFile(const std::filesystem::path& target)
-        : name_(target.parent_path() / ("." + target.filename().native() + ".XXXXXX")),
-          fd_(::mkostemp(name_.data(), O_CLOEXEC)) {}
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    ~TemporaryFile() {
-        if (fd_ && !name_.empty()) ::unlink(name_.c_str());
-    }
+Result<void> require_regular(const struct stat& status, const std::filesystem::path& path) {
+    if (S_ISREG(status.st_mode)) return {};
+    return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+}
 
-    [[nodiscard]] const UniqueFd& fd() const { return fd_; }
-    [[nodiscard]] const std::string& name() const { return name_; }
-    Result<void> rename_to(const std::filesystem::path& target) {
-        if (::rename(name_.c_str(), target.c_str()) != 0)
-            return system_failure("cannot replace", target.native());
-        name_.clear();
+/// Of the regular file at `path`, symbolic links followed.
+Result<struct stat> regular_status(const std::filesystem::path& path) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return system_failure("cannot open", path.native());
+    TRY(require_regular(status, path));
+    return status;
+}
+
+/// The owner before the rights, which a change of owner may take away.
+Result<void> set_ownership(const UniqueFd& fd, const std::filesystem::path& path, const Ownership& wanted) {
+    if (::fchown(fd.get(), wanted.user, wanted.group) != 0 || ::fchmod(fd.get(), wanted.mode) != 0)
+        return system_failure("cannot set the owner of", path.native());
+    return {};
+}
+
+/// Writes a file beside `path`, has `prepare(fd)` see to its rights, and replaces `path` by it.
+template <typename Prepare>
+Result<void> write_beside(const std::filesystem::path& path, std::string_view content, Prepare prepare) {
+    std::string name = path.parent_path() / ("." + path.filename().native() + ".XXXXXX");
+    const UniqueFd fd(::mkostemp(name.data(), O_CLOEXEC));
+    if (!fd) return system_failure("cannot create a file beside", path.native());
+    const auto replace = [&]() -> Result<void> {
+        if (!write_all(fd.get(), content) || !prepare(fd) || ::fsync(fd.get()) != 0)
+            return system_failure("cannot write", name);
+        if (::rename(name.c_str(), path.c_str()) != 0) return system_failure("cannot replace", path.native());
         return {};
-    }
-
-  private:
-    std::string name_;
-    UniqueFd fd_;
-};
+    };
+    auto replaced = replace();
+    if (replaced) return sync_directory(directory_of(path));
+    ::unlink(name.c_str());
+    return replaced;
+}
 
 } // namespace
 
@@ -89,20 +91,15 @@ std::string to_string(const FileIdentity& identity) {
 }
 
 Result<FileIdentity> file_identity(const std::filesystem::path& path) {
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) return system_failure("cannot open", path.native());
-    if (!S_ISREG(status.st_mode))
-        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    const auto status = TRY(regular_status(path));
     return identity_of(status);
 }
 
-Result<UniqueFd> open_regular_file(const std::filesystem::path& path) {
-    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-    if (!fd) return system_failure("cannot open", path.native());
+Result<UniqueFd> open_regular_file(const std::filesystem::path& path, int flags, mode_t mode) {
+    UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode));
     struct stat status{};
-    if (::fstat(fd.get(), &status) != 0) return system_failure("cannot open", path.native());
-    if (!S_ISREG(status.st_mode))
-        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    if (!fd || ::fstat(fd.get(), &status) != 0) return system_failure("cannot open", path.native());
+    TRY(require_regular(status, path));
     return fd;
 }
 
@@ -117,6 +114,16 @@ Result<std::string> read_pseudo_file(const std::filesystem::path& path, std::siz
     return read_up_to(fd, path, limit);
 }
 
+bool write_all(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t count = ::write(fd, text.data(), text.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return false;
+        text.remove_prefix(static_cast<std::size_t>(count));
+    }
+    return true;
+}
+
 UniqueFd memory_file(const char* name, unsigned flags) {
     // Where vm.memfd_noexec is 2 no other file may be made; kernels before 6.3 do not know the flag.
     constexpr unsigned noexec_seal = 8; // MFD_NOEXEC_SEAL of linux/memfd.h
@@ -125,48 +132,17 @@ UniqueFd memory_file(const char* name, unsigned flags) {
     return file;
 }
 
-namespace {
-
-/// The owner before the rights, which a change of owner may take away.
-Result<void> set_ownership(const UniqueFd& fd, const std::filesystem::path& path, const Ownership& wanted) {
-    if (::fchown(fd.get(), wanted.user, wanted.group) != 0 || ::fchmod(fd.get(), wanted.mode) != 0)
-        return system_failure("cannot set the owner of", path.native());
-    return {};
-}
-
-/// Writes a file beside `path`, has `prepare(fd)` see to its rights, and replaces `path` by it.
-template <typename Prepare>
-Result<void> write_beside(const std::filesystem::path& path, std::string_view content, Prepare prepare) {
-    TemporaryFile temporary(path);
-    if (!temporary.fd()) return system_failure("cannot create a file beside", path.native());
-    TRY(write_all(temporary.fd(), temporary.name(), content));
-    if (!prepare(temporary.fd()) || ::fsync(temporary.fd().get()) != 0)
-        return system_failure("cannot write", temporary.name());
-    TRY(temporary.rename_to(path));
-    return sync_directory(directory_of(path));
-}
-
-} // namespace
-
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode) {
     return write_beside(path, content, [mode](const UniqueFd& fd) { return ::fchmod(fd.get(), mode) == 0; });
 }
 
 Result<Ownership> ownership(const std::filesystem::path& path) {
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) return system_failure("cannot open", path.native());
-    if (!S_ISREG(status.st_mode))
-        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    const auto status = TRY(regular_status(path));
     return Ownership{status.st_uid, status.st_gid, status.st_mode & 0777U};
 }
 
 Result<void> set_ownership(const std::filesystem::path& path, const Ownership& wanted) {
-    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
-    if (!fd) return system_failure("cannot open", path.native());
-    struct stat status{};
-    if (::fstat(fd.get(), &status) != 0) return system_failure("cannot open", path.native());
-    if (!S_ISREG(status.st_mode))
-        return failure(ErrorKind::invalid, fmt::format("{} is not a regular file", path.native()));
+    const auto fd = TRY(open_regular_file(path, O_RDONLY | O_NOFOLLOW));
     return set_ownership(fd, path, wanted);
 }
 

@@ -7,6 +7,7 @@
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
+#include <fcntl.h>
 #include <sys/types.h>
 
 #include <compare>
@@ -39,9 +40,10 @@ struct FileIdentity {
 /// Identity of the regular file at `path` (symbolic links followed); fails for anything else.
 [[nodiscard]] Result<FileIdentity> file_identity(const std::filesystem::path& path);
 
-/// Opens a regular file for reading, close-on-exec. A directory, device, FIFO or socket is an error, and is
-/// never waited on.
-[[nodiscard]] Result<UniqueFd> open_regular_file(const std::filesystem::path& path);
+/// Opens a regular file with `flags` of open(2), close-on-exec; one that O_CREAT makes gets `mode`. A
+/// directory, device, FIFO or socket is an error, and is never waited on.
+[[nodiscard]] Result<UniqueFd> open_regular_file(const std::filesystem::path& path, int flags = O_RDONLY,
+                                                 mode_t mode = 0);
 
 /// The whole content of a regular file of at most `limit` bytes; a larger one is an error, not cut short.
 [[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path, std::size_t limit);
@@ -49,6 +51,9 @@ struct FileIdentity {
 /// The content of a file whose size is not known beforehand (procfs, sysfs); at most `limit` bytes.
 [[nodiscard]] Result<std::string> read_pseudo_file(const std::filesystem::path& path,
                                                    std::size_t limit = 65536);
+
+/// Writes all of `text`. False, with errno: not all of it was.
+[[nodiscard]] bool write_all(int fd, std::string_view text);
 
 /// A file in memory that is in no directory and cannot be executed, close-on-exec, with `flags` of
 /// memfd_create(2) besides. Empty, with errno, if there is none. `name` is for people who look into /proc.

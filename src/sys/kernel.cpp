@@ -9,11 +9,6 @@
 #include <sstream>
 
 namespace kmodguard::sys {
-namespace {
-
-constexpr std::size_t proc_limit = std::size_t{4} << 20U;
-
-} // namespace
 
 std::string kernel_release() {
     utsname name{};
@@ -31,7 +26,8 @@ std::optional<std::string> kernel_parameter(const Paths& paths, std::string_view
 }
 
 Result<std::vector<std::string>> loaded_modules(const Paths& paths) {
-    const auto text = TRY(read_pseudo_file(paths.loaded_modules(), proc_limit));
+    constexpr std::size_t max_size = std::size_t{4} << 20U;
+    const auto text = TRY(read_pseudo_file(paths.loaded_modules(), max_size));
     std::istringstream lines(text);
     std::vector<std::string> names;
     for (std::string line; std::getline(lines, line);)

@@ -6,6 +6,9 @@
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
+#include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
+
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,5 +35,21 @@ namespace kmodguard::sys {
 
 /// Suffix of the compressed images that this kernel decompresses by itself: ".xz", ".zst", ".gz"; "" if none.
 [[nodiscard]] std::string in_kernel_compression(const Paths& paths);
+
+/// Time since the machine started, the time in which it was suspended included (CLOCK_BOOTTIME): an hour is
+/// over after an hour, also on a laptop that was closed meanwhile. It is never set, and cannot fail.
+struct BootClock {
+    using duration = std::chrono::nanoseconds;
+    using rep = duration::rep;
+    using period = duration::period;
+    using time_point = std::chrono::time_point<BootClock>;
+    static constexpr bool is_steady = true;
+
+    [[nodiscard]] static time_point now() noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_BOOTTIME, &time);
+        return time_point(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+    }
+};
 
 } // namespace kmodguard::sys

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "sys/process.hpp"
 
+#include "sys/file.hpp"
+
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <array>
+#include <charconv>
 #include <csignal>
+#include <limits>
+#include <memory>
 
 extern "C" { // glibc 2.36's header does not say so itself
 #include <sys/pidfd.h>
@@ -71,7 +79,31 @@ int status_of(pid_t pid) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : signalled + WTERMSIG(status);
 }
 
+/// What a session of no user has there (AUDIT_UID_UNSET, audit.h).
+constexpr uid_t no_login = std::numeric_limits<uid_t>::max();
+
+std::optional<uid_t> login_uid_in(const std::filesystem::path& file) {
+    constexpr std::size_t max_size = 32;
+    const auto text = read_pseudo_file(file, max_size);
+    if (!text) return std::nullopt;
+    uid_t uid = no_login;
+    const char* end = text->data() + text->size();
+    const auto [rest, error] = std::from_chars(text->data(), end, uid);
+    const bool whole = error == std::errc{} && (rest == end || *rest == '\n');
+    return whole && uid != no_login ? std::optional(uid) : std::nullopt;
+}
+
 } // namespace
+
+ProcessIdentity identify_process(pid_t pid, uid_t uid, const std::filesystem::path& proc) {
+    const auto directory = proc / std::to_string(pid);
+    std::string command = read_pseudo_file(directory / "comm").value_or("");
+    if (command.ends_with('\n')) command.pop_back();
+    return {.pid = pid,
+            .uid = uid,
+            .command = std::move(command),
+            .login_uid = login_uid_in(directory / "loginuid")};
+}
 
 Result<Finished> run_program(const std::vector<std::string>& command) {
     auto pipe = TRY(make_pipe());
@@ -145,6 +177,41 @@ Result<void> terminate(pid_t pid, std::chrono::milliseconds timeout) {
         return failure(ErrorKind::failed, fmt::format("process {} does not end", pid),
                        fmt::format("kill -KILL {}", pid));
     return {};
+}
+
+Result<void> drop_all_capabilities() {
+    for (cap_value_t capability = 0; capability < cap_max_bits(); ++capability)
+        if (cap_drop_bound(capability) != 0 && errno != EPERM)
+            return system_failure("cannot drop", "the capability bounding set");
+    if (cap_reset_ambient() != 0) return system_failure("cannot drop", "ambient capabilities");
+    const std::unique_ptr<void, int (*)(void*)> none(cap_init(), cap_free);
+    if (!none || cap_set_proc(static_cast<cap_t>(none.get())) != 0)
+        return system_failure("cannot drop", "capabilities");
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return system_failure("cannot set", "no_new_privs");
+    return {};
+}
+
+Result<void> keep_capabilities(const std::vector<std::string_view>& names) {
+    const std::unique_ptr<void, int (*)(void*)> now(cap_get_proc(), cap_free);
+    const std::unique_ptr<void, int (*)(void*)> kept(cap_init(), cap_free);
+    if (!now || !kept) return system_failure("cannot read", "the capabilities of this process");
+    for (const std::string_view name : names) {
+        cap_value_t capability = 0;
+        if (cap_from_name(std::string(name).c_str(), &capability) != 0)
+            return failure(ErrorKind::invalid, "there is no capability " + std::string(name));
+        cap_flag_value_t permitted = CAP_CLEAR;
+        cap_get_flag(static_cast<cap_t>(now.get()), capability, CAP_PERMITTED, &permitted);
+        for (const cap_flag_t set : {CAP_PERMITTED, CAP_EFFECTIVE})
+            cap_set_flag(static_cast<cap_t>(kept.get()), set, 1, &capability, permitted);
+    }
+    if (cap_set_proc(static_cast<cap_t>(kept.get())) != 0)
+        return system_failure("cannot drop", "capabilities");
+    return {};
+}
+
+void give_back_freed_memory() {
+    ::mallopt(M_ARENA_MAX, 1);
+    ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
 } // namespace kmodguard::sys

@@ -17,7 +17,7 @@ enum class ErrorKind {
     failed,      ///< anything without a kind of its own
     not_found,   ///< the named object does not exist
     denied,      ///< the caller may not do this
-    unreachable, ///< nobody answers at the other end
+    unreachable, ///< no process answers at the other end
     invalid,     ///< the input is malformed, or over a limit
     bad_policy,  ///< a policy file that cannot be used
 };
@@ -45,8 +45,10 @@ using Result = std::expected<T, Error>;
     return std::unexpected(system_error(action, object, code));
 }
 
-/// What a Result, or another std::expected, holds; for TRY, which also stands where the value is of no
-/// interest.
+/// "EPERM", as records and reports have it; the number of one that the C library does not know; "0" for none.
+[[nodiscard]] std::string error_name(int code);
+
+/// The value of a Result, or another std::expected; for TRY, also where the value is of no interest.
 template <typename T, typename E>
 constexpr T take(std::expected<T, E>&& result) {
     return *std::move(result);
@@ -56,7 +58,7 @@ constexpr void take(std::expected<void, E>&& /*result*/) {}
 
 } // namespace kmodguard::sys
 
-/// The value of a Result; where it has none, the function that this stands in ends with its error:
+/// The value of a Result; where it has none, the function around it ends with its error:
 ///     auto file = TRY(open_readonly(path));
 ///     TRY(file.sync());
 /// An initialiser or a statement of its own, not an argument: g++ does not destroy the other arguments of a

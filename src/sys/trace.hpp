@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A trace of what a program does, on standard error, for whoever looks for a fault in it: `--debug`
+// A trace of what a program does, on standard error, for those who look for a fault in it: `--debug`
 // (docs/ARCHITECTURE.md).
 //
 // Which topics are traced is the one thing that is global in these programs: main() sets it once, before

@@ -23,8 +23,8 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
 }
 
 const sockaddr* generic(const sockaddr_un& address) {
-    return reinterpret_cast<const sockaddr*>(
-        &address); // NOLINT(*-reinterpret-cast): the socket API's own idiom
+    // NOLINTNEXTLINE(*-reinterpret-cast): the socket API's own idiom
+    return reinterpret_cast<const sockaddr*>(&address);
 }
 
 /// Removes a socket file that no process answers on any more.
@@ -35,8 +35,8 @@ Result<void> remove_stale(const std::filesystem::path& path) {
         return failure(ErrorKind::failed, fmt::format("{} exists and is no socket", path.native()),
                        "remove it");
     const auto connected = connect_unix(path, std::chrono::milliseconds(200));
-    if (connected
-        || connected.error().kind != ErrorKind::unreachable) // or it is busy, and listens all the same
+    // Busy, it listens all the same.
+    if (connected || connected.error().kind != ErrorKind::unreachable)
         return failure(ErrorKind::failed, fmt::format("another daemon answers on {}", path.native()),
                        "stop it with kmodctl stop");
     if (::unlink(path.c_str()) != 0) return system_failure("cannot remove", path.native());

@@ -2,9 +2,9 @@
 //
 // Policy files by libFuzzer. Any bytes must come to a policy or to a diagnostic; whatever comes to a policy
 // must survive being written afresh, and must be one that the editor can change and change back.
-#include "config/baseline.hpp"
 #include "config/policy_edit.hpp"
 #include "config/policy_file.hpp"
+#include "config/policy_schema.hpp"
 #include "config/toml_scan.hpp"
 
 #include <algorithm>
@@ -41,6 +41,7 @@ void write_afresh(const core::PolicySource& source) {
     require(again->source.mode == source.mode && again->source.points == source.points);
     require(again->source.user_namespaces == source.user_namespaces);
     require(again->source.quiet == source.quiet && again->source.unload_denied == source.unload_denied);
+    require(config::render_policy(again->source) == config::render_policy(source));
 }
 
 void edit(const std::string& text, const core::PolicySource& source) {

@@ -2,9 +2,9 @@
 //
 // Policy files in the YAML form by libFuzzer. Any bytes must come to a policy or to a diagnostic that points
 // into them; whatever comes to a policy has the form's one meaning, and `kmodctl convert` keeps all of it.
-#include "config/baseline.hpp"
 #include "config/entry.hpp"
 #include "config/policy_file.hpp"
+#include "config/policy_schema.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -3,10 +3,8 @@
 // libFuzzer target: any bytes as a request line, as an answer, and as the decision, the status and the rules
 // in it. Whatever is accepted must come out of its own encoding unchanged; no beginning of an answer may
 // count as a whole one.
-#include "protocol/decision_fields.hpp"
-#include "protocol/listed_rules.hpp"
+#include "protocol/answers.hpp"
 #include "protocol/message.hpp"
-#include "protocol/status.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -48,15 +46,14 @@ void try_decision(const protocol::Answer& answer) {
 }
 
 void try_status(const protocol::Answer& answer) {
-    const auto& table = protocol::daemon_status_table;
-    const auto status = protocol::read_fields(answer.fields, table);
+    const auto status = protocol::daemon_status_of(answer.fields);
     if (!status) {
         require(!status.error().what.empty());
         return;
     }
-    const auto fields = protocol::write_fields(*status, table);
-    const auto again = protocol::read_fields(fields, table);
-    require(again && protocol::write_fields(*again, table) == fields);
+    const auto fields = protocol::fields_of(*status);
+    const auto again = protocol::daemon_status_of(fields);
+    require(again && protocol::fields_of(*again) == fields);
 }
 
 void try_rules(const protocol::Answer& answer) {

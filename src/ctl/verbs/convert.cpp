@@ -2,8 +2,8 @@
 //
 // A policy in the TOML form, whichever form it has. The YAML form says little and is never edited; who
 // wants audit mode, aliases or `kmodctl apply` starts from what this prints. Nothing is lost but comments.
-#include "config/baseline.hpp"
 #include "config/policy_file.hpp"
+#include "config/policy_schema.hpp"
 #include "ctl/verbs.hpp"
 #include "sys/file.hpp"
 
@@ -30,7 +30,7 @@ sys::Result<void> write(const std::filesystem::path& file, const std::string& te
 
 sys::Result<int> run_convert(const Context& context, const ConvertOptions& options) {
     const std::string& input = options.file;
-    const auto loaded = config::load_policy(input, "");
+    const auto loaded = config::load_policy({input});
     if (!loaded) return std::unexpected(config::to_error(loaded.error()));
     for (const config::Diagnostic& warning : loaded->warnings)
         context.warn(config::render(warning));

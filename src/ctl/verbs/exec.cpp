@@ -10,7 +10,6 @@
 #include "enforce/process/launch.hpp"
 #include "enforce/process/lender.hpp"
 #include "enforce/process/supervisor.hpp"
-#include "sys/memory.hpp"
 #include "sys/process.hpp"
 
 #include <fmt/format.h>

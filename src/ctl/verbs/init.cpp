@@ -3,7 +3,7 @@
 // The baseline: what this machine runs now is what it may load. Loaded modules, their hard dependencies, and
 // those of their aliases that admit nothing else. An alias with a wildcard, or one that some other module
 // answers to as well, would let that other module in; the listed names suffice for what is listed.
-#include "config/baseline.hpp"
+#include "config/policy_schema.hpp"
 #include "core/names.hpp"
 #include "ctl/daemon_process.hpp"
 #include "ctl/verbs.hpp"

@@ -71,7 +71,7 @@ Former former_kernel(const Context& context, const core::PolicySource& source, c
 
 sys::Result<int> run_lint(const Context& context, const LintOptions& options) {
     const auto loaded =
-        options.file ? config::load_policy(*options.file, "") : config::load_policy(context.paths);
+        options.file ? config::load_policy({*options.file}) : config::load_policy(context.paths);
     const std::string kernel = chosen_kernel(options.kernel);
     config::Diagnostics findings = loaded ? loaded->warnings : loaded.error();
     if (loaded && !is_for_guests(options)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/decide.hpp"
 #include "ctl/verbs.hpp"
-#include "protocol/listed_rules.hpp"
+#include "protocol/answers.hpp"
 
 #include <fmt/format.h>
 

@@ -12,7 +12,7 @@
 #include "enforce/process/lender.hpp"
 #include "events/event_json.hpp"
 #include "modules/kmod_context.hpp"
-#include "sys/memory.hpp"
+#include "sys/process.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
@@ -107,7 +107,8 @@ class Rulebook {
         const File& given = options_.policies;
         const std::filesystem::path usual = "etc/kmodguard/containers";
         const auto path_of = [&](const std::string& file) {
-            return given ? std::filesystem::path(*given) / file : context_.paths.below(usual / file);
+            return given ? std::filesystem::path(*given) / file
+                         : context_.paths.below((usual / file).native());
         };
         if (!process::is_policy_name(name))
             return sys::failure(sys::ErrorKind::invalid,

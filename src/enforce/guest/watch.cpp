@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/guest/watch.hpp"
 
-#include "sys/error_name.hpp"
+#include "sys/result.hpp"
 
 #include <fmt/format.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/kernel/loader.hpp"
 
-#include "sys/capabilities.hpp"
+#include "sys/process.hpp"
 
 #include <sys/prctl.h>
 #include <sys/socket.h>

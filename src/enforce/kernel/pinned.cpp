@@ -4,7 +4,7 @@
 #include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/programs.hpp"
 #include "enforce/kernel/support.hpp"
-#include "sys/boot_clock.hpp"
+#include "sys/kernel.hpp"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

@@ -6,7 +6,7 @@
 // everything /proc says of it in words.
 #pragma once
 
-#include "events/requester.hpp"
+#include "events/event.hpp"
 #include "modules/image_source.hpp"
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"

@@ -6,7 +6,7 @@
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
 #include "modules/image_file.hpp"
-#include "sys/error_name.hpp"
+#include "sys/result.hpp"
 #include "sys/trace.hpp"
 
 #include <fmt/format.h>

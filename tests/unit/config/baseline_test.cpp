@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "config/baseline.hpp"
 #include "config/diagnostic.hpp"
+#include "config/document.hpp"
+#include "config/policy_schema.hpp"
 #include "support.hpp"
 
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 namespace kmodguard::config {
 namespace {
@@ -56,6 +59,60 @@ TEST(Baseline, ParsesBackToTheSamePolicy) {
     ASSERT_EQ(source.pins.size(), 2U);
     EXPECT_EQ(core::to_hex(source.pins[0].sha256), std::string(64, 'a'));
     EXPECT_EQ(core::to_hex(source.pins[1].sha256), std::string(64, 'b'));
+}
+
+/// Whether the document has the key `path`, "allow.modules"; of tables in an array the first has it.
+bool has_key(const Node& document, std::string_view path) {
+    const Node* node = &document;
+    while (!path.empty()) {
+        const std::string_view name = path.substr(0, path.find('.'));
+        path.remove_prefix(std::min(name.size() + 1, path.size()));
+        if (node->kind == Node::Kind::array && !node->items.empty()) node = &node->items.front();
+        const Member* member = node->find(name);
+        if (member == nullptr) return false;
+        node = &member->value;
+    }
+    return true;
+}
+
+TEST(Baseline, HasEveryKeyThatIsRead) {
+    const auto document = read_toml(render_policy(full()), "p.toml");
+    ASSERT_TRUE(document);
+    for (const std::string& key : policy_keys())
+        EXPECT_TRUE(has_key(*document, key)) << key;
+    EXPECT_FALSE(has_key(*document, "pin.md5"));
+}
+
+TEST(Baseline, EveryKeyIsInTheManual) {
+    const std::string manual =
+        content_of(std::filesystem::path(FIXTURES) / "../../man/kmodguard-policy.5.scd");
+    for (const std::string& key : policy_keys()) {
+        const std::string name = key.substr(key.rfind('.') + 1);
+        EXPECT_TRUE(manual.contains("*" + name + "*") || manual.contains("[" + name + "]")) << key;
+    }
+}
+
+TEST(Baseline, EveryKeyCountsForWhatAPolicyMeans) {
+    const core::PolicySource all = full();
+    std::vector<core::PolicySource> changed(15, all);
+    changed[0].mode = core::Mode::enforce;
+    changed[1].answer = core::Answer::refuse;
+    changed[2].dependencies = true;
+    changed[3].quiet = false;
+    changed[4].user_namespaces = false;
+    changed[5].unload_denied = false;
+    std::ranges::reverse(changed[6].points);
+    changed[7].generated_at = "2026-11-21T00:00:01Z";
+    changed[8].kernel_release.clear();
+    std::ranges::reverse(changed[9].allow_aliases);
+    changed[10].allow_modules.pop_back(); // the second of two
+    changed[11].deny_modules.clear();
+    changed[12].deny_aliases.front().text = "net-pf-22";
+    std::ranges::reverse(changed[13].pins);
+    changed[14].pins.front().module = "loop2";
+    for (const core::PolicySource& other : changed)
+        EXPECT_FALSE(same_meaning(all, other)) << render_policy(other);
+    EXPECT_TRUE(same_meaning(all, full()));
 }
 
 TEST(Baseline, AnEmptyPolicyParsesBackToo) {

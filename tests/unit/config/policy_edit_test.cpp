@@ -271,11 +271,5 @@ TEST(PolicyEdit, ABrokenPolicyIsNotEdited) {
     EXPECT_EQ(result.error().what, "the policy:2:1: unknown key \"mod\"");
 }
 
-TEST(PolicyEdit, EditsCanBeDescribed) {
-    EXPECT_EQ(describe(Edit{AddEntry{List::allow_modules, "a"}}), "add \"a\" to allow.modules");
-    EXPECT_EQ(describe(Edit{RemoveEntry{List::deny_aliases, "x*"}}), "remove \"x*\" from deny.aliases");
-    EXPECT_EQ(describe(Edit{SetMode{core::Mode::audit}}), "set mode to audit");
-}
-
 } // namespace
 } // namespace kmodguard::config

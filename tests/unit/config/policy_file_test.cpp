@@ -120,7 +120,7 @@ TEST(PolicyFile, ReadsWindowsLineEndsAndAByteOrderMark) {
 class Directory : public ::testing::Test {
   protected:
     PolicyResult load(const PolicyLimits& limits = {}) const {
-        return load_policy(directory_.path() / "policy.toml", directory_.path() / "policy.d", limits);
+        return load_policy({directory_.path() / "policy.toml", directory_.path() / "policy.d"}, limits);
     }
     /// What the user sees, with the directory's own path left out.
     std::string said(const PolicyResult& result) const {
@@ -196,7 +196,7 @@ TEST_F(Directory, DirectoriesPipesAndDevicesAreNoPolicies) {
     std::filesystem::remove(directory_.path() / "policy.toml");
     ASSERT_EQ(::mkfifo((directory_.path() / "policy.toml").c_str(), 0600), 0);
     EXPECT_EQ(said(load()), "policy.toml: error: policy.toml is not a regular file\n");
-    const auto device = load_policy("/dev/null", {});
+    const auto device = load_policy({"/dev/null"});
     ASSERT_FALSE(device);
     EXPECT_EQ(render(device.error()), "/dev/null: error: /dev/null is not a regular file\n");
 }
@@ -262,7 +262,7 @@ TEST_F(Directory, WarnsWhereOthersCanReplaceThePolicy) {
     ASSERT_TRUE(policy);
     EXPECT_NE(said(policy).find("this policy directory is writable by its group"), std::string::npos);
     EXPECT_EQ(render(load_policy(main_file, {}).value().warnings), "") << "a file by itself, of anybody";
-    EXPECT_EQ(writable_by_others(main_file, directory_.path() / "policy.d"), policy->warnings);
+    EXPECT_EQ(writable_by_others({main_file, directory_.path() / "policy.d"}), policy->warnings);
     std::filesystem::permissions(directory_.path(), std::filesystem::perms(01777));
     EXPECT_EQ(said(load()), "") << "what is in it is its owner's";
 }

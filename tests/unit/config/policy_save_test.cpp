@@ -62,7 +62,7 @@ TEST_F(SaveEdits, TheModeIsSetWhereItTakesEffect) {
     ASSERT_TRUE(report) << report.error().what;
     EXPECT_EQ(*report, std::vector{drop_in_});
     EXPECT_EQ(content_of(drop_in_), "version = 1\nmode = 'enforce'\n");
-    const auto policy = load_policy(main_, drop_in_.parent_path());
+    const auto policy = load_policy({main_, drop_in_.parent_path()});
     ASSERT_TRUE(policy);
     EXPECT_EQ(policy->source.mode, core::Mode::enforce);
 }

@@ -2,8 +2,7 @@
 //
 // Bad policies in the YAML form: exactly what their authors are told, and that nothing takes the reader down.
 #include "config/diagnostic.hpp"
-#include "config/yaml_reader.hpp"
-#include "config/yaml_text.hpp"
+#include "config/document.hpp"
 #include "support.hpp"
 
 #include <gtest/gtest.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Good policies in the YAML form: what they come to, and that converting them keeps all of it.
-#include "config/baseline.hpp"
 #include "config/diagnostic.hpp"
 #include "config/policy_file.hpp"
+#include "config/policy_schema.hpp"
 #include "core/decision.hpp"
 #include "support.hpp"
 
@@ -271,7 +271,7 @@ TEST(YamlPolicy, DropInsAddToItAndAreToml) {
     const auto file = directory.write("p.yaml", "plugins: {kmods: {allowlist: [a]}}");
     directory.write("d/1.toml", "version = 1\n[allow]\nmodules = ['b']\n");
     directory.write("d/2.yaml", "plugins: {kmods: {allowlist: [c]}}");
-    const auto policy = load_policy(file, directory.path() / "d");
+    const auto policy = load_policy({file, directory.path() / "d"});
     ASSERT_TRUE(policy) << render(policy.error());
     EXPECT_EQ(texts(policy->source.allow_modules), (Texts{"a", "igloo", "b"}));
     EXPECT_EQ(policy->source.answer, core::Answer::pretend);

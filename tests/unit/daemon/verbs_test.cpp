@@ -5,7 +5,7 @@
 #include "daemon/engine_fixture.hpp"
 #include "daemon/verbs.hpp"
 #include "installation.hpp"
-#include "protocol/decision_fields.hpp"
+#include "protocol/answers.hpp"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows how a change of the guard reads, for people and for programs, and that no name can break the line.
-#include "events/change.hpp"
+#include "events/event.hpp"
 #include "events/event_json.hpp"
 
 #include <gtest/gtest.h>

@@ -79,10 +79,10 @@ TEST(Fields, TablesOfTheDocumentAreThoseOfTheList) {
 
 TEST(Fields, CatalogNamesWhatAnEventOfItsTypeHas) {
     const std::map<std::string_view, std::set<std::string, std::less<>>> names = {
-        {message_id<Attempt>, journal_names_of<Attempt>()},
-        {message_id<Change>, journal_names_of<Change>()},
-        {message_id<SealRefusal>, journal_names_of<SealRefusal>()},
-        {message_id<Tampering>, journal_names_of<Tampering>()},
+        {Attempt::message_id, journal_names_of<Attempt>()},
+        {Change::message_id, journal_names_of<Change>()},
+        {SealRefusal::message_id, journal_names_of<SealRefusal>()},
+        {Tampering::message_id, journal_names_of<Tampering>()},
     };
     const std::string catalog = text_of(sources / "data/kmodguard.catalog");
     for (const auto& [id, fields] : names) {

@@ -3,7 +3,7 @@
 // Shows what a user of kmodctl meets when the daemon is there, is not, is silent, or breaks off, and that
 // nothing but a whole answer counts as one.
 #include "fake_daemon.hpp"
-#include "protocol/client.hpp"
+#include "protocol/message.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -93,13 +93,10 @@ TEST_F(ClientTest, AChangeIsWaitedForAsLongAsItTakes) {
         connection.send("OK generation 2\n");
     });
     int told = 0;
-    const auto answer = ask_for_change(
-        socket, {"RELOAD", ""},
-        [&] {
-            ++told;
-            waited.set_value();
-        },
-        10ms);
+    const auto answer = ask(socket, {"RELOAD", ""}, 10ms, [&] {
+        ++told;
+        waited.set_value();
+    });
     ASSERT_TRUE(answer) << answer.error().what;
     EXPECT_EQ(answer->text, "generation 2");
     EXPECT_EQ(told, 1);
@@ -107,7 +104,7 @@ TEST_F(ClientTest, AChangeIsWaitedForAsLongAsItTakes) {
 
 TEST_F(ClientTest, AChangeWhoseAnswerIsLostIsNotCalledAFailure) {
     const FakeDaemon daemon(socket, std::string("key val"));
-    const auto answer = ask_for_change(socket, {"RELOAD", ""}, [] {}, 60s);
+    const auto answer = ask(socket, {"RELOAD", ""}, 60s, [] {});
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().kind, ErrorKind::unreachable);
     EXPECT_NE(answer.error().what.find("whether the change was made is not known"), std::string::npos)

@@ -2,8 +2,7 @@
 //
 // Shows that the daemon's status gets to the other end as it is, that what cannot be read is not taken for
 // nothing, and that docs/PROTOCOL.md has the rows of the table.
-#include "protocol/listed_rules.hpp"
-#include "protocol/status.hpp"
+#include "protocol/answers.hpp"
 
 #include <gtest/gtest.h>
 
@@ -47,27 +46,26 @@ DaemonStatus full_status() {
 TEST(DaemonStatus, IsTheSameAtTheOtherEnd) {
     for (const DaemonStatus& status : {full_status(), DaemonStatus{}}) {
         Answer answer;
-        answer.fields = write_fields(status, daemon_status_table);
+        answer.fields = fields_of(status);
         const auto received = parse_answer(encode(answer));
         ASSERT_TRUE(received);
-        const auto read = read_fields(received->fields, daemon_status_table);
+        const auto read = daemon_status_of(received->fields);
         ASSERT_TRUE(read) << read.error().what;
-        EXPECT_EQ(write_fields(*read, daemon_status_table), answer.fields);
+        EXPECT_EQ(fields_of(*read), answer.fields);
     }
-    EXPECT_EQ(
-        read_fields(write_fields(full_status(), daemon_status_table), daemon_status_table)->policy_warnings,
-        (std::vector<std::string>{"odd", "42"}));
+    EXPECT_EQ(daemon_status_of(fields_of(full_status()))->policy_warnings,
+              (std::vector<std::string>{"odd", "42"}));
 }
 
 TEST(DaemonStatus, HasALineForEveryMember) {
     std::set<std::string> keys;
-    for (const Field& field : write_fields(full_status(), daemon_status_table))
+    for (const Field& field : fields_of(full_status()))
         keys.insert(field.key);
     EXPECT_EQ(keys.size(), std::tuple_size_v<decltype(daemon_status_table)>);
 }
 
 TEST(DaemonStatus, WhatOnlyAnotherVersionKnowsIsPassedOver) {
-    const auto read = read_fields(Fields{{"moon", "full"}, {"generation", "2"}}, daemon_status_table);
+    const auto read = daemon_status_of(Fields{{"moon", "full"}, {"generation", "2"}});
     ASSERT_TRUE(read);
     EXPECT_EQ(read->generation, 2U);
     EXPECT_EQ(read->mode, std::nullopt) << "not taken for enforce mode";
@@ -78,7 +76,7 @@ TEST(DaemonStatus, WhatCannotBeReadIsAnErrorThatNamesIt) {
          {Field{"generation", "many"}, Field{"generation", ""}, Field{"refused", "-1"},
           Field{"refused", "1 "}, Field{"refused", "99999999999999999999"}, Field{"mode", "off"},
           Field{"policy-valid", "true"}, Field{"user-namespaces", ""}}) {
-        const auto read = read_fields(Fields{field}, daemon_status_table);
+        const auto read = daemon_status_of(Fields{field});
         ASSERT_FALSE(read) << field.key << " " << field.value;
         EXPECT_NE(read.error().what.find(field.key + " " + field.value), std::string::npos)
             << read.error().what;

@@ -2,7 +2,7 @@
 //
 // powerless COMMAND...: gives up every privilege as the daemon does, by the same function, and runs COMMAND.
 // What COMMAND then cannot do, the daemon cannot.
-#include "sys/capabilities.hpp"
+#include "sys/process.hpp"
 
 #include <unistd.h>
 

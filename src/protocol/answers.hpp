@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the daemon knows of itself and of the policy: its answer to STATUS. The table below is what the
-// answer, kmodctl's JSON and docs/PROTOCOL.md are made from, or compared with.
+// What the daemon answers, as lines and back: its status, decisions and rules. So kmodctl shows what the
+// daemon decided exactly as it shows what it decided itself.
 #pragma once
 
+#include "core/decision.hpp"
 #include "core/policy.hpp"
-#include "protocol/field_table.hpp"
+#include "protocol/message.hpp"
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <vector>
 
 namespace kmodguard::protocol {
 
+/// What the daemon knows of itself and of the policy: its answer to STATUS.
 struct DaemonStatus {
     std::string version;
     std::string kernel;
@@ -43,6 +47,16 @@ struct DaemonStatus {
 /// Of STATUS, and of other answers about the policy in force.
 inline constexpr std::string_view newer_file_key = "policy-newer";
 
+/// A line of the answer to STATUS, or several.
+template <typename Value>
+struct Row {
+    std::string_view key;
+    Value DaemonStatus::* member;
+    std::string_view meaning;      ///< for docs/PROTOCOL.md
+    bool shown_when_empty = false; ///< in JSON, of a list
+};
+
+/// The answer, kmodctl's JSON and docs/PROTOCOL.md are made from this table, or compared with it.
 inline constexpr std::tuple daemon_status_table{
     Row{"version", &DaemonStatus::version, "of the daemon"},
     Row{"kernel", &DaemonStatus::kernel, "the release whose modules it knows"},
@@ -71,5 +85,29 @@ inline constexpr std::tuple daemon_status_table{
     Row{"audited", &DaemonStatus::audited, "number of requests that audit mode let pass"},
     Row{"events-lost", &DaemonStatus::events_lost, "number of events that logging could not keep up with"},
 };
+
+[[nodiscard]] std::vector<Field> fields_of(const DaemonStatus& status);
+/// A key of no row is passed over: another version may have more. An error names what cannot be read: it is
+/// not to be taken for nothing.
+[[nodiscard]] sys::Result<DaemonStatus> daemon_status_of(const std::vector<Field>& fields);
+
+/// A decision by core/decision_fields.hpp.
+[[nodiscard]] std::vector<Field> fields_of(const core::Decision& decision);
+[[nodiscard]] sys::Result<core::Decision> decision_of(const std::vector<Field>& fields);
+
+/// Judgements on modules that were not asked for.
+[[nodiscard]] std::vector<Field> fields_of(const std::vector<core::ModuleDecision>& modules);
+[[nodiscard]] sys::Result<std::vector<core::ModuleDecision>> modules_of(const std::vector<Field>& fields);
+
+/// A rule of a policy as LIST has it, and `kmodctl list` with a daemon or without.
+struct ListedRule {
+    std::string list; ///< the policy's key: "allow.modules"
+    std::string text;
+    std::string origin; ///< "FILE:LINE"; "" of one that was given at run time
+};
+
+[[nodiscard]] std::vector<ListedRule> listed_rules(const core::Policy& policy);
+[[nodiscard]] std::vector<Field> fields_of(const std::vector<ListedRule>& rules);
+[[nodiscard]] std::vector<ListedRule> listed_rules_of(const std::vector<Field>& fields);
 
 } // namespace kmodguard::protocol

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows what is known of a process that asks for something, and that nothing is made up of what is not.
-#include "sys/process_identity.hpp"
+#include "sys/process.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "config/array_edit.hpp"
+#include "config/toml_edit.hpp"
 
 #include "config/toml_scan.hpp"
+#include "core/names.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <vector>
 
 namespace kmodguard::config {
 namespace {
+
+constexpr std::size_t max_comment = 400;
 
 bool is_blank(std::string_view text) {
     return text.find_first_not_of(" \t\r") == nowhere;
@@ -19,45 +23,31 @@ bool on_one_line(std::string_view text, std::size_t from, std::size_t to) {
     return Span{from, to}.in(text).find('\n') == nowhere;
 }
 
-Span comma_span(std::size_t comma) {
-    return {comma, comma + 1};
-}
-
 /// The comma that goes with an element: one on its own line, in front only if none follows there; failing
-/// that the one that follows on another line. Empty if a comma in front may stay, as a trailing one.
-Span comma_to_remove(std::string_view text, const ArrayLayout& layout, std::size_t number) {
+/// that the one that follows on another line. `nowhere` if a comma in front may stay, as a trailing one.
+std::size_t comma_to_remove(std::string_view text, const ArrayLayout& layout, std::size_t number) {
     const ArrayElement& element = layout.elements[number];
-    if (element.comma != nowhere && on_one_line(text, element.span.end, element.comma))
-        return comma_span(element.comma);
-    if (number > 0) {
-        const std::size_t before = layout.elements[number - 1].comma;
-        if (on_one_line(text, before, element.span.begin)) return comma_span(before);
-    }
-    return element.comma != nowhere ? comma_span(element.comma) : Span{element.span.end, element.span.end};
+    const std::size_t before = number > 0 ? layout.elements[number - 1].comma : nowhere;
+    const bool follows = element.comma != nowhere && on_one_line(text, element.span.end, element.comma);
+    if (!follows && before != nowhere && on_one_line(text, before, element.span.begin)) return before;
+    return element.comma;
 }
 
-/// The lines of an element from first to last byte, without the final line break.
-Span lines_of(std::string_view text, Span element) {
-    return {line_begin(text, element.begin), line_end(text, element.end)};
-}
-
-/// Whether `lines` hold nothing but the element, the comma that goes with it and a comment.
-bool stands_alone(std::string_view text, Span lines, Span element, Span comma) {
+/// Whether `lines` have nothing but the element, the comma that goes with it and a comment.
+bool is_alone(std::string_view text, Span lines, Span element, std::size_t comma) {
     std::string before(Span{lines.begin, element.begin}.in(text));
     std::string after(Span{element.end, lines.end}.in(text));
-    if (comma.size() > 0 && comma.begin >= lines.begin && comma.begin < element.begin)
-        before[comma.begin - lines.begin] = ' ';
-    if (comma.size() > 0 && comma.begin >= element.end && comma.begin < lines.end)
-        after[comma.begin - element.end] = ' ';
+    if (comma >= lines.begin && comma < element.begin) before[comma - lines.begin] = ' ';
+    if (comma >= element.end && comma < lines.end) after[comma - element.end] = ' ';
     const std::size_t comment = skip_spaces(after, 0);
     return is_blank(before) && (is_blank(after) || after[comment] == '#');
 }
 
 /// The element, its comma if that touches it, and the white space that would be left over.
-Span with_white_space(std::string_view text, Span element, Span comma) {
+Span with_white_space(std::string_view text, Span element, std::size_t comma) {
     Span cut = element;
-    if (comma.size() > 0 && comma.begin < element.begin) return {comma.begin, element.end};
-    if (comma.size() > 0 && on_one_line(text, element.end, comma.begin)) cut.end = comma.end;
+    if (comma < element.begin) return {comma, element.end};
+    if (comma != nowhere && on_one_line(text, element.end, comma)) cut.end = comma + 1;
     const std::size_t next = skip_spaces(text, cut.end);
     const bool last_on_line = next == text.size() || std::string_view("]#\r\n").find(text[next]) != nowhere;
     if (!last_on_line) {
@@ -117,8 +107,7 @@ void add_on_one_line(std::string& text, const ArrayLayout& layout, const Style& 
         text.replace(layout.span.begin, layout.span.size(),
                      fmt::format("[{}{}{}]", padding, joined, padding));
     } else if (style.trailing_comma) {
-        const std::string gap = style.separator.substr(1);
-        text.insert(layout.elements.back().comma + 1, fmt::format("{}{},", gap, joined));
+        text.insert(layout.elements.back().comma + 1, style.separator.substr(1) + joined + ",");
     } else {
         text.insert(layout.elements.back().span.end, style.separator + joined);
     }
@@ -157,19 +146,69 @@ void add_on_own_lines(std::string& text, const ArrayLayout& layout, const Style&
 
 } // namespace
 
+std::string toml_string(std::string_view text, bool literal) {
+    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
+    const bool plain = std::ranges::none_of(text, is_control);
+    if (literal && plain && text.find('\'') == nowhere) return fmt::format("'{}'", text);
+    std::string quoted = "\"";
+    for (const char c : text) {
+        if (is_control(c))
+            quoted += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
+        else if (c == '"' || c == '\\')
+            quoted += {'\\', c};
+        else
+            quoted += c;
+    }
+    return quoted + "\"";
+}
+
+std::string toml_array(std::span<const std::string> elements, bool multi_line, std::string_view indentation,
+                       std::string_view newline) {
+    std::string array = "[";
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+        if (multi_line)
+            array += fmt::format("{}{}    {},", newline, indentation, toml_string(elements[i]));
+        else
+            array += (i > 0 ? ", " : "") + toml_string(elements[i]);
+    }
+    return array + (multi_line ? fmt::format("{}{}]", newline, indentation) : "]");
+}
+
+std::string toml_comment(std::span<const std::string> paragraphs) {
+    std::string text;
+    for (const std::string& paragraph : paragraphs) {
+        std::string_view rest = paragraph;
+        while (true) {
+            const std::size_t end = rest.find('\n');
+            const std::string line = core::printable(rest.substr(0, end), max_comment);
+            text += line.empty() ? "#\n" : fmt::format("# {}\n", line);
+            if (end == std::string_view::npos) break;
+            rest.remove_prefix(end + 1);
+        }
+    }
+    return text.empty() ? text : text + "\n";
+}
+
+bool is_toml_date_time(const std::string& text) {
+    std::tm time{};
+    if (::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &time) == nullptr) return false;
+    ::timegm(&time); // makes another date of one that does not exist, so that it differs from the text
+    return text
+           == fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", time.tm_year + 1900, time.tm_mon + 1,
+                          time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec);
+}
+
 bool remove_element(std::string& text, std::size_t array, std::size_t number) {
     const auto layout = scan_array(text, array);
     if (!layout || number >= layout->elements.size()) return false;
     const Span element = layout->elements[number].span;
-    const Span comma = comma_to_remove(text, *layout, number);
-    const Span lines = lines_of(text, element);
-    const Span cut = stands_alone(text, lines, element, comma)
-                         ? Span{lines.begin, next_line(text, element.end)}
-                         : with_white_space(text, element, comma);
-    const bool comma_apart = comma.size() > 0 && (comma.begin < cut.begin || comma.begin >= cut.end);
-    if (comma_apart && comma.begin >= cut.end) text.erase(comma.begin, 1);
+    const std::size_t comma = comma_to_remove(text, *layout, number);
+    const Span lines{line_begin(text, element.begin), line_end(text, element.end)};
+    const Span cut = is_alone(text, lines, element, comma) ? Span{lines.begin, next_line(text, element.end)}
+                                                           : with_white_space(text, element, comma);
+    if (comma != nowhere && comma >= cut.end) text.erase(comma, 1);
     text.erase(cut.begin, cut.size());
-    if (comma_apart && comma.begin < cut.begin) text.erase(comma.begin, 1);
+    if (comma < cut.begin) text.erase(comma, 1);
     return true;
 }
 
@@ -188,20 +227,13 @@ bool add_elements(std::string& text, std::size_t array, std::span<const std::str
     return true;
 }
 
-std::string toml_string(std::string_view entry, bool literal) {
-    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
-    const bool plain = std::ranges::none_of(entry, is_control);
-    if (literal && plain && entry.find('\'') == nowhere) return fmt::format("'{}'", entry);
-    std::string quoted = "\"";
-    for (const char c : entry) {
-        if (is_control(c))
-            quoted += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
-        else if (c == '"' || c == '\\')
-            quoted += {'\\', c};
-        else
-            quoted += c;
-    }
-    return quoted + "\"";
+void insert_line_behind(std::string& text, std::size_t at, std::string_view line) {
+    const std::string newline(newline_of(text));
+    const std::size_t end = line_end(text, at);
+    if (end == text.size())
+        text += fmt::format("{}{}{}", newline, line, newline);
+    else
+        text.insert(end + 1, fmt::format("{}{}", line, newline));
 }
 
 } // namespace kmodguard::config

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows that a link in an image of another machine means what it means there: nothing outside of the image.
-#include "sys/links.hpp"
 #include "sys/paths.hpp"
 #include "temporary_directory.hpp"
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "sys/error_name.hpp"
 #include "sys/result.hpp"
 
 #include <fmt/format.h>
@@ -23,9 +22,9 @@ ErrorKind kind_of(int code) {
 
 Error system_error(std::string_view action, std::string_view object, int code) {
     const char* description = ::strerrordesc_np(code); // null for a code that the C library does not know
-    std::string text = description != nullptr ? fmt::format("{} {}: {}", action, object, description)
-                                              : fmt::format("{} {}: error {}", action, object, code);
-    return {kind_of(code), std::move(text), code == EACCES || code == EPERM ? "this needs root" : ""};
+    const std::string why = description != nullptr ? description : fmt::format("error {}", code);
+    return {kind_of(code), fmt::format("{} {}: {}", action, object, why),
+            code == EACCES || code == EPERM ? "this needs root" : ""};
 }
 
 std::string error_name(int code) {

@@ -2,7 +2,7 @@
 //
 // Shows that kmodctl is told exactly what the daemon decided: decisions of every kind, drawn at random, come
 // out of an answer's bytes as they went in.
-#include "protocol/decision_fields.hpp"
+#include "protocol/answers.hpp"
 #include "random.hpp"
 
 #include <gtest/gtest.h>
