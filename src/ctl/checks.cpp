@@ -71,11 +71,11 @@ Finding describe_handler(const autoload::HandlerStatus& status, bool kernel_poin
                     "to have requests again, guarded: set kernel.modprobe, then kmodctl arm");
     if (status.armed)
         return bad(check, "armed, but the original handler is lost: kmodctl disarm could not put it back",
-                   "kmodctl doctor --mend, or kmodctl arm");
+                   "kmodctl doctor --fix, or kmodctl arm");
     if (status.taken_away())
         return bad(check,
                    fmt::format("NOT armed: another process has set the handler to {}", *status.current),
-                   "kmodctl doctor --mend, or kmodctl arm");
+                   "kmodctl doctor --fix, or kmodctl arm");
     return bad(check, fmt::format("not armed: the kernel runs {}", *status.current), "kmodctl start");
 }
 
@@ -98,7 +98,7 @@ Findings check_pins(const DoctorContext& doctor) {
     if (kernel::is_tracing_off()
         && kernel.problem == kernel::Problem::none) // else the daemon has reported it
         findings.push_back(bad("tracing", "kernel.ftrace_enabled is 0, which keeps the programs from running",
-                               "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"));
+                               "kmodctl doctor --fix, or sysctl kernel.ftrace_enabled=1"));
     const kernel::Status pinned = kernel::pinned_status(doctor.context.paths);
     if (kernel.state == kernel::State::active && !pinned.is_enforced())
         findings.push_back(bad("pins",

@@ -83,7 +83,7 @@ sys::Result<void> settle_offset(const GuestOptions& options, GuestSetup& setup) 
         "the symbols do not show where the kernel's banner is, so that a kernel which moves itself "
         "at boot cannot be found",
         "give a System.map, a vmlinux or the kernel's image, boot with \"nokaslr\", or give "
-        "--slide 0 if it does not move");
+        "--kaslr-offset 0 if it does not move");
 }
 
 /// Only the content of `file` will do for the module that it is.

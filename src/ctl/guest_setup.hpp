@@ -21,7 +21,7 @@ struct GuestSetup {
     std::optional<guest::KnownKernel> kernel; ///< none: to be searched for in the guest's memory
 };
 
-/// By --architecture, --symbols, --slide and --intercept; what is not given, by the emulator's command.
+/// By --architecture, --symbols, --kaslr-offset and --intercept; what is not given, by the emulator's command.
 [[nodiscard]] sys::Result<GuestSetup> guest_setup(const GuestOptions& options);
 
 /// The kernel that a halted guest runs, by the symbols in its memory. ErrorKind::invalid: it runs none, or

@@ -68,7 +68,7 @@ bool request_family(int family) {
 }
 
 Finding finding_of(const std::string& check, const RequestTrial& trial) {
-    const char* const remedy = "kmodctl doctor --mend, or kmodctl start";
+    const char* const remedy = "kmodctl doctor --fix, or kmodctl start";
     switch (outcome_of(trial)) {
     case RequestOutcome::refused_by_daemon:
         return ok(check, fmt::format("the kernel asked for {}, and the daemon refused it", trial.token));

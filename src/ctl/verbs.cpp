@@ -85,7 +85,7 @@ constexpr std::array seal_options = {
     Option{"dry-run", "", "only say what it would do, and what keeps it from that",
            into<SealOptions, &SealOptions::dry_run>}};
 constexpr std::array doctor_options = {Option{
-    "mend", "", "set back what another process has changed: the kernel's handler, kernel.ftrace_enabled",
+    "fix", "", "set back what another process has changed: the kernel's handler, kernel.ftrace_enabled",
     into<DoctorOptions, &DoctorOptions::repair>}};
 constexpr std::array convert_options = {
     Option{"output", "FILE", "write there instead of to standard output",
@@ -126,7 +126,7 @@ constexpr std::array guest_options = {
            into<GuestOptions, &GuestOptions::framework>},
     Option{"architecture", "NAME", "of the guest, if the emulator's name does not tell",
            into<GuestOptions, &GuestOptions::architecture>},
-    Option{"slide", "NUMBER", "how far the guest's kernel was moved, hexadecimal, if that is known",
+    Option{"kaslr-offset", "NUMBER", "how far the guest's kernel was moved, hexadecimal, if that is known",
            into<GuestOptions, &GuestOptions::kaslr_offset>},
     Option{"intercept", "load-module|system-call", "where to decide, instead of by the kernel's age",
            into<GuestOptions, &GuestOptions::interception>},
