@@ -13,7 +13,7 @@
 
 // The table that scripts/lazy-symbols makes. Texts stand one behind the other, each with its end.
 extern "C" {
-extern void* lazy_addresses[];            // of the functions; each is written once, by whoever calls it first
+extern void* lazy_addresses[];            // of the functions; each is written once, by its first caller
 extern const char lazy_libraries[];       // by number
 extern const char lazy_names[];           // of the functions
 extern const unsigned char lazy_owners[]; // the library of each function

@@ -119,7 +119,7 @@ def test_an_unarmed_machine_is_told_to_start(machine):
     assert machine.handler.read_text() == "/sbin/modprobe\n"
 
 
-def test_a_handler_that_somebody_changed_is_mended_if_asked(machine, daemon, hook):
+def test_a_handler_that_another_process_changed_is_fixed_if_asked(machine, daemon, hook):
     machine.ask("arm")
     machine.handler.write_text("/opt/theirs\n")
     found = findings(machine)["handler"]
@@ -134,7 +134,7 @@ def test_a_handler_that_somebody_changed_is_mended_if_asked(machine, daemon, hoo
     assert findings(machine)["handler"]["level"] == "ok"
 
 
-def test_a_saved_handler_that_got_lost_is_mended_if_asked(machine):
+def test_a_saved_handler_that_got_lost_is_fixed_if_asked(machine):
     machine.ask("arm")
     machine.original_handler.unlink()
     assert "the original handler is lost" in findings(machine)["handler"]["finding"]
@@ -143,7 +143,7 @@ def test_a_saved_handler_that_got_lost_is_mended_if_asked(machine):
     assert machine.original_handler.read_text() == "/sbin/modprobe\n"
 
 
-def test_mending_is_declined_where_the_guard_is_switched_off(machine):
+def test_fixing_is_declined_where_the_guard_is_switched_off(machine):
     machine.ask("arm")
     machine.handler.write_text("/opt/theirs\n")
     machine.write("proc/cmdline", "kmodguard.mode=off\n")
