@@ -48,7 +48,7 @@ void set_argument(Found& found, const std::string& text) {
 void add_verb(CLI::App& app, Found& found) {
     const Verb& verb = found.verb;
     CLI::App* sub = app.add_subcommand(std::string(verb.name), std::string(verb.help))->fallthrough();
-    if (verb.name.starts_with("__")) sub->group("");
+    sub->group(verb.name.starts_with("__") ? "" : "Verbs");
     if (verb.arguments.kind == Argument::raw) return;
     for (const Option& option : verb.options) {
         const std::string name = fmt::format("--{}", option.name);
@@ -62,10 +62,12 @@ void add_verb(CLI::App& app, Found& found) {
                 ->type_name(std::string(option.value));
     }
     if (verb.arguments.kind == Argument::command) {
-        sub->footer("Put COMMAND after \"--\".");
+        sub->footer(
+            fmt::format("The command goes last: kmodctl {} [OPTION...] {}", verb.name, verb.arguments.shown));
     } else if (verb.arguments.max > 0) {
-        CLI::Option* positional =
-            sub->add_option(std::string(verb.arguments.shown), found.arguments)->type_name("");
+        std::string name(verb.arguments.shown);
+        std::erase_if(name, [](char c) { return c == '[' || c == ']' || c == '.'; }); // the parser adds them
+        CLI::Option* positional = sub->add_option(name, found.arguments)->type_name("");
         positional->expected(static_cast<int>(verb.arguments.min),
                              verb.arguments.max > 1 ? CLI::detail::expected_max_vector_size : 1);
         positional->required(verb.arguments.min > 0);
@@ -153,6 +155,7 @@ Parsed parse_arguments(int count, char** arguments) {
     app.add_flag("--json", json, "print JSON, one object a line");
     app.add_flag("--debug{all}", debug, std::string(debug_help));
     app.require_subcommand(1);
+    app.get_formatter()->label("SUBCOMMAND", "VERB");
     app.footer("Exit codes: 0 done or allowed, 1 failed, 2 usage, 3 refused by policy, 4 not found,\n"
                "            5 daemon unreachable, 6 bad policy, 7 refused but built in. More: kmodctl(8).");
     std::vector<Found> known_verbs;

@@ -4,12 +4,10 @@
 //
 // The baseline (init): what this machine runs now is what it may load. Loaded modules, their hard
 // dependencies, and those of their aliases that admit nothing else. An alias with a wildcard, or one that
-// some other module answers to as well, would let that other module in; the listed names suffice for what is
-// listed.
+// some other module answers to as well, would let that other module in; a module's name suffices for it.
 //
 // Another policy in the TOML form, whichever form it has (convert). The YAML form says little and is never
-// edited; a policy that is to have audit mode, aliases or `kmodctl apply` starts from what this prints.
-// Nothing is lost but comments.
+// edited; for audit mode, aliases or `kmodctl apply` it is converted first. Nothing is lost but comments.
 #include "config/baseline.hpp"
 #include "core/names.hpp"
 #include "ctl/decide.hpp"
