@@ -17,7 +17,7 @@ pkg_check_modules(BPF REQUIRED IMPORTED_TARGET libbpf)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(CAP REQUIRED IMPORTED_TARGET libcap)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-cpp)
-# The archive, where there is one: cmake/startup.cmake says why.
+# The archive, where there is one: cmake/linking.cmake says why.
 find_library(KMODGUARD_STATIC_YAML libyaml-cpp.a)
 if(KMODGUARD_STATIC_YAML)
     set_property(TARGET PkgConfig::YAML PROPERTY INTERFACE_LINK_LIBRARIES ${KMODGUARD_STATIC_YAML})

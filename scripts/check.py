@@ -32,7 +32,7 @@ RUNNING = ["daemon", "reload", "mode", "run_time_changes", "changes", "events", 
 CLI: Sequence[tuple[str, list[str]]] = [
     ("src/core/*", EVERY_CLI),
     ("src/sys/*", EVERY_CLI),
-    ("src/startup/*", EVERY_CLI),
+    ("src/linking/*", EVERY_CLI),
     ("scripts/lazy-symbols", EVERY_CLI),
     ("src/modules/*", EVERY_CLI),
     ("src/config/*", ["init_and_lint", "modprobe_d", "convert", "check_and_explain", "reload", "run_time_changes", "mode", "loaded"]),

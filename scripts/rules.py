@@ -12,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MOST_LINES = 400
 # What is of such a length that a reader loses it; tests are read one at a time.
-LIMITED = re.compile(r"(src/.*\.(cpp|hpp|c|h)|bench/.*|scripts/.*)")
-LICENSED = re.compile(r"(src/.*\.(cpp|hpp|c|h)|tests/.*\.(cpp|hpp|py)|bench/.*|scripts/.*)")
+LIMITED = re.compile(r"(src/.*\.(cpp|hpp|c|h|inc)|bench/.*|scripts/.*)")
+LICENSED = re.compile(r"(src/.*\.(cpp|hpp|c|h|inc)|tests/.*\.(cpp|hpp|py)|bench/.*|scripts/.*)")
 MADE = re.compile(r"corpus|fixtures")
 # Headers that take seconds to compile: each has one file that includes it.
 HEAVY = ["toml++/toml.h", "yaml-cpp/yaml.h", "CLI/CLI.hpp", "nlohmann/json.hpp"]

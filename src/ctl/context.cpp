@@ -1,14 +1,27 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/context.hpp"
 
+#include "events/sinks.hpp"
 #include "protocol/answers.hpp"
+#include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace kmodguard::ctl {
+
+ExitCode exit_code_of(sys::ErrorKind kind) {
+    switch (kind) {
+    case sys::ErrorKind::not_found: return exit_not_found;
+    case sys::ErrorKind::unreachable: return exit_unreachable;
+    case sys::ErrorKind::bad_policy: return exit_bad_policy;
+    case sys::ErrorKind::invalid: return exit_usage;
+    default: return exit_failed;
+    }
+}
 
 void Context::text(std::string_view line) const {
     if (!json) fmt::print("{}\n", line);
@@ -19,15 +32,8 @@ void Context::object(events::Json::Object object) const {
 }
 
 void Context::warn(std::string_view message) const {
-    if (json)
-        object({{"warning", message}});
-    else
-        fmt::print(stderr, "kmodctl: warning: {}\n", message);
-}
-
-void Context::warn_all(const protocol::Answer& answer, std::string_view key) const {
-    for (const protocol::Field& field : answer.fields)
-        if (field.key == key) warn(field.value);
+    object({{"warning", message}});
+    if (!json) fmt::print(stderr, "kmodctl: warning: {}\n", message);
 }
 
 int Context::fail(const sys::Error& error) const {
@@ -69,20 +75,46 @@ sys::Result<protocol::Answer> Context::ask_for_change(std::string_view daemon_ve
                          [this] { warn("the daemon is busy; waiting until it has done this"); });
 }
 
-void Context::warn_as(const protocol::Answer& answer) const {
-    warn_all(answer, "warning");
-    std::string newer;
-    for (const protocol::Field& field : answer.fields) {
-        if (field.key == protocol::newer_file_key) newer += (newer.empty() ? "" : ", ") + field.value;
-    }
-    if (!newer.empty())
-        warn(fmt::format("changed since the policy in force was read: {}; kmodctl reload reads it", newer));
-}
-
-sys::Result<int> Context::change_and_print(std::string_view daemon_verb, std::string argument) const {
+sys::Result<int> Context::ask_for_change_and_print(std::string_view daemon_verb, std::string argument) const {
     const auto answer = TRY(ask_for_change(daemon_verb, std::move(argument)));
     warn_as(answer);
     return done(answer.text);
+}
+
+void Context::warn_as(const protocol::Answer& answer) const {
+    std::vector<std::string_view> newer;
+    for (const protocol::Field& field : answer.fields) {
+        if (field.key == "warning") warn(field.value);
+        if (field.key == protocol::newer_file_key) newer.push_back(field.value);
+    }
+    if (!newer.empty())
+        warn(fmt::format("changed since the policy in force was read: {}; kmodctl reload reads it",
+                         fmt::join(newer, ", ")));
+}
+
+sys::Result<pid_t> Context::daemon_process() const {
+    const auto connection = TRY(sys::connect_unix(paths.socket(), std::chrono::seconds(1)));
+    const auto peer = TRY(sys::peer_of(connection));
+    return peer.pid;
+}
+
+void Context::record(events::Action action, const sys::Error* error) const {
+    constexpr std::chrono::seconds max_wait{
+        1}; // a daemon that hangs must not keep the guard from being stopped
+    std::string argument(to_string(action));
+    if (error != nullptr) argument += " " + error->what.substr(0, protocol::max_request / 2);
+    std::ranges::replace(argument, '\n', ' '); // a request is one line
+    const auto recorded = protocol::ask(paths.socket(), {"RECORD", argument}, max_wait);
+    if (recorded || paths.moved()) return;
+    events::Change change(action, 0, error != nullptr ? std::optional(error->what) : std::nullopt);
+    change.by = sys::identify_process(::getpid(), ::geteuid());
+    const auto sink = events::has_journal() ? events::journal_sink() : events::syslog_sink();
+    sink->write(change);
+}
+
+int Context::record_failure(events::Action action, const sys::Error& error) const {
+    record(action, &error);
+    return fail(error);
 }
 
 } // namespace kmodguard::ctl

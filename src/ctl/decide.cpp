@@ -2,38 +2,13 @@
 #include "ctl/decide.hpp"
 
 #include "core/loaded.hpp"
-#include "core/names.hpp"
-#include "protocol/answers.hpp"
 #include "sys/kernel.hpp"
 
-#include <algorithm>
-
 namespace kmodguard::ctl {
-namespace {
 
-/// A token that is not a line of text cannot be sent to the daemon, and names nothing.
-core::Decision unnameable(const std::string& token) {
-    core::Decision decision;
-    decision.token = token;
-    decision.reason = core::Reason::not_a_name;
-    return decision;
+bool has_no_daemon(const sys::Error& error) {
+    return error.kind == sys::ErrorKind::unreachable || error.kind == sys::ErrorKind::denied;
 }
-
-sys::Result<std::vector<core::Decision>> decide_in_daemon(const Context& context, const Words& tokens) {
-    std::vector<core::Decision> decisions;
-    for (const std::string& token : tokens) {
-        if (!core::is_token(token)) {
-            decisions.push_back(unnameable(token));
-            continue;
-        }
-        const auto answer = TRY(context.ask("EXPLAIN", token));
-        if (decisions.empty()) context.warn_as(answer);
-        decisions.push_back(TRY(protocol::decision_of(answer.fields)));
-    }
-    return decisions;
-}
-
-} // namespace
 
 std::string chosen_kernel(const std::optional<Release>& kernel) {
     return kernel ? kernel->name : sys::kernel_release();
@@ -66,28 +41,6 @@ std::vector<core::ModuleDecision> LocalJudge::not_admitted(const std::vector<std
 const core::Admissions& LocalJudge::admissions() {
     if (!admissions_) admissions_.emplace(policy_, *index_);
     return *admissions_;
-}
-
-sys::Result<std::vector<core::Decision>> decide_all(const Context& context, const CheckOptions& options) {
-    if (!options.policy && !options.kernel) {
-        auto decisions = decide_in_daemon(context, options.tokens);
-        if (decisions) return decisions;
-        const auto kind = decisions.error().kind;
-        if (kind != sys::ErrorKind::unreachable && kind != sys::ErrorKind::denied) return decisions;
-    }
-    auto judge = TRY(LocalJudge::create(context.paths, options));
-    std::vector<core::Decision> decisions;
-    for (const std::string& token : options.tokens)
-        decisions.push_back(judge.decide(token));
-    return decisions;
-}
-
-ExitCode exit_code_of(const std::vector<core::Decision>& decisions) {
-    const auto is_refused = [](const core::Decision& decision) {
-        return decision.effective() == core::Verdict::refuse;
-    };
-    if (std::ranges::any_of(decisions, &core::Decision::blocks)) return exit_refused;
-    return std::ranges::any_of(decisions, is_refused) ? exit_not_blocked : exit_done;
 }
 
 } // namespace kmodguard::ctl

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What the policy says of names and aliases, by the daemon or by kmodctl itself: `check` and `explain` work
-// on a machine where the daemon does not run, for another policy file, and for a kernel that is not running
-// yet.
+// Decisions by kmodctl itself: on a machine where the daemon does not run, for another policy file, and for a
+// kernel that is not running yet.
 #pragma once
 
 #include "config/policy_file.hpp"
@@ -16,7 +15,8 @@
 
 namespace kmodguard::ctl {
 
-inline constexpr std::size_t max_path = 4096; ///< shown whole
+/// Whether a request to the daemon failed because none runs, or none that answers this user.
+[[nodiscard]] bool has_no_daemon(const sys::Error& error);
 
 /// That kernel, or the running one.
 [[nodiscard]] std::string chosen_kernel(const std::optional<Release>& kernel);
@@ -40,13 +40,5 @@ class LocalJudge {
     std::unique_ptr<modules::KmodIndex> index_;
     std::optional<core::Admissions> admissions_;
 };
-
-/// What the daemon decides on each token; what is decided here if it does not run, or another policy or
-/// kernel is asked for.
-[[nodiscard]] sys::Result<std::vector<core::Decision>> decide_all(const Context& context,
-                                                                  const CheckOptions& options);
-
-/// 3 if any of them keeps something out; else 7 if any is refused, and what it asks for is built in; else 0.
-[[nodiscard]] ExitCode exit_code_of(const std::vector<core::Decision>& decisions);
 
 } // namespace kmodguard::ctl

@@ -39,7 +39,7 @@ struct SealOptions {
     bool dry_run = false;
 };
 struct DoctorOptions {
-    bool repair = false;
+    bool fix = false;
 };
 struct DisarmOptions {
     bool force = false;
@@ -105,19 +105,5 @@ struct RawOptions {
 using Options = std::variant<NoOptions, InitOptions, SealOptions, DoctorOptions, DisarmOptions,
                              RequestOptions, ModeOptions, LintOptions, ConvertOptions, CheckOptions,
                              ExecOptions, OciAgentOptions, GuestOptions, RawOptions>;
-
-/// Puts `text` into `value`. What is wrong with it, as the end of a sentence that begins with it; "" if
-/// nothing.
-std::string_view read_value(std::string_view text, bool& value); ///< a flag, which has no text
-std::string_view read_value(std::string_view text, std::string& value);
-std::string_view read_value(std::string_view text, std::optional<std::string>& value);
-std::string_view read_value(std::string_view text, Words& value); ///< one more
-std::string_view read_value(std::string_view text, std::optional<Release>& value);
-std::string_view read_value(std::string_view text, std::optional<core::Mode>& value);
-std::string_view read_value(std::string_view text, std::optional<core::Answer>& value);
-std::string_view read_value(std::string_view text,
-                            std::optional<std::chrono::seconds>& value); ///< 90s, 30m, 8h, 1d, or 90
-std::string_view read_value(std::string_view text, std::optional<std::uint64_t>& value); ///< hexadecimal
-std::string_view read_value(std::string_view text, guest::Interception& value);
 
 } // namespace kmodguard::ctl

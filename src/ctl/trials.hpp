@@ -1,31 +1,39 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Attempts that are to be refused, made to see whether they are: the canary (canary.hpp) is handed to the
-// kernel in each way there is, and the kernel is made to ask for a module that does not exist. Nothing is
-// loaded by them, guarded or not. An error alone proves little, since others refuse as well; that the kernel
-// point, or the daemon, has counted the attempt proves that it was judged. An outcome is an enum; its
-// sentence and the remedy are in trials.cpp, in one place each for loads and for requests.
+// The proof of the points, for `kmodctl doctor`: what they say of themselves is one thing, what happens when
+// a module is loaded another. The canary (canary.hpp) is handed to the kernel in each way there is, and the
+// kernel is made to ask for a module that does not exist. Nothing is loaded by that, guarded or not. An error
+// alone proves little, since others refuse as well; that the kernel point, or the daemon, has counted the
+// attempt proves that it was judged.
 #pragma once
 
-#include "core/module_index.hpp"
-#include "ctl/finding.hpp"
-#include "enforce/kernel/status.hpp"
-#include "modules/image_container.hpp"
-#include "sys/paths.hpp"
+#include "ctl/machine_status.hpp"
 
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <string>
+#include <vector>
 
 namespace kmodguard::ctl {
 
-/// What has been counted so far; nothing where that cannot be read.
+enum class Level {
+    ok,
+    note, ///< no reason to act at once
+    bad,  ///< something is not guarded as it should be
+};
+
+/// What one check of `kmodctl doctor` found.
+struct Finding {
+    std::string check; ///< what was looked at, in a word or two
+    Level level = Level::ok;
+    std::string text;
+    std::string remedy = {}; ///< what to do; empty if all is well
+};
+
+/// What has been counted so far.
 struct Counts {
     std::uint64_t refused_requests = 0; ///< by the daemon
     kernel::Counters kernel = {};
 };
-using CountsNow = std::function<std::optional<Counts>()>;
 
 /// How an attempt to load the canary ended.
 struct LoadTrial {
@@ -35,23 +43,7 @@ struct LoadTrial {
     kernel::Counters before = {};
     kernel::Counters after = {};
 };
-enum class LoadOutcome {
-    refused,            ///< by the kernel point
-    audited,            ///< judged, and let pass by audit mode
-    allowed,            ///< judged, and allowed by the policy
-    skipped,            ///< the kernel left the programs out
-    refused_by_another, ///< and the kernel point did not see it
-    not_judged,
-};
-[[nodiscard]] LoadOutcome outcome_of(const LoadTrial& trial);
 [[nodiscard]] Finding finding_of(const std::string& check, const LoadTrial& trial);
-
-/// Why the canary would prove nothing here; "" if it would.
-[[nodiscard]] std::string why_loading_proves_nothing(const sys::Paths& paths);
-
-/// By init_module and finit_module, and as a compressed file where the kernel decompresses `compression`.
-[[nodiscard]] Findings try_loading(const CountsNow& now, bool audit,
-                                   std::optional<modules::Container> compression);
 
 /// How a request for a module that does not exist ended.
 struct RequestTrial {
@@ -67,7 +59,8 @@ enum class RequestOutcome {
 };
 [[nodiscard]] RequestOutcome outcome_of(const RequestTrial& trial);
 
-/// By socket(2), of an address family that no module has: none of `index` answers to it.
-[[nodiscard]] Finding try_requesting(const CountsNow& now, core::ModuleIndex& index);
+/// Tries both points: loads by init_module and finit_module, also of a compressed file where the kernel
+/// decompresses, and a request by socket(2), of an address family that no module has.
+[[nodiscard]] std::vector<Finding> try_points(const Context& context, const MachineStatus& status);
 
 } // namespace kmodguard::ctl

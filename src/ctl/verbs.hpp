@@ -13,7 +13,8 @@
 
 namespace kmodguard::ctl {
 
-/// Puts `text` where it belongs among the verb's options; returns what is wrong with it (read_value()).
+/// Puts `text` where it belongs among the verb's options; returns what is
+/// wrong with it, as the end of a sentence that begins with it; "" if nothing.
 using SetOption = std::string_view (*)(Options& options, std::string_view text);
 
 struct Option {
@@ -41,7 +42,7 @@ struct Positional {
 /// A verb's function, with the options that it takes.
 struct Action {
     Options (*options)() = nullptr; ///< none is given
-    int (*run)(const Context&, const Options&) = nullptr;
+    sys::Result<int> (*run)(const Context&, const Options&) = nullptr;
 };
 
 struct Verb {

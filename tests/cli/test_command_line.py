@@ -96,7 +96,7 @@ def test_a_verb_that_is_like_none_is_2_and_leads_to_the_help(wrong):
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["allow"], ["allow", "a", "b"], ["check", "--nope", "x"],
                                        ["--nope"], ["mode", "audit", "--for"], ["status", "x"], ["--root"],
-                                       ["seal", "x"], ["doctor", "x"], ["doctor", "--fix"], ["seal", "--force"],
+                                       ["seal", "x"], ["doctor", "x"], ["doctor", "--mend"], ["seal", "--force"],
                                        ["explain", "a", "b"], ["check", "--policy"]])
 def test_what_is_missing_or_too_much_is_2_and_leads_to_the_help(arguments):
     ran = plain(*arguments)

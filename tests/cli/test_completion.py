@@ -36,7 +36,7 @@ def by_bash(machine, *words):
 
 def test_verbs_are_offered_with_their_meaning(machine):
     verbs = offered(machine, "")
-    assert verbs["check"] == "say whether module names or aliases may load"
+    assert verbs["check"] == "show whether module names or aliases may load"
     assert "__complete" not in verbs
     assert list(offered(machine, "re")) == ["remove", "reload"]
 

@@ -113,41 +113,41 @@ def test_a_hook_that_cannot_be_trusted_is_bad(machine, hook, damage, word):
 
 
 def test_an_unarmed_machine_is_told_to_start(machine):
-    found = findings(machine, "--mend")["handler"]
+    found = findings(machine, "--fix")["handler"]
     assert found == {"check": "handler", "level": "bad", "finding": "not armed: the kernel runs /sbin/modprobe",
                      "remedy": "kmodctl start"}
     assert machine.handler.read_text() == "/sbin/modprobe\n"
 
 
-def test_a_handler_that_somebody_changed_is_mended_if_asked(machine, daemon, hook):
+def test_a_handler_that_another_process_changed_is_fixed_if_asked(machine, daemon, hook):
     machine.ask("arm")
     machine.handler.write_text("/opt/theirs\n")
     found = findings(machine)["handler"]
     assert found["level"] == "bad"
     assert "another process has set the handler to /opt/theirs" in found["finding"]
-    assert "doctor --mend" in found["remedy"]
+    assert "doctor --fix" in found["remedy"]
     assert machine.handler.read_text() == "/opt/theirs\n"
-    found = findings(machine, "--mend")["handler"]
+    found = findings(machine, "--fix")["handler"]
     assert found["level"] == "note"
     assert found["finding"] == "armed again; the handler had been changed to /opt/theirs"
     assert machine.handler.read_text() == f"/{HOOK}\n"
     assert findings(machine)["handler"]["level"] == "ok"
 
 
-def test_a_saved_handler_that_got_lost_is_mended_if_asked(machine):
+def test_a_saved_handler_that_got_lost_is_fixed_if_asked(machine):
     machine.ask("arm")
     machine.original_handler.unlink()
     assert "the original handler is lost" in findings(machine)["handler"]["finding"]
     assert not machine.original_handler.exists()
-    assert findings(machine, "--mend")["handler"]["level"] == "note"
+    assert findings(machine, "--fix")["handler"]["level"] == "note"
     assert machine.original_handler.read_text() == "/sbin/modprobe\n"
 
 
-def test_mending_is_declined_where_the_guard_is_switched_off(machine):
+def test_fixing_is_declined_where_the_guard_is_switched_off(machine):
     machine.ask("arm")
     machine.handler.write_text("/opt/theirs\n")
     machine.write("proc/cmdline", "kmodguard.mode=off\n")
-    found = findings(machine, "--mend")["handler"]
+    found = findings(machine, "--fix")["handler"]
     assert (found["level"], found["remedy"]) == ("bad", "boot without it")
     assert machine.handler.read_text() == "/opt/theirs\n"
 

@@ -72,9 +72,9 @@ def guest(machine):
     ["--gdb", "/nowhere", "--architecture", "amd64", "--", "qemu-system-x86_64"],
     ["--architecture", "pdp11", "--", "qemu-system-x86_64"],
     ["--", "qemu-system-sparc64"], ["--", "sh"], ["--gdb", "/nowhere"], ["--gdb", "/nowhere", "--architecture", ""],
-    ["--slide", "far", "--", "qemu-system-x86_64"], ["--slide", "", "--", "qemu-system-x86_64"],
-    ["--slide", "0x", "--", "qemu-system-x86_64"], ["--slide", "-1", "--", "qemu-system-x86_64"],
-    ["--slide", "0x1ffffffffffffffff", "--", "qemu-system-x86_64"],
+    ["--kaslr-offset", "far", "--", "qemu-system-x86_64"], ["--kaslr-offset", "", "--", "qemu-system-x86_64"],
+    ["--kaslr-offset", "0x", "--", "qemu-system-x86_64"], ["--kaslr-offset", "-1", "--", "qemu-system-x86_64"],
+    ["--kaslr-offset", "0x1ffffffffffffffff", "--", "qemu-system-x86_64"],
     ["--intercept", "everywhere", "--", "qemu-system-x86_64"], ["--intercept", "", "--", "qemu-system-x86_64"],
     ["--answer", "maybe", "--", "qemu-system-x86_64"], ["--nonsense", "--", "qemu-system-x86_64"],
     ["--", "qemu-system-x86_64", "-s"], ["--", "qemu-system-x86_64", "-gdb", "tcp::1"],
@@ -91,7 +91,7 @@ def test_mistakes_on_the_command_line_are_2_and_nothing_is_started(guest, words)
     (["--gdb", "/nowhere", "--", "qemu-system-x86_64"], "not both"),
     (["--architecture", "pdp11", "--", "qemu-system-x86_64"], '"pdp11"'),
     (["--gdb", "/nowhere"], "--architecture takes amd64, arm64, armhf, mips"),
-    (["--slide", "far", "--", "qemu-system-x86_64"], '"far" is not a hexadecimal number'),
+    (["--kaslr-offset", "far", "--", "qemu-system-x86_64"], '"far" is not a hexadecimal number'),
     (["--intercept", "everywhere", "--", "qemu-system-x86_64"], '"load-module" or "system-call"'),
     (["--", "qemu-system-x86_64", "-s"], "-s is not possible")])
 def test_mistakes_are_named(guest, words, complaint):
@@ -134,12 +134,12 @@ def test_a_kernel_that_could_not_be_found_is_not_started(guest):
     for words in [[], ["-append", "quiet"], ["-append", "nokaslr=1 xnokaslr"]]:
         ran = guest.run("--", "qemu-system-x86_64", *words)
         assert ran.code == 1
-        assert "banner" in ran.err and "nokaslr" in ran.err and "--slide 0" in ran.err
+        assert "banner" in ran.err and "nokaslr" in ran.err and "--kaslr-offset 0" in ran.err
         assert guest.started is None
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    (["--slide", "0"], []), (["--slide", "0x1c200000"], []), ([], ["-append", "quiet nokaslr"]), ([], ["-append", "nokaslr"])])
+    (["--kaslr-offset", "0"], []), (["--kaslr-offset", "0x1c200000"], []), ([], ["-append", "quiet nokaslr"]), ([], ["-append", "nokaslr"])])
 def test_a_kernel_that_does_not_move_needs_no_banner(guest, options, words):
     guest.symbols.write_text(symbol_text(without=["linux_banner"]))
     guest.run(*options, "--", "qemu-system-x86_64", *words)

@@ -332,7 +332,7 @@ def test_22_a_handler_changed_behind_its_back_does_not_open_the_kernel_point(gua
     assert guard.ask("kmg_inner") != "ok"
     assert "kmg_inner" not in guard.vm.loaded()
     assert guard.ctl("doctor").status == 1
-    guard.ctl("doctor --mend")
+    guard.ctl("doctor --fix")
     assert guard.ctl("doctor").status == 0
 
 
@@ -381,7 +381,7 @@ def test_23_programs_kept_from_running_are_reported(guard: Guard) -> None:
 def test_23_programs_kept_from_running_are_let_run_by_doctor(guard: Guard) -> None:
     """Nobody undid it."""
     guard.vm.run("echo 0 > /proc/sys/kernel/ftrace_enabled", check=True)
-    assert "kernel.ftrace_enabled was 0" in guard.ctl("doctor --mend", check=True).stdout
+    assert "kernel.ftrace_enabled was 0" in guard.ctl("doctor --fix", check=True).stdout
     assert guard.vm.run("cat /proc/sys/kernel/ftrace_enabled").stdout == "1\n"
     assert "Operation not permitted" in guard.vm.run(f"insmod {raw_file_of('kmg_inner')}").stderr
 

@@ -2,7 +2,7 @@
 //
 // kmodctl: reads the command line and runs its verb.
 #include "ctl/arguments.hpp"
-#include "startup/lazy_libraries.hpp"
+#include "linking/lazy_libraries.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -30,7 +30,7 @@ int main(int count, char** arguments) {
         if (const int* code = std::get_if<int>(&parsed)) return *code;
         const auto& invocation = std::get<kmodguard::ctl::Invocation>(parsed);
         if (invocation.verb->loads_first)
-            if (const auto loaded = kmodguard::startup::load_libraries(); !loaded)
+            if (const auto loaded = kmodguard::linking::load_libraries(); !loaded)
                 return invocation.context.fail(loaded.error());
         return invocation.run();
     } catch (const std::exception& error) { // memory is out, or standard output is full

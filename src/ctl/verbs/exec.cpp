@@ -3,9 +3,7 @@
 // Runs a command whose module loads, and those of all that descends from it, are decided by a policy. To
 // other processes it is as if the command had been run without: its exit status or signal, its terminal, the
 // signals sent to it.
-#include "ctl/child_command.hpp"
-#include "ctl/decide.hpp"
-#include "ctl/judge_and_sinks.hpp"
+#include "ctl/supervision.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/launch.hpp"
 #include "enforce/process/lender.hpp"
@@ -15,10 +13,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <optional>
 
@@ -29,20 +24,18 @@ constexpr std::chrono::seconds calls_timeout{5}; ///< with calls of processes th
 
 /// Waits until the command has ended, or, if `all`, every process under the filter. Who has asked the command
 /// to end, before or after it did, does not mean to wait for what it leaves behind.
-sys::Result<sys::Ending> wait_for_end(const process::Launched& command, const sys::UniqueFd& signals,
-                                      int listener, bool all) {
+sys::Result<sys::Ending> wait_for_end(const process::Launched& command, const Signals& signals, int listener,
+                                      bool all) {
     std::optional<sys::Ending> ending;
     bool asked_to_end = false;
     while (true) {
         pollfd waits[] = {{.fd = ending ? -1 : command.process().get(), .events = POLLIN, .revents = 0},
-                          {.fd = signals.get(), .events = POLLIN, .revents = 0},
+                          {.fd = signals.fd.get(), .events = POLLIN, .revents = 0},
                           {.fd = all ? listener : -1, .events = 0, .revents = 0}};
         if (::poll(waits, std::size(waits), -1) < 0) continue; // interrupted
-        signalfd_siginfo info{};
-        if (waits[1].revents != 0
-            && ::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-            asked_to_end = asked_to_end || (info.ssi_signo != SIGUSR1 && info.ssi_signo != SIGUSR2);
-            forward_signal(info, command.pid(), command.process());
+        if (const auto signal = waits[1].revents != 0 ? signals.read() : std::nullopt) {
+            asked_to_end = asked_to_end || (signal->ssi_signo != SIGUSR1 && signal->ssi_signo != SIGUSR2);
+            forward_signal(*signal, command.pid(), command.process());
         }
         if (waits[0].revents != 0) {
             auto ended = sys::wait_for(command.process());
@@ -57,13 +50,10 @@ sys::Result<int> supervise(const Context& context, const ExecOptions& options, c
                            Sinks sinks) {
     sys::give_back_freed_memory();
     const auto filter = TRY(process::build_filter());
-    const sigset_t forwarded = forwarded_signals();
-    sigset_t before;
-    block_signals(forwarded, before);
-    const sys::UniqueFd signals(::signalfd(-1, &forwarded, SFD_CLOEXEC));
+    const Signals signals = receive_signals_for_command();
     // What is supervised is not to look into its supervisor; a program that is started is what it was.
     ::prctl(PR_SET_DUMPABLE, 0);
-    auto command = TRY(process::Launched::create(options.command, filter, before));
+    auto command = TRY(process::Launched::create(options.command, filter, signals.before));
     auto listener = TRY(process::Listener::adopt(std::move(command.listener)));
 
     // Threads only from here on: the command's process would have had their locks and not them.
@@ -75,24 +65,22 @@ sys::Result<int> supervise(const Context& context, const ExecOptions& options, c
     if (!supervisor->stop(calls_timeout)) {
         // A process that was left behind has it wait, for a file of its own perhaps.
         recorder->flush();
-        std::_Exit(end_as(ending, before));
+        std::_Exit(end_as(ending, signals));
     }
     supervisor.reset();
     recorder.reset();
-    return end_as(ending, before);
+    return end_as(ending, signals);
 }
 
 } // namespace
 
 sys::Result<int> run_exec(const Context& context, const ExecOptions& options) {
-    auto loaded = TRY(read_policy(context.paths, options.policy));
-    const bool quiet = options.quiet || loaded.source.quiet;
-    for (config::Diagnostic& warning : loaded.warnings)
-        if (!quiet) context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
-    if (const auto may = process::may_lend(); loaded.source.user_namespaces && !may && !quiet)
+    auto policy = TRY(read_policy_and_warn(context, options));
+    const bool quiet = options.quiet || policy.quiet;
+    if (const auto may = process::may_lend(); policy.user_namespaces && !may && !quiet)
         context.warn("no user namespace is served: " + may.error().why);
     auto sinks = TRY(open_sinks(context, options.log_dir, quiet));
-    const auto judge = TRY(make_judge(context.paths, options, std::move(loaded.source)));
+    const auto judge = TRY(make_judge(context.paths, options, std::move(policy)));
     TRY(process::check_proc());
     return supervise(context, options, *judge, std::move(sinks));
 }

@@ -8,7 +8,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -50,11 +49,8 @@ config::Diagnostics findings_in_modprobe_d(const sys::Paths& paths) {
     return findings;
 }
 
-/// A kernel beside the one that is looked at.
-struct Former {
-    std::string release;
-    std::unique_ptr<modules::KmodIndex> index; ///< nullptr if there is none
-};
+/// A kernel beside the one that is looked at; without an index: none.
+using Former = std::pair<std::string, std::unique_ptr<modules::KmodIndex>>;
 
 /// The running kernel, or the one that the policy was written on: a module that it knows may have another
 /// name on the one that is looked at.
@@ -76,12 +72,12 @@ sys::Result<int> run_lint(const Context& context, const LintOptions& options) {
     config::Diagnostics findings = loaded ? loaded->warnings : loaded.error();
     if (loaded && !is_for_guests(options)) {
         const auto index = TRY(modules::KmodIndex::open(context.paths, kernel));
-        const Former former = former_kernel(context, loaded->source, kernel);
+        const auto [former_release, former] = former_kernel(context, loaded->source, kernel);
         merge(findings, findings_in_modprobe_d(context.paths));
         merge(findings, config::lint(loaded->source, *index,
                                      {.loaded = loaded_modules_of(context, kernel),
-                                      .former = former.index.get(),
-                                      .former_release = former.release}));
+                                      .former = former.get(),
+                                      .former_release = former_release}));
     }
     for (const config::Diagnostic& finding : findings)
         print(context, finding);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Decides on the module loads of containers, whose runtimes hand them over (docs/containers.md). Which policy
-// a container is under may be named by its creator; what these policies hold is the administrator's. A
+// a container is under may be named by its creator; what is in these policies is the administrator's. A
 // name that means nothing, like a policy that cannot be read, refuses that container everything.
 #include "core/names.hpp"
 #include "ctl/decide.hpp"
-#include "ctl/judge_and_sinks.hpp"
+#include "ctl/supervision.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/agent.hpp"
 #include "enforce/process/caller.hpp"
@@ -18,11 +18,10 @@
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
@@ -35,7 +34,8 @@ constexpr std::chrono::seconds agent_timeout{5}; ///< at the end, with calls tha
 
 /// On standard error, in one piece: many threads write.
 void log(const Context& context, const process::Notice& notice) {
-    std::string line;
+    const std::string who = notice.container.empty() ? "" : fmt::format("container {} ", notice.container);
+    std::string line = fmt::format("kmodctl oci-agent: {}{}", who, notice.text);
     if (context.json)
         line =
             events::Json(events::Json::Object{{"time", events::timestamp(std::chrono::system_clock::now())},
@@ -43,10 +43,6 @@ void log(const Context& context, const process::Notice& notice) {
                                               {"container", notice.container},
                                               {"refused", notice.refused}})
                 .line();
-    else if (notice.container.empty())
-        line = "kmodctl oci-agent: " + notice.text;
-    else
-        line = fmt::format("kmodctl oci-agent: container {} {}", notice.container, notice.text);
     line += "\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }
@@ -61,20 +57,22 @@ class Rulebook {
     }
 
     process::Rules rules_of(const process::OciState& state) {
-        auto policy = policy_of(state);
-        if (!policy) return nothing_allowed(state, policy.error());
-        for (const config::Diagnostic& warning : policy->loaded.warnings)
+        auto loaded = policy_of(state);
+        if (!loaded) return nothing_allowed(state, loaded.error());
+        for (const config::Diagnostic& warning : loaded->warnings)
             log(context_, {.container = state.id, .text = config::render(warning)});
-        const bool serves = policy->loaded.source.user_namespaces;
+        core::PolicySource policy = std::move(loaded->source);
+        const bool serves = policy.user_namespaces;
         if (const auto may = process::may_lend(); serves && !may)
             log(context_,
                 {.container = state.id, .text = "is not served in a user namespace: " + may.error().why});
-        const bool quiet = options_.quiet || policy->loaded.source.quiet;
-        auto judge = make_judge(context_.paths, options_, std::move(policy->loaded.source));
+        const bool quiet = options_.quiet || policy.quiet;
+        const std::string name = policy.files.empty() ? "" : policy.files.front();
+        auto judge = make_judge(context_.paths, options_, std::move(policy));
         if (!judge) return nothing_allowed(state, judge.error());
         if (!quiet)
             log(context_, {.container = state.id,
-                           .text = fmt::format("is under the policy {}{}", policy->name,
+                           .text = fmt::format("is under the policy {}{}", name,
                                                serves ? ", which serves its user namespace" : "")});
         return {.judge = std::move(*judge), .recorder = quiet ? quiet_.get() : loud_.get()};
     }
@@ -85,21 +83,14 @@ class Rulebook {
     }
 
   private:
-    struct NamedPolicy {
-        std::string name;
-        config::LoadedPolicy loaded;
-    };
-
     Rulebook(const Context& context, const OciAgentOptions& options, Sinks loud, Sinks quiet)
         : context_(context), options_(options),
           loud_(std::make_unique<events::Recorder>(std::move(loud), recorder_capacity)),
           quiet_(std::make_unique<events::Recorder>(std::move(quiet), recorder_capacity)) {}
 
-    [[nodiscard]] sys::Result<NamedPolicy> policy_of(const process::OciState& state) const {
+    [[nodiscard]] sys::Result<config::LoadedPolicy> policy_of(const process::OciState& state) const {
         const File file = state.policy ? File(TRY(file_of(*state.policy))) : options_.policy;
-        auto loaded = TRY(read_policy(context_.paths, file));
-        std::string name = loaded.source.files.empty() ? "" : loaded.source.files.front();
-        return NamedPolicy{.name = std::move(name), .loaded = std::move(loaded)};
+        return read_policy(context_.paths, file);
     }
 
     /// The file that the annotation names. It names no path, whatever is in it.
@@ -161,19 +152,6 @@ sys::Result<void> check_options(const Context& context, const OciAgentOptions& o
     return {};
 }
 
-/// A descriptor that is readable when the agent is to end. Before the first thread, so that all have it so.
-sys::UniqueFd take_signals() {
-    sigset_t ends;
-    ::sigemptyset(&ends);
-    for (const int number : {SIGTERM, SIGINT, SIGHUP})
-        ::sigaddset(&ends, number);
-    sigset_t blocked = ends; // and a log that is not read is no reason to leave the containers alone
-    ::sigaddset(&blocked, SIGPIPE);
-    ::sigaddset(&blocked, SIGXFSZ);
-    ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
-    return sys::UniqueFd(::signalfd(-1, &ends, SFD_CLOEXEC));
-}
-
 void prepare_process() {
     ::prctl(PR_SET_DUMPABLE, 0); // what it supervises is not to look into it
     rlimit files{};
@@ -182,7 +160,7 @@ void prepare_process() {
     ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
-sys::Result<int> serve(const Context& context, const OciAgentOptions& options, const sys::UniqueFd& signals) {
+sys::Result<int> serve(const Context& context, const OciAgentOptions& options, const Signals& signals) {
     const std::string& path = *options.socket;
     auto rulebook = TRY(Rulebook::open(context, options));
     process::RunningKernel kernel;
@@ -196,7 +174,7 @@ sys::Result<int> serve(const Context& context, const OciAgentOptions& options, c
     context.object({{"listening", path}});
     std::fflush(stdout);
     sd_notify(0, "READY=1");
-    const auto ended = agent.run(signals.get());
+    const auto ended = agent.run(signals.fd.get());
     sd_notify(0, "STOPPING=1");
     ::unlink(path.c_str());
     const int code = ended ? exit_done : context.fail(ended.error());
@@ -215,8 +193,8 @@ sys::Result<int> run_oci_agent(const Context& context, const OciAgentOptions& op
     prepare_process();
     sys::give_back_freed_memory();
     modules::keep_kmod_silent();
-    const sys::UniqueFd signals = take_signals();
-    if (!signals) return sys::system_failure("cannot receive", "signals");
+    const Signals signals = receive_signals(std::array{SIGTERM, SIGINT, SIGHUP}); // each ends the agent
+    if (!signals.fd) return sys::system_failure("cannot receive", "signals");
     return serve(context, options, signals);
 }
 

@@ -5,20 +5,16 @@
 // once more afterwards.
 #include "enforce/kernel/seal.hpp"
 
-#include "ctl/handler_writers.hpp"
 #include "ctl/machine_status.hpp"
-#include "ctl/own_change.hpp"
+#include "ctl/open_files.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/kernel/support.hpp"
 #include "sys/file.hpp"
-#include "sys/unix_socket.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
-#include <cstdint>
 #include <cstdio>
 #include <iostream>
 #include <optional>
@@ -30,8 +26,8 @@ namespace {
 using Obstacles = std::vector<sys::Error>;
 
 constexpr std::array<std::string_view, 7> forbidden = {
-    "loosening the policy: allowing more, taking back what was denied, audit mode (denying and removing go "
-    "on)",
+    "loosening the policy: allowing more, taking back what was denied, audit mode (denying and removing "
+    "still work)",
     "kmodctl stop and disarm",
     "detaching or unpinning the kernel point's programs; unmounting or moving /sys/fs/bpf, and what it is "
     "mounted on",
@@ -47,78 +43,65 @@ bool is_set(const char* file) {
     return text && text->starts_with('1');
 }
 
+sys::Error obstacle(std::string what, std::string remedy) {
+    return {sys::ErrorKind::failed, std::move(what), std::move(remedy)};
+}
+
 void look_at_kernel_point(Obstacles& obstacles, const kernel::Status& pinned, const MachineStatus& status) {
     if (!pinned.is_enforced()) {
         const sys::Error error = error_of(status.kernel);
         const std::string why = error.what.empty() ? "its pins are not all there" : error.what;
-        obstacles.push_back({sys::ErrorKind::failed, fmt::format("the kernel point is not enforced: {}", why),
-                             error.hint.empty() ? "kmodctl start" : error.hint});
+        obstacles.push_back(obstacle(fmt::format("the kernel point is not enforced: {}", why),
+                                     error.hint.empty() ? "kmodctl start" : error.hint));
     } else if (!pinned.this_build) {
-        obstacles.push_back({sys::ErrorKind::failed,
-                             "the kernel point was loaded by another version of kmodguard than this kmodctl",
-                             "restart the daemon, which loads its own; then seal"});
+        obstacles.push_back(
+            obstacle("the kernel point was loaded by another version of kmodguard than this kmodctl",
+                     "restart the daemon, which loads its own; then seal"));
     } else if (pinned.audit) {
         const bool forced = status.daemon && status.daemon->mode_forced;
-        obstacles.push_back(
-            {sys::ErrorKind::failed, "the mode is audit: nothing is refused, so there is nothing to seal",
-             forced ? "boot without kmodguard.mode on the kernel's command line" : "kmodctl mode enforce"});
+        obstacles.push_back(obstacle("the mode is audit: nothing is refused, so there is nothing to seal",
+                                     forced ? "boot without kmodguard.mode on the kernel's command line"
+                                            : "kmodctl mode enforce"));
     }
-}
-
-/// The process of the daemon that answers.
-std::optional<pid_t> pid_of_daemon(const sys::Paths& paths) {
-    const auto connection = sys::connect_unix(paths.socket(), std::chrono::seconds(1));
-    if (!connection) return std::nullopt;
-    const auto peer = sys::peer_of(*connection);
-    return peer ? std::optional(peer->pid) : std::nullopt;
 }
 
 /// A process that has one of the maps open keeps it. `daemon` is one that will let go of them.
 void look_at_maps(Obstacles& obstacles, const std::vector<std::uint32_t>& maps, std::optional<pid_t> daemon) {
-    for (const Writer& process : processes_with_maps("/proc", maps))
+    for (const Process& process : processes_with_maps("/proc", maps))
         if (process.pid != daemon)
-            obstacles.push_back(
-                {sys::ErrorKind::failed,
-                 fmt::format("process {} ({}) has the kernel point's maps open", process.pid,
-                             process.command),
-                 fmt::format("end it: kill -KILL {}; if it is the daemon: kmodctl start", process.pid)});
+            obstacles.push_back(obstacle(
+                fmt::format("process {} ({}) has the kernel point's maps open", process.pid, process.command),
+                fmt::format("end it: kill -KILL {}; if it is the daemon: kmodctl start", process.pid)));
 }
 
 void look_at_handler(Obstacles& obstacles, const sys::Paths& paths,
                      const sys::Result<autoload::HandlerStatus>& handler) {
-    if (!handler) {
-        obstacles.push_back(handler.error());
-        return;
-    }
+    if (!handler) return obstacles.push_back(handler.error());
     if (!handler->armed && !handler->disabled())
-        obstacles.push_back({sys::ErrorKind::failed,
-                             fmt::format("the autoload point would stay as it is: {}", describe(*handler)),
-                             "kmodctl arm"});
-    for (const Writer& writer : writers_of("/proc", paths.handler_setting(), "/sys/kernel/modprobe"))
-        obstacles.push_back({sys::ErrorKind::failed,
-                             fmt::format("process {} ({}) has {} open for writing", writer.pid,
-                                         writer.command, paths.handler_setting().native()),
-                             fmt::format("end it: kill {}", writer.pid)});
+        obstacles.push_back(obstacle(
+            fmt::format("the autoload point would stay as it is: {}", describe(*handler)), "kmodctl arm"));
+    const std::filesystem::path setting = paths.handler_setting();
+    for (const Process& writer : writers_of("/proc", setting, "/sys/kernel/modprobe"))
+        obstacles.push_back(obstacle(fmt::format("process {} ({}) has {} open for writing", writer.pid,
+                                                 writer.command, setting.native()),
+                                     fmt::format("end it: kill {}", writer.pid)));
 }
 
 /// What would keep the programs from running.
 void look_at_running(Obstacles& obstacles, const sys::Paths& paths) {
     if (kernel::is_tracing_off())
         obstacles.push_back(
-            {sys::ErrorKind::failed,
-             "kernel.ftrace_enabled is 0, which keeps the kernel point's programs from running",
-             "sysctl kernel.ftrace_enabled=1"});
+            obstacle("kernel.ftrace_enabled is 0, which keeps the kernel point's programs from running",
+                     "sysctl kernel.ftrace_enabled=1"));
     if (kernel::inspect(paths).may_skip())
         obstacles.push_back(
-            {sys::ErrorKind::failed,
-             "this kernel preempts itself and can leave a load unjudged, which root could use",
-             "boot with preempt=voluntary, or with bpf in lsm="});
+            obstacle("this kernel preempts itself and can leave a load unjudged, which root could use",
+                     "boot with preempt=voluntary, or with bpf in lsm="));
 }
 
 void look_at_kexec(Obstacles& obstacles) {
     if (is_set("/sys/kernel/kexec_loaded"))
-        obstacles.push_back(
-            {sys::ErrorKind::failed, "another kernel is loaded already, and could be started", "kexec -u"});
+        obstacles.push_back(obstacle("another kernel is loaded already, and could be started", "kexec -u"));
 }
 
 void warn_of_what_stays(const Context& context, const sys::Result<protocol::DaemonStatus>& daemon) {
@@ -136,7 +119,7 @@ void warn_of_what_stays(const Context& context, const sys::Result<protocol::Daem
 }
 
 void print_forbidden(const Context& context) {
-    context.text("Until it restarts, a sealed machine refuses everybody, root included:");
+    context.text("Until it restarts, a sealed machine lets no process do this, root's included:");
     events::Json::List list;
     for (const std::string_view what : forbidden) {
         context.text(fmt::format("  - {}", what));
@@ -162,8 +145,8 @@ sys::Result<void> ask(const Context& context) {
 
 sys::Result<int> seal(const Context& context, const std::vector<std::uint32_t>& maps) {
     if (auto sealed = kernel::seal(context.paths.sealed_table()); !sealed)
-        return record_failure(context, events::Action::seal, sealed.error());
-    record_change(context, events::Action::seal);
+        return context.record_failure(events::Action::seal, sealed.error());
+    context.record(events::Action::seal);
     static_cast<void>(context.ask("STATUS")); // the daemon notices, and lets go of the maps
     Obstacles late;
     look_at_handler(late, context.paths, autoload::handler_status(context.paths));
@@ -180,7 +163,8 @@ sys::Result<int> seal(const Context& context, const std::vector<std::uint32_t>& 
 sys::Result<int> run_seal(const Context& context, const SealOptions& options) {
     if (context.paths.moved())
         return sys::failure(sys::ErrorKind::failed,
-                            "there is a kernel to seal in the machine's own root only", "leave --root out");
+                            "only the running machine can be sealed, and paths are below another root",
+                            "leave --root out");
     const kernel::Status pinned = kernel::pinned_status(context.paths);
     if (pinned.sealed) return context.done("sealed already");
     print_forbidden(context);
@@ -191,9 +175,10 @@ sys::Result<int> run_seal(const Context& context, const SealOptions& options) {
     look_at_handler(obstacles, context.paths, status.handler);
     look_at_kexec(obstacles);
     look_at_running(obstacles, context.paths);
+    const auto daemon = context.daemon_process();
     const auto maps = kernel::maps_to_seal();
     if (maps) // else it is not enforced, and another obstacle is that
-        look_at_maps(obstacles, *maps, status.daemon ? pid_of_daemon(context.paths) : std::nullopt);
+        look_at_maps(obstacles, *maps, status.daemon && daemon ? std::optional(*daemon) : std::nullopt);
     else if (obstacles.empty())
         obstacles.push_back(maps.error());
     for (const sys::Error& obstacle : obstacles)

@@ -35,7 +35,7 @@ constexpr std::array<ProblemText, 12> problem_texts = {{
     {"pins-missing", "what was pinned in the kernel is not all there any more", "kmodctl start"},
     {"audit", "it was left in AUDIT MODE, and refuses nothing", "kmodctl start"},
     {"tracing-off", "kernel.ftrace_enabled is 0, which keeps its programs from running: NOTHING IS JUDGED",
-     "kmodctl doctor --mend, or sysctl kernel.ftrace_enabled=1"},
+     "kmodctl doctor --fix, or sysctl kernel.ftrace_enabled=1"},
     {"not-root", "only root can tell", ""},
     {"failed", "", ""},
 }};

@@ -2,7 +2,7 @@
 //
 // Shows what verbs ask the daemon, print, and exit with, on a root directory of the test's own.
 #include "ctl/arguments.hpp"
-#include "ctl/kernel_report.hpp"
+#include "ctl/machine_status.hpp"
 #include "fake_daemon.hpp"
 #include "module_tree.hpp"
 #include "sys/kernel.hpp"

@@ -268,7 +268,7 @@ class ForeignGuest:
         It ends with `close` at the latest.
         """
         with open(self.folder / "errors", "ab") as errors:
-            command = [*self.kmodctl(guard), "--gdb", stub or self.debugger_socket(), "--slide", "0",
+            command = [*self.kmodctl(guard), "--gdb", stub or self.debugger_socket(), "--kaslr-offset", "0",
                        "--architecture", foreign.guest(self.name).architecture]
             attached = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         self._attached.append(attached)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Shows that whoever has a file open for writing is found, by this very process.
-#include "ctl/handler_writers.hpp"
+// Shows that a process that has a file open for writing is found, by this very process.
+#include "ctl/open_files.hpp"
 #include "sys/unique_fd.hpp"
 #include "temporary_directory.hpp"
 
@@ -15,11 +15,11 @@
 namespace kmodguard::ctl {
 namespace {
 
-class WritersTest : public ::testing::Test {
+class OpenFilesTest : public ::testing::Test {
   protected:
-    WritersTest() { std::ofstream(file) << "x"; }
+    OpenFilesTest() { std::ofstream(file) << "x"; }
     [[nodiscard]] bool found(const std::string& tail = "/no/such/tail") const {
-        return std::ranges::count(writers_of("/proc", file, tail), ::getpid(), &Writer::pid) == 1;
+        return std::ranges::count(writers_of("/proc", file, tail), ::getpid(), &Process::pid) == 1;
     }
     [[nodiscard]] sys::UniqueFd open(int flags) const {
         return sys::UniqueFd(::open(file.c_str(), flags | O_CLOEXEC));
@@ -29,13 +29,13 @@ class WritersTest : public ::testing::Test {
     std::filesystem::path file = directory / "setting";
 };
 
-TEST_F(WritersTest, WhoOnlyReadsIsNone) {
+TEST_F(OpenFilesTest, WhoOnlyReadsIsNone) {
     EXPECT_FALSE(found());
     const sys::UniqueFd fd = open(O_RDONLY);
     EXPECT_FALSE(found());
 }
 
-TEST_F(WritersTest, WhoCanWriteIsOne) {
+TEST_F(OpenFilesTest, WhoCanWriteIsOne) {
     for (const int flags : {O_WRONLY, O_RDWR, O_WRONLY | O_APPEND}) {
         const sys::UniqueFd fd = open(flags);
         EXPECT_TRUE(found()) << flags;
@@ -43,7 +43,7 @@ TEST_F(WritersTest, WhoCanWriteIsOne) {
     EXPECT_FALSE(found());
 }
 
-TEST_F(WritersTest, AnotherMountIsKnownByTheEndOfThePath) {
+TEST_F(OpenFilesTest, AnotherMountIsKnownByTheEndOfThePath) {
     std::filesystem::create_directories(directory / "sys/kernel");
     const sys::UniqueFd fd(
         ::open((directory / "sys/kernel/modprobe").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -51,15 +51,15 @@ TEST_F(WritersTest, AnotherMountIsKnownByTheEndOfThePath) {
     EXPECT_TRUE(found("/sys/kernel/modprobe"));
 }
 
-TEST_F(WritersTest, TheNameOfTheProcessIsTold) {
+TEST_F(OpenFilesTest, TheNameOfTheProcessIsTold) {
     const sys::UniqueFd fd = open(O_WRONLY);
     const auto writers = writers_of("/proc", file, "/no/such/tail");
-    const auto self = std::ranges::find(writers, ::getpid(), &Writer::pid);
+    const auto self = std::ranges::find(writers, ::getpid(), &Process::pid);
     ASSERT_NE(self, writers.end());
     EXPECT_TRUE(std::string("test_ctl").starts_with(self->command.substr(0, 8))) << self->command;
 }
 
-TEST_F(WritersTest, WhoHasAMapOpenIsKnownByItsId) {
+TEST_F(OpenFilesTest, WhoHasAMapOpenIsKnownByItsId) {
     const auto task = directory / "7/task/8";
     std::filesystem::create_directories(task / "fdinfo");
     std::ofstream(directory / "7/comm") << "kmodguard\n";
@@ -72,7 +72,7 @@ TEST_F(WritersTest, WhoHasAMapOpenIsKnownByItsId) {
     EXPECT_TRUE(processes_with_maps(directory.path(), {1, 2, 13}).empty());
 }
 
-TEST_F(WritersTest, NoProcMeansNobody) {
+TEST_F(OpenFilesTest, NoProcMeansNobody) {
     EXPECT_TRUE(writers_of(directory / "none", file, "x").empty());
 }
 

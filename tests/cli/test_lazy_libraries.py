@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""kmodctl loads most libraries when a verb first needs them (src/startup), and says which one it cannot load."""
+"""kmodctl loads most libraries when a verb first needs them (src/linking), and says which one it cannot load."""
 
 import pytest
 from machine import KMODCTL, clean_environment, run

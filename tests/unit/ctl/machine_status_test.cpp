@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows how the kernel point is shown, by what the daemon says of it.
-#include "ctl/kernel_report.hpp"
+#include "ctl/machine_status.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>

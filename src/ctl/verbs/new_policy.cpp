@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The baseline: what this machine runs now is what it may load. Loaded modules, their hard dependencies, and
-// those of their aliases that admit nothing else. An alias with a wildcard, or one that some other module
-// answers to as well, would let that other module in; the listed names suffice for what is listed.
+// A policy as a new file.
+//
+// The baseline (init): what this machine runs now is what it may load. Loaded modules, their hard
+// dependencies, and those of their aliases that admit nothing else. An alias with a wildcard, or one that
+// some other module answers to as well, would let that other module in; a module's name suffices for it.
+//
+// Another policy in the TOML form, whichever form it has (convert). The YAML form says little and is never
+// edited; for audit mode, aliases or `kmodctl apply` it is converted first. Nothing is lost but comments.
 #include "config/policy_schema.hpp"
 #include "core/names.hpp"
-#include "ctl/daemon_process.hpp"
+#include "ctl/decide.hpp"
 #include "ctl/verbs.hpp"
 #include "events/event_json.hpp"
-#include "modules/kmod_index.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
 
@@ -16,7 +20,7 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
+#include <ranges>
 #include <set>
 
 namespace kmodguard::ctl {
@@ -96,12 +100,11 @@ void warn_of_gaps(const Context& context, const core::PolicySource& source, core
     const Names names = left_out(context, source, index);
     if (names.empty()) return;
     constexpr std::size_t max_named = 8;
-    const auto last =
-        std::next(names.begin(), static_cast<std::ptrdiff_t>(std::min(names.size(), max_named)));
-    context.warn(fmt::format(
-        "devices of this machine ask for {} modules that are not loaded and would be refused: "
-        "{}{}; load what is needed and run kmodctl init again, or kmodctl allow it",
-        names.size(), fmt::join(names.begin(), last, ", "), names.size() > max_named ? ", ..." : ""));
+    context.warn(
+        fmt::format("devices of this machine ask for {} modules that are not loaded and would be refused: "
+                    "{}{}; load what is needed and run kmodctl init again, or kmodctl allow it",
+                    names.size(), fmt::join(names | std::views::take(max_named), ", "),
+                    names.size() > max_named ? ", ..." : ""));
 }
 
 sys::Result<std::vector<std::string>> read_loaded_modules(const Context& context) {
@@ -117,15 +120,20 @@ bool is_the_policy(const Context& context, const std::filesystem::path& file) {
     return std::filesystem::absolute(file).lexically_normal() == context.paths.policy();
 }
 
+/// Replaces a file that exists only if `replace`. "-" prints the text.
 sys::Result<void> write_policy(const Context& context, const std::filesystem::path& file,
                                const std::string& text, bool replace) {
+    if (file == "-") {
+        if (!context.json) fmt::print("{}", text);
+        return {};
+    }
     std::error_code error;
     if (std::filesystem::is_directory(file, error))
         return sys::failure(sys::ErrorKind::invalid, fmt::format("{} is a directory", file.native()),
                             fmt::format("name a file in it: {}", (file / "policy.toml").native()));
     if (std::filesystem::exists(file, error) && !replace)
         return sys::failure(sys::ErrorKind::failed, fmt::format("{} exists", file.native()),
-                            "kmodctl init --force replaces it");
+                            fmt::format("kmodctl {} --force replaces it", context.verb));
     if (is_the_policy(context, file)) // other directories are none of ours to make
         TRY(sys::make_directory(file.parent_path(), directory_mode));
     return sys::write_file_atomically(std::filesystem::absolute(file), text, policy_mode);
@@ -144,16 +152,35 @@ sys::Result<int> run_init(const Context& context, const InitOptions& options) {
     const std::uint64_t modules = source.allow_modules.size();
     const std::uint64_t aliases = source.allow_aliases.size();
     warn_of_gaps(context, source, *index);
+    TRY(write_policy(context, output, text, options.force));
     if (output == "-") {
-        if (!context.json) fmt::print("{}", text);
         context.object({{"policy", text}, {"modules", modules}, {"aliases", aliases}});
         return exit_done;
     }
-    TRY(write_policy(context, output, text, options.force));
     context.text(fmt::format("{} allows {} modules and {} aliases", output, modules, aliases));
-    if (is_the_policy(context, output) && daemon_runs(context.paths))
+    if (is_the_policy(context, output) && context.daemon_process())
         context.text("the daemon takes it with kmodctl reload");
     context.object({{"file", output}, {"modules", modules}, {"aliases", aliases}});
+    return exit_done;
+}
+
+sys::Result<int> run_convert(const Context& context, const ConvertOptions& options) {
+    const auto loaded = TRY(read_policy(context.paths, options.file));
+    for (const config::Diagnostic& warning : loaded.warnings)
+        context.warn(config::render(warning));
+    const core::PolicySource& source = loaded.source;
+    const std::array header{fmt::format("Made of {} by kmodctl convert.", options.file)};
+    const std::string text = config::render_policy(source, header);
+    const std::string output = options.output.value_or("-");
+    TRY(write_policy(context, output, text, options.force));
+    if (output == "-") {
+        context.object({{"policy", text}});
+        return exit_done;
+    }
+    const std::uint64_t allowed = source.allow_modules.size();
+    const std::uint64_t denied = source.deny_modules.size();
+    context.text(fmt::format("{} allows {} modules and denies {}", output, allowed, denied));
+    context.object({{"file", output}, {"allowed", allowed}, {"denied", denied}});
     return exit_done;
 }
 

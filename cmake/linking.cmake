@@ -4,7 +4,7 @@
 #
 # kmodguard_quick_start(<program> [LAZY <libraries>...]): the C++ library, fmt and yaml-cpp become part of the program, as
 # their names are most of what the dynamic linker looks up; LAZY libraries (targets of pkg_check_modules) are loaded when
-# one of their functions is first called (src/startup/lazy_libraries.hpp). Where a part of that cannot be done, the program is linked
+# one of their functions is first called (src/linking/lazy_libraries.hpp). Where a part of that cannot be done, the program is linked
 # in the ordinary way.
 option(KMODGUARD_QUICK_START "link the C++ library statically, and load most libraries when they are first needed" ON)
 set(KMODGUARD_QUICK ${KMODGUARD_QUICK_START})
@@ -18,7 +18,7 @@ endif()
 
 function(kmodguard_quick_start program)
     cmake_parse_arguments(PARSE_ARGV 1 start "" "" LAZY)
-    target_link_libraries(${program} PRIVATE kmodguard_startup)
+    target_link_libraries(${program} PRIVATE kmodguard_linking)
     if(NOT KMODGUARD_QUICK)
         return()
     endif()
@@ -41,8 +41,8 @@ function(kmodguard_quick_start program)
         COMMAND ${PROJECT_SOURCE_DIR}/scripts/lazy-symbols ${shared} -- ${archives} > ${stubs}
         DEPENDS ${PROJECT_SOURCE_DIR}/scripts/lazy-symbols ${folders} ${shared}
         VERBATIM)
-    target_sources(${program} PRIVATE ${stubs} ${PROJECT_SOURCE_DIR}/src/startup/lazy_libraries.cpp)
+    target_sources(${program} PRIVATE ${stubs} ${PROJECT_SOURCE_DIR}/src/linking/lazy_libraries.cpp)
     set_source_files_properties(${stubs} PROPERTIES INCLUDE_DIRECTORIES ${PROJECT_SOURCE_DIR}/src
-                                OBJECT_DEPENDS ${PROJECT_SOURCE_DIR}/src/startup/lazy_call.h)
+                                OBJECT_DEPENDS ${PROJECT_SOURCE_DIR}/src/linking/lazy_stubs.inc)
     target_compile_definitions(${program} PRIVATE KMODGUARD_LAZY_LIBRARIES)
 endfunction()

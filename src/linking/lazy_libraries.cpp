@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "startup/lazy_libraries.hpp"
+#include "linking/lazy_libraries.hpp"
 
 #ifdef KMODGUARD_LAZY_LIBRARIES
 
@@ -13,7 +13,7 @@
 
 // The table that scripts/lazy-symbols makes. Texts stand one behind the other, each with its end.
 extern "C" {
-extern void* lazy_addresses[];            // of the functions; each is written once, by whoever calls it first
+extern void* lazy_addresses[];            // of the functions; each is written once, by its first caller
 extern const char lazy_libraries[];       // by number
 extern const char lazy_names[];           // of the functions
 extern const unsigned char lazy_owners[]; // the library of each function
@@ -21,7 +21,7 @@ extern const std::uint64_t lazy_count;    // of the functions
 void* lazy_resolve(std::uint32_t function) noexcept;
 }
 
-namespace kmodguard::startup {
+namespace kmodguard::linking {
 namespace {
 
 const char* text(const char* first, std::size_t number) {
@@ -53,11 +53,11 @@ sys::Result<void> load_libraries() {
     return {};
 }
 
-} // namespace kmodguard::startup
+} // namespace kmodguard::linking
 
 void* lazy_resolve(std::uint32_t function) noexcept {
     const int caller_errno = errno; // a function may read what its caller has set
-    const auto address = kmodguard::startup::resolve(function);
+    const auto address = kmodguard::linking::resolve(function);
     if (!address) {
         std::fprintf(stderr, "%s: %s; %s\n", program_invocation_short_name, address.error().what.c_str(),
                      address.error().hint.c_str());
@@ -69,12 +69,12 @@ void* lazy_resolve(std::uint32_t function) noexcept {
 
 #else
 
-namespace kmodguard::startup {
+namespace kmodguard::linking {
 
 sys::Result<void> load_libraries() {
     return {};
 }
 
-} // namespace kmodguard::startup
+} // namespace kmodguard::linking
 
 #endif
