@@ -1,5 +1,18 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_addresses.hpp"
+//
+// The symbols' addresses, the table that has changed most. It is before the count of the names, since 6.4
+// behind the tokens, and has one number a symbol, ascending with the names' order:
+//
+//   absolute         the address, a word: before 4.6; since 7.0 again, where the kernel is a 32-bit one that
+//                    cannot be moved
+//   relative         32 bits, the distance from kallsyms_relative_base, a word that follows: 4.6 to 6.19
+//   relative_percpu  the same on x86-64 up to 6.14, where per-CPU symbols are small numbers and no addresses:
+//                    a number from 0 up is one of these, one below is the distance from the base, negated and
+//                    less 1
+//   place_relative   32 bits, the distance from the number itself to the symbol: since 7.0
+//
+// Which it is, no flag says. But only one reading yields addresses that ascend.
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 #include <array>

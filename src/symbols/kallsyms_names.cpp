@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_names.hpp"
+//
+// The compressed names of all symbols, and what is around them: kallsyms_num_syms, kallsyms_names,
+// kallsyms_markers, in this order in every version. A marker says where each 256th name begins. So the
+// markers are the second to be found: numbers that ascend from zero, a little before the tokens. Between the
+// two is padding only, except in 6.2 and 6.3, which have the order of the names there
+// (kallsyms_seqs_of_names).
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 #include <array>

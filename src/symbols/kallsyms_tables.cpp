@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_tables.hpp"
-
-#include "symbols/banner.hpp"
-#include "symbols/kallsyms_addresses.hpp"
-#include "symbols/kallsyms_names.hpp"
-#include "symbols/kallsyms_tokens.hpp"
+//
+// The symbols of a kernel that comes without any: it has them itself, for its own error messages. Each of the
+// steps by which its tables are found is certain enough to build on. A kernel in a file and one in memory
+// look the same, so a dump of a guest's memory serves as well.
 #include "symbols/kernel_location.hpp"
+#include "symbols/symbol_sources.hpp"
 
 #include <fmt/format.h>
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "symbols/kernel_image.hpp"
 
-#include "symbols/kallsyms_tokens.hpp"
-#include "symbols/kernel_bytes.hpp"
-#include "symbols/kernel_stream.hpp"
+#include "symbols/kallsyms.hpp"
 
 #include <fmt/format.h>
 
@@ -35,10 +33,11 @@ bool has_text(Bytes bytes, std::size_t offset, std::string_view text) {
            && as_text(bytes.subspan(offset, text.size())) == text;
 }
 
-/// `size` bytes at `offset`, or as many of them as there are: firmware images are cut off and padded.
-std::optional<Bytes> part(Bytes bytes, std::uint64_t offset, std::uint64_t size) {
+/// What a wrapper of that form has inside: `size` bytes at `offset`, or as many of them as there are, for
+/// firmware images are cut off and padded.
+std::optional<Payload> payload(std::string_view form, Bytes bytes, std::uint64_t offset, std::uint64_t size) {
     if (offset == 0 || offset >= bytes.size()) return std::nullopt;
-    return bytes.subspan(offset, std::min<std::uint64_t>(size, bytes.size() - offset));
+    return Payload{bytes.subspan(offset, std::min<std::uint64_t>(size, bytes.size() - offset)), form};
 }
 
 /// U-Boot's legacy header: 64 bytes, big-endian, the size of what follows at 12.
@@ -46,9 +45,7 @@ std::optional<Payload> in_uimage(Bytes bytes) {
     constexpr std::size_t header_size = 64;
     const KernelBytes header(bytes, std::endian::big);
     if (!header.has(0, header_size) || header.read<std::uint32_t>(0) != 0x27051956) return std::nullopt;
-    const auto content = part(bytes, header_size, header.read<std::uint32_t>(12));
-    if (!content) return std::nullopt;
-    return Payload{*content, "uImage"};
+    return payload("uImage", bytes, header_size, header.read<std::uint32_t>(12));
 }
 
 /// The setup header of protocol 2.08 and later says where behind the real-mode code the payload is.
@@ -59,30 +56,26 @@ std::optional<Payload> in_bzimage(Bytes bytes) {
         return std::nullopt;
     const auto setup_sectors = std::to_integer<std::size_t>(bytes[0x1F1]);
     const auto code = ((setup_sectors == 0 ? 4 : setup_sectors) + 1) * sector;
-    const auto payload =
-        part(bytes, code + header.read<std::uint32_t>(0x248), header.read<std::uint32_t>(0x24C));
-    if (!payload) return std::nullopt;
-    return Payload{*payload, "bzImage"};
+    return payload("bzImage", bytes, code + header.read<std::uint32_t>(0x248),
+                   header.read<std::uint32_t>(0x24C));
 }
 
 std::optional<Payload> in_zboot(Bytes bytes) {
     const KernelBytes header(bytes, std::endian::little);
     if (!has_text(bytes, 0, "MZ") || !has_text(bytes, 4, "zimg") || !header.has(8, 8)) return std::nullopt;
-    const auto payload = part(bytes, header.read<std::uint32_t>(8), header.read<std::uint32_t>(12));
-    if (!payload) return std::nullopt;
-    return Payload{*payload, "EFI zboot"};
+    return payload("EFI zboot", bytes, header.read<std::uint32_t>(8), header.read<std::uint32_t>(12));
 }
 
 std::optional<Payload> in_wrapper(Bytes bytes) {
     for (const auto& open : {in_uimage, in_bzimage, in_zboot}) {
-        if (auto payload = open(bytes)) return payload;
+        if (auto inside = open(bytes)) return inside;
     }
     return std::nullopt;
 }
 
 /// Whether these are the bytes of a kernel as it runs, and not compressed ones that happen to have a stream
 /// in them, as every kernel has (its initramfs).
-bool is_kernel(Bytes bytes) {
+bool has_kernel_tokens(Bytes bytes) {
     return find_token_table(bytes, 0).has_value();
 }
 
@@ -92,13 +85,13 @@ class Unwrapper {
 
     [[nodiscard]] sys::Result<KernelImage> run() {
         for (int depth = 0; depth < max_wrappers; ++depth) {
-            if (const auto payload = in_wrapper(current_)) {
-                current_ = payload->bytes;
-                note(payload->form);
+            if (const auto inside = in_wrapper(current_)) {
+                current_ = inside->bytes;
+                note(inside->form);
             } else if (const auto codec = codec_of(current_)) {
                 if (auto done = take(decompress(*codec, current_), *codec); !done)
                     return failed(done.error());
-            } else if (is_kernel(current_)) {
+            } else if (has_kernel_tokens(current_)) {
                 return finish();
             } else if (auto done = scan(); !done) {
                 return failed(done.error());
@@ -133,7 +126,7 @@ class Unwrapper {
             const auto start = find_stream(current_, from);
             if (!start) break;
             auto content = decompress(start->codec, current_.subspan(start->offset));
-            if (content && (is_kernel(*content) || codec_of(*content)))
+            if (content && (has_kernel_tokens(*content) || codec_of(*content)))
                 return take(std::move(content), start->codec);
             if (!content) reason = std::move(content.error());
             from = start->offset + 1;

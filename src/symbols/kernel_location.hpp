@@ -5,10 +5,7 @@
 // the kernel has to itself.
 #pragma once
 
-#include "symbols/address_map.hpp"
-#include "symbols/kallsyms_addresses.hpp"
-#include "symbols/kallsyms_names.hpp"
-#include "symbols/kernel_bytes.hpp"
+#include "symbols/kallsyms.hpp"
 
 #include <cstdint>
 #include <optional>

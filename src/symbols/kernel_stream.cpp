@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kernel_stream.hpp"
-
+//
+// The compressed streams that kernel images carry. More kinds than modules have, and each followed by
+// something: a size, padding, a device tree.
 #include "modules/decoder.hpp"
 #include "modules/decompress.hpp"
 #include "symbols/kernel_bytes.hpp"
+#include "symbols/kernel_image.hpp"
 
 #include <fmt/format.h>
 #include <lz4.h>
@@ -23,22 +25,20 @@ using namespace std::string_view_literals;
 /// a little.
 constexpr unsigned window_mib = 256;
 
-struct Magic {
-    std::string_view bytes;
+struct CodecRow {
     Codec codec;
+    std::string_view name;
+    std::string_view magic; ///< as long as it can be: each false start costs an attempt
 };
 
-/// As long as they can be: each false start costs an attempt.
-constexpr std::array magics{
-    Magic{"\x1F\x8B\x08"sv, Codec::gzip},
-    Magic{"\xFD"
-          "7zXZ\0"sv,
-          Codec::xz},
-    Magic{"\x28\xB5\x2F\xFD"sv, Codec::zstd},
-    Magic{"\x02\x21\x4C\x18"sv, Codec::lz4},
-    Magic{"BZh91AY&SY"sv, Codec::bzip2},
-    Magic{"\x89LZO\0\x0D\x0A\x1A\x0A"sv, Codec::lzo},
-    Magic{"\x5D\0\0"sv, Codec::lzma},
+constexpr std::array codecs{
+    CodecRow{Codec::gzip, "gzip", "\x1F\x8B\x08"sv},
+    CodecRow{Codec::xz, "xz", "\xFD\x37zXZ\0"sv}, // "7" would be a digit of the byte before
+    CodecRow{Codec::zstd, "zstd", "\x28\xB5\x2F\xFD"sv},
+    CodecRow{Codec::lz4, "LZ4", "\x02\x21\x4C\x18"sv},
+    CodecRow{Codec::bzip2, "bzip2", "BZh91AY&SY"sv},
+    CodecRow{Codec::lzo, "LZO", "\x89LZO\0\x0D\x0A\x1A\x0A"sv},
+    CodecRow{Codec::lzma, "LZMA", "\x5D\0\0"sv},
 };
 
 /// Properties lc=3 lp=0 pb=2, a dictionary of 64 KiB to 128 MiB, a size that is unknown or below 512 MiB, and
@@ -106,37 +106,26 @@ sys::Result<std::vector<std::byte>> decompress_lz4_legacy(std::span<const std::b
 } // namespace
 
 std::string_view to_string(Codec codec) {
-    switch (codec) {
-    case Codec::gzip: return "gzip";
-    case Codec::xz: return "xz";
-    case Codec::lzma: return "LZMA";
-    case Codec::zstd: return "zstd";
-    case Codec::lz4: return "LZ4";
-    case Codec::bzip2: return "bzip2";
-    case Codec::lzo: return "LZO";
-    }
-    std::unreachable();
+    return std::ranges::find(codecs, codec, &CodecRow::codec)->name;
 }
 
 std::optional<Codec> codec_of(std::span<const std::byte> beginning) {
-    const auto text = as_text(beginning);
-    for (const auto& magic : magics) {
-        if (text.starts_with(magic.bytes) && (magic.codec != Codec::lzma || is_lzma_header(beginning)))
-            return magic.codec;
+    for (const auto& [codec, name, magic] : codecs) {
+        if (as_text(beginning).starts_with(magic) && (codec != Codec::lzma || is_lzma_header(beginning)))
+            return codec;
     }
     return std::nullopt;
 }
 
 std::optional<StreamStart> find_stream(std::span<const std::byte> bytes, std::size_t from) {
     std::optional<StreamStart> first;
-    for (const auto& magic : magics) {
-        auto at = find_bytes(bytes, magic.bytes, from);
-        while (at && magic.codec == Codec::lzma && !is_lzma_header(bytes.subspan(*at)))
-            at = find_bytes(bytes, magic.bytes, *at + 1);
+    for (const auto& [codec, name, magic] : codecs) {
+        auto at = find_bytes(bytes, magic, from);
+        while (at && codec == Codec::lzma && !is_lzma_header(bytes.subspan(*at)))
+            at = find_bytes(bytes, magic, *at + 1);
         if (!at) continue;
-        if (!first || *at < first->offset) first = StreamStart{*at, magic.codec};
-        bytes = bytes.first(
-            std::min(bytes.size(), *at + magic.bytes.size() + 16)); // only what is earlier matters
+        if (!first || *at < first->offset) first = StreamStart{*at, codec};
+        bytes = bytes.first(std::min(bytes.size(), *at + magic.size() + 16)); // only what is earlier matters
     }
     return first;
 }

@@ -2,13 +2,9 @@
 //
 // What kind of file it is, its bytes show: a System.map may be called anything, and so may a kernel.
 #include "modules/image_source.hpp"
-#include "symbols/kallsyms_tables.hpp"
 #include "symbols/kernel_bytes.hpp"
 #include "symbols/kernel_image.hpp"
-#include "symbols/kernel_stream.hpp"
-#include "symbols/symbol_elf.hpp"
-#include "symbols/symbol_text.hpp"
-#include "symbols/symbols.hpp"
+#include "symbols/symbol_sources.hpp"
 #include "sys/file.hpp"
 
 #include <elf.h>

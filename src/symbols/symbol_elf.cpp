@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/symbol_elf.hpp"
-
-#include "symbols/address_map.hpp"
-#include "symbols/banner.hpp"
+//
+// Symbols of a vmlinux that was not stripped. Only the headers, the symbol table and its names are read, so
+// the debug information that makes such a file half a gigabyte costs nothing.
+#include "symbols/kernel_bytes.hpp"
+#include "symbols/symbol_sources.hpp"
 
 #include <elf.h>
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/symbol_text.hpp"
+#include "symbols/symbol_sources.hpp"
 
 #include <fmt/format.h>
 

@@ -44,17 +44,19 @@ class Symbols {
   public:
     /// The addresses that go by this name, ascending and each once; empty if there is none. More than one
     /// means that the name alone does not say which.
-    [[nodiscard]] std::span<const std::uint64_t> find(std::string_view name) const;
+    [[nodiscard]] std::vector<std::uint64_t> find(std::string_view name) const;
 
     /// `stem` itself and what a compiler made of it: `load_module`, `load_module.isra.0`,
     /// `load_module.constprop.0`; by name. A `.cold` or `.part.N` among them is a piece of the function,
     /// without its entry.
     [[nodiscard]] std::vector<Symbol> with_stem(std::string_view stem) const;
 
-    [[nodiscard]] std::size_t count() const { return addresses_.size(); }
+    [[nodiscard]] std::size_t count() const { return entries_.size(); }
 
     /// One symbol by its index in the order of names; `index` is less than count().
-    [[nodiscard]] Symbol at(std::size_t index) const { return {name(index), addresses_[index]}; }
+    [[nodiscard]] Symbol at(std::size_t index) const {
+        return {name_of(entries_[index]), entries_[index].address};
+    }
 
     [[nodiscard]] std::optional<WordSize> word_size() const { return word_size_; } ///< if the source says it
     [[nodiscard]] const std::optional<Banner>& banner() const { return banner_; }  ///< if the source has it
@@ -67,19 +69,20 @@ class Symbols {
   private:
     friend class SymbolsBuilder;
 
-    struct Name {
-        std::uint32_t begin; ///< in names_
+    struct Entry {
+        std::uint32_t begin; ///< of the name, in names_
         std::uint32_t size;
+        std::uint64_t address;
     };
 
-    [[nodiscard]] std::string_view name(std::size_t index) const {
-        return std::string_view(names_).substr(entries_[index].begin, entries_[index].size);
+    [[nodiscard]] std::string_view name_of(const Entry& entry) const {
+        return std::string_view(names_).substr(entry.begin, entry.size);
     }
+    /// The index of the first symbol that does not come before `name`.
     [[nodiscard]] std::size_t lower_bound(std::string_view name) const;
 
     std::string names_;
-    std::vector<Name> entries_; ///< by name, then by address
-    std::vector<std::uint64_t> addresses_;
+    std::vector<Entry> entries_; ///< by name, then by address
     std::optional<WordSize> word_size_;
     std::optional<Banner> banner_;
     std::string source_;
@@ -94,22 +97,14 @@ class SymbolsBuilder {
     /// False if that is one symbol too many; names that are empty or too long are left out.
     [[nodiscard]] bool add(std::string_view name, std::uint64_t address);
 
-    [[nodiscard]] std::size_t count() const { return entries_.size(); }
-    void set_word_size(WordSize size) { word_size_ = size; }
+    [[nodiscard]] std::size_t count() const { return symbols_.count(); }
+    void set_word_size(WordSize size) { symbols_.word_size_ = size; }
 
     /// Sorts what was added, and drops what was added twice. The builder is of no use afterwards.
     [[nodiscard]] Symbols finish(std::string source);
 
   private:
-    struct Entry {
-        std::uint32_t begin;
-        std::uint32_t size;
-        std::uint64_t address;
-    };
-
-    std::string names_;
-    std::vector<Entry> entries_;
-    std::optional<WordSize> word_size_;
+    Symbols symbols_;
 };
 
 /// The symbols that a file has, whatever it is called: System.map, the text of /proc/kallsyms, a vmlinux with

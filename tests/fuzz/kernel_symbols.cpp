@@ -4,9 +4,7 @@
 // a kernel image may be. What is accepted must be usable, and what is refused must say why.
 #include "modules/image_source.hpp"
 #include "symbols/kernel_image.hpp"
-#include "symbols/kernel_stream.hpp"
-#include "symbols/symbol_elf.hpp"
-#include "symbols/symbol_text.hpp"
+#include "symbols/symbol_sources.hpp"
 
 #include <cstdint>
 #include <cstdlib>

@@ -2,7 +2,7 @@
 #include "enforce/guest/memory_symbols.hpp"
 
 #include "gdb/remote_packet.hpp"
-#include "symbols/kallsyms_tables.hpp"
+#include "symbols/symbol_sources.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>

@@ -2,7 +2,7 @@
 //
 // Symbols of kernels that have only their own tables: every generation, both word sizes and byte orders, in a
 // file and in memory.
-#include "symbols/kallsyms_tables.hpp"
+#include "symbols/symbol_sources.hpp"
 #include "symbols/kernel_builder.hpp"
 
 #include <gtest/gtest.h>

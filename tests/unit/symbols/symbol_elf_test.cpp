@@ -3,7 +3,7 @@
 // The symbol table of a vmlinux, of either class and byte order, and damaged.
 #include "modules/elf_builder.hpp"
 #include "modules/image_source.hpp"
-#include "symbols/symbol_elf.hpp"
+#include "symbols/symbol_sources.hpp"
 
 #include <gtest/gtest.h>
 
