@@ -116,12 +116,16 @@ sys::Result<GuestSetup> guest_setup(const GuestOptions& options) {
     return setup;
 }
 
-sys::Result<guest::KnownKernel> kernel_in_memory(guest::Interception interception, gdb::Client& debugger,
-                                                 const guest::Architecture& architecture) {
+sys::Result<std::optional<guest::KnownKernel>> kernel_in_memory(guest::Interception interception,
+                                                                gdb::Client& debugger,
+                                                                const guest::Architecture& architecture) {
     const auto symbols = TRY(guest::symbols_in_memory(debugger));
-    auto addresses = TRY(guest::find_addresses(symbols, architecture, interception));
-    addresses.of_this_boot = true;
-    return guest::KnownKernel{.addresses = std::move(addresses), .banner = symbols.banner()};
+    if (!symbols) return std::nullopt;
+    auto addresses = guest::find_addresses(*symbols, architecture, interception);
+    if (!addresses)
+        return std::nullopt; // not all of them are there yet, or they are left from another kernel
+    addresses->of_this_boot = true;
+    return guest::KnownKernel{.addresses = std::move(*addresses), .banner = symbols->banner()};
 }
 
 sys::Result<core::PolicySource> guest_policy(const Context& context, const GuestOptions& options) {

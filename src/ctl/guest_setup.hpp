@@ -24,11 +24,10 @@ struct GuestSetup {
 /// By --architecture, --symbols, --slide and --intercept; what is not given, by the emulator's command.
 [[nodiscard]] sys::Result<GuestSetup> guest_setup(const GuestOptions& options);
 
-/// The kernel that a halted guest runs, by the symbols in its memory. ErrorKind::invalid: it runs none, or
-/// not yet.
-[[nodiscard]] sys::Result<guest::KnownKernel> kernel_in_memory(guest::Interception interception,
-                                                               gdb::Client& debugger,
-                                                               const guest::Architecture& architecture);
+/// The kernel that a halted guest runs, by the symbols in its memory; nullopt: it runs none, or not yet.
+[[nodiscard]] sys::Result<std::optional<guest::KnownKernel>>
+kernel_in_memory(guest::Interception interception, gdb::Client& debugger,
+                 const guest::Architecture& architecture);
 
 /// The policy of --policy. Without one: only the emulation framework's own module is allowed, and what is
 /// refused seems to be done. With --framework that module must be the very file that is named there.

@@ -15,15 +15,11 @@ constexpr std::size_t max_banner = 512;
 sys::Result<std::string> banner_at(const Processor& processor, std::uint64_t address) {
     std::array<char, max_banner> text{};
     const auto all = std::as_writable_bytes(std::span(text));
-    auto read = processor.read(address, all.first(banner_start.size()));
-    if (read && std::string_view(text.data(), banner_start.size()) == banner_start)
-        read = processor.read(address, all);
-    else if (read)
-        return std::string();
-    if (!read && read.error().kind == sys::ErrorKind::not_found) return std::string();
-    if (!read) return std::unexpected(read.error());
     const std::string_view whole(text.data(), text.size());
-    return std::string(whole.substr(0, whole.find_first_of(std::string_view("\n\0", 2))));
+    const bool begins = TRY(processor.sees(address, all.first(banner_start.size())));
+    if (!begins || !whole.starts_with(banner_start)) return std::string();
+    const bool seen = TRY(processor.sees(address, all));
+    return std::string(seen ? whole.substr(0, whole.find_first_of(std::string_view("\n\0", 2))) : "");
 }
 
 /// Addresses that are in the kernel's code if the processor has begun to run a kernel: where it is, and where
@@ -36,19 +32,11 @@ sys::Result<std::vector<std::uint64_t>> signs(Machine& machine, gdb::ThreadId th
         const auto vectors = machine.debugger().find_register(name);
         if (!vectors) continue;
         const auto address = processor.get(*vectors);
-        if (!address && address.error().kind == sys::ErrorKind::unreachable)
-            return std::unexpected(address.error());
+        if (!address && is_lost(address.error())) return std::unexpected(address.error());
         if (address) found.push_back(*address);
     }
     std::erase_if(found, [&](std::uint64_t sign) { return sign < machine.architecture().kernel_base; });
     return found;
-}
-
-sys::Error other_kernel(const std::string& found, const std::string& expected) {
-    return {sys::ErrorKind::invalid,
-            fmt::format("the symbols are of another kernel: the guest runs \"{}\", they are of \"{}\"", found,
-                        expected),
-            "give the guest's own with --symbols"};
 }
 
 /// The kernel that has `sign` in its code, if it is at any offset at which that can be.
@@ -64,47 +52,45 @@ sys::Result<std::optional<FoundKernel>> kernel_around(const Processor& processor
     std::uint64_t offset = step == 0 ? 0 : (least + step - 1) / step * step;
     if (offset == 0 && moved_only) offset = step;
     for (; offset <= most; offset += step) {
-        auto banner = banner_at(processor, linked.banner + offset);
-        if (!banner) return std::unexpected(banner.error());
-        if (!banner->empty()) return FoundKernel{.kaslr_offset = offset, .banner = std::move(*banner)};
+        auto found = TRY(kernel_at(processor, linked, offset));
+        if (found) return found;
         if (step == 0) break;
     }
     return std::nullopt;
 }
 
-sys::Result<void> check_banner(const std::string& found, const std::optional<symbols::Banner>& expected) {
-    if (found.empty() || !expected || expected->text.empty() || found == expected->text) return {};
-    return std::unexpected(other_kernel(found, expected->text));
-}
-
 } // namespace
 
-sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& linked,
-                                      const std::optional<symbols::Banner>& expected, bool moved_only) {
+bool is_kernel_of(const FoundKernel& found, const std::optional<symbols::Banner>& expected) {
+    return found.banner.empty() || !expected || expected->text.empty() || found.banner == expected->text;
+}
+
+sys::Error other_kernel(const FoundKernel& found, const symbols::Banner& expected) {
+    return {sys::ErrorKind::invalid,
+            fmt::format("the symbols are of another kernel: the guest runs \"{}\", they are of \"{}\"",
+                        found.banner, expected.text),
+            "give the guest's own with --symbols"};
+}
+
+sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& linked, bool moved_only) {
     KernelSearch search;
     const auto threads = TRY(machine.debugger().threads());
     for (const gdb::ThreadId thread : threads) {
         const auto all = TRY(signs(machine, thread));
         for (const std::uint64_t sign : all) {
             search.some_kernel = true;
-            auto found = TRY(kernel_around(machine.processor(thread), sign, linked, moved_only));
-            if (!found) continue;
-            TRY(check_banner(found->banner, expected));
-            search.kernel = std::move(found);
-            return search;
+            search.kernel = TRY(kernel_around(machine.processor(thread), sign, linked, moved_only));
+            if (search.kernel) return search;
         }
     }
     return search;
 }
 
-sys::Result<std::optional<FoundKernel>> check_kernel(const Processor& processor,
-                                                     const KernelAddresses& linked,
-                                                     const std::optional<symbols::Banner>& expected,
-                                                     std::uint64_t offset) {
+sys::Result<std::optional<FoundKernel>> kernel_at(const Processor& processor, const KernelAddresses& linked,
+                                                  std::uint64_t offset) {
     if (linked.banner == 0) return FoundKernel{.kaslr_offset = offset, .banner = {}};
     auto banner = TRY(banner_at(processor, linked.banner + offset));
     if (banner.empty()) return std::nullopt;
-    TRY(check_banner(banner, expected));
     return FoundKernel{.kaslr_offset = offset, .banner = std::move(banner)};
 }
 
@@ -116,11 +102,11 @@ sys::Result<Presence> presence_of(Machine& machine, const KernelAddresses& linke
         if (all.empty()) continue;
         const Processor processor = machine.processor(thread);
         std::array<char, banner_start.size()> text{};
-        const auto read = processor.read(linked.banner + offset, std::as_writable_bytes(std::span(text)));
-        if (!read && read.error().kind != sys::ErrorKind::not_found) return std::unexpected(read.error());
-        if (read && std::string_view(text.data(), text.size()) == banner_start) return Presence::there;
+        const bool seen =
+            TRY(processor.sees(linked.banner + offset, std::as_writable_bytes(std::span(text))));
+        if (seen && std::string_view(text.data(), text.size()) == banner_start) return Presence::there;
         const auto pc = TRY(processor.get(machine.architecture().pc));
-        if (read)
+        if (seen)
             presence = Presence::gone;
         else if (pc >= machine.architecture().kernel_base && presence == Presence::unknown)
             presence = Presence::hidden;

@@ -22,23 +22,24 @@ struct FoundKernel {
     bool operator==(const FoundKernel&) const = default;
 };
 
+/// Whether that is the kernel of `expected`, or nothing speaks against it.
+[[nodiscard]] bool is_kernel_of(const FoundKernel& found, const std::optional<symbols::Banner>& expected);
+/// That it is not.
+[[nodiscard]] sys::Error other_kernel(const FoundKernel& found, const symbols::Banner& expected);
+
 struct KernelSearch {
     std::optional<FoundKernel> kernel; ///< none: no processor runs it now; it may not have begun
     bool some_kernel = false; ///< a processor is where kernels are: this one, another, or a boot loader
 };
 
-/// Looks for the kernel of `linked` in a halted machine. ErrorKind::invalid: there is a kernel,
-/// and it is not the one of `expected`. A kernel that moves itself leaves a copy where it was linked to, so
-/// one that is found there may be none: `moved_only` passes it over.
+/// Looks in a halted machine for a kernel that is laid out as `linked`. One that moves itself leaves a copy
+/// where it was linked to, so one that is found there may be none: `moved_only` passes it over.
 [[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& linked,
-                                                    const std::optional<symbols::Banner>& expected,
                                                     bool moved_only);
 
-/// The kernel of `linked` at `offset`, where a processor has come to its start; nullopt: that is other
-/// code. ErrorKind::invalid: it is not the one of `expected`.
+/// The kernel of `linked` at `offset`, where a processor has come to its start; nullopt: that is other code.
 [[nodiscard]] sys::Result<std::optional<FoundKernel>>
-check_kernel(const Processor& processor, const KernelAddresses& linked,
-             const std::optional<symbols::Banner>& expected, std::uint64_t offset);
+kernel_at(const Processor& processor, const KernelAddresses& linked, std::uint64_t offset);
 
 /// What the processors of a halted machine show of the kernel that was found at an offset.
 enum class Presence : std::uint8_t {

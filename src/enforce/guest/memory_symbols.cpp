@@ -88,11 +88,10 @@ std::vector<MemoryRange> memory_ranges(std::string_view listing) {
     return found;
 }
 
-sys::Result<symbols::Symbols> symbols_in_memory(gdb::Client& debugger) {
+sys::Result<std::optional<symbols::Symbols>> symbols_in_memory(gdb::Client& debugger) {
     const auto listing = TRY(debugger.monitor("info mtree -f"));
     const auto folder = TRY(ScratchFolder::create());
     const auto file = folder.path() / "memory";
-    sys::Error last{sys::ErrorKind::invalid, "the emulator lists no memory of its machine"};
     for (const MemoryRange range : memory_ranges(listing)) {
         debugger.set_answer_timeout(dump_timeout);
         const auto said = debugger.monitor(
@@ -106,13 +105,11 @@ sys::Result<symbols::Symbols> symbols_in_memory(gdb::Client& debugger) {
                                             file.native(), said->empty() ? content.error().what : *said),
                                 "give the symbols of its kernel with --symbols");
         auto symbols = symbols::recover_symbols(std::as_bytes(std::span(*content)));
-        if (symbols) {
-            symbols->set_source("the guest's memory");
-            return symbols;
-        }
-        last = symbols.error();
+        if (!symbols) continue;
+        symbols->set_source("the guest's memory");
+        return std::move(*symbols);
     }
-    return std::unexpected(last);
+    return std::nullopt;
 }
 
 } // namespace kmodguard::guest

@@ -9,6 +9,7 @@
 #include "sys/result.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -28,9 +29,9 @@ inline constexpr std::uint64_t max_memory = 512ULL << 20U;
 /// The machine's memory as QEMU's monitor lists it (`info mtree -f`), each piece once, max_memory in all.
 [[nodiscard]] std::vector<MemoryRange> memory_ranges(std::string_view listing);
 
-/// The symbols of the kernel that a halted machine has in its memory, at the addresses at which it runs.
-/// ErrorKind::invalid: there is none, or not yet. QEMU must be allowed to write to a new folder in the
-/// directory for temporary files.
-[[nodiscard]] sys::Result<symbols::Symbols> symbols_in_memory(gdb::Client& debugger);
+/// The symbols of the kernel that a halted machine has in its memory, at the addresses at which it runs;
+/// nullopt: there is none, or not yet. QEMU must be allowed to write to a new folder in the directory for
+/// temporary files.
+[[nodiscard]] sys::Result<std::optional<symbols::Symbols>> symbols_in_memory(gdb::Client& debugger);
 
 } // namespace kmodguard::guest

@@ -119,10 +119,9 @@ Machine::Work Session::on_start(Processor processor, Location location) {
     if (hooked == nullptr) co_return sys::Result<void>{};
     const KernelAddresses& linked = hooked->known.addresses;
     const std::uint64_t offset = location.pc == linked.start ? 0 : hooked->offset;
-    const auto found = check_kernel(processor, linked, hooked->known.banner, offset);
-    if (!found) co_return std::unexpected(found.error());
-    if (!*found) co_return sys::Result<void>{}; // some other code that is at the same address
-    co_return accept(**found);
+    const auto found = co_await or_end(kernel_at(processor, linked, offset));
+    if (!found) co_return sys::Result<void>{}; // some other code that is at the same address
+    co_return accept(*found);
 }
 
 /// Whatever comes next may be anywhere. The kernel that ends here is not to be found again: it loses its
@@ -133,8 +132,7 @@ Machine::Work Session::on_restart(Processor processor, Location) {
     if (hooked == nullptr || (searching && boot() == Boot::next)) co_return sys::Result<void>{};
     if (const std::uint64_t banner = hooked->known.addresses.banner; banner != 0) {
         const std::array<std::byte, 16> nothing{};
-        auto wiped = processor.write(banner + hooked->offset, nothing);
-        if (!wiped && wiped.error().kind == sys::ErrorKind::unreachable) co_return wiped;
+        co_await unless_lost(processor.write(banner + hooked->offset, nothing));
     }
     state_ = after(std::move(state_), BootEnded{Clock::now()});
     co_return sys::Result<void>{};
@@ -154,22 +152,27 @@ sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
         return sys::failure(sys::ErrorKind::failed,
                             "no kernel's symbols were found in the guest's memory for 5 minutes",
                             "give them with --symbols");
-    auto known = settings_.search(machine_.debugger());
-    if (!known && known.error().kind != sys::ErrorKind::invalid) return std::unexpected(known.error());
+    auto known = TRY(settings_.search(machine_.debugger()));
     if (!known) return {};
-    const auto search = find_kernel(machine_, known->addresses, known->banner, false);
-    if (!search && search.error().kind != sys::ErrorKind::invalid) return std::unexpected(search.error());
-    if (!search || !search->kernel) return {};
-    return accept(*search->kernel, std::move(*known));
+    const auto search = TRY(find_kernel(machine_, known->addresses, false));
+    if (!search.kernel || !is_kernel_of(*search.kernel, known->banner)) return {};
+    return accept(*search.kernel, std::move(*known));
 }
 
 sys::Result<void> Session::search_kernel(SearchingKernel& state) {
     const KnownKernel& known = state.kernel.known;
     const bool starts_here = state.boot != Boot::attached && known.addresses.start != 0;
-    const auto search = TRY(find_kernel(machine_, known.addresses, known.banner, starts_here));
+    const auto search = TRY(find_kernel(machine_, known.addresses, starts_here));
     if (search.kernel) return accept(*search.kernel);
+    // A kernel that is not found is one whose modules are not decided on.
     if (search.some_kernel && !state.unknown_since) state.unknown_since = looked_;
-    return tolerate_unknown_kernel(state);
+    if (!state.unknown_since || looked_ - *state.unknown_since < unknown_kernel_timeout) return {};
+    return sys::failure(
+        sys::ErrorKind::failed,
+        fmt::format("the guest has run for {} s what may be a kernel, and is not the one that the "
+                    "symbols are of",
+                    unknown_kernel_timeout.count()),
+        "nothing would be decided; give the symbols of its kernel with --symbols");
 }
 
 /// Notices a guest that has been reset, or has started another kernel, on a way that passes no hook.
@@ -183,6 +186,8 @@ sys::Result<void> Session::check_presence(KernelRuns& state) {
 }
 
 sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownKernel> known) {
+    if (kernel() != nullptr && !is_kernel_of(found, kernel()->known.banner))
+        return std::unexpected(other_kernel(found, *kernel()->known.banner));
     const Boot found_boot = boot();
     const bool is_hooked = kernel() != nullptr && kernel()->offset == found.kaslr_offset;
     if (!is_hooked || !std::holds_alternative<KernelRuns>(state_))
@@ -197,17 +202,6 @@ sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownK
         TRY(set_hooks(*kernel()));
     }
     return found_boot == Boot::attached ? watch_.take_over() : sys::Result<void>{};
-}
-
-/// A kernel that is not found is one whose modules are not decided on.
-sys::Result<void> Session::tolerate_unknown_kernel(SearchingKernel& state) const {
-    if (!state.unknown_since || looked_ - *state.unknown_since < unknown_kernel_timeout) return {};
-    return sys::failure(
-        sys::ErrorKind::failed,
-        fmt::format("the guest has run for {} s what may be a kernel, and is not the one that the "
-                    "symbols are of",
-                    unknown_kernel_timeout.count()),
-        "nothing would be decided; give the symbols of its kernel with --symbols");
 }
 
 /// Until it was found, a moved kernel had no hooks.

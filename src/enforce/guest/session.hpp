@@ -50,9 +50,9 @@ class Session {
     struct Settings {
         Watch::Settings watch;
         Boot boot = Boot::first; ///< not `next`
-        /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given;
-        /// ErrorKind::invalid: it runs none, or not yet.
-        std::function<sys::Result<KnownKernel>(gdb::Client&)> search;
+        /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given; nullopt:
+        /// it runs none, or not yet.
+        std::function<sys::Result<std::optional<KnownKernel>>(gdb::Client&)> search;
         std::function<void(const std::string&)> report; ///< messages for people
     };
 
@@ -124,7 +124,6 @@ class Session {
     [[nodiscard]] sys::Result<void> search_kernel(SearchingKernel& state);
     [[nodiscard]] sys::Result<void> check_presence(KernelRuns& state);
     [[nodiscard]] sys::Result<void> accept(const FoundKernel& found, std::optional<KnownKernel> known = {});
-    [[nodiscard]] sys::Result<void> tolerate_unknown_kernel(SearchingKernel& state) const;
     [[nodiscard]] sys::Result<void> report_modules_before(const KernelAddresses& addresses);
     [[nodiscard]] sys::Result<void> look_again();
     [[nodiscard]] sys::Result<void> forget_earlier_work();
