@@ -14,7 +14,6 @@
 // stopped machine fail with ErrorKind::failed while it runs.
 #pragma once
 
-#include "gdb/register.hpp"
 #include "gdb/remote_connection.hpp"
 #include "gdb/target_description.hpp"
 #include "sys/result.hpp"

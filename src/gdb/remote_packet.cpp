@@ -91,31 +91,24 @@ sys::Result<std::optional<Received>> PacketDecoder::take(std::string_view& bytes
     while (!bytes.empty()) {
         const char byte = bytes.front();
         bytes.remove_prefix(1);
-        if (state_ == State::between) {
-            auto received = take_between(byte);
-            if (!received || *received) return received;
-        } else if (state_ == State::checksum_high) {
+        switch (state_) {
+        case State::between:
+            if (byte == '+') return Received{.kind = Received::Kind::acknowledged};
+            if (byte == '-') return Received{.kind = Received::Kind::refused};
+            if (byte == '$')
+                start();
+            else if (++junk_ > max_junk)
+                return sys::failure(sys::ErrorKind::invalid,
+                                    fmt::format("more than {} bytes that belong to no packet", max_junk));
+            break;
+        case State::checksum_high:
             checksum_high_ = byte;
             state_ = State::checksum_low;
-        } else if (state_ == State::checksum_low) {
-            return finish(byte);
-        } else {
-            TRY(take_payload(byte));
+            break;
+        case State::checksum_low: return finish(byte);
+        default: TRY(take_payload(byte));
         }
     }
-    return std::nullopt;
-}
-
-sys::Result<std::optional<Received>> PacketDecoder::take_between(char byte) {
-    if (byte == '+') return Received{.kind = Received::Kind::acknowledged};
-    if (byte == '-') return Received{.kind = Received::Kind::refused};
-    if (byte == '$') {
-        start();
-        return std::nullopt;
-    }
-    if (++junk_ > max_junk)
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("more than {} bytes that belong to no packet", max_junk));
     return std::nullopt;
 }
 

@@ -62,7 +62,6 @@ class PacketDecoder {
   private:
     enum class State : std::uint8_t { between, payload, escape, run_length, checksum_high, checksum_low };
 
-    [[nodiscard]] sys::Result<std::optional<Received>> take_between(char byte);
     [[nodiscard]] sys::Result<void> take_payload(char byte);
     [[nodiscard]] sys::Result<void> append(char byte, std::size_t count);
     [[nodiscard]] sys::Result<std::optional<Received>> finish(char low);
