@@ -4,7 +4,7 @@
 #include "config/yaml_schema.hpp"
 #include "ctl/decide.hpp"
 #include "enforce/guest/emulator.hpp"
-#include "enforce/guest/memory_symbols.hpp"
+#include "enforce/guest/find_kernel.hpp"
 #include "modules/image_file.hpp"
 
 #include <fmt/format.h>

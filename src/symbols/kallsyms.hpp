@@ -2,10 +2,11 @@
 //
 // The tables in which a kernel has its own symbols (CONFIG_KALLSYMS): tokens, names, addresses. Nothing
 // points at them from outside; they are found by what they look like, in this order, each by the one before.
-// The files of the three say how.
+// The files of the three say how. What the addresses are counted from is the last thing to be found.
 #pragma once
 
 #include "symbols/kernel_bytes.hpp"
+#include "sys/result.hpp"
 
 #include <array>
 #include <bit>
@@ -61,21 +62,10 @@ struct NameTable {
 [[nodiscard]] std::optional<NameTable> find_name_table(const KernelBytes& bytes, const TokenTable& tokens,
                                                        SearchBudget& budget);
 
-/// Reads one name after the other.
-class NameReader {
-  public:
-    NameReader(const KernelBytes& bytes, const TokenTable& tokens, const NameTable& table)
-        : bytes_(bytes), tokens_(tokens), at_(table.begin) {}
-
-    /// The next name, with its type character before it, in `into`; false if it is longer than any kernel's.
-    /// No more than NameTable::count are there.
-    [[nodiscard]] bool next(std::string& into);
-
-  private:
-    const KernelBytes& bytes_;
-    const TokenTable& tokens_;
-    std::size_t at_;
-};
+/// All names in their order, each with its type character before it. Fails, with the bare reason, if they are
+/// longer than any kernel's.
+[[nodiscard]] sys::Result<std::vector<std::string>>
+read_names(const KernelBytes& bytes, const TokenTable& tokens, const NameTable& table);
 
 enum class AddressForm : std::uint8_t { absolute, relative, relative_percpu, place_relative };
 
@@ -96,5 +86,37 @@ struct AddressTable {
 /// Source: write_src of scripts/kallsyms.c and kallsyms_sym_address of kernel/kallsyms.c, 2.6.10 to 7.2.
 [[nodiscard]] std::optional<AddressTable>
 find_address_table(const KernelBytes& bytes, const TokenTable& tokens, const NameTable& names);
+
+/// The tables of one kernel, and its names decompressed.
+struct KallsymsTables {
+    NameTable names;
+    AddressTable addresses;
+    std::vector<std::string> texts; ///< by symbol: the type character and the name
+};
+
+/// What a file says of itself, if it is an ELF file; otherwise nothing.
+struct FileLayout {
+    AddressMap map;
+    std::optional<WordSize> word_size;
+};
+
+[[nodiscard]] FileLayout layout_of(std::span<const std::byte> kernel);
+
+struct KernelLocation {
+    WordSize word_size = WordSize::bits_64;
+    std::uint64_t base = 0; ///< what AddressTable::values are counted from
+};
+
+/// What the addresses are counted from; nothing if that is not known.
+[[nodiscard]] std::optional<KernelLocation>
+locate_kernel(const KernelBytes& bytes, const KallsymsTables& tables, const FileLayout& layout);
+
+/// The address of a symbol by its index in the tables.
+[[nodiscard]] std::uint64_t address_of(const KallsymsTables& tables, const KernelLocation& location,
+                                       std::size_t index);
+
+/// Where the bytes of a flat image, or of a dump, lie, as far as the kernel goes; empty if that is not known.
+[[nodiscard]] AddressMap map_of_flat_image(const KernelBytes& bytes, const KallsymsTables& tables,
+                                           const KernelLocation& location);
 
 } // namespace kmodguard::symbols

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "symbols/kernel_image.hpp"
 
+#include "modules/decoder.hpp"
+#include "modules/decompress.hpp"
 #include "symbols/kallsyms.hpp"
 
 #include <fmt/format.h>
+#include <lz4.h>
 
 #include <algorithm>
-#include <optional>
-#include <string_view>
+#include <array>
+#include <memory>
+#include <new>
 #include <utility>
 
 namespace kmodguard::symbols {
 namespace {
 
+using namespace std::string_view_literals;
 using Bytes = std::span<const std::byte>;
 using Decompressed = sys::Result<std::vector<std::byte>>;
 
@@ -21,6 +26,91 @@ constexpr int max_streams = 12;               ///< tried in one scan
 constexpr std::uint64_t max_work = 1U << 30U; ///< bytes decompressed in all
 /// What an attempt counts that fails, after who knows how many bytes.
 constexpr std::uint64_t failed_work = 64U << 20U;
+
+// --- streams: more kinds than modules have, and each followed by something: a size, padding, a device tree
+
+/// Kernels since 6.12 are compressed with a window of 128 MiB (scripts/xz_wrap.sh), to which the decoder adds
+/// a little.
+constexpr unsigned window_mib = 256;
+
+struct CodecRow {
+    Codec codec;
+    std::string_view name;
+    std::string_view magic; ///< as long as it can be: each false start costs an attempt
+};
+
+constexpr std::array codecs{
+    CodecRow{Codec::gzip, "gzip", "\x1F\x8B\x08"sv},
+    CodecRow{Codec::xz, "xz", "\xFD\x37zXZ\0"sv}, // "7" would be a digit of the byte before
+    CodecRow{Codec::zstd, "zstd", "\x28\xB5\x2F\xFD"sv},
+    CodecRow{Codec::lz4, "LZ4", "\x02\x21\x4C\x18"sv},
+    CodecRow{Codec::bzip2, "bzip2", "BZh91AY&SY"sv},
+    CodecRow{Codec::lzo, "LZO", "\x89LZO\0\x0D\x0A\x1A\x0A"sv},
+    CodecRow{Codec::lzma, "LZMA", "\x5D\0\0"sv},
+};
+
+/// Properties lc=3 lp=0 pb=2, a dictionary of 64 KiB to 128 MiB, a size that is unknown or below 512 MiB, and
+/// a first byte of 0, which the format demands.
+bool is_lzma_header(std::span<const std::byte> bytes) {
+    constexpr std::size_t header_size = 14;
+    if (bytes.size() < header_size) return false;
+    const KernelBytes header(bytes, std::endian::little);
+    const auto dictionary = header.read<std::uint32_t>(1);
+    const auto size = header.read<std::uint64_t>(5);
+    return dictionary >= 1U << 16U && dictionary <= 1U << 27U && (dictionary & (dictionary - 1)) == 0
+           && (size == UINT64_MAX || (size != 0 && size <= modules::default_image_limit))
+           && bytes[header_size - 1] == std::byte{0};
+}
+
+sys::Result<std::unique_ptr<modules::Decoder>> decoder_of(Codec codec) {
+    switch (codec) {
+    case Codec::gzip: return modules::make_decoder(modules::Container::gzip);
+    case Codec::xz: return modules::make_decoder(modules::Container::xz, window_mib);
+    case Codec::zstd: return modules::make_decoder(modules::Container::zstd, window_mib);
+    case Codec::lzma: return modules::make_lzma_decoder(window_mib);
+    default:
+        return sys::failure(sys::ErrorKind::invalid,
+                            fmt::format("compressed with {}, which is not supported", to_string(codec)),
+                            "decompress the kernel beforehand, or give its System.map");
+    }
+}
+
+std::unexpected<sys::Error> damaged_lz4(std::string_view why) {
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("LZ4: {}", why));
+}
+
+/// LZ4 as `lz4 -l` writes it: the magic number, then blocks with their sizes before them ("Legacy frame" of
+/// lz4_Frame_format.md; lib/decompress_unlz4.c). The format marks no end: it is the end of `compressed`, or a
+/// size that no block can have, or less than a size (kernels append four bytes of their own).
+Decompressed decompress_lz4_legacy(Bytes compressed, std::uint64_t limit) {
+    constexpr std::size_t word = 4;
+    constexpr std::size_t block_size = 8U << 20U; // bytes that each block but the last decompresses to
+    constexpr std::size_t max_compressed_block = LZ4_COMPRESSBOUND(block_size);
+    const KernelBytes bytes(compressed, std::endian::little);
+    std::vector<std::byte> content;
+    for (std::size_t at = word; bytes.has(at, word);) {
+        const auto size = bytes.read<std::uint32_t>(at);
+        if (size == 0 || size > max_compressed_block || !bytes.has(at + word, size)) break;
+        const auto begin = content.size();
+        // No byte of a block is for more than 255 of its content; what is no frame then costs little.
+        const std::size_t room = std::min(block_size, std::size_t{size} * 256 + 64);
+        content.resize(begin + room);
+        // NOLINTBEGIN(*-reinterpret-cast): octets are char to liblz4
+        const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(compressed.data() + at + word),
+                                            reinterpret_cast<char*>(content.data() + begin),
+                                            static_cast<int>(size), static_cast<int>(room));
+        // NOLINTEND(*-reinterpret-cast)
+        content.resize(begin + static_cast<std::size_t>(std::max(got, 0)));
+        if (got < 0 && begin == 0) return damaged_lz4("damaged");
+        if (content.size() > limit) return damaged_lz4(fmt::format("content exceeds {} bytes", limit));
+        if (got != static_cast<int>(block_size)) break; // the last block, or what follows the frame
+        at += word + size;
+    }
+    if (content.empty()) return damaged_lz4("cut off, or empty");
+    return content;
+}
+
+// --- wrappers
 
 /// What is inside of a wrapper: a part of its bytes, compressed or not.
 struct Payload {
@@ -88,13 +178,13 @@ class Unwrapper {
             if (const auto inside = in_wrapper(current_)) {
                 current_ = inside->bytes;
                 note(inside->form);
-            } else if (const auto codec = codec_of(current_)) {
-                if (auto done = take(decompress(*codec, current_), *codec); !done)
-                    return failed(done.error());
-            } else if (has_kernel_tokens(current_)) {
-                return finish();
-            } else if (auto done = scan(); !done) {
-                return failed(done.error());
+                continue;
+            }
+            const auto codec = codec_of(current_);
+            if (!codec && has_kernel_tokens(current_)) return finish();
+            if (auto done = codec ? take(decompress(*codec, current_), *codec) : scan(); !done) {
+                if (!form_.empty()) done.error().what = fmt::format("{}: {}", form_, done.error().what);
+                return std::unexpected(std::move(done.error()));
             }
         }
         return sys::failure(sys::ErrorKind::invalid,
@@ -143,11 +233,6 @@ class Unwrapper {
                             reason->hint.empty() ? hint : reason->hint);
     }
 
-    [[nodiscard]] sys::Result<KernelImage> failed(const sys::Error& error) const {
-        return sys::failure(error.kind, form_.empty() ? error.what : fmt::format("{}: {}", form_, error.what),
-                            error.hint);
-    }
-
     [[nodiscard]] KernelImage finish() {
         if (form_.empty()) return {};
         if (content_.empty() || current_.data() != content_.data() || current_.size() != content_.size())
@@ -162,6 +247,43 @@ class Unwrapper {
 };
 
 } // namespace
+
+std::string_view to_string(Codec codec) {
+    return std::ranges::find(codecs, codec, &CodecRow::codec)->name;
+}
+
+std::optional<Codec> codec_of(std::span<const std::byte> beginning) {
+    for (const auto& [codec, name, magic] : codecs) {
+        if (as_text(beginning).starts_with(magic) && (codec != Codec::lzma || is_lzma_header(beginning)))
+            return codec;
+    }
+    return std::nullopt;
+}
+
+std::optional<StreamStart> find_stream(std::span<const std::byte> bytes, std::size_t from) {
+    std::optional<StreamStart> first;
+    for (const auto& [codec, name, magic] : codecs) {
+        auto at = find_bytes(bytes, magic, from);
+        while (at && codec == Codec::lzma && !is_lzma_header(bytes.subspan(*at)))
+            at = find_bytes(bytes, magic, *at + 1);
+        if (!at) continue;
+        if (!first || *at < first->offset) first = StreamStart{*at, codec};
+        bytes = bytes.first(std::min(bytes.size(), *at + magic.size() + 16)); // only what is earlier matters
+    }
+    return first;
+}
+
+Decompressed decompress_stream(Codec codec, Bytes compressed, std::uint64_t limit) {
+    if (codec == Codec::lz4) {
+        try {
+            return decompress_lz4_legacy(compressed, limit);
+        } catch (const std::bad_alloc&) {
+            return sys::failure(sys::ErrorKind::failed, "not enough memory to decompress a kernel");
+        }
+    }
+    const auto decoder = TRY(decoder_of(codec));
+    return modules::decompress_stream(*decoder, compressed, to_string(codec), limit);
+}
 
 sys::Result<KernelImage> decompress_kernel(std::span<const std::byte> file) {
     return Unwrapper(file).run();

@@ -5,7 +5,7 @@
 // full of pointers to its own functions and texts, as they are or as the addends of relocations. So each
 // pointer votes for every base under which it points at the beginning of something: the votes for wrong ones
 // scatter, those for the right one add up.
-#include "symbols/kernel_location.hpp"
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 #include <span>
@@ -120,17 +120,12 @@ std::optional<std::uint64_t> find_link_base(std::span<const std::uint64_t> point
     std::optional<std::uint64_t> best;
     std::size_t most = 0;
     std::size_t second = 0;
-    for (std::size_t begin = 0; begin < votes.size();) {
-        auto end = begin;
-        while (end < votes.size() && votes[end] == votes[begin])
-            ++end;
-        if (end - begin > most) {
-            second = most;
-            most = end - begin;
-            best = votes[begin];
-        } else {
-            second = std::max(second, end - begin);
-        }
+    for (auto begin = votes.begin(); begin != votes.end();) {
+        const auto end = std::upper_bound(begin, votes.end(), *begin);
+        const auto count = static_cast<std::size_t>(end - begin);
+        second = std::max(second, std::min(most, count));
+        if (count > most) best = *begin;
+        most = std::max(most, count);
         begin = end;
     }
     if (!is_clear(most, second)) return std::nullopt;

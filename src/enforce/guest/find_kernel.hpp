@@ -2,7 +2,8 @@
 //
 // Where in its memory the guest's kernel is. A kernel may be moved at every boot (KASLR), all of it by the
 // same distance. It is found by where processors are while they run it, and known by its banner, so that
-// symbols of another kernel are noticed before anything is done with them.
+// symbols of another kernel are noticed before anything is done with them. Where no symbols were given, the
+// kernel, once it runs, has them in its memory.
 #pragma once
 
 #include "enforce/guest/kernel_addresses.hpp"
@@ -12,6 +13,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace kmodguard::guest {
 
@@ -55,5 +58,25 @@ enum class Presence : std::uint8_t {
 };
 [[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const KernelAddresses& linked,
                                                 std::uint64_t offset);
+
+/// A piece of the machine's memory.
+struct MemoryRange {
+    std::uint64_t begin = 0;
+    std::uint64_t size = 0; ///< bytes
+
+    bool operator==(const MemoryRange&) const = default;
+};
+
+/// Most bytes of a guest's memory that are looked at, from its lowest address on: kernels are put there.
+inline constexpr std::uint64_t max_memory = 512ULL << 20U;
+
+/// The machine's memory as QEMU's monitor lists it (`info mtree -f`), each piece once, max_memory in all.
+[[nodiscard]] std::vector<MemoryRange> memory_ranges(std::string_view listing);
+
+/// The symbols of the kernel that a halted machine has in its memory, at the addresses at which it runs;
+/// nullopt: there is none, or not yet. QEMU is asked to write that memory to a file, for through the
+/// debugger's stub it would take minutes; it must be allowed to do so in a new folder in the directory for
+/// temporary files.
+[[nodiscard]] sys::Result<std::optional<symbols::Symbols>> symbols_in_memory(gdb::Client& debugger);
 
 } // namespace kmodguard::guest
