@@ -28,6 +28,29 @@ std::int64_t int_from(std::uint64_t value) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(value));
 }
 
+sys::Result<Arguments> arguments_of(const Processor& processor, const CallConvention& convention) {
+    const auto values = TRY(processor.get(processor.architecture().arguments));
+    const bool saved = convention.kind == CallConvention::Kind::saved
+                       || (convention.kind == CallConvention::Kind::either
+                           && values.front() >= processor.architecture().kernel_base);
+    Arguments arguments{};
+    if (!saved) {
+        std::ranges::copy(values, arguments.begin());
+        return arguments;
+    }
+    // One piece of memory has all three.
+    const auto [first, last] = std::ranges::minmax(convention.offsets);
+    const std::size_t word = processor.architecture().word;
+    const auto words = TRY(processor.read_words(values.front() + first, (last - first) / word + 1));
+    for (std::size_t i = 0; i < arguments.size(); ++i)
+        arguments[i] = words[(convention.offsets[i] - first) / word];
+    return arguments;
+}
+
+bool enforced(const events::Attempt& event) {
+    return event.decision.effective() == core::Verdict::refuse;
+}
+
 } // namespace
 
 Machine::Hooks Watch::hooks_for(KernelAddresses addresses) {
@@ -75,27 +98,6 @@ Machine::Work Watch::on_return_trampoline(Processor processor, Location) {
 
 // --- system calls
 
-sys::Result<Watch::Arguments> Watch::arguments_of(const CallInjection& injection,
-                                                  const CallConvention& convention) {
-    const Processor& processor = injection.processor();
-    const auto values = TRY(processor.get(processor.architecture().arguments));
-    const bool saved = convention.kind == CallConvention::Kind::saved
-                       || (convention.kind == CallConvention::Kind::either
-                           && values.front() >= processor.architecture().kernel_base);
-    Arguments arguments{};
-    if (!saved) {
-        std::ranges::copy(values, arguments.begin());
-        return arguments;
-    }
-    // One piece of memory has all three.
-    const auto [first, last] = std::ranges::minmax(convention.offsets);
-    const std::size_t word = processor.architecture().word;
-    const auto words = TRY(processor.read_words(values.front() + first, (last - first) / word + 1));
-    for (std::size_t i = 0; i < arguments.size(); ++i)
-        arguments[i] = words[(convention.offsets[i] - first) / word];
-    return arguments;
-}
-
 events::Attempt Watch::event_of(Call call) const {
     return {core::Point::guest, 1, judge_.decide(unreadable("the watch ended before it was decided")),
             to_string(call)};
@@ -103,7 +105,7 @@ events::Attempt Watch::event_of(Call call) const {
 
 Machine::Work Watch::on_system_call(Processor processor, Location location, SystemCall call) {
     CallInjection injection(machine_, addresses_.functions, processor, location);
-    const auto read = co_await unless_lost(arguments_of(injection, call.convention));
+    const auto read = co_await unless_lost(arguments_of(processor, call.convention));
     std::optional<Arguments> arguments; // none: the process has made up where they are
     if (read) arguments = *read;
     if (call.call == Call::delete_module) {
@@ -151,10 +153,6 @@ Task<sys::Result<void>> Watch::attempt(CallInjection& injection, SystemCall call
 }
 
 // --- decisions
-
-bool Watch::enforced(const events::Attempt& event) const {
-    return event.decision.effective() == core::Verdict::refuse;
-}
 
 /// What a refused call returns. For what is no module that is `own`, the kernel's answer, as if there were no
 /// watch: busybox's insmod first hands over a compressed file as it is, and decompresses it if the kernel

@@ -28,6 +28,9 @@
 
 namespace kmodguard::guest {
 
+/// The first three of a system call.
+using Arguments = std::array<std::uint64_t, 3>;
+
 class Watch {
   public:
     using Clock = std::chrono::steady_clock;
@@ -76,7 +79,6 @@ class Watch {
     };
     using Attempts = std::list<Attempt>;
     using Entry = Attempts::iterator;
-    using Arguments = std::array<std::uint64_t, 3>;
     /// Bytes; the stacks of two tasks are further apart.
     static constexpr std::uint64_t stack_between_calls = 4096;
 
@@ -93,10 +95,7 @@ class Watch {
     [[nodiscard]] sys::Result<void> answer_now(const CallInjection& injection, events::Attempt event,
                                                std::int64_t answer);
 
-    [[nodiscard]] static sys::Result<Arguments> arguments_of(const CallInjection& injection,
-                                                             const CallConvention& convention);
     [[nodiscard]] events::Attempt event_of(Call call) const;
-    [[nodiscard]] bool enforced(const events::Attempt& event) const;
     [[nodiscard]] std::int64_t return_value(events::Attempt& event, std::int64_t own) const;
 
     [[nodiscard]] Entry begin(std::uint64_t stack, Call call);

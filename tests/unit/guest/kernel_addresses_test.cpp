@@ -70,7 +70,7 @@ const Architecture& amd64() {
 }
 
 KernelAddresses addresses_of(const Names& names, const Architecture& architecture = amd64(),
-                          Interception interception = Interception::automatic) {
+                             Interception interception = Interception::automatic) {
     const auto addresses = find_addresses(symbols_of(names), architecture, interception);
     EXPECT_TRUE(addresses) << (addresses ? "" : addresses.error().what);
     return addresses.value_or(KernelAddresses{});
@@ -227,7 +227,7 @@ TEST(KernelAddresses, AtLoadModuleAreAnErrorWhereNothingIsCalledSo) {
 TEST(KernelAddresses, OnlyTheUsefulAreMissingWhereANameIs) {
     const KernelAddresses addresses =
         addresses_of(without(kernel(), {"fget", "file_path", "getpid", "linux_banner", "modules",
-                                     "machine_restart", "machine_emergency_restart"}));
+                                        "machine_restart", "machine_emergency_restart"}));
     EXPECT_EQ(addresses.functions.get_file, 0U);
     EXPECT_EQ(addresses.functions.file_path, 0U);
     EXPECT_EQ(addresses.functions.process_id, 0U);
