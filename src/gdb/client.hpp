@@ -14,9 +14,7 @@
 // stopped machine fail with ErrorKind::failed while it runs.
 #pragma once
 
-#include "gdb/register.hpp"
 #include "gdb/remote_connection.hpp"
-#include "gdb/stop_reply.hpp"
 #include "gdb/target_description.hpp"
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
@@ -58,10 +56,6 @@ class Client {
                                                    std::chrono::milliseconds timeout);
 
     /// How the registers of the machine are laid out in packets. Little at first.
-    Client(Client&&) noexcept;
-    Client& operator=(Client&&) noexcept;
-    ~Client();
-
     void set_byte_order(std::endian order) { order_ = order; }
 
     /// How long every later call waits for an answer, 5 s at first. Calls that move memory wait as long again
@@ -70,24 +64,18 @@ class Client {
 
     // The machine's state. All of it needs a stopped machine.
 
-    /// Whether registers are asked for by number. If not, their offsets are what counts.
-    [[nodiscard]] bool describes_registers() const { return described_; }
-
     /// The register that the stub calls so ("cr3", "VBAR"). nullopt: there is none, or the stub describes
     /// none.
     [[nodiscard]] std::optional<Register> find_register(std::string_view name) const {
         return description_.find(name);
     }
 
-    [[nodiscard]] sys::Result<std::uint64_t> read_register(ThreadId thread, Register where);
-    [[nodiscard]] sys::Result<void> write_register(ThreadId thread, Register where, std::uint64_t value);
-
-    /// Several at once, in their order. One exchange for all where the stub only knows all of them together.
+    /// In their order. Asked for by number where the stub describes its registers; else their offsets in the
+    /// packet of all are what counts, and one exchange gets them all.
     [[nodiscard]] sys::Result<std::vector<std::uint64_t>> read_registers(ThreadId thread,
                                                                          std::span<const Register> where);
 
-    /// Several at once, in their order; after an error some may be written where the stub takes them one by
-    /// one.
+    /// In their order; after an error some may be written where the stub takes them one by one.
     [[nodiscard]] sys::Result<void> write_registers(ThreadId thread, std::span<const RegisterValue> values);
 
     /// Fills `bytes` from virtual memory as `thread` sees it. ErrorKind::not_found: some of it is not mapped
@@ -116,14 +104,7 @@ class Client {
     /// Does nothing if there is none.
     [[nodiscard]] sys::Result<void> remove_breakpoint(std::uint64_t address);
 
-    [[nodiscard]] bool has_breakpoint(std::uint64_t address) const { return breakpoints_.contains(address); }
-
     // Running.
-
-    [[nodiscard]] bool is_running() const { return state_ == State::running; }
-
-    /// Why the machine is stopped; the reason of an earlier stop while it runs.
-    [[nodiscard]] const Stop& last_stop() const { return last_stop_; }
 
     /// Lets one processor execute one instruction, with interrupts deferred, while all others are stopped; on
     /// a breakpoint too, which is how to get off it. Waits for its end. If that does not come in time
@@ -163,27 +144,30 @@ class Client {
     explicit Client(RemoteConnection connection) : connection_(std::move(connection)) {}
 
     [[nodiscard]] Deadline deadline(std::size_t bytes = 0) const;
-    [[nodiscard]] sys::Error error(sys::ErrorKind kind, std::string_view what,
-                                   std::string_view hint = "") const;
+    /// A failure that names the stub.
+    [[nodiscard]] std::unexpected<sys::Error> failure(sys::ErrorKind kind, std::string_view what,
+                                                      std::string hint = "") const;
     [[nodiscard]] sys::Result<void> require_stopped() const;
 
     /// One command and its answer. ErrorKind::not_found: the answer is `Exx`; invalid: the stub does not know
     /// it.
-    [[nodiscard]] sys::Result<std::string> ask(std::string_view command, Deadline deadline);
+    [[nodiscard]] sys::Result<std::string> ask(std::string command, Deadline deadline);
     /// Several commands, sent together; as ask() for each. Of all that come after one that fails, nothing is
     /// known.
     [[nodiscard]] sys::Result<std::vector<std::string>> ask_all(std::span<const std::string> commands,
                                                                 Deadline deadline);
-    [[nodiscard]] sys::Result<std::string> check_answer(std::string_view command, std::string answer) const;
-    [[nodiscard]] sys::Result<void> ask_for_ok(std::string_view command, Deadline deadline);
+    [[nodiscard]] sys::Result<void> ask_for_ok(std::string command, Deadline deadline);
     [[nodiscard]] sys::Result<void> select(ThreadId thread, Deadline deadline);
 
     [[nodiscard]] sys::Result<void> shake_hands(Deadline deadline);
-    [[nodiscard]] sys::Result<void> take_features(std::string_view answer);
     [[nodiscard]] sys::Result<void> read_description(Deadline deadline);
     [[nodiscard]] sys::Result<std::string> read_document(std::string_view name, Deadline deadline);
 
-    [[nodiscard]] sys::Result<std::vector<std::byte>> read_all_registers(Deadline deadline);
+    [[nodiscard]] sys::Result<std::vector<std::byte>> read_all_registers(ThreadId thread, Deadline deadline);
+    /// Those of a register in the packet of all.
+    [[nodiscard]] sys::Result<std::span<std::byte>> bytes_of(Register where, std::span<std::byte> all) const;
+    [[nodiscard]] sys::Result<std::vector<std::string>>
+    ask_of(ThreadId thread, std::vector<std::string> commands, Deadline deadline);
     [[nodiscard]] sys::Result<std::vector<std::uint64_t>>
     read_numbered(ThreadId thread, std::span<const Register> where, Deadline deadline);
     [[nodiscard]] sys::Result<void> write_numbered(ThreadId thread, std::span<const RegisterValue> values,
@@ -194,12 +178,11 @@ class Client {
 
     RemoteConnection connection_;
     State state_ = State::stopped;
-    Stop last_stop_;
+    std::uint32_t process_ = 0; ///< of the processor that stopped last
     std::endian order_ = std::endian::little;
     std::chrono::milliseconds timeout_{5000};
     std::size_t packet_size_ = 0;
-    bool described_ = false;
-    bool offers_description_ = false;
+    bool described_ = false; ///< description_ has the registers
     TargetDescription description_;
     std::optional<ThreadId> selected_;                  ///< by Hg since the machine stopped
     std::map<std::uint64_t, std::uint8_t> breakpoints_; ///< address and kind

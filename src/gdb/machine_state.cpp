@@ -23,41 +23,33 @@ bool is_usable(Register where) {
     return where.size > 0 && where.size <= max_register_size;
 }
 
-/// The bytes of a register in the packet of all. Empty: it is not in there.
-template <typename Byte>
-std::span<Byte> bytes_of(Register where, std::span<Byte> all) {
-    if (std::size_t{where.offset} + where.size > all.size()) return {};
-    return all.subspan(where.offset, where.size);
-}
-
 } // namespace
 
-sys::Result<std::vector<std::byte>> Client::read_all_registers(Deadline deadline) {
-    const auto answer = TRY(ask("g", deadline));
-    std::vector<std::byte> all(answer.size() / 2);
-    if (!from_hex(answer, all))
-        return std::unexpected(error(ErrorKind::invalid, "registers that are no numbers"));
-    return all;
+/// Selects `thread` with the same exchange, if it is not selected.
+sys::Result<std::vector<std::string>> Client::ask_of(ThreadId thread, std::vector<std::string> commands,
+                                                     Deadline deadline) {
+    const bool selected = selected_ == thread;
+    if (!selected) commands.insert(commands.begin(), fmt::format("Hg{}", to_string(thread)));
+    selected_.reset();
+    auto answers = TRY(ask_all(commands, deadline));
+    selected_ = thread;
+    if (!selected) answers.erase(answers.begin());
+    return answers;
 }
 
 sys::Result<std::vector<std::uint64_t>>
 Client::read_numbered(ThreadId thread, std::span<const Register> where, Deadline deadline) {
-    const bool selected = selected_ == thread;
     std::vector<std::string> commands;
-    if (!selected) commands.push_back(fmt::format("Hg{}", to_string(thread)));
     for (const Register one : where)
         commands.push_back(fmt::format("p{:x}", one.number));
-    selected_.reset();
-    const auto answers = TRY(ask_all(commands, deadline));
-    selected_ = thread;
+    const auto answers = TRY(ask_of(thread, std::move(commands), deadline));
     std::vector<std::uint64_t> values;
     for (std::size_t i = 0; i < where.size(); ++i) {
         std::array<std::byte, max_register_size> buffer{};
         const auto bytes = std::span(buffer).first(where[i].size);
-        if (!from_hex(answers[i + (selected ? 0 : 1)], bytes))
-            return std::unexpected(
-                error(ErrorKind::invalid,
-                      fmt::format("register {} is no number of {} bytes", where[i].number, where[i].size)));
+        if (!from_hex(answers[i], bytes))
+            return failure(ErrorKind::invalid, fmt::format("register {} is no number of {} bytes",
+                                                           where[i].number, where[i].size));
         values.push_back(value_of(bytes, order_));
     }
     return values;
@@ -66,64 +58,57 @@ Client::read_numbered(ThreadId thread, std::span<const Register> where, Deadline
 sys::Result<void> Client::write_numbered(ThreadId thread, std::span<const RegisterValue> values,
                                          Deadline deadline) {
     std::vector<std::string> commands;
-    if (selected_ != thread) commands.push_back(fmt::format("Hg{}", to_string(thread)));
     for (const auto& [where, value] : values) {
         std::array<std::byte, max_register_size> buffer{};
         const auto bytes = std::span(buffer).first(where.size);
         put_value(value, order_, bytes);
         commands.push_back(fmt::format("P{:x}={}", where.number, to_hex(bytes)));
     }
+    const auto answers = TRY(ask_of(thread, std::move(commands), deadline));
+    if (std::ranges::count(answers, "OK") == std::ssize(answers)) return {};
     selected_.reset();
-    const auto answers = TRY(ask_all(commands, deadline));
-    for (const std::string& answer : answers)
-        if (answer != "OK") return std::unexpected(error(ErrorKind::invalid, "neither yes nor no to P"));
-    selected_ = thread;
-    return {};
+    return failure(ErrorKind::invalid, "neither yes nor no to P");
 }
 
-sys::Result<std::uint64_t> Client::read_register(ThreadId thread, Register where) {
-    const auto values = TRY(read_registers(thread, {&where, 1}));
-    return values.front();
+sys::Result<std::vector<std::byte>> Client::read_all_registers(ThreadId thread, Deadline deadline) {
+    TRY(select(thread, deadline));
+    const auto answer = TRY(ask("g", deadline));
+    std::vector<std::byte> all(answer.size() / 2);
+    if (!from_hex(answer, all)) return failure(ErrorKind::invalid, "registers that are no numbers");
+    return all;
+}
+
+sys::Result<std::span<std::byte>> Client::bytes_of(Register where, std::span<std::byte> all) const {
+    if (std::size_t{where.offset} + where.size > all.size())
+        return failure(ErrorKind::not_found,
+                       fmt::format("register {} is not among its registers", where.number));
+    return all.subspan(where.offset, where.size);
 }
 
 sys::Result<std::vector<std::uint64_t>> Client::read_registers(ThreadId thread,
                                                                std::span<const Register> where) {
     if (!std::ranges::all_of(where, is_usable))
-        return std::unexpected(error(ErrorKind::invalid, "a register of more than 8 bytes was asked for"));
+        return failure(ErrorKind::invalid, "a register of more than 8 bytes was asked for");
     const Deadline until = deadline();
     if (described_) return read_numbered(thread, where, until);
-    TRY(select(thread, until));
+    auto all = TRY(read_all_registers(thread, until));
     std::vector<std::uint64_t> values;
-    const auto all = TRY(read_all_registers(until));
     for (const Register one : where) {
-        const auto slot = bytes_of(one, std::span(all));
-        if (slot.empty())
-            return std::unexpected(error(ErrorKind::not_found,
-                                         fmt::format("register {} is not among its registers", one.number)));
-        values.push_back(value_of(slot, order_));
+        const auto bytes = TRY(bytes_of(one, all));
+        values.push_back(value_of(bytes, order_));
     }
     return values;
 }
 
-sys::Result<void> Client::write_register(ThreadId thread, Register where, std::uint64_t value) {
-    const RegisterValue one{.where = where, .value = value};
-    return write_registers(thread, {&one, 1});
-}
-
 sys::Result<void> Client::write_registers(ThreadId thread, std::span<const RegisterValue> values) {
     if (!std::ranges::all_of(values, is_usable, &RegisterValue::where))
-        return std::unexpected(
-            error(ErrorKind::invalid, "a register of more than 8 bytes was to be written"));
+        return failure(ErrorKind::invalid, "a register of more than 8 bytes was to be written");
     const Deadline until = deadline();
     if (described_) return write_numbered(thread, values, until);
-    TRY(select(thread, until));
-    auto all = TRY(read_all_registers(until));
+    auto all = TRY(read_all_registers(thread, until));
     for (const auto& [where, value] : values) {
-        const auto slot = bytes_of(where, std::span(all));
-        if (slot.empty())
-            return std::unexpected(error(
-                ErrorKind::not_found, fmt::format("register {} is not among its registers", where.number)));
-        put_value(value, order_, slot);
+        const auto bytes = TRY(bytes_of(where, all));
+        put_value(value, order_, bytes);
     }
     return ask_for_ok(fmt::format("G{}", to_hex(all)), until);
 }
@@ -137,11 +122,11 @@ sys::Result<void> Client::read_memory(ThreadId thread, std::uint64_t address, st
         if (!answer && answer.error().kind != ErrorKind::not_found) return std::unexpected(answer.error());
         // What is shorter than asked for ends where memory does that can be read.
         if (!answer || answer->size() < 2 * chunk.size())
-            return std::unexpected(error(
-                ErrorKind::not_found, fmt::format("cannot read {} bytes at {:#x}", chunk.size(), address)));
+            return failure(ErrorKind::not_found,
+                           fmt::format("cannot read {} bytes at {:#x}", chunk.size(), address));
         if (!from_hex(*answer, chunk))
-            return std::unexpected(error(
-                ErrorKind::invalid, fmt::format("no {} bytes of memory at {:#x}", chunk.size(), address)));
+            return failure(ErrorKind::invalid,
+                           fmt::format("no {} bytes of memory at {:#x}", chunk.size(), address));
         bytes = bytes.subspan(chunk.size());
         address += chunk.size();
     }
@@ -156,8 +141,8 @@ sys::Result<void> Client::write_memory(ThreadId thread, std::uint64_t address,
         const auto chunk = bytes.first(std::min(bytes.size(), (packet_size_ - memory_header) / 2));
         auto done = ask_for_ok(fmt::format("M{:x},{:x}:{}", address, chunk.size(), to_hex(chunk)), until);
         if (!done && done.error().kind == ErrorKind::not_found)
-            return std::unexpected(error(
-                ErrorKind::not_found, fmt::format("cannot write {} bytes at {:#x}", chunk.size(), address)));
+            return failure(ErrorKind::not_found,
+                           fmt::format("cannot write {} bytes at {:#x}", chunk.size(), address));
         if (!done) return done;
         bytes = bytes.subspan(chunk.size());
         address += chunk.size();

@@ -128,8 +128,7 @@ sys::Result<std::optional<Received>> RemoteConnection::next(Deadline deadline) {
     }
 }
 
-/// The next undamaged packet, acknowledged; nullopt at the deadline.
-sys::Result<std::optional<std::string>> RemoteConnection::next_packet(Deadline deadline) {
+sys::Result<std::optional<std::string>> RemoteConnection::receive_if_any(Deadline deadline) {
     int repeats = 0;
     for (int strays = 0; strays <= max_strays;) {
         auto received = TRY(next(deadline));
@@ -197,13 +196,9 @@ sys::Result<void> RemoteConnection::wait_acknowledged(std::string_view packet, D
 }
 
 sys::Result<std::string> RemoteConnection::receive(Deadline deadline) {
-    auto packet = TRY(next_packet(deadline));
+    auto packet = TRY(receive_if_any(deadline));
     if (!packet) return lose(ErrorKind::unreachable, "the stub does not answer in time");
     return std::move(*packet);
-}
-
-sys::Result<std::optional<std::string>> RemoteConnection::receive_if_any(Deadline deadline) {
-    return next_packet(deadline);
 }
 
 sys::Result<void> RemoteConnection::send_interrupt(Deadline deadline) {

@@ -55,9 +55,6 @@ class RemoteConnection {
     /// Whether the other end hung up.
     [[nodiscard]] bool has_ended() const { return ended_; }
 
-    /// Whether nothing can be sent or received any more; the reason is in the error that said so first.
-    [[nodiscard]] bool is_lost() const { return lost_; }
-
     [[nodiscard]] int fd() const { return socket_.get(); }
     [[nodiscard]] const std::string& name() const { return name_; }
     void close();
@@ -67,7 +64,6 @@ class RemoteConnection {
   private:
     [[nodiscard]] sys::Result<void> wait_acknowledged(std::string_view packet, Deadline deadline);
     [[nodiscard]] sys::Result<std::optional<Received>> next(Deadline deadline);
-    [[nodiscard]] sys::Result<std::optional<std::string>> next_packet(Deadline deadline);
     [[nodiscard]] sys::Result<bool> fill(Deadline deadline);
     [[nodiscard]] sys::Result<void> send_bytes(std::string_view bytes, Deadline deadline);
     [[nodiscard]] std::unexpected<sys::Error> lose(sys::ErrorKind kind, std::string_view why);

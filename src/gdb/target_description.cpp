@@ -10,8 +10,9 @@
 namespace kmodguard::gdb {
 namespace {
 
-using sys::ErrorKind;
-using sys::failure;
+std::unexpected<sys::Error> unusable(std::string_view which) {
+    return sys::failure(sys::ErrorKind::invalid, fmt::format("a target description {}", which));
+}
 
 constexpr std::string_view white_space = " \t\r\n";
 
@@ -47,20 +48,18 @@ std::size_t end_of_tag(std::string_view text) {
 
 /// The next tag, past text, comments, CDATA and processing instructions. nullopt: there is none left.
 sys::Result<std::optional<Tag>> next_tag(std::string_view& xml) {
-    const auto broken_off = [] {
-        return failure(ErrorKind::invalid, "a target description that is broken off");
-    };
+    constexpr std::string_view broken_off = "that is broken off";
     while (take_until(xml, "<")) {
         if (xml.starts_with("!--")) {
             xml.remove_prefix(3);
-            if (!take_until(xml, "-->")) return broken_off();
+            if (!take_until(xml, "-->")) return unusable(broken_off);
         } else if (xml.starts_with("![CDATA[")) {
-            if (!take_until(xml, "]]>")) return broken_off();
+            if (!take_until(xml, "]]>")) return unusable(broken_off);
         } else if (xml.starts_with("?")) {
-            if (!take_until(xml, "?>")) return broken_off();
+            if (!take_until(xml, "?>")) return unusable(broken_off);
         } else {
             const std::size_t end = end_of_tag(xml);
-            if (end == std::string_view::npos) return broken_off();
+            if (end == std::string_view::npos) return unusable(broken_off);
             const std::string_view inside = xml.substr(0, end);
             xml.remove_prefix(end + 1);
             if (inside.starts_with('!')) continue; // <!DOCTYPE ...>
@@ -71,18 +70,22 @@ sys::Result<std::optional<Tag>> next_tag(std::string_view& xml) {
     return std::nullopt;
 }
 
+void skip(std::string_view& text, std::string_view characters) {
+    text.remove_prefix(std::min(text.find_first_not_of(characters), text.size()));
+}
+
 /// The value of an attribute, as it is written. nullopt: the tag does not have it.
 std::optional<std::string_view> attribute(std::string_view attributes, std::string_view wanted) {
     while (true) {
-        attributes.remove_prefix(std::min(attributes.find_first_not_of(" \t\r\n/"), attributes.size()));
+        skip(attributes, " \t\r\n/");
         const std::size_t name_end = attributes.find_first_of(" \t\r\n=");
         if (name_end == std::string_view::npos) return std::nullopt;
         const std::string_view name = attributes.substr(0, name_end);
         attributes.remove_prefix(name_end);
-        attributes.remove_prefix(std::min(attributes.find_first_not_of(white_space), attributes.size()));
+        skip(attributes, white_space);
         if (!attributes.starts_with('=')) return std::nullopt;
         attributes.remove_prefix(1);
-        attributes.remove_prefix(std::min(attributes.find_first_not_of(white_space), attributes.size()));
+        skip(attributes, white_space);
         if (!attributes.starts_with('"') && !attributes.starts_with('\'')) return std::nullopt;
         const std::string_view quote = attributes.substr(0, 1);
         attributes.remove_prefix(1);
@@ -109,24 +112,19 @@ bool is_document_name(std::string_view name) {
 } // namespace
 
 sys::Result<std::vector<std::string>> TargetDescription::add_document(std::string_view xml) {
-    if (xml.size() > max_description)
-        return failure(ErrorKind::invalid,
-                       fmt::format("a target description of more than {} bytes", max_description));
+    if (xml.size() > max_description) return unusable(fmt::format("of more than {} bytes", max_description));
     std::vector<std::string> included;
     while (true) {
-        const auto next = TRY(next_tag(xml));
-        if (!next) return included;
-        const Tag& tag = *next;
-        if (tag.name == "reg") {
-            TRY(add_register(tag.attributes));
-        } else if (tag.name == "xi:include") {
-            const auto name = attribute(tag.attributes, "href");
+        const auto tag = TRY(next_tag(xml));
+        if (!tag) return included;
+        if (tag->name == "reg") {
+            TRY(add_register(tag->attributes));
+        } else if (tag->name == "xi:include") {
+            const auto name = attribute(tag->attributes, "href");
             if (!name || !is_document_name(*name))
-                return failure(ErrorKind::invalid,
-                               "a target description that includes a document without a usable name");
+                return unusable("that includes a document without a usable name");
             if (included.size() == max_documents)
-                return failure(ErrorKind::invalid,
-                               fmt::format("a target description of more than {} documents", max_documents));
+                return unusable(fmt::format("of more than {} documents", max_documents));
             included.emplace_back(*name);
         }
     }
@@ -134,26 +132,21 @@ sys::Result<std::vector<std::string>> TargetDescription::add_document(std::strin
 
 sys::Result<void> TargetDescription::add_register(std::string_view attributes) {
     if (++seen_ > max_described_registers)
-        return failure(ErrorKind::invalid, fmt::format("a target description of more than {} registers",
-                                                       max_described_registers));
+        return unusable(fmt::format("of more than {} registers", max_described_registers));
     const auto name = attribute(attributes, "name");
     const auto bits = parse_decimal(attribute(attributes, "bitsize").value_or(""));
     if (!name || name->empty() || name->size() > max_description_name || !bits)
-        return failure(ErrorKind::invalid,
-                       "a target description with a register without a usable name and size");
+        return unusable("with a register without a usable name and size");
     if (const auto text = attribute(attributes, "regnum")) {
         const auto number = parse_decimal(*text);
-        if (!number)
-            return failure(ErrorKind::invalid, "a target description with a register number that is none");
+        if (!number) return unusable("with a register number that is none");
         next_number_ = *number;
     }
     if (next_number_ > std::numeric_limits<std::uint16_t>::max())
-        return failure(ErrorKind::invalid, "a target description with a register number over 65535");
-    const auto number = static_cast<std::uint16_t>(next_number_++);
-    if (*bits >= 8 && *bits <= 64 && *bits % 8 == 0)
-        registers_.try_emplace(
-            std::string(*name),
-            Register{.number = number, .offset = 0, .size = static_cast<std::uint8_t>(*bits / 8)});
+        return unusable("with a register number over 65535");
+    const Register one{.number = static_cast<std::uint16_t>(next_number_++),
+                       .size = static_cast<std::uint8_t>(*bits / 8)};
+    if (*bits >= 8 && *bits <= 64 && *bits % 8 == 0) registers_.try_emplace(std::string(*name), one);
     return {};
 }
 

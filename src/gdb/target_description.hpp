@@ -1,25 +1,51 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The registers of a machine by name. A stub describes them in small XML documents (GDB manual, "Target
-// Description Format") whose numbers depend on the processor's model, so they cannot be in a table here. Only
-// `<reg>` and
-// `<xi:include>` are looked at, and a scanner for those is less than an XML library would let a hostile stub
-// reach: no entities are expanded, nothing nests, nothing is fetched.
+// How a stub names a processor's registers. One that describes them is asked for a register by number; others
+// only know the packet with all of them, in which each has a fixed offset.
+//
+// The description is small XML documents (GDB manual, "Target Description Format"). Its numbers depend on the
+// processor's model, so they cannot be in a table here. Only `<reg>` and `<xi:include>` are looked at, and a
+// scanner for those is less than an XML library would let a hostile stub reach: no entities are expanded,
+// nothing nests, nothing is fetched.
 #pragma once
 
-#include "gdb/register.hpp"
 #include "sys/result.hpp"
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace kmodguard::gdb {
+
+struct Register {
+    std::uint16_t number = 0; ///< in the packets `p` and `P`
+    std::uint16_t offset = 0; ///< in the packet of all registers (`g`), bytes
+    std::uint8_t size = 8;    ///< bytes: 4 or 8
+
+    bool operator==(const Register&) const = default;
+};
+
+/// The number that `bytes` (8 at most) are in `order`.
+[[nodiscard]] constexpr std::uint64_t value_of(std::span<const std::byte> bytes, std::endian order) {
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+        value = value << 8U
+                | std::to_integer<std::uint64_t>(bytes[order == std::endian::big ? i : bytes.size() - 1 - i]);
+    return value;
+}
+
+/// The lower bytes of `value`, in `order`.
+constexpr void put_value(std::uint64_t value, std::endian order, std::span<std::byte> bytes) {
+    for (std::size_t i = 0; i < bytes.size(); ++i, value >>= 8U)
+        bytes[order == std::endian::big ? bytes.size() - 1 - i : i] = static_cast<std::byte>(value & 0xffU);
+}
 
 /// Most bytes of one document, most documents, and most registers in all of them together. QEMU's longest
 /// document, arm64's system registers, has some 30 KiB and 300 registers.

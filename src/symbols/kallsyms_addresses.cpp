@@ -1,5 +1,18 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_addresses.hpp"
+//
+// The symbols' addresses, the table that has changed most. It is before the count of the names, since 6.4
+// behind the tokens, and has one number a symbol, ascending with the names' order:
+//
+//   absolute         the address, a word: before 4.6; since 7.0 again, where the kernel is a 32-bit one that
+//                    cannot be moved
+//   relative         32 bits, the distance from kallsyms_relative_base, a word that follows: 4.6 to 6.19
+//   relative_percpu  the same on x86-64 up to 6.14, where per-CPU symbols are small numbers and no addresses:
+//                    a number from 0 up is one of these, one below is the distance from the base, negated and
+//                    less 1
+//   place_relative   32 bits, the distance from the number itself to the symbol: since 7.0
+//
+// Which it is, no flag says. But only one reading yields addresses that ascend.
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 #include <array>
@@ -10,28 +23,33 @@ namespace {
 
 constexpr std::size_t offset_size = 4;
 
+bool has_base(AddressForm form) {
+    return form == AddressForm::relative || form == AddressForm::relative_percpu;
+}
+
 /// Where a table of one form would be.
 struct TableAt {
     std::size_t begin = 0;
     std::size_t base_at = 0;
 };
 
-/// Before kallsyms_num_syms: the table ends, padded, at it or at the base that is between.
-std::optional<TableAt> table_before(const NameTable& names, std::size_t entry, bool has_base) {
-    const auto table_size = aligned(names.count * entry, names.alignment);
-    const auto base_size = has_base ? names.alignment : 0;
+/// Since 6.4 behind the tokens' index; before, the table ends, padded, at kallsyms_num_syms or at the base
+/// that is between.
+std::optional<TableAt> table_at(const KernelBytes& bytes, const TokenTable& tokens, const NameTable& names,
+                                AddressForm form, bool is_new) {
+    const auto entry = form == AddressForm::absolute ? bytes_of(names.word_size) : offset_size;
+    const auto size = names.count * entry;
+    if (is_new) {
+        const auto begin = aligned(tokens.end, names.alignment);
+        const auto base_at = aligned(begin + size, names.alignment);
+        if (!bytes.has(begin, size) || (has_base(form) && !bytes.has(base_at, bytes_of(names.word_size))))
+            return std::nullopt;
+        return TableAt{begin, base_at};
+    }
+    const auto base_size = has_base(form) ? names.alignment : 0;
+    const auto table_size = aligned(size, names.alignment);
     if (table_size + base_size > names.count_at) return std::nullopt;
     return TableAt{names.count_at - base_size - table_size, names.count_at - base_size};
-}
-
-/// Behind the tokens' index.
-std::optional<TableAt> table_behind(const KernelBytes& bytes, const TokenTable& tokens,
-                                    const NameTable& names, std::size_t entry, bool has_base) {
-    const auto begin = aligned(tokens.end, names.alignment);
-    const auto base_at = aligned(begin + names.count * entry, names.alignment);
-    if (!bytes.has(begin, names.count * entry)) return std::nullopt;
-    if (has_base && !bytes.has(base_at, bytes_of(names.word_size))) return std::nullopt;
-    return TableAt{begin, base_at};
 }
 
 /// What 32 bits mean as a signed number, modulo 2^64.
@@ -115,11 +133,8 @@ std::optional<AddressTable> find_address_table(const KernelBytes& bytes, const T
     constexpr std::array forms{AddressForm::relative, AddressForm::relative_percpu, AddressForm::absolute,
                                AddressForm::place_relative};
     for (const auto form : forms) {
-        const auto entry = form == AddressForm::absolute ? bytes_of(names.word_size) : offset_size;
-        const bool has_base = form == AddressForm::relative || form == AddressForm::relative_percpu;
         for (const bool is_new : {true, false}) {
-            const auto at = is_new ? table_behind(bytes, tokens, names, entry, has_base)
-                                   : table_before(names, entry, has_base);
+            const auto at = table_at(bytes, tokens, names, form, is_new);
             if (!at || (form == AddressForm::place_relative && !is_new)) continue;
             auto table = read_values(bytes, names, form, *at);
             if (is_typical(bytes, names, table) && ascends(table, is_new)) return table;

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_names.hpp"
+//
+// The compressed names of all symbols, and what is around them: kallsyms_num_syms, kallsyms_names,
+// kallsyms_markers, in this order in every version. A marker says where each 256th name begins. So the
+// markers are the second to be found: numbers that ascend from zero, a little before the tokens. Between the
+// two is padding only, except in 6.2 and 6.3, which have the order of the names there
+// (kallsyms_seqs_of_names).
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,10 +14,10 @@ namespace kmodguard::symbols {
 namespace {
 
 constexpr std::uint32_t block = 256; ///< names a marker
-constexpr std::uint64_t min_compressed_name =
-    2; ///< compressed bytes: a length and one token, for type and first character
-constexpr std::uint64_t max_compressed_name =
-    514; ///< compressed: KSYM_NAME_LEN and the two bytes of its length
+/// Compressed bytes: a length and one token, for type and first character.
+constexpr std::uint64_t min_compressed_name = 2;
+/// Compressed bytes: KSYM_NAME_LEN and the two of its length.
+constexpr std::uint64_t max_compressed_name = 514;
 constexpr std::uint64_t max_symbols = SymbolsBuilder::max_symbols;
 constexpr std::size_t fewest_markers = 3;
 constexpr std::size_t max_padding = 256;
@@ -80,20 +86,16 @@ struct CountForm {
     WordSize word_size;
 };
 
-constexpr std::array short_forms{
-    CountForm{4, false, WordSize::bits_32}, CountForm{8, false, WordSize::bits_64},
-    CountForm{16, false, WordSize::bits_32}, CountForm{256, false, WordSize::bits_64}};
-constexpr std::array long_forms{CountForm{8, true, WordSize::bits_64},
-                                CountForm{256, true, WordSize::bits_64}};
-
-std::span<const CountForm> count_forms(std::size_t marker_width) {
-    if (marker_width == 8) return long_forms;
-    return short_forms;
-}
+/// A long count goes with markers of the same width.
+constexpr std::array count_forms{
+    CountForm{4, false, WordSize::bits_32},  CountForm{8, false, WordSize::bits_64},
+    CountForm{16, false, WordSize::bits_32}, CountForm{256, false, WordSize::bits_64},
+    CountForm{8, true, WordSize::bits_64},   CountForm{256, true, WordSize::bits_64}};
 
 /// The names that begin at `begin`, if a count of this form is before them that `markers` can have.
 std::optional<NameTable> counted(const KernelBytes& bytes, const Markers& markers, std::size_t begin,
                                  const CountForm& form) {
+    if (form.is_long != (markers.width == 8)) return std::nullopt;
     if (begin % form.alignment != 0 || begin < form.alignment) return std::nullopt;
     const auto at = begin - form.alignment;
     const auto count = form.is_long ? bytes.read<std::uint64_t>(at) : bytes.read<std::uint32_t>(at);
@@ -128,7 +130,7 @@ std::optional<NameTable> names_before(const KernelBytes& bytes, const Markers& m
     const auto first = last > reach ? last - reach : 0;
     for (auto begin = last;; begin -= 4) {
         if (!budget.spend(1)) return std::nullopt;
-        for (const auto& form : count_forms(markers.width)) {
+        for (const auto& form : count_forms) {
             const auto table = counted(bytes, markers, begin, form);
             if (table && agrees(bytes, markers, *table, budget)) return table;
         }
@@ -155,16 +157,25 @@ std::optional<NameTable> find_name_table(const KernelBytes& bytes, const TokenTa
     return std::nullopt;
 }
 
-bool NameReader::next(std::string& into) {
-    into.clear();
-    const auto name = compressed_name(bytes_, at_, bytes_.size());
-    if (!name) return false;
-    for (std::size_t i = 0; i < name->size; ++i) {
-        into += tokens_.tokens[bytes_.read<std::uint8_t>(name->begin + i)];
-        if (into.size() > SymbolsBuilder::max_name) return false;
+sys::Result<std::vector<std::string>> read_names(const KernelBytes& bytes, const TokenTable& tokens,
+                                                 const NameTable& table) {
+    constexpr std::size_t max_total = 256U << 20U;
+    std::vector<std::string> names(table.count);
+    std::size_t total = 0;
+    auto at = table.begin;
+    for (auto& name : names) {
+        const auto compressed = compressed_name(bytes, at, bytes.size());
+        for (std::size_t i = 0; compressed && i < compressed->size && name.size() <= SymbolsBuilder::max_name;
+             ++i)
+            name += tokens.tokens[bytes.read<std::uint8_t>(compressed->begin + i)];
+        if (!compressed || name.size() > SymbolsBuilder::max_name)
+            return sys::failure(sys::ErrorKind::invalid, "a name in its tables is longer than any kernel's");
+        total += name.size();
+        if (total > max_total)
+            return sys::failure(sys::ErrorKind::invalid, "the names in its tables are too long");
+        at = compressed->begin + compressed->size;
     }
-    at_ = name->begin + name->size;
-    return true;
+    return names;
 }
 
 } // namespace kmodguard::symbols

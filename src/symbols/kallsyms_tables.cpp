@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_tables.hpp"
-
-#include "symbols/banner.hpp"
-#include "symbols/kallsyms_addresses.hpp"
-#include "symbols/kallsyms_names.hpp"
-#include "symbols/kallsyms_tokens.hpp"
-#include "symbols/kernel_location.hpp"
-
-#include <fmt/format.h>
+//
+// The symbols of a kernel that comes without any: it has them itself, for its own error messages. Each of the
+// steps by which its tables are found is certain enough to build on. A kernel in a file and one in memory
+// look the same, so a dump of a guest's memory serves as well.
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 #include <array>
@@ -32,16 +28,9 @@ sys::Result<KallsymsTables> read_tables(const KernelBytes& bytes, const TokenTab
     if (!names) return unusable("there is a table of tokens, but no names that go with it");
     auto addresses = find_address_table(bytes, tokens, *names);
     if (!addresses) return unusable("there are names, but no addresses that go with them");
-    KallsymsTables tables{*names, std::move(*addresses), std::vector<std::string>(names->count)};
-    NameReader reader(bytes, tokens, *names);
-    std::size_t total = 0;
-    for (auto& text : tables.texts) {
-        if (!reader.next(text)) return unusable("a name in its tables is longer than any kernel's");
-        total += text.size();
-        constexpr std::size_t max_total = 256U << 20U;
-        if (total > max_total) return unusable("the names in its tables are too long");
-    }
-    return tables;
+    auto texts = read_names(bytes, tokens, *names);
+    if (!texts) return unusable(texts.error().what);
+    return KallsymsTables{*names, std::move(*addresses), std::move(*texts)};
 }
 
 /// Whether these are a kernel's symbols, and not something that looks like tables.

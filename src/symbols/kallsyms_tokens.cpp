@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/kallsyms_tokens.hpp"
-
-#include "symbols/kernel_bytes.hpp"
+//
+// The first of a kernel's kallsyms tables to be found, since it looks the same in all versions since 2.6.10.
+// Symbols' names are compressed with 256 tokens, one for each byte: kallsyms_token_table has their texts,
+// NUL-terminated, and kallsyms_token_index where each begins, as 16-bit numbers. A character that occurs in
+// names is a token of its own, at its own code; so the digits are in a row, and that is what is searched
+// for.
+#include "symbols/kallsyms.hpp"
 
 #include <algorithm>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// Numbers and texts in the bytes of a kernel, which has a byte order and a word size of its own.
+// What is in the bytes of a kernel, which has a byte order and a word size of its own: numbers, texts, its
+// banner; and at which address each byte lies once the kernel runs.
 #pragma once
 
 #include "modules/elf_file.hpp"
@@ -12,7 +13,9 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace kmodguard::symbols {
 
@@ -71,15 +74,52 @@ class KernelBytes {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Where `wanted`, which is not empty, begins at `from` or later. Fast in memory that is mostly zero.
-[[nodiscard]] inline std::optional<std::size_t> find_bytes(std::span<const std::byte> bytes,
-                                                           std::string_view wanted, std::size_t from) {
-    if (from >= bytes.size()) return std::nullopt;
-    const auto rest = bytes.subspan(from);
-    const auto* const found =
-        static_cast<const std::byte*>(::memmem(rest.data(), rest.size(), wanted.data(), wanted.size()));
-    if (found == nullptr) return std::nullopt;
-    return from + static_cast<std::size_t>(found - rest.data());
+[[nodiscard]] constexpr bool is_printable(char c) {
+    return c >= ' ' && c <= '~';
 }
+
+/// Where `wanted`, which is not empty, begins at `from` or later. Fast in memory that is mostly zero.
+[[nodiscard]] std::optional<std::size_t> find_bytes(std::span<const std::byte> bytes, std::string_view wanted,
+                                                    std::size_t from);
+
+/// "Linux version 6.1.0-56-amd64 (...) #1 SMP ...": the line by which a kernel greets, and the one text that
+/// every kernel image has. It shows which kernel a guest runs, and where it is shows how a guest's memory is
+/// laid out.
+inline constexpr std::uint64_t max_banner = 1024; ///< bytes; real ones have some 200
+
+/// The banner that `bytes` begin with, without its line end; nothing if they begin with anything else, or if
+/// it does not end within max_banner bytes as the kernel's does, with a line end and NUL. Source:
+/// linux_banner of init/version-timestamp.c.
+[[nodiscard]] std::optional<std::string> banner_text(std::span<const std::byte> bytes);
+
+/// Where banners begin, ascending; at most 64 of them. A kernel's log, and another kernel in memory, have
+/// such too.
+[[nodiscard]] std::vector<std::size_t> find_banners(std::span<const std::byte> bytes);
+
+/// Which byte lies at which address. An ELF file says so for each of its segments; of a flat image one known
+/// pair says it for all.
+class AddressMap {
+  public:
+    AddressMap() = default; ///< that knows nothing
+
+    /// Of the segments that are loaded.
+    [[nodiscard]] static AddressMap of_segments(std::span<const modules::ElfSegment> segments);
+
+    /// Of `size` bytes in one piece, of which the one at `offset` lies at `address`.
+    [[nodiscard]] static AddressMap of_flat_image(std::uint64_t size, std::uint64_t offset,
+                                                  std::uint64_t address);
+
+    [[nodiscard]] bool empty() const { return pieces_.empty(); }
+    [[nodiscard]] std::optional<std::uint64_t> address_of(std::uint64_t offset) const;
+    [[nodiscard]] std::optional<std::uint64_t> offset_of(std::uint64_t address) const;
+
+  private:
+    struct Piece {
+        std::uint64_t offset;
+        std::uint64_t address;
+        std::uint64_t size;
+    };
+    std::vector<Piece> pieces_;
+};
 
 } // namespace kmodguard::symbols

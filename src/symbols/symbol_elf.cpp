@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/symbol_elf.hpp"
-
-#include "symbols/address_map.hpp"
-#include "symbols/banner.hpp"
+//
+// Symbols of a vmlinux that was not stripped. Only the headers, the symbol table and its names are read, so
+// the debug information that makes such a file half a gigabyte costs nothing.
+#include "modules/elf_file.hpp"
+#include "symbols/kernel_bytes.hpp"
 
 #include <elf.h>
 #include <fmt/format.h>
@@ -60,28 +61,17 @@ bool add_symbols(SymbolsBuilder& builder, std::span<const std::byte> table, std:
 }
 
 /// The text at the symbol linux_banner, if the file has it.
-std::optional<Banner> banner_at(modules::ByteSource& source, const AddressMap& map, std::uint64_t address) {
-    const auto offset = map.offset_of(address);
+std::optional<Banner> banner_in(modules::ByteSource& source, const modules::ElfHeader& header,
+                                const Symbols& symbols) {
+    const auto addresses = symbols.find("linux_banner");
+    const auto segments = read_elf_segments(source, header);
+    if (!segments || addresses.size() != 1) return std::nullopt;
+    const auto offset = AddressMap::of_segments(*segments).offset_of(addresses.front());
     if (!offset || *offset >= source.size()) return std::nullopt;
     const auto bytes = read_range(source, *offset, std::min(source.size() - *offset, max_banner));
-    if (!bytes) return std::nullopt;
-    auto text = banner_text(bytes->all());
+    auto text = bytes ? banner_text(bytes->all()) : std::nullopt;
     if (!text) return std::nullopt;
-    return Banner{std::move(*text), address};
-}
-
-/// `symbols`, and what the kernel says of itself.
-sys::Result<Symbols> with_banner(modules::ByteSource& source, const modules::ElfHeader& header,
-                                 SymbolsBuilder& builder, std::string_view label) {
-    auto symbols = builder.finish(fmt::format("the symbol table of {}", label));
-    if (symbols.count() == 0) return malformed(label, "the symbol table has no symbols");
-    const auto segments = read_elf_segments(source, header);
-    const auto addresses = symbols.find("linux_banner");
-    if (segments && addresses.size() == 1) {
-        if (auto banner = banner_at(source, AddressMap::of_segments(*segments), addresses.front()))
-            symbols.set_banner(std::move(*banner));
-    }
-    return symbols;
+    return Banner{std::move(*text), addresses.front()};
 }
 
 } // namespace
@@ -103,16 +93,16 @@ sys::Result<std::optional<Symbols>> read_elf_symbols(modules::ByteSource& source
     if (!names) return malformed(label, "the symbols' names lie outside the file");
     const auto entries = read_range(source, table->offset, table->size);
     if (!entries) return malformed(label, "the symbol table lies outside the file");
-    // NOLINTNEXTLINE(*-reinterpret-cast): bytes as characters
-    const std::string_view text(reinterpret_cast<const char*>(names->data()), names->size());
-
     SymbolsBuilder builder;
     const auto& format = header->format;
     builder.set_word_size(format.is_64_bit ? WordSize::bits_64 : WordSize::bits_32);
-    if (!(format.is_64_bit ? add_symbols<Elf64_Sym>(builder, entries->all(), text, format)
-                           : add_symbols<Elf32_Sym>(builder, entries->all(), text, format)))
+    if (!(format.is_64_bit ? add_symbols<Elf64_Sym>(builder, entries->all(), as_text(names->all()), format)
+                           : add_symbols<Elf32_Sym>(builder, entries->all(), as_text(names->all()), format)))
         return malformed(label, fmt::format("more than {} symbols", SymbolsBuilder::max_symbols));
-    return with_banner(source, *header, builder, label);
+    auto symbols = builder.finish(fmt::format("the symbol table of {}", label));
+    if (symbols.count() == 0) return malformed(label, "the symbol table has no symbols");
+    if (auto banner = banner_in(source, *header, symbols)) symbols.set_banner(std::move(*banner));
+    return symbols;
 }
 
 } // namespace kmodguard::symbols

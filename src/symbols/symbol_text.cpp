@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "symbols/symbol_text.hpp"
+#include "symbols/symbols.hpp"
 
 #include <fmt/format.h>
 
@@ -74,21 +74,6 @@ std::optional<Line> parse_line(std::string_view text) {
     return line;
 }
 
-std::unexpected<sys::Error> stub(std::string_view label) {
-    return sys::failure(
-        sys::ErrorKind::invalid,
-        fmt::format("{} is a stub without symbols: the real System.map is in another package", label),
-        "give the kernel image itself (vmlinuz): its symbols can be recovered; or install the "
-        "linux-image-...-dbg package and give its System.map");
-}
-
-std::unexpected<sys::Error> hidden(std::string_view label) {
-    return sys::failure(
-        sys::ErrorKind::denied,
-        fmt::format("{} has only zero addresses: the kernel hid them from its reader", label),
-        "copy /proc/kallsyms as root, after `sysctl kernel.kptr_restrict=0`; or give the kernel image");
-}
-
 bool is_stub(std::string_view text) {
     const auto line = take_line(text);
     return line.find("The real System.map is in") != std::string_view::npos;
@@ -101,17 +86,14 @@ struct Reading {
     bool any_line = false;
 };
 
-sys::Result<void> read_line(Reading& reading, const Line& line) {
-    if (line.address.empty() || line.type == 'U') return {};
+/// False if that is one symbol too many.
+bool read_line(Reading& reading, const Line& line) {
+    if (line.address.empty() || line.type == 'U') return true;
     if (!reading.any_line)
         reading.builder.set_word_size(line.address.size() > 8 ? WordSize::bits_64 : WordSize::bits_32);
     reading.any_line = true;
     reading.any_address = reading.any_address || line.value != 0;
-    if (line.rest.starts_with('[')) return {};
-    if (!reading.builder.add(line.name, line.value))
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("more than {} symbols", SymbolsBuilder::max_symbols));
-    return {};
+    return line.rest.starts_with('[') || reading.builder.add(line.name, line.value);
 }
 
 } // namespace
@@ -124,23 +106,33 @@ bool is_symbol_text(std::string_view text) {
 }
 
 sys::Result<Symbols> parse_symbol_text(std::string_view text, std::string_view label) {
-    if (is_stub(text)) return stub(label);
+    using sys::ErrorKind;
+    if (is_stub(text))
+        return sys::failure(
+            ErrorKind::invalid,
+            fmt::format("{} is a stub without symbols: the real System.map is in another package", label),
+            "give the kernel image itself (vmlinuz): its symbols can be recovered; or install the "
+            "linux-image-...-dbg package and give its System.map");
     Reading reading;
     for (std::size_t number = 1; !text.empty(); ++number) {
         const auto content = take_line(text);
         if (content.find_first_not_of(blanks) == std::string_view::npos) continue;
         const auto line = parse_line(content);
         if (!line)
-            return sys::failure(sys::ErrorKind::invalid,
+            return sys::failure(ErrorKind::invalid,
                                 fmt::format("{}: line {} is not \"ADDRESS TYPE NAME\"", label, number),
                                 "give System.map or a complete copy of the guest's /proc/kallsyms");
-        if (auto done = read_line(reading, *line); !done)
-            return sys::failure(sys::ErrorKind::invalid, fmt::format("{}: {}", label, done.error().what));
+        if (!read_line(reading, *line))
+            return sys::failure(ErrorKind::invalid,
+                                fmt::format("{}: more than {} symbols", label, SymbolsBuilder::max_symbols));
     }
-    if (reading.any_line && !reading.any_address) return hidden(label);
+    if (reading.any_line && !reading.any_address)
+        return sys::failure(
+            ErrorKind::denied,
+            fmt::format("{} has only zero addresses: the kernel hid them from its reader", label),
+            "copy /proc/kallsyms as root, after `sysctl kernel.kptr_restrict=0`; or give the kernel image");
     if (reading.builder.count() == 0)
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("{} has no symbols of the kernel itself", label),
+        return sys::failure(ErrorKind::invalid, fmt::format("{} has no symbols of the kernel itself", label),
                             "give System.map, the guest's /proc/kallsyms, or its kernel image");
     return reading.builder.finish(std::string(label));
 }

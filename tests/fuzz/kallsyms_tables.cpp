@@ -3,9 +3,8 @@
 // libFuzzer target: a kernel with a few numbers of its tables changed, since no fuzzer makes such tables by
 // itself. The first bytes say which kernel, every eight that follow one change: near which table, how wide,
 // how far from its beginning, to what. An input that begins with 0xFF is the kernel, as it is.
-#include "symbols/kallsyms_tables.hpp"
-
 #include "../unit/symbols/kernel_builder.cpp" // the tests' kernels
+#include "symbols/symbols.hpp"
 
 #include <cstdint>
 #include <cstdlib>

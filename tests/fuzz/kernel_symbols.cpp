@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// libFuzzer target: any bytes as a text of symbols, as a vmlinux, and as the packed streams and wrappers that
-// a kernel image may be. What is accepted must be usable, and what is refused must say why.
+// libFuzzer target: any bytes as a text of symbols, as a vmlinux, and as the compressed streams and wrappers
+// that a kernel image may be. What is accepted must be usable, and what is refused must say why.
 #include "modules/image_source.hpp"
 #include "symbols/kernel_image.hpp"
-#include "symbols/kernel_stream.hpp"
-#include "symbols/symbol_elf.hpp"
-#include "symbols/symbol_text.hpp"
+#include "symbols/symbols.hpp"
 
 #include <cstdint>
 #include <cstdlib>

@@ -5,7 +5,6 @@
 // not say more than their types allow.
 #include "gdb/remote_packet.hpp"
 
-#include "gdb/stop_reply.hpp"
 #include "gdb/target_description.hpp"
 
 #include <array>

@@ -7,7 +7,7 @@
 #include "ctl/verbs.hpp"
 #include "enforce/guest/architecture.hpp"
 #include "enforce/guest/emulator.hpp"
-#include "enforce/guest/memory_symbols.hpp"
+#include "enforce/guest/find_kernel.hpp"
 #include "enforce/guest/session.hpp"
 #include "modules/image_file.hpp"
 
@@ -113,14 +113,17 @@ sys::Result<std::optional<guest::KnownKernel>> known_kernel(const GuestOptions& 
     return kernel;
 }
 
-/// The kernel that a halted guest runs, by the symbols in its memory. ErrorKind::invalid: it runs none, or
-/// not yet.
-sys::Result<guest::KnownKernel> kernel_in_memory(guest::Interception interception, gdb::Client& debugger,
-                                                 const guest::Architecture& architecture) {
+/// The kernel that a halted guest runs, by the symbols in its memory; nullopt: it runs none, or not yet.
+sys::Result<std::optional<guest::KnownKernel>> kernel_in_memory(guest::Interception interception,
+                                                                gdb::Client& debugger,
+                                                                const guest::Architecture& architecture) {
     const auto symbols = TRY(guest::symbols_in_memory(debugger));
-    auto addresses = TRY(guest::find_addresses(symbols, architecture, interception));
-    addresses.of_this_boot = true;
-    return guest::KnownKernel{.addresses = std::move(addresses), .banner = symbols.banner()};
+    if (!symbols) return std::nullopt;
+    auto addresses = guest::find_addresses(*symbols, architecture, interception);
+    if (!addresses)
+        return std::nullopt; // not all of them are there yet, or they are left from another kernel
+    addresses->of_this_boot = true;
+    return guest::KnownKernel{.addresses = std::move(*addresses), .banner = symbols->banner()};
 }
 
 /// The policy of --policy. Without one: only the emulation framework's own module is allowed, and what is

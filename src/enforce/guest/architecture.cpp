@@ -12,6 +12,11 @@ constexpr gdb::Register at(std::uint16_t number, std::uint8_t size) {
     return {.number = number, .offset = static_cast<std::uint16_t>(number * size), .size = size};
 }
 
+/// One that is not where the others of its size are.
+constexpr gdb::Register at(std::uint16_t number, std::uint8_t size, std::uint16_t offset) {
+    return {.number = number, .offset = offset, .size = size};
+}
+
 // x86 has wrappers since Linux 4.17, arm64 since 4.19, riscv since 6.6, powerpc between 5.10 and 6.1.
 constexpr CallConvention plain{.prefix = "sys_"};
 constexpr std::array plain_calls = {plain};
@@ -55,9 +60,7 @@ constexpr std::array table = {
                  .stack = at(7, 8),
                  .arguments = {at(5, 8), at(4, 8), at(3, 8)},
                  .result = at(0, 8),
-                 .privilege = {.where = gdb::Register{.number = 18, .offset = 140, .size = 4},
-                               .mask = 3,
-                               .user = 3}, // cs
+                 .privilege = {.where = at(18, 4, 140), .mask = 3, .user = 3}, // cs
                  .breakpoint_kind = 1,
                  .kernel_base = 0xff00'0000'0000'0000ULL,
                  .kaslr_step = large_page,
@@ -69,9 +72,7 @@ constexpr std::array table = {
                  .arguments = {at(0, 8), at(1, 8), at(2, 8)},
                  .result = at(0, 8),
                  .link = at(30, 8),
-                 .privilege = {.where = gdb::Register{.number = 33, .offset = 264, .size = 4},
-                               .mask = 0xf,
-                               .user = 0}, // EL0
+                 .privilege = {.where = at(33, 4, 264), .mask = 0xf, .user = 0}, // EL0
                  .kernel_base = 0xfff0'0000'0000'0000ULL,
                  .kaslr_step = small_step,
                  .system_calls = arm64_calls},
@@ -83,10 +84,8 @@ constexpr std::array table = {
                  .arguments = {at(0, 4), at(1, 4), at(2, 4)},
                  .result = at(0, 4),
                  .link = at(14, 4),
-                 .privilege = {.where = gdb::Register{.number = 25, .offset = 64, .size = 4},
-                               .mask = 0xf,
-                               .user = 0}, // usr
-                 .state = gdb::Register{.number = 25, .offset = 64, .size = 4},
+                 .privilege = {.where = at(25, 4, 64), .mask = 0xf, .user = 0}, // usr
+                 .state = at(25, 4, 64),
                  .kernel_base = 0x4000'0000ULL, // of all the splits of the address space the lowest
                  .system_calls = plain_calls},
     mips("mips", "mips", std::endian::big, 4), mips("mipsel", "mipsel", std::endian::little, 4),
@@ -94,13 +93,13 @@ constexpr std::array table = {
     // A described stub leaves the floating point registers out of the packet of all registers.
     Architecture{.name = "ppc64el",
                  .emulator = "ppc64",
-                 .pc = {.number = 64, .offset = 256, .size = 8},
+                 .pc = at(64, 8, 256),
                  .stack = at(1, 8),
                  .arguments = {at(3, 8), at(4, 8), at(5, 8)},
                  .result = at(3, 8),
-                 .link = gdb::Register{.number = 67, .offset = 276, .size = 8},
+                 .link = at(67, 8, 276),
                  .target = at(12, 8),
-                 .privilege = {.where = gdb::Register{.number = 65, .offset = 264, .size = 8},
+                 .privilege = {.where = at(65, 8, 264),
                                .mask = 0x4000, // MSR: PR
                                .user = 0x4000},
                  .entry = 8,

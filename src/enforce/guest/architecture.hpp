@@ -5,7 +5,7 @@
 // else in the guest point knows one processor from another.
 #pragma once
 
-#include "gdb/register.hpp"
+#include "gdb/target_description.hpp"
 
 #include <array>
 #include <cstdint>

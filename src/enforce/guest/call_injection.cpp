@@ -95,15 +95,11 @@ Task<sys::Result<std::uint64_t>> CallInjection::call(std::uint64_t function, std
                                                      std::uint64_t second, std::uint64_t third) {
     if (function == 0)
         co_return sys::failure(sys::ErrorKind::not_found, "the guest's kernel has no such function");
-    if (auto made = make_frame(); !made) co_return std::unexpected(made.error());
-    if (auto entered = enter(function, {first, second, third}); !entered)
-        co_return std::unexpected(entered.error());
-    auto returned = co_await machine_.arrival(
-        {.pc = functions_.return_trampoline, .stack = stack_in_calls(location_.stack)});
-    if (!returned) co_return std::unexpected(returned.error());
-    processor_ = *returned;
-    auto value = processor_.get(processor_.architecture().result);
-    co_return value;
+    co_await or_end(make_frame());
+    co_await or_end(enter(function, {first, second, third}));
+    processor_ = co_await or_end(co_await machine_.arrival(
+        {.pc = functions_.return_trampoline, .stack = stack_in_calls(location_.stack)}));
+    co_return processor_.get(processor_.architecture().result);
 }
 
 sys::Result<void> CallInjection::leave() {
@@ -113,7 +109,7 @@ sys::Result<void> CallInjection::leave() {
     return wipe(processor_, frame_below(location_.stack));
 }
 
-sys::Result<bool> CallInjection::recover(const Processor& processor, std::span<const std::uint64_t> hooks) {
+sys::Result<bool> CallInjection::recover(const Processor& processor, const Machine::Hooks& hooks) {
     const Architecture& row = processor.architecture();
     const auto stack = TRY(processor.get(row.stack));
     // Back from the call, at the beginning of the called function, or still or again before it.
@@ -121,14 +117,12 @@ sys::Result<bool> CallInjection::recover(const Processor& processor, std::span<c
          {stack + callee_area, stack + row.word + callee_area, frame_below(stack)}) {
         std::array<std::uint64_t, magic_words + saved_registers> found{};
         const auto read = processor.read(frame, std::as_writable_bytes(std::span(found)));
-        if (!read && read.error().kind == sys::ErrorKind::unreachable) return std::unexpected(read.error());
+        if (!read && is_lost(read.error())) return std::unexpected(read.error());
         if (!read || !std::ranges::equal(std::span(found).first(magic_words), magic)) continue;
         const auto saved = std::span(found).last(saved_registers);
         const std::uint64_t stack_then = saved[saved_registers - 2];
         const std::uint64_t pc_then = saved[saved_registers - 1];
-        const bool ours =
-            frame_below(stack_then) == frame && std::ranges::find(hooks, pc_then) != hooks.end();
-        if (!ours) continue;
+        if (frame_below(stack_then) != frame || !hooks.contains(pc_then)) continue; // none of ours
         TRY(processor.set(row.saved(), saved));
         TRY(wipe(processor, frame));
         return true;
@@ -137,14 +131,11 @@ sys::Result<bool> CallInjection::recover(const Processor& processor, std::span<c
 }
 
 Task<sys::Result<void>> CallInjection::read(std::uint64_t address, std::span<std::byte> into) {
-    auto seen = processor_.read(address, into);
-    if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
-    for (std::size_t done = 0; done < into.size();) {
+    const bool seen = co_await or_end(processor_.sees(address, into));
+    for (std::size_t done = 0; !seen && done < into.size();) {
         const std::size_t count = std::min(into.size() - done, scratch_bytes);
-        auto copied = co_await call(functions_.copy, scratch(), address + done, count);
-        if (!copied) co_return std::unexpected(copied.error());
-        auto fetched = processor_.read(scratch(), into.subspan(done, count));
-        if (!fetched) co_return fetched;
+        co_await or_end(co_await call(functions_.copy, scratch(), address + done, count));
+        co_await or_end(processor_.read(scratch(), into.subspan(done, count)));
         done += count;
     }
     co_return sys::Result<void>{};
@@ -176,15 +167,13 @@ Task<sys::Result<std::string>> CallInjection::user_text(std::uint64_t address, s
         auto seen = text_at(address, limit);
         if (seen || seen.error().kind != sys::ErrorKind::not_found) co_return seen;
     }
-    auto copy = co_await call(functions_.duplicate_text, address, limit);
-    if (!copy) co_return std::unexpected(copy.error());
-    if (is_error_pointer(*copy, processor_.architecture()))
+    const auto copy = co_await or_end(co_await call(functions_.duplicate_text, address, limit));
+    if (is_error_pointer(copy, processor_.architecture()))
         co_return sys::failure(
             sys::ErrorKind::invalid,
             fmt::format("the guest's kernel cannot read a text of up to {} bytes there", limit - 1));
-    auto text = text_at(*copy, limit);
-    auto freed = co_await call(functions_.free, *copy);
-    if (!freed) co_return std::unexpected(freed.error());
+    auto text = text_at(copy, limit);
+    co_await or_end(co_await call(functions_.free, copy));
     co_return text;
 }
 
@@ -192,15 +181,13 @@ Task<sys::Result<void>> CallInjection::user_memory(std::uint64_t address, std::s
     constexpr std::size_t max_piece = 64UZ << 10U; // that any kernel can allocate in one piece
     for (std::size_t done = 0; done < into.size();) {
         const std::size_t count = std::min(into.size() - done, max_piece);
-        auto copy = co_await call(functions_.duplicate_memory, address + done, count);
-        if (!copy) co_return std::unexpected(copy.error());
-        if (is_error_pointer(*copy, processor_.architecture()))
+        const auto copy = co_await or_end(co_await call(functions_.duplicate_memory, address + done, count));
+        if (is_error_pointer(copy, processor_.architecture()))
             co_return sys::failure(sys::ErrorKind::invalid,
                                    "the guest's kernel cannot read the memory there");
-        auto fetched = processor_.read(*copy, into.subspan(done, count));
-        auto freed = co_await call(functions_.free, *copy);
-        if (!freed) co_return std::unexpected(freed.error());
-        if (!fetched) co_return fetched;
+        auto fetched = processor_.read(copy, into.subspan(done, count));
+        co_await or_end(co_await call(functions_.free, copy));
+        co_await or_end(std::move(fetched));
         done += count;
     }
     co_return sys::Result<void>{};
@@ -209,18 +196,15 @@ Task<sys::Result<void>> CallInjection::user_memory(std::uint64_t address, std::s
 Task<sys::Result<std::string>> CallInjection::path_of(std::uint64_t file_descriptor) {
     if (functions_.file_path == 0 || functions_.put_file == 0)
         co_return sys::failure(sys::ErrorKind::not_found, "the guest's kernel has no file_path()");
-    auto file = co_await call(functions_.get_file, file_descriptor);
-    if (!file) co_return std::unexpected(file.error());
-    if (*file == 0) co_return std::string();
-    auto text = co_await call(functions_.file_path, *file, scratch(), scratch_bytes);
-    if (!text) co_return std::unexpected(text.error());
+    const auto file = co_await or_end(co_await call(functions_.get_file, file_descriptor));
+    if (file == 0) co_return std::string();
+    const auto text = co_await or_end(co_await call(functions_.file_path, file, scratch(), scratch_bytes));
     sys::Result<std::string> path =
-        is_error_pointer(*text, processor_.architecture())
+        is_error_pointer(text, processor_.architecture())
             ? sys::failure(sys::ErrorKind::invalid,
                            fmt::format("its path is longer than {} bytes", scratch_bytes - 1))
-            : text_at(*text, scratch_bytes);
-    auto put = co_await call(functions_.put_file, *file);
-    if (!put) co_return std::unexpected(put.error());
+            : text_at(text, scratch_bytes);
+    co_await or_end(co_await call(functions_.put_file, file));
     co_return path;
 }
 

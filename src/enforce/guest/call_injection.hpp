@@ -69,10 +69,9 @@ class CallInjection {
     [[nodiscard]] Task<sys::Result<std::string>> path_of(std::uint64_t file_descriptor);
 
     /// Puts a task back that a kmodctl that died has left behind on `processor`, wherever it was in a call:
-    /// about to make it, back from it, or between the two. It was stopped at one of the addresses `hooks`,
-    /// and a frame that says anything else is none of ours. False: there is none.
-    [[nodiscard]] static sys::Result<bool> recover(const Processor& processor,
-                                                   std::span<const std::uint64_t> hooks);
+    /// about to make it, back from it, or between the two. It was stopped at one of `hooks`, and a frame that
+    /// says anything else is none of ours. False: there is none.
+    [[nodiscard]] static sys::Result<bool> recover(const Processor& processor, const Machine::Hooks& hooks);
 
   private:
     static constexpr std::size_t saved_registers = 7;

@@ -2,7 +2,8 @@
 //
 // Where in its memory the guest's kernel is. A kernel may be moved at every boot (KASLR), all of it by the
 // same distance. It is found by where processors are while they run it, and known by its banner, so that
-// symbols of another kernel are noticed before anything is done with them.
+// symbols of another kernel are noticed before anything is done with them. Where no symbols were given, the
+// kernel, once it runs, has them in its memory.
 #pragma once
 
 #include "enforce/guest/kernel_addresses.hpp"
@@ -12,6 +13,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace kmodguard::guest {
 
@@ -22,23 +25,24 @@ struct FoundKernel {
     bool operator==(const FoundKernel&) const = default;
 };
 
+/// Whether that is the kernel of `expected`, or nothing speaks against it.
+[[nodiscard]] bool is_kernel_of(const FoundKernel& found, const std::optional<symbols::Banner>& expected);
+/// That it is not.
+[[nodiscard]] sys::Error other_kernel(const FoundKernel& found, const symbols::Banner& expected);
+
 struct KernelSearch {
     std::optional<FoundKernel> kernel; ///< none: no processor runs it now; it may not have begun
     bool some_kernel = false; ///< a processor is where kernels are: this one, another, or a boot loader
 };
 
-/// Looks for the kernel of `linked` in a halted machine. ErrorKind::invalid: there is a kernel,
-/// and it is not the one of `expected`. A kernel that moves itself leaves a copy where it was linked to, so
-/// one that is found there may be none: `moved_only` passes it over.
+/// Looks in a halted machine for a kernel that is laid out as `linked`. One that moves itself leaves a copy
+/// where it was linked to, so one that is found there may be none: `moved_only` passes it over.
 [[nodiscard]] sys::Result<KernelSearch> find_kernel(Machine& machine, const KernelAddresses& linked,
-                                                    const std::optional<symbols::Banner>& expected,
                                                     bool moved_only);
 
-/// The kernel of `linked` at `offset`, where a processor has come to its start; nullopt: that is other
-/// code. ErrorKind::invalid: it is not the one of `expected`.
+/// The kernel of `linked` at `offset`, where a processor has come to its start; nullopt: that is other code.
 [[nodiscard]] sys::Result<std::optional<FoundKernel>>
-check_kernel(const Processor& processor, const KernelAddresses& linked,
-             const std::optional<symbols::Banner>& expected, std::uint64_t offset);
+kernel_at(const Processor& processor, const KernelAddresses& linked, std::uint64_t offset);
 
 /// What the processors of a halted machine show of the kernel that was found at an offset.
 enum class Presence : std::uint8_t {
@@ -54,5 +58,25 @@ enum class Presence : std::uint8_t {
 };
 [[nodiscard]] sys::Result<Presence> presence_of(Machine& machine, const KernelAddresses& linked,
                                                 std::uint64_t offset);
+
+/// A piece of the machine's memory.
+struct MemoryRange {
+    std::uint64_t begin = 0;
+    std::uint64_t size = 0; ///< bytes
+
+    bool operator==(const MemoryRange&) const = default;
+};
+
+/// Most bytes of a guest's memory that are looked at, from its lowest address on: kernels are put there.
+inline constexpr std::uint64_t max_memory = 512ULL << 20U;
+
+/// The machine's memory as QEMU's monitor lists it (`info mtree -f`), each piece once, max_memory in all.
+[[nodiscard]] std::vector<MemoryRange> memory_ranges(std::string_view listing);
+
+/// The symbols of the kernel that a halted machine has in its memory, at the addresses at which it runs;
+/// nullopt: there is none, or not yet. QEMU is asked to write that memory to a file, for through the
+/// debugger's stub it would take minutes; it must be allowed to do so in a new folder in the directory for
+/// temporary files.
+[[nodiscard]] sys::Result<std::optional<symbols::Symbols>> symbols_in_memory(gdb::Client& debugger);
 
 } // namespace kmodguard::guest

@@ -11,32 +11,11 @@ namespace {
 
 constexpr std::uint64_t max_image_size = 1ULL << 31U; // no kernel takes more from one call
 
-bool is_image(std::uint64_t address, std::uint64_t size, std::uint64_t kernel_base) {
-    return address >= kernel_base && size < max_image_size;
-}
-
 constexpr std::uint64_t max_image = 1ULL << 30U;
 constexpr std::uint64_t max_hashed = 256ULL << 20U; ///< in memory, whole
 
-Task<sys::Result<void>> fetch(CallInjection& injection, LoadInfo info, bool of_process,
-                              SparseImage::Piece piece, SparseImage& image) {
-    std::vector<std::byte> bytes(piece.size);
-    const std::uint64_t from = info.image + piece.offset;
-    auto fetched = sys::Result<void>{};
-    if (of_process)
-        fetched = co_await injection.user_memory(from, bytes);
-    else
-        fetched = co_await injection.read(from, bytes);
-    if (fetched) image.add(piece.offset, std::move(bytes));
-    co_return fetched;
-}
-
-/// As one piece: hashing a piece after another would begin again with each.
-Task<sys::Result<void>> fetch_all(CallInjection& injection, LoadInfo info, bool of_process,
-                                  SparseImage& image) {
-    auto fetched = co_await fetch(injection, info, of_process,
-                                  {.offset = 0, .size = static_cast<std::size_t>(info.size)}, image);
-    co_return fetched;
+bool is_image(std::uint64_t address, std::uint64_t size, std::uint64_t kernel_base) {
+    return address >= kernel_base && size < max_image_size;
 }
 
 } // namespace
@@ -86,10 +65,6 @@ core::ImageFacts unreadable(std::string why) {
     return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
 }
 
-bool is_lost(const sys::Error& error) {
-    return error.kind == sys::ErrorKind::unreachable;
-}
-
 Task<sys::Result<core::ImageFacts>> identify_in_guest(CallInjection& injection, LoadInfo info,
                                                       GuestImageOptions options) {
     if (info.size > max_image) co_return unreadable("the image is too large");
@@ -97,22 +72,24 @@ Task<sys::Result<core::ImageFacts>> identify_in_guest(CallInjection& injection, 
     modules::ImageOptions wanted{.with_modinfo = options.policy.has_deny_aliases()};
     while (true) {
         auto identity = modules::identify_source(image, wanted);
-        const bool wants_hash =
-            options.hash || (identity && !options.policy.pins(identity->facts.name).empty());
-        if (identity && wants_hash && !wanted.with_hash) { // its content decides, or is to be recorded
+        const bool hash = options.hash || (identity && !options.policy.pins(identity->facts.name).empty());
+        std::optional<SparseImage::Piece> piece = image.missing();
+        if (identity && hash && !wanted.with_hash) { // its content decides, or is to be recorded
             if (info.size > max_hashed) co_return unreadable("the image is too large to be hashed");
-            auto whole = co_await fetch_all(injection, info, options.of_process, image);
-            if (!whole && is_lost(whole.error())) co_return std::unexpected(whole.error());
-            if (!whole) co_return unreadable("the image cannot be read: " + whole.error().what);
+            // As one piece: hashing a piece after another would begin again with each.
+            piece = {.offset = 0, .size = static_cast<std::size_t>(info.size)};
             wanted.with_hash = true;
-            continue;
+        } else if (identity) {
+            co_return std::move(identity->facts);
+        } else if (!piece) {
+            co_return unreadable(identity.error().what);
         }
-        if (identity) co_return std::move(identity->facts);
-        const auto missing = image.missing();
-        if (!missing) co_return unreadable(identity.error().what);
-        auto fetched = co_await fetch(injection, info, options.of_process, *missing, image);
-        if (!fetched && is_lost(fetched.error())) co_return std::unexpected(fetched.error());
+        std::vector<std::byte> bytes(piece->size);
+        auto reading = options.of_process ? injection.user_memory(info.image + piece->offset, bytes)
+                                          : injection.read(info.image + piece->offset, bytes);
+        const auto fetched = co_await unless_lost(co_await reading);
         if (!fetched) co_return unreadable("the image cannot be read: " + fetched.error().what);
+        image.add(piece->offset, std::move(bytes));
     }
 }
 

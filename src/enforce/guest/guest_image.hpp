@@ -75,7 +75,4 @@ struct GuestImageOptions {
 /// The facts of an image that cannot be judged, and so is refused.
 [[nodiscard]] core::ImageFacts unreadable(std::string why);
 
-/// Whether an error means that the guest is out of reach, not only a part of it.
-[[nodiscard]] bool is_lost(const sys::Error& error);
-
 } // namespace kmodguard::guest

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <tuple>
+#include <utility>
 
 namespace kmodguard::guest {
 namespace {
@@ -29,24 +31,19 @@ std::vector<std::uint64_t> entries(const symbols::Symbols& symbols, std::string_
     return addresses;
 }
 
-std::uint64_t system_call(const symbols::Symbols& symbols, const Architecture& architecture,
-                          std::string_view name) {
-    for (const CallConvention& convention : architecture.system_calls)
-        if (const auto address = the_one(symbols, std::string(convention.prefix).append(name)); address != 0)
-            return address;
-    return 0;
-}
-
 Functions functions_of(const symbols::Symbols& symbols, const Architecture& architecture) {
-    return {.return_trampoline = the_one(symbols, "panic"),
-            .copy = the_one(symbols, "memcpy"),
-            .get_file = the_one(symbols, "fget"),
-            .put_file = the_one(symbols, "fput"),
-            .file_path = the_one(symbols, "file_path"),
-            .duplicate_text = the_one(symbols, "strndup_user"),
-            .duplicate_memory = the_one(symbols, "memdup_user"),
-            .free = the_one(symbols, "kfree"),
-            .process_id = system_call(symbols, architecture, "getpid")};
+    Functions found{.return_trampoline = the_one(symbols, "panic"),
+                    .copy = the_one(symbols, "memcpy"),
+                    .get_file = the_one(symbols, "fget"),
+                    .put_file = the_one(symbols, "fput"),
+                    .file_path = the_one(symbols, "file_path"),
+                    .duplicate_text = the_one(symbols, "strndup_user"),
+                    .duplicate_memory = the_one(symbols, "memdup_user"),
+                    .free = the_one(symbols, "kfree")};
+    for (const CallConvention& convention : architecture.system_calls)
+        if (found.process_id == 0)
+            found.process_id = the_one(symbols, std::string(convention.prefix).append("getpid"));
+    return found;
 }
 
 void add_calls(const symbols::Symbols& symbols, const Architecture& architecture,
@@ -66,6 +63,15 @@ bool has(const std::vector<SystemCall>& found, Call call) {
     return std::ranges::find(found, call, &SystemCall::call) != found.end();
 }
 
+/// Where the kernel's code is; if the symbols do not tell, it is around `inside`.
+std::pair<std::uint64_t, std::uint64_t> text_of(const symbols::Symbols& symbols, std::uint64_t inside) {
+    const auto begin = the_one(symbols, "_stext");
+    const auto end = the_one(symbols, "_etext");
+    constexpr std::uint64_t around = 16ULL << 20U;
+    if (begin == 0 || end <= begin) return {inside - around, inside + around};
+    return {begin, end};
+}
+
 } // namespace
 
 std::string_view to_string(Call call) {
@@ -82,65 +88,55 @@ KernelAddresses KernelAddresses::moved(std::uint64_t offset) const {
     const auto move = [offset](std::uint64_t& address) {
         if (address != 0) address += offset;
     };
-    Functions& moved_functions = result.functions;
+    Functions& called = result.functions;
     for (std::uint64_t* address :
-         {&moved_functions.return_trampoline, &moved_functions.copy, &moved_functions.get_file,
-          &moved_functions.put_file, &moved_functions.file_path, &moved_functions.duplicate_text,
-          &moved_functions.duplicate_memory, &moved_functions.free, &moved_functions.process_id,
+         {&called.return_trampoline, &called.copy, &called.get_file, &called.put_file, &called.file_path,
+          &called.duplicate_text, &called.duplicate_memory, &called.free, &called.process_id,
           &result.text_begin, &result.text_end, &result.banner, &result.modules, &result.start})
         move(*address);
-    for (std::uint64_t& address : result.load_module)
-        move(address);
-    for (std::uint64_t& address : result.restarts)
-        move(address);
-    for (SystemCall& call : result.calls)
-        move(call.address);
+    std::ranges::for_each(result.load_module, move);
+    std::ranges::for_each(result.restarts, move);
+    std::ranges::for_each(result.calls, move, &SystemCall::address);
     return result;
 }
 
 sys::Result<KernelAddresses> find_addresses(const symbols::Symbols& symbols, const Architecture& architecture,
                                             Interception interception) {
+    const auto unusable = [&symbols](std::string_view why, std::string hint) {
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} {}", symbols.source(), why),
+                            std::move(hint));
+    };
     KernelAddresses addresses;
     addresses.functions = functions_of(symbols, architecture);
     add_calls(symbols, architecture, addresses.calls);
-    if (!has(addresses.calls, Call::init_module) && !has(addresses.calls, Call::finit_module))
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("{} names no system call that loads modules, on {}", symbols.source(),
-                                        architecture.name),
-                            "are these the symbols of the guest's kernel, and is it built to load modules?");
+    const bool has_finit_module = has(addresses.calls, Call::finit_module);
+    if (!has(addresses.calls, Call::init_module) && !has_finit_module)
+        return unusable(fmt::format("names no system call that loads modules, on {}", architecture.name),
+                        "are these the symbols of the guest's kernel, and is it built to load modules?");
     if (addresses.functions.return_trampoline == 0)
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("{} does not name panic()", symbols.source()),
-                            "the symbols are not complete");
+        return unusable("does not name panic()", "the symbols are not complete");
 
+    auto load_module = entries(symbols, "load_module");
+    if (interception == Interception::load_module && load_module.empty())
+        return unusable("does not name load_module()",
+                        "decide at the system call instead: --intercept system-call");
     // Before Linux 3.8, which brought finit_module, load_module() made the copy itself.
-    const bool whole = has(addresses.calls, Call::finit_module);
-    auto found = entries(symbols, "load_module");
-    if (interception == Interception::load_module && found.empty())
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("{} does not name load_module()", symbols.source()),
-                            "decide at the system call instead: --intercept system-call");
-    if (interception == Interception::load_module || (interception == Interception::automatic && whole))
-        for (const std::uint64_t address : found)
-            addresses.load_module.push_back(address + architecture.entry);
+    if (interception == Interception::load_module
+        || (interception == Interception::automatic && has_finit_module))
+        addresses.load_module = std::move(load_module);
 
     addresses.banner = the_one(symbols, "linux_banner");
     if (addresses.banner == 0 && symbols.banner()) addresses.banner = symbols.banner()->address.value_or(0);
-    const auto add_entry = [&](std::uint64_t address) {
-        return address == 0 ? 0 : address + architecture.entry;
-    };
-    addresses.start = add_entry(the_one(symbols, "start_kernel"));
+    addresses.start = the_one(symbols, "start_kernel");
     for (const std::string_view name : {"machine_restart", "machine_emergency_restart", "machine_kexec"})
-        if (const auto address = the_one(symbols, name); address != 0)
-            addresses.restarts.push_back(add_entry(address));
+        if (const auto address = the_one(symbols, name); address != 0) addresses.restarts.push_back(address);
+    const auto to_entry = [&](std::uint64_t& address) { address += architecture.entry; };
+    std::ranges::for_each(addresses.load_module, to_entry);
+    std::ranges::for_each(addresses.restarts, to_entry);
+    if (addresses.start != 0) to_entry(addresses.start);
     addresses.modules = the_one(symbols, "modules");
-    addresses.text_begin = the_one(symbols, "_stext");
-    addresses.text_end = the_one(symbols, "_etext");
-    if (addresses.text_begin == 0 || addresses.text_end <= addresses.text_begin) {
-        constexpr std::uint64_t around = 16ULL << 20U;
-        addresses.text_begin = addresses.functions.return_trampoline - around;
-        addresses.text_end = addresses.functions.return_trampoline + around;
-    }
+    std::tie(addresses.text_begin, addresses.text_end) =
+        text_of(symbols, addresses.functions.return_trampoline);
     return addresses;
 }
 

@@ -4,16 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <iterator>
+#include <utility>
 #include <vector>
 
 namespace kmodguard::guest {
 
 Machine::Machine(gdb::Client debugger, const Architecture& architecture)
     : debugger_(std::move(debugger)), architecture_(architecture) {}
-
-Machine::~Machine() = default;
 
 bool Machine::Arrival::await_suspend(std::coroutine_handle<> work) {
     set_ = machine_.expect(location_, work);
@@ -50,13 +48,13 @@ sys::Result<void> Machine::set_hooks(Hooks hooks) {
 
 sys::Result<void> Machine::expect(Location location, std::coroutine_handle<> work) {
     const std::uint64_t mask = architecture_.address_mask();
-    const Key key{location.pc & mask, location.stack & mask};
-    TRY(add_breakpoint(key.first));
+    const Location key{.pc = location.pc & mask, .stack = location.stack & mask};
+    TRY(add_breakpoint(key.pc));
     if (const auto stale = expected_.find(key); stale != expected_.end()) {
         // Its task has died, and another has got its stack: there is nothing to wait for any more.
         works_.remove_if([&](const Work& one) { return &one == stale->second.whole; });
         expected_.erase(stale);
-        TRY(drop_breakpoint(key.first));
+        TRY(drop_breakpoint(key.pc));
     }
     expected_.emplace(key, Waiting{.work = work, .whole = running_});
     return {};
@@ -98,13 +96,13 @@ sys::Result<Machine::Halt> Machine::halt() {
 sys::Result<void> Machine::forget() {
     works_.clear();
     for (const auto& [key, work] : std::exchange(expected_, {}))
-        TRY(drop_breakpoint(key.first));
+        TRY(drop_breakpoint(key.pc));
     return {};
 }
 
 bool Machine::expects_at(std::uint64_t pc) const {
-    const auto first = expected_.lower_bound(Key{pc, 0});
-    return first != expected_.end() && first->first.first == pc;
+    const auto first = expected_.lower_bound({.pc = pc});
+    return first != expected_.end() && first->first.pc == pc;
 }
 
 sys::Result<bool> Machine::runs_process(const Processor& stopped) const {
@@ -125,38 +123,33 @@ sys::Result<void> Machine::handle_stop(gdb::ThreadId thread) {
     std::ranges::copy(architecture_.stop_registers(), std::back_inserter(wanted));
     if (architecture_.privilege.where) wanted.push_back(*architecture_.privilege.where);
     const auto values = TRY(stopped.get(wanted));
-    const bool runs_a_process = TRY(runs_process(stopped));
-    if (runs_a_process) return step_off(thread); // into the fault that the kernel has for it
+    const bool in_process = TRY(runs_process(stopped));
+    if (in_process) return step_off(thread); // into the fault that the kernel has for it
     const Location location{.pc = values[0], .stack = values[1]};
 
-    if (const auto waiting = expected_.find(Key{location.pc, location.stack}); waiting != expected_.end()) {
-        const Waiting waited = waiting->second;
+    if (const auto waiting = expected_.find(location); waiting != expected_.end()) {
+        const auto [work, whole] = waiting->second;
         expected_.erase(waiting);
         stopped_ = stopped;
         TRY(drop_breakpoint(location.pc));
-        running_ = waited.whole;
-        waited.work.resume();
-        TRY(settle_works());
+        running_ = whole;
+        work.resume();
     } else if (const auto hook = hooks_.find(location.pc); hook != hooks_.end()) {
         works_.push_back(hook->second(stopped, location));
         running_ = &works_.back();
         running_->start();
-        TRY(settle_works());
     }
+    TRY(settle_works());
     return step_off(thread);
 }
 
 /// Forgets the works that have ended; what one of them could not do is the caller's to know.
 sys::Result<void> Machine::settle_works() {
     sys::Result<void> result{};
-    for (auto work = works_.begin(); work != works_.end();) {
-        if (!work->done()) {
-            ++work;
-            continue;
-        }
-        if (!work->result()) result = work->result();
-        work = works_.erase(work);
-    }
+    works_.remove_if([&result](const Work& work) {
+        if (work.done() && !work.result()) result = work.result();
+        return work.done();
+    });
     return result;
 }
 
@@ -177,16 +170,12 @@ sys::Result<void> Machine::step_off(gdb::ThreadId thread) {
 
 sys::Result<void> Machine::resume() {
     auto resumed = debugger_.resume();
-    count_stop();
-    return resumed;
-}
-
-void Machine::count_stop() {
-    if (!stopped_since_) return;
+    if (!stopped_since_) return resumed;
     const auto took = std::chrono::steady_clock::now() - *std::exchange(stopped_since_, std::nullopt);
     ++statistics_.stops;
     statistics_.stopped += took;
     statistics_.longest = std::max<std::chrono::nanoseconds>(statistics_.longest, took);
+    return resumed;
 }
 
 } // namespace kmodguard::guest

@@ -12,13 +12,13 @@
 #include "enforce/guest/task.hpp"
 
 #include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <map>
 #include <optional>
-#include <utility>
 
 namespace kmodguard::guest {
 
@@ -26,6 +26,8 @@ namespace kmodguard::guest {
 struct Location {
     std::uint64_t pc = 0;
     std::uint64_t stack = 0;
+
+    auto operator<=>(const Location&) const = default;
 };
 
 /// What the guest point has cost a guest.
@@ -57,7 +59,6 @@ class Machine {
     };
 
     Machine(gdb::Client debugger, const Architecture& architecture);
-    ~Machine();
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
@@ -102,8 +103,6 @@ class Machine {
     [[nodiscard]] Arrival arrival(Location location) { return {*this, location}; }
 
   private:
-    using Key = std::pair<std::uint64_t, std::uint64_t>; ///< pc, stack
-
     /// Work that waits, and the whole of which it is a part.
     struct Waiting {
         std::coroutine_handle<> work;
@@ -115,7 +114,6 @@ class Machine {
     [[nodiscard]] sys::Result<void> drop_breakpoint(std::uint64_t address);
     [[nodiscard]] sys::Result<void> settle_works();
     [[nodiscard]] sys::Result<void> step_off(gdb::ThreadId thread);
-    void count_stop();
 
     gdb::Client debugger_;
     const Architecture& architecture_;
@@ -123,7 +121,7 @@ class Machine {
     std::optional<std::chrono::steady_clock::time_point> stopped_since_; ///< while it is at a breakpoint
     StopStatistics statistics_;
     Hooks hooks_;
-    std::map<Key, Waiting> expected_;
+    std::map<Location, Waiting> expected_;
     std::map<std::uint64_t, std::size_t> breakpoints_; ///< how many want each
     std::list<Work> works_;                            ///< begun and not ended
     Work* running_ = nullptr;                          ///< the one that runs at the moment

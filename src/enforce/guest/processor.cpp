@@ -5,12 +5,10 @@
 #include <array>
 
 namespace kmodguard::guest {
-void Processor::remember(gdb::Register name, std::uint64_t value) const {
+
+gdb::RegisterValue* Processor::known(gdb::Register name) const {
     const auto found = std::ranges::find(known_, name, &gdb::RegisterValue::where);
-    if (found != known_.end())
-        found->value = value;
-    else
-        known_.push_back({.where = name, .value = value});
+    return found == known_.end() ? nullptr : &*found;
 }
 
 sys::Result<std::uint64_t> Processor::get(gdb::Register name) const {
@@ -21,16 +19,16 @@ sys::Result<std::uint64_t> Processor::get(gdb::Register name) const {
 sys::Result<std::vector<std::uint64_t>> Processor::get(std::span<const gdb::Register> names) const {
     std::vector<gdb::Register> unknown;
     for (const gdb::Register name : names)
-        if (std::ranges::find(known_, name, &gdb::RegisterValue::where) == known_.end())
+        if (known(name) == nullptr && std::ranges::find(unknown, name) == unknown.end())
             unknown.push_back(name);
     if (!unknown.empty()) {
         const auto values = TRY(debugger_->read_registers(thread_, unknown));
         for (std::size_t i = 0; i < unknown.size(); ++i)
-            remember(unknown[i], values[i]);
+            known_.push_back({.where = unknown[i], .value = values[i]});
     }
     std::vector<std::uint64_t> values;
     for (const gdb::Register name : names)
-        values.push_back(std::ranges::find(known_, name, &gdb::RegisterValue::where)->value);
+        values.push_back(known(name)->value);
     return values;
 }
 
@@ -39,8 +37,8 @@ sys::Result<void> Processor::set(std::span<const gdb::Register> names,
     std::vector<gdb::RegisterValue> changed;
     for (std::size_t i = 0; i < names.size(); ++i) {
         const std::uint64_t value = names[i].size == 4 ? values[i] & 0xffff'ffffU : values[i];
-        const auto known = std::ranges::find(known_, names[i], &gdb::RegisterValue::where);
-        if (known == known_.end() || known->value != value)
+        const auto* const before = known(names[i]);
+        if (before == nullptr || before->value != value)
             changed.push_back({.where = names[i], .value = value});
     }
     if (changed.empty()) return {};
@@ -49,13 +47,23 @@ sys::Result<void> Processor::set(std::span<const gdb::Register> names,
         known_.clear();
         return written;
     }
-    for (const gdb::RegisterValue& one : changed)
-        remember(one.where, one.value);
+    for (const gdb::RegisterValue& one : changed) {
+        if (auto* const before = known(one.where))
+            before->value = one.value;
+        else
+            known_.push_back(one);
+    }
     return {};
 }
 
 sys::Result<void> Processor::read(std::uint64_t address, std::span<std::byte> into) const {
     return debugger_->read_memory(thread_, address & architecture_->address_mask(), into);
+}
+
+sys::Result<bool> Processor::sees(std::uint64_t address, std::span<std::byte> into) const {
+    const auto done = read(address, into);
+    if (!done && done.error().kind != sys::ErrorKind::not_found) return std::unexpected(done.error());
+    return done.has_value();
 }
 
 sys::Result<void> Processor::write(std::uint64_t address, std::span<const std::byte> bytes) const {

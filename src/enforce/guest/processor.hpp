@@ -30,6 +30,8 @@ class Processor {
 
     /// Memory as the processor sees it now; ErrorKind::not_found where it sees none.
     [[nodiscard]] sys::Result<void> read(std::uint64_t address, std::span<std::byte> into) const;
+    /// The same; false where it sees none.
+    [[nodiscard]] sys::Result<bool> sees(std::uint64_t address, std::span<std::byte> into) const;
     [[nodiscard]] sys::Result<void> write(std::uint64_t address, std::span<const std::byte> bytes) const;
     /// Pointers, or whatever else has a pointer's size.
     [[nodiscard]] sys::Result<std::vector<std::uint64_t>> read_words(std::uint64_t address,
@@ -45,7 +47,8 @@ class Processor {
     [[nodiscard]] sys::Result<void> return_now(std::uint64_t value) const;
 
   private:
-    void remember(gdb::Register name, std::uint64_t value) const;
+    /// nullptr: not read yet.
+    [[nodiscard]] gdb::RegisterValue* known(gdb::Register name) const;
 
     gdb::Client* debugger_;
     const Architecture* architecture_;

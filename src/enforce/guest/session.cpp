@@ -39,40 +39,13 @@ Session::Session(gdb::Client debugger, const Architecture& architecture, std::op
     if (!settings_.report) settings_.report = [](const std::string&) {};
 }
 
-// --- the states, and what follows what
-
-Session::State Session::after(State state, KernelFound found) {
-    if (auto* searching = std::get_if<SearchingSymbols>(&state))
-        return KernelRuns{.kernel = {.known = std::move(*found.known), .offset = found.offset},
-                          .earlier_work = searching->boot == Boot::next};
-    if (auto* searching = std::get_if<SearchingKernel>(&state))
-        return KernelRuns{.kernel = {.known = std::move(searching->kernel.known), .offset = found.offset},
-                          .earlier_work = searching->boot == Boot::next};
-    // It begins again, after an end that was not seen.
-    auto& runs = std::get<KernelRuns>(state);
-    return KernelRuns{.kernel = {.known = std::move(runs.kernel.known), .offset = found.offset},
-                      .earlier_work = true};
-}
-
-Session::State Session::after(State state, BootEnded ended) {
-    if (std::holds_alternative<SearchingSymbols>(state)) return state;
-    auto* searching = std::get_if<SearchingKernel>(&state);
-    if (searching != nullptr && searching->boot == Boot::next) return state;
-    HookedKernel kernel =
-        std::move(searching != nullptr ? searching->kernel : std::get<KernelRuns>(state).kernel);
-    KernelAddresses& addresses = kernel.known.addresses;
-    if (addresses.of_this_boot) return SearchingSymbols{.boot = Boot::next, .since = ended.when};
-    if (addresses.banner != 0) addresses.fixed = false; // a kernel of other parameters may follow
-    return SearchingKernel{
-        .boot = Boot::next, .kernel = std::move(kernel), .since = ended.when, .unknown_since = std::nullopt};
-}
-
-const Session::HookedKernel* Session::kernel() const {
-    if (const auto* searching = std::get_if<SearchingKernel>(&state_)) return &searching->kernel;
-    if (const auto* runs = std::get_if<KernelRuns>(&state_)) return &runs->kernel;
+Session::HookedKernel* Session::kernel() {
+    if (auto* searching = std::get_if<SearchingKernel>(&state_)) return &searching->kernel;
+    if (auto* runs = std::get_if<KernelRuns>(&state_)) return &runs->kernel;
     return nullptr;
 }
 
+/// Whose kernel is searched for; where it runs, the one after it.
 Session::Boot Session::boot() const {
     if (const auto* searching = std::get_if<SearchingSymbols>(&state_)) return searching->boot;
     if (const auto* searching = std::get_if<SearchingKernel>(&state_)) return searching->boot;
@@ -119,25 +92,34 @@ Machine::Work Session::on_start(Processor processor, Location location) {
     if (hooked == nullptr) co_return sys::Result<void>{};
     const KernelAddresses& linked = hooked->known.addresses;
     const std::uint64_t offset = location.pc == linked.start ? 0 : hooked->offset;
-    const auto found = check_kernel(processor, linked, hooked->known.banner, offset);
-    if (!found) co_return std::unexpected(found.error());
-    if (!*found) co_return sys::Result<void>{}; // some other code that is at the same address
-    co_return accept(**found);
+    const auto found = co_await or_end(kernel_at(processor, linked, offset));
+    if (!found) co_return sys::Result<void>{}; // some other code that is at the same address
+    co_return accept(*found);
 }
 
 /// Whatever comes next may be anywhere. The kernel that ends here is not to be found again: it loses its
 /// banner.
 Machine::Work Session::on_restart(Processor processor, Location) {
     const HookedKernel* hooked = kernel();
-    const bool searching = !std::holds_alternative<KernelRuns>(state_);
-    if (hooked == nullptr || (searching && boot() == Boot::next)) co_return sys::Result<void>{};
+    if (hooked == nullptr || (!found() && boot() == Boot::next)) co_return sys::Result<void>{};
     if (const std::uint64_t banner = hooked->known.addresses.banner; banner != 0) {
         const std::array<std::byte, 16> nothing{};
-        auto wiped = processor.write(banner + hooked->offset, nothing);
-        if (!wiped && wiped.error().kind == sys::ErrorKind::unreachable) co_return wiped;
+        co_await unless_lost(processor.write(banner + hooked->offset, nothing));
     }
-    state_ = after(std::move(state_), BootEnded{Clock::now()});
+    end_boot(Clock::now());
     co_return sys::Result<void>{};
+}
+
+void Session::end_boot(Clock::time_point when) {
+    if (kernel() == nullptr || (!found() && boot() == Boot::next)) return;
+    HookedKernel ended = std::move(*kernel());
+    KernelAddresses& addresses = ended.known.addresses;
+    if (addresses.banner != 0) addresses.fixed = false; // a kernel of other parameters may follow
+    if (addresses.of_this_boot)
+        state_ = SearchingSymbols{.boot = Boot::next, .since = when};
+    else
+        state_ = SearchingKernel{
+            .boot = Boot::next, .kernel = std::move(ended), .since = when, .unknown_since = std::nullopt};
 }
 
 /// Compares the state with the guest, which is halted.
@@ -154,53 +136,20 @@ sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
         return sys::failure(sys::ErrorKind::failed,
                             "no kernel's symbols were found in the guest's memory for 5 minutes",
                             "give them with --symbols");
-    auto known = settings_.search(machine_.debugger());
-    if (!known && known.error().kind != sys::ErrorKind::invalid) return std::unexpected(known.error());
+    auto known = TRY(settings_.search(machine_.debugger()));
     if (!known) return {};
-    const auto search = find_kernel(machine_, known->addresses, known->banner, false);
-    if (!search && search.error().kind != sys::ErrorKind::invalid) return std::unexpected(search.error());
-    if (!search || !search->kernel) return {};
-    return accept(*search->kernel, std::move(*known));
+    const auto search = TRY(find_kernel(machine_, known->addresses, false));
+    if (!search.kernel || !is_kernel_of(*search.kernel, known->banner)) return {};
+    return accept(*search.kernel, std::move(*known));
 }
 
 sys::Result<void> Session::search_kernel(SearchingKernel& state) {
     const KnownKernel& known = state.kernel.known;
     const bool starts_here = state.boot != Boot::attached && known.addresses.start != 0;
-    const auto search = TRY(find_kernel(machine_, known.addresses, known.banner, starts_here));
+    const auto search = TRY(find_kernel(machine_, known.addresses, starts_here));
     if (search.kernel) return accept(*search.kernel);
+    // A kernel that is not found is one whose modules are not decided on.
     if (search.some_kernel && !state.unknown_since) state.unknown_since = looked_;
-    return tolerate_unknown_kernel(state);
-}
-
-/// Notices a guest that has been reset, or has started another kernel, on a way that passes no hook.
-sys::Result<void> Session::check_presence(KernelRuns& state) {
-    const Presence presence = TRY(presence_of(machine_, state.kernel.known.addresses, state.kernel.offset));
-    if (presence == Presence::there) state.hidden_looks = 0;
-    if (presence == Presence::hidden) ++state.hidden_looks;
-    if (presence == Presence::gone || state.hidden_looks == max_hidden_looks)
-        state_ = after(std::move(state_), BootEnded{looked_});
-    return {};
-}
-
-sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownKernel> known) {
-    const Boot found_boot = boot();
-    const bool is_hooked = kernel() != nullptr && kernel()->offset == found.kaslr_offset;
-    if (!is_hooked || !std::holds_alternative<KernelRuns>(state_))
-        settings_.report(fmt::format(
-            "the guest runs {}{}",
-            found.banner.empty() ? "a kernel that cannot be checked against the symbols" : found.banner,
-            found.kaslr_offset == 0 ? "" : fmt::format(", moved by {:#x}", found.kaslr_offset)));
-    state_ = after(std::move(state_), KernelFound{found.kaslr_offset, std::move(known)});
-    if (!is_hooked) {
-        if (found_boot != Boot::attached)
-            TRY(report_modules_before(kernel()->known.addresses.moved(found.kaslr_offset)));
-        TRY(set_hooks(*kernel()));
-    }
-    return found_boot == Boot::attached ? watch_.take_over() : sys::Result<void>{};
-}
-
-/// A kernel that is not found is one whose modules are not decided on.
-sys::Result<void> Session::tolerate_unknown_kernel(SearchingKernel& state) const {
     if (!state.unknown_since || looked_ - *state.unknown_since < unknown_kernel_timeout) return {};
     return sys::failure(
         sys::ErrorKind::failed,
@@ -208,6 +157,36 @@ sys::Result<void> Session::tolerate_unknown_kernel(SearchingKernel& state) const
                     "symbols are of",
                     unknown_kernel_timeout.count()),
         "nothing would be decided; give the symbols of its kernel with --symbols");
+}
+
+/// Notices a guest that has been reset, or has started another kernel, on a way that passes no hook.
+sys::Result<void> Session::check_presence(KernelRuns& state) {
+    const Presence presence = TRY(presence_of(machine_, state.kernel.known.addresses, state.kernel.offset));
+    if (presence == Presence::there) state.hidden_looks = 0;
+    if (presence == Presence::hidden) ++state.hidden_looks;
+    if (presence == Presence::gone || state.hidden_looks == max_hidden_looks) end_boot(looked_);
+    return {};
+}
+
+sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownKernel> known) {
+    if (!known) known = kernel()->known;
+    if (!is_kernel_of(found, known->banner)) return std::unexpected(other_kernel(found, *known->banner));
+    const Boot found_boot = boot();
+    const bool is_hooked = kernel() != nullptr && kernel()->offset == found.kaslr_offset;
+    if (!is_hooked || !this->found())
+        settings_.report(fmt::format(
+            "the guest runs {}{}",
+            found.banner.empty() ? "a kernel that cannot be checked against the symbols" : found.banner,
+            found.kaslr_offset == 0 ? "" : fmt::format(", moved by {:#x}", found.kaslr_offset)));
+    // A kernel that runs and begins again has had an end that was not seen.
+    state_ = KernelRuns{.kernel = {.known = std::move(*known), .offset = found.kaslr_offset},
+                        .earlier_work = found_boot == Boot::next};
+    if (!is_hooked) {
+        if (found_boot != Boot::attached)
+            TRY(report_modules_before(kernel()->known.addresses.moved(found.kaslr_offset)));
+        TRY(set_hooks(*kernel()));
+    }
+    return found_boot == Boot::attached ? watch_.take_over() : sys::Result<void>{};
 }
 
 /// Until it was found, a moved kernel had no hooks.
@@ -233,8 +212,8 @@ sys::Result<void> Session::look_again() {
 }
 
 sys::Result<void> Session::forget_earlier_work() {
-    const auto has_some = [](const KernelRuns* runs) { return runs != nullptr && runs->earlier_work; };
-    if (!has_some(std::get_if<KernelRuns>(&state_))) return {};
+    if (const auto* runs = std::get_if<KernelRuns>(&state_); runs == nullptr || !runs->earlier_work)
+        return {};
     const auto halted = TRY(machine_.halt()); // which may end this boot, too
     if (halted != Machine::Halt::halted) return {};
     if (auto* runs = std::get_if<KernelRuns>(&state_)) runs->earlier_work = false;

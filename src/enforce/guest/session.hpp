@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // One guest from the moment kmodctl reaches it until one of the two ends: find its kernel, set its hooks,
-// poll it, leave it. What is known of its kernel is one of three states; Session::after() says what follows
-// what:
+// poll it, leave it. What is known of its kernel is one of three states; accept() and end_boot() are the
+// steps from one to the next:
 //
 //      no symbols given                     symbols given
 //             |                                   |
@@ -50,9 +50,9 @@ class Session {
     struct Settings {
         Watch::Settings watch;
         Boot boot = Boot::first; ///< not `next`
-        /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given;
-        /// ErrorKind::invalid: it runs none, or not yet.
-        std::function<sys::Result<KnownKernel>(gdb::Client&)> search;
+        /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given; nullopt:
+        /// it runs none, or not yet.
+        std::function<sys::Result<std::optional<KnownKernel>>(gdb::Client&)> search;
         std::function<void(const std::string&)> report; ///< messages for people
     };
 
@@ -102,18 +102,8 @@ class Session {
     };
     using State = std::variant<SearchingSymbols, SearchingKernel, KernelRuns>;
 
-    struct KernelFound {
-        std::uint64_t offset = 0;
-        std::optional<KnownKernel> known = std::nullopt; ///< where its symbols were found with it
-    };
-    struct BootEnded {
-        Clock::time_point when;
-    };
-    [[nodiscard]] static State after(State state, KernelFound found);
-    [[nodiscard]] static State after(State state, BootEnded ended);
-
     /// nullptr while its symbols are searched for.
-    [[nodiscard]] const HookedKernel* kernel() const;
+    [[nodiscard]] HookedKernel* kernel();
     [[nodiscard]] Boot boot() const;
 
     [[nodiscard]] sys::Result<void> set_hooks(const HookedKernel& kernel);
@@ -123,8 +113,9 @@ class Session {
     [[nodiscard]] sys::Result<void> search_symbols(const SearchingSymbols& state);
     [[nodiscard]] sys::Result<void> search_kernel(SearchingKernel& state);
     [[nodiscard]] sys::Result<void> check_presence(KernelRuns& state);
+    /// `known`: where its symbols were found with it.
     [[nodiscard]] sys::Result<void> accept(const FoundKernel& found, std::optional<KnownKernel> known = {});
-    [[nodiscard]] sys::Result<void> tolerate_unknown_kernel(SearchingKernel& state) const;
+    void end_boot(Clock::time_point when);
     [[nodiscard]] sys::Result<void> report_modules_before(const KernelAddresses& addresses);
     [[nodiscard]] sys::Result<void> look_again();
     [[nodiscard]] sys::Result<void> forget_earlier_work();

@@ -28,6 +28,9 @@
 
 namespace kmodguard::guest {
 
+/// The first three of a system call.
+using Arguments = std::array<std::uint64_t, 3>;
+
 class Watch {
   public:
     using Clock = std::chrono::steady_clock;
@@ -61,14 +64,21 @@ class Watch {
     }
 
   private:
-    /// A system call that has been seen and for which no image has come yet.
+    /// A system call that has been seen, and is not recorded yet.
     struct Attempt {
+        enum class Stage : std::uint8_t {
+            handled, ///< its task is at one of its stops, or in an injected call
+            open,    ///< the kernel goes on with it, and no image has come yet
+            loading, ///< decided, and load_module() has not returned
+        };
+        Stage stage = Stage::handled;
         std::uint64_t stack = 0; ///< of the task that makes it
-        Clock::time_point since = {};
+        Clock::time_point since = Clock::now();
         events::Attempt event;
         bool logged = false; ///< has its line in modules.log
     };
-    using Arguments = std::array<std::uint64_t, 3>;
+    using Attempts = std::list<Attempt>;
+    using Entry = Attempts::iterator;
     /// Bytes; the stacks of two tasks are further apart.
     static constexpr std::uint64_t stack_between_calls = 4096;
 
@@ -77,26 +87,23 @@ class Watch {
     Machine::Work on_return_trampoline(Processor processor, Location location);
     Task<sys::Result<void>> attempt(CallInjection& injection, SystemCall call,
                                     std::optional<Arguments> arguments);
-    [[nodiscard]] Machine::Work handle_again(Processor processor, Location location);
-    [[nodiscard]] std::vector<std::uint64_t> injection_addresses() const;
+    Task<sys::Result<void>> judge(CallInjection& injection, Entry attempt, std::optional<LoadInfo> info,
+                                  bool of_process, std::uint64_t parameters);
+    Task<sys::Result<void>> await_answer(CallInjection& injection, Entry attempt, bool refused);
     Task<sys::Result<void>> decide_at_call(CallInjection& injection, Arguments arguments);
     Task<sys::Result<void>> unload(CallInjection& injection, Arguments arguments);
-    Task<sys::Result<void>> refuse(CallInjection& injection, LoadInfo info, std::uint64_t load_info,
-                                   events::Attempt event);
-    Task<sys::Result<void>> let_pass(CallInjection& injection, events::Attempt event);
-    [[nodiscard]] GuestImageOptions image_options(bool of_process) const;
+    [[nodiscard]] sys::Result<void> answer_now(const CallInjection& injection, events::Attempt event,
+                                               std::int64_t answer);
 
-    [[nodiscard]] static sys::Result<Arguments> arguments_of(const CallInjection& injection,
-                                                             const CallConvention& convention);
     [[nodiscard]] events::Attempt event_of(Call call) const;
-    [[nodiscard]] events::Attempt settle(std::list<Attempt>::iterator attempt);
-    [[nodiscard]] Attempt take_or_begin(std::uint64_t stack);
-    [[nodiscard]] std::optional<Attempt> take_attempt(std::uint64_t stack, std::uint64_t range);
-    void judge(Attempt& attempt, const core::ImageFacts& facts);
-    [[nodiscard]] bool enforced(const events::Attempt& event) const;
     [[nodiscard]] std::int64_t return_value(events::Attempt& event, std::int64_t own) const;
+
+    [[nodiscard]] Entry begin(std::uint64_t stack, Call call);
+    [[nodiscard]] std::optional<Entry> find_open(std::uint64_t stack, std::uint64_t range);
+    [[nodiscard]] Entry go_on(std::uint64_t stack);
+    [[nodiscard]] events::Attempt take(Entry attempt);
     void log(Attempt& attempt, const std::string& name);
-    void record_unanswered(Attempt& attempt);
+    void record_unanswered(Entry attempt);
     void remember(const events::Attempt& event);
 
     Machine& machine_;
@@ -104,9 +111,8 @@ class Watch {
     events::Recorder& recorder_;
     Settings settings_;
     KernelAddresses addresses_;
-    std::list<Attempt> looked_at_; ///< at this moment, at one of its stops
-    std::list<Attempt> open_;
-    std::list<events::Attempt> loading_; ///< decided, and load_module() has not returned
+    Machine::Hooks injected_hooks_; ///< those in whose tasks calls are injected
+    Attempts attempts_;             ///< in their order
     std::uint64_t attempts_seen_ = 0;
 
     /// The last decision on a file, for calls that were answered by another's load of it.

@@ -22,6 +22,42 @@ Watch::~Watch() {
     }
 }
 
+Watch::Entry Watch::begin(std::uint64_t stack, Call call) {
+    ++attempts_seen_;
+    return attempts_.insert(attempts_.end(), {.stack = stack, .event = event_of(call)});
+}
+
+/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above.
+std::optional<Watch::Entry> Watch::find_open(std::uint64_t stack, std::uint64_t range) {
+    std::optional<Entry> nearest;
+    for (auto attempt = attempts_.begin(); attempt != attempts_.end(); ++attempt) {
+        const std::uint64_t distance = attempt->stack - stack;
+        if (attempt->stage != Attempt::Stage::open || distance >= range) continue;
+        nearest = attempt;
+        range = distance;
+    }
+    return nearest;
+}
+
+/// The open attempt of the task whose stack pointer is `stack`, which is handled from now on; one that begins
+/// here where the call was under way before the watch was.
+Watch::Entry Watch::go_on(std::uint64_t stack) {
+    if (const auto attempt = find_open(stack, stack_between_calls)) {
+        (*attempt)->stage = Attempt::Stage::handled;
+        return *attempt;
+    }
+    const auto attempt = begin(stack, Call::init_module);
+    attempt->event.call = "load_module";
+    return attempt;
+}
+
+/// The event of an attempt that has its decision.
+events::Attempt Watch::take(Entry attempt) {
+    events::Attempt event = std::move(attempt->event);
+    attempts_.erase(attempt);
+    return event;
+}
+
 /// A line of modules.log for an attempt that has none yet.
 void Watch::log(Attempt& attempt, const std::string& name) {
     if (std::exchange(attempt.logged, true)) return;
@@ -29,38 +65,19 @@ void Watch::log(Attempt& attempt, const std::string& name) {
     recorder_.record(events::LogLine{!file.empty() ? file : !name.empty() ? name : "?", ""});
 }
 
-/// The open attempt of the task whose stack pointer was at least `stack` then, and less than `range` above.
-std::optional<Watch::Attempt> Watch::take_attempt(std::uint64_t stack, std::uint64_t range) {
-    const auto distance = [stack](const Attempt& attempt) { return attempt.stack - stack; };
-    const auto found = std::ranges::min_element(open_, {}, distance);
-    if (found == open_.end() || distance(*found) >= range) return std::nullopt;
-    Attempt attempt = std::move(*found);
-    open_.erase(found);
-    return attempt;
-}
-
-/// The open attempt of the task whose stack pointer is `stack`; one that begins here where the call was under
-/// way before the watch was.
-Watch::Attempt Watch::take_or_begin(std::uint64_t stack) {
-    if (auto attempt = take_attempt(stack, stack_between_calls)) return std::move(*attempt);
-    ++attempts_seen_;
-    Attempt attempt{.event = event_of(Call::init_module)};
-    attempt.event.call = "load_module";
-    return attempt;
-}
-
 /// No image came for it: since Linux 6.5 calls that load one file at the same time share one load, and the
 /// kernel refuses some by itself.
-void Watch::record_unanswered(Attempt& attempt) {
-    log(attempt, "");
-    const auto shared = decided_.find(attempt.event.file);
-    if (shared != decided_.end() && shared->second.when >= attempt.since) {
-        attempt.event.decision = shared->second.decision;
-        attempt.event.note = "answered like another call that loads the same file";
+void Watch::record_unanswered(Entry attempt) {
+    log(*attempt, "");
+    const auto shared = decided_.find(attempt->event.file);
+    if (shared != decided_.end() && shared->second.when >= attempt->since) {
+        attempt->event.decision = shared->second.decision;
+        attempt->event.note = "answered like another call that loads the same file";
     } else {
-        attempt.event.decision = judge_.decide(unreadable("no image: the guest's kernel answered by itself"));
+        attempt->event.decision =
+            judge_.decide(unreadable("no image: the guest's kernel answered by itself"));
     }
-    recorder_.record(std::move(attempt.event));
+    recorder_.record(take(attempt));
 }
 
 void Watch::remember(const events::Attempt& event) {
@@ -73,37 +90,26 @@ void Watch::remember(const events::Attempt& event) {
 }
 
 void Watch::record_unanswered(Clock::time_point now) {
-    for (auto attempt = open_.begin(); attempt != open_.end();) {
-        if (now - attempt->since < unanswered_after) {
-            ++attempt;
-            continue;
-        }
-        record_unanswered(*attempt);
-        attempt = open_.erase(attempt);
+    for (auto next = attempts_.begin(); next != attempts_.end();) {
+        const auto attempt = next++;
+        if (attempt->stage == Attempt::Stage::open && now - attempt->since >= unanswered_after)
+            record_unanswered(attempt);
     }
-}
-
-/// The event of an attempt that was looked at, which has its decision.
-events::Attempt Watch::settle(std::list<Attempt>::iterator attempt) {
-    events::Attempt event = std::move(attempt->event);
-    looked_at_.erase(attempt);
-    return event;
 }
 
 void Watch::finish() {
-    for (Attempt& attempt : looked_at_) {
-        log(attempt, "");
-        recorder_.record(std::move(attempt.event));
+    while (!attempts_.empty()) {
+        const auto attempt = attempts_.begin();
+        switch (attempt->stage) {
+        case Attempt::Stage::handled: log(*attempt, ""); break;
+        case Attempt::Stage::open: record_unanswered(attempt); continue;
+        case Attempt::Stage::loading:
+            if (attempt->event.note.empty())
+                attempt->event.note = "the guest's kernel had not answered when the watch ended";
+            break;
+        }
+        recorder_.record(take(attempt));
     }
-    looked_at_.clear();
-    for (Attempt& attempt : open_)
-        record_unanswered(attempt);
-    open_.clear();
-    for (events::Attempt& event : loading_) {
-        if (event.note.empty()) event.note = "the guest's kernel had not answered when the watch ended";
-        recorder_.record(std::move(event));
-    }
-    loading_.clear();
 }
 
 } // namespace kmodguard::guest

@@ -21,15 +21,14 @@ namespace {
 using namespace std::chrono_literals;
 using sys::ErrorKind;
 using test::FakeStub;
+using test::is_running;
 using Commands = std::vector<std::string>;
 
 TEST(Connect, StopsTheMachineClearsBreakpointsAndLearnsItsRegisters) {
     FakeStub stub;
-    const auto debugger = stub.connect();
+    auto debugger = stub.connect();
     ASSERT_TRUE(debugger) << debugger.error().what;
-    EXPECT_FALSE(debugger->is_running());
-    EXPECT_EQ(debugger->last_stop().thread, (ThreadId{1, 1}));
-    EXPECT_TRUE(debugger->describes_registers());
+    EXPECT_FALSE(is_running(*debugger));
     EXPECT_EQ(debugger->find_register("r1"), (Register{.number = 1, .offset = 0, .size = 8}));
     EXPECT_EQ(debugger->find_register("r2"), std::nullopt);
     EXPECT_EQ(stub.commands(),
@@ -41,17 +40,17 @@ TEST(Connect, MachineWithoutADescriptionHasNoNamedRegisters) {
     FakeStub stub(false);
     const auto debugger = stub.connect();
     ASSERT_TRUE(debugger) << debugger.error().what;
-    EXPECT_FALSE(debugger->describes_registers());
     EXPECT_EQ(debugger->find_register("r1"), std::nullopt);
 }
 
 TEST(Connect, RunningMachineTellsOfItsStopBeforeItIsAsked) {
     FakeStub stub;
     stub.send(encode_packet("T02thread:01;"));
-    const auto debugger = stub.connect();
+    auto debugger = stub.connect();
     ASSERT_TRUE(debugger) << debugger.error().what;
-    EXPECT_EQ(debugger->last_stop().signal, signal_trap)
-        << "the answer to our question, not what came before";
+    ASSERT_TRUE(debugger->detach());
+    EXPECT_EQ(stub.commands().back(), "D;1")
+        << "its process is of the answer to our question, not of what came before";
 }
 
 TEST(Connect, PacketThatAPredecessorBrokeOffCostsARepeat) {

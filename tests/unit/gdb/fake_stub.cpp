@@ -14,6 +14,23 @@
 
 namespace kmodguard::gdb::test {
 
+sys::Result<std::uint64_t> read_register(Client& debugger, ThreadId thread, Register where) {
+    const auto values = debugger.read_registers(thread, {&where, 1});
+    if (!values) return std::unexpected(values.error());
+    return values->at(0);
+}
+
+sys::Result<void> write_register(Client& debugger, ThreadId thread, Register where, std::uint64_t value) {
+    const RegisterValue one{.where = where, .value = value};
+    return debugger.write_registers(thread, {&one, 1});
+}
+
+bool is_running(Client& debugger) {
+    constexpr std::uint64_t without_breakpoint = 0xdead'0000;
+    const auto removed = debugger.remove_breakpoint(without_breakpoint);
+    return !removed && removed.error().kind == sys::ErrorKind::failed;
+}
+
 FakeStub::FakeStub(bool describes_registers) : describes_registers_(describes_registers) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)

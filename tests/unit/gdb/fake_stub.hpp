@@ -33,6 +33,13 @@ sys::ErrorKind kind_of(const sys::Result<T>& result) {
     return result ? sys::ErrorKind::failed : result.error().kind;
 }
 
+/// One register.
+sys::Result<std::uint64_t> read_register(Client& debugger, ThreadId thread, Register where);
+sys::Result<void> write_register(Client& debugger, ThreadId thread, Register where, std::uint64_t value);
+
+/// Whether the machine counts as running: what needs a stopped one fails then. Sends nothing.
+bool is_running(Client& debugger);
+
 class FakeStub {
   public:
     static constexpr std::uint64_t memory_start = 0x1000;

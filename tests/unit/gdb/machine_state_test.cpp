@@ -16,6 +16,8 @@ using sys::ErrorKind;
 using test::FakeStub;
 using test::first;
 using test::kind_of;
+using test::read_register;
+using test::write_register;
 using Commands = std::vector<std::string>;
 using Values = std::vector<std::uint64_t>;
 
@@ -32,9 +34,9 @@ TEST(Registers, AreAskedForByNumberWhereTheStubDescribesThem) {
     FakeStub stub;
     fill(stub);
     auto debugger = stub.connected();
-    EXPECT_EQ(debugger.read_register(first, wide), 0x1f1e1d1c1b1a1918U);
-    ASSERT_TRUE(debugger.write_register(first, wide, 0x1122334455667788));
-    EXPECT_EQ(debugger.read_register(first, wide), 0x1122334455667788U);
+    EXPECT_EQ(read_register(debugger, first, wide), 0x1f1e1d1c1b1a1918U);
+    ASSERT_TRUE(write_register(debugger, first, wide, 0x1122334455667788));
+    EXPECT_EQ(read_register(debugger, first, wide), 0x1122334455667788U);
     EXPECT_EQ(stub.commands(), (Commands{"Hgp1.1", "p3", "P3=8877665544332211", "p3"}));
 }
 
@@ -42,10 +44,10 @@ TEST(Registers, AreTakenFromThePacketOfAllWhereItDoesNot) {
     FakeStub stub(false);
     fill(stub);
     auto debugger = stub.connected();
-    EXPECT_EQ(debugger.read_register(first, narrow), 0x17161514U);
+    EXPECT_EQ(read_register(debugger, first, narrow), 0x17161514U);
     const auto before = stub.registers;
-    ASSERT_TRUE(debugger.write_register(first, narrow, 0xffffffff80001234));
-    EXPECT_EQ(debugger.read_register(first, narrow), 0x80001234U);
+    ASSERT_TRUE(write_register(debugger, first, narrow, 0xffffffff80001234));
+    EXPECT_EQ(read_register(debugger, first, narrow), 0x80001234U);
     auto expected = before;
     std::ranges::copy(std::array{std::byte{0x34}, std::byte{0x12}, std::byte{0x00}, std::byte{0x80}},
                       expected.begin() + 20);
@@ -72,9 +74,9 @@ TEST(Registers, AreReversedOnABigEndianMachine) {
         fill(stub);
         auto debugger = stub.connected();
         debugger.set_byte_order(std::endian::big);
-        EXPECT_EQ(debugger.read_register(first, wide), 0x18191a1b1c1d1e1fU);
-        ASSERT_TRUE(debugger.write_register(first, wide, 0x1122334455667788));
-        EXPECT_EQ(debugger.read_register(first, wide), 0x1122334455667788U);
+        EXPECT_EQ(read_register(debugger, first, wide), 0x18191a1b1c1d1e1fU);
+        ASSERT_TRUE(write_register(debugger, first, wide, 0x1122334455667788));
+        EXPECT_EQ(read_register(debugger, first, wide), 0x1122334455667788U);
         EXPECT_EQ(to_hex(std::span(stub.registers).subspan(24, 8)), "1122334455667788");
     }
 }
@@ -83,12 +85,12 @@ TEST(Registers, ThatTheStubDoesNotHaveAreNotFound) {
     FakeStub described;
     described.answer("p3", "E14");
     auto debugger = described.connected();
-    EXPECT_EQ(kind_of(debugger.read_register(first, wide)), ErrorKind::not_found);
+    EXPECT_EQ(kind_of(read_register(debugger, first, wide)), ErrorKind::not_found);
     FakeStub stub(false);
     auto other = stub.connected();
     const Register outside{.number = 99, .offset = 316, .size = 8};
-    EXPECT_EQ(kind_of(other.read_register(first, outside)), ErrorKind::not_found);
-    EXPECT_EQ(kind_of(other.write_register(first, outside, 1)), ErrorKind::not_found);
+    EXPECT_EQ(kind_of(read_register(other, first, outside)), ErrorKind::not_found);
+    EXPECT_EQ(kind_of(write_register(other, first, outside, 1)), ErrorKind::not_found);
 }
 
 TEST(Registers, OfAnotherSizeThanWantedOrNoNumberAreInvalid) {
@@ -96,17 +98,18 @@ TEST(Registers, OfAnotherSizeThanWantedOrNoNumberAreInvalid) {
     auto debugger = stub.connected();
     for (const char* answer : {"00", "000000000000000000", "xxxxxxxxxxxxxxxx", "OK"}) {
         stub.answer("p3", answer);
-        EXPECT_EQ(kind_of(debugger.read_register(first, wide)), ErrorKind::invalid) << answer;
+        EXPECT_EQ(kind_of(read_register(debugger, first, wide)), ErrorKind::invalid) << answer;
     }
-    EXPECT_EQ(kind_of(debugger.read_register(first, {.number = 3, .offset = 0, .size = 9})),
+    EXPECT_EQ(kind_of(read_register(debugger, first, {.number = 3, .offset = 0, .size = 9})),
               ErrorKind::invalid);
-    EXPECT_EQ(kind_of(debugger.read_register(first, {.number = 3, .offset = 0, .size = 0})),
+    EXPECT_EQ(kind_of(read_register(debugger, first, {.number = 3, .offset = 0, .size = 0})),
               ErrorKind::invalid);
-    EXPECT_TRUE(debugger.read_register(first, {.number = 4, .offset = 0, .size = 8})) << "it goes on working";
+    EXPECT_TRUE(read_register(debugger, first, {.number = 4, .offset = 0, .size = 8}))
+        << "it goes on working";
     FakeStub all(false);
     all.answer("g", "000");
     auto other = all.connected();
-    EXPECT_EQ(kind_of(other.read_register(first, narrow)), ErrorKind::invalid);
+    EXPECT_EQ(kind_of(read_register(other, first, narrow)), ErrorKind::invalid);
 }
 
 TEST(Threads, AreListed) {
@@ -132,10 +135,10 @@ TEST(Threads, AreSelectedOnlyWhenAnotherIsMeant) {
     FakeStub stub;
     auto debugger = stub.connected();
     std::array<std::byte, 4> bytes{};
-    ASSERT_TRUE(debugger.read_register(first, wide));
+    ASSERT_TRUE(read_register(debugger, first, wide));
     ASSERT_TRUE(debugger.read_memory(first, 0x1000, bytes));
     ASSERT_TRUE(debugger.read_memory(second, 0x1000, bytes));
-    ASSERT_TRUE(debugger.write_register(second, wide, 0));
+    ASSERT_TRUE(write_register(debugger, second, wide, 0));
     ASSERT_TRUE(debugger.step(second));
     ASSERT_TRUE(debugger.read_memory(second, 0x1000, bytes));
     EXPECT_EQ(stub.commands(), (Commands{"Hgp1.1", "p3", "m1000,4", "Hgp1.2", "m1000,4",
@@ -147,8 +150,8 @@ TEST(Threads, ThatDoNotExistAreNotFound) {
     FakeStub stub;
     stub.answer("Hgp1.9", "E22");
     auto debugger = stub.connected();
-    EXPECT_EQ(kind_of(debugger.read_register({1, 9}, wide)), ErrorKind::not_found);
-    EXPECT_TRUE(debugger.read_register(first, wide));
+    EXPECT_EQ(kind_of(read_register(debugger, {1, 9}, wide)), ErrorKind::not_found);
+    EXPECT_TRUE(read_register(debugger, first, wide));
 }
 
 TEST(Memory, IsReadInPiecesThatTheStubTakes) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows how stops are read, QEMU's own ones first.
-#include "gdb/stop_reply.hpp"
+#include "gdb/remote_packet.hpp"
 
 #include <gtest/gtest.h>
 

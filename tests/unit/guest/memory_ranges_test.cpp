@@ -2,7 +2,7 @@
 //
 // Shows which memory a machine has by the listings that QEMU 7.2 prints (`info mtree -f` of -S -nodefaults;
 // of the devices only some are left here), and that a listing of lies costs nothing.
-#include "enforce/guest/memory_symbols.hpp"
+#include "enforce/guest/find_kernel.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

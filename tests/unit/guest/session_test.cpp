@@ -29,7 +29,9 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
     void open(std::optional<KnownKernel> kernel, Boot boot) {
         Session::Settings settings;
         settings.boot = boot;
-        settings.search = [this](gdb::Client&) { return searched_; };
+        settings.search = [this](gdb::Client&) -> sys::Result<std::optional<KnownKernel>> {
+            return searched_;
+        };
         settings.report = [this](const std::string& text) { reports_.push_back(text); };
         session_.emplace(tiny_.debugger(), row_, std::move(kernel), judge_, recorder_, std::move(settings));
         const auto begun = session_->begin();
@@ -70,7 +72,7 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
     test::Records records_;
     events::Recorder recorder_{test::sink_for(records_)};
     core::Judge judge_{test::PolicyBuilder().allow("good").build(), nullptr, core::Answer::refuse};
-    sys::Result<KnownKernel> searched_ = sys::failure(sys::ErrorKind::invalid, "not yet");
+    std::optional<KnownKernel> searched_; ///< what is in the guest's memory
     std::vector<std::string> reports_;
     std::optional<Session> session_;
 };
@@ -152,6 +154,35 @@ TEST_P(SessionTest, SymbolsOfTheGuestsMemoryAreSearchedForUntilThereAreSome) {
     EXPECT_TRUE(is_hooked(known, 0));
 }
 
+TEST_P(SessionTest, KernelOfOtherSymbolsEndsTheWatchAndIsNamed) {
+    const TinyKernel kernel(tiny_, offset_);
+    tiny_.put_text(linked(kernel, offset_).addresses.banner + offset_,
+                   "Linux version 5.10.0-other (gcc) #1 SMP\n");
+    tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
+    Session::Settings settings{.watch = {}, .boot = Boot::attached, .search = {}, .report = {}};
+    Session session(tiny_.debugger(), row_, linked(kernel, offset_), judge_, recorder_, std::move(settings));
+    const auto begun = session.begin();
+    ASSERT_FALSE(begun);
+    EXPECT_EQ(begun.error().kind, sys::ErrorKind::invalid);
+    EXPECT_TRUE(begun.error().what.contains("5.10.0-other")) << begun.error().what;
+    EXPECT_FALSE(session.found());
+}
+
+TEST_P(SessionTest, SymbolsInMemoryOfAnotherKernelThanRunsAreSearchedForAgain) {
+    const TinyKernel kernel(tiny_, 0);
+    KnownKernel known = linked(kernel, 0);
+    known.addresses.of_this_boot = true;
+    known.banner->text = "Linux version 5.10.0-other (gcc) #1 SMP";
+    searched_ = known;
+    tiny_.reg(0, row_.pc) = text_ + 0x40;
+    open(std::nullopt, Boot::attached);
+    EXPECT_FALSE(session_->found());
+    known.banner->text = std::string(TinyKernel::banner);
+    searched_ = known;
+    poll_until(true);
+    EXPECT_TRUE(is_hooked(known, 0));
+}
+
 TEST_P(SessionTest, SymbolsOfOneBootAreNotTakenForThoseOfTheNext) {
     const TinyKernel kernel(tiny_, 0);
     KnownKernel known = linked(kernel, 0);
@@ -161,7 +192,7 @@ TEST_P(SessionTest, SymbolsOfOneBootAreNotTakenForThoseOfTheNext) {
     tiny_.reg(0, row_.pc) = text_ + 0x40;
     open(std::nullopt, Boot::attached);
     ASSERT_TRUE(session_->found());
-    searched_ = sys::failure(sys::ErrorKind::invalid, "not yet");
+    searched_.reset();
     poll_until(false);
     tiny_.put_text(known.addresses.banner, TinyKernel::banner);
     searched_ = known;

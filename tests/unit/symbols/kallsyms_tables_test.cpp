@@ -2,8 +2,8 @@
 //
 // Symbols of kernels that have only their own tables: every generation, both word sizes and byte orders, in a
 // file and in memory.
-#include "symbols/kallsyms_tables.hpp"
 #include "symbols/kernel_builder.hpp"
+#include "symbols/symbols.hpp"
 
 #include <gtest/gtest.h>
 

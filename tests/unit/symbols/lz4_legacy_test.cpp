@@ -2,7 +2,7 @@
 //
 // LZ4's legacy frame: literals, matches that repeat themselves, and blocks that lie.
 #include "modules/image_packing.hpp"
-#include "symbols/kernel_stream.hpp"
+#include "symbols/kernel_image.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,8 +2,9 @@
 //
 // The symbol table of a vmlinux, of either class and byte order, and damaged.
 #include "modules/elf_builder.hpp"
+#include "modules/elf_file.hpp"
 #include "modules/image_source.hpp"
-#include "symbols/symbol_elf.hpp"
+#include "symbols/symbols.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // System.map, nm's output, and copies of /proc/kallsyms, good and useless ones.
-#include "symbols/symbol_text.hpp"
+#include "symbols/symbols.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows which names of a kernel are taken for the addresses that matter, on each architecture and in kernels
-// of each age, and which kernels cannot be held.
+// of each age, and which kernels cannot be guarded.
 #include "enforce/guest/kernel_addresses.hpp"
 
 #include <fmt/format.h>
@@ -69,8 +69,8 @@ const Architecture& amd64() {
     return *find_architecture("amd64");
 }
 
-KernelAddresses places_of(const Names& names, const Architecture& architecture = amd64(),
-                          Interception interception = Interception::automatic) {
+KernelAddresses addresses_of(const Names& names, const Architecture& architecture = amd64(),
+                             Interception interception = Interception::automatic) {
     const auto addresses = find_addresses(symbols_of(names), architecture, interception);
     EXPECT_TRUE(addresses) << (addresses ? "" : addresses.error().what);
     return addresses.value_or(KernelAddresses{});
@@ -95,7 +95,7 @@ std::vector<std::string> calls_of(const KernelAddresses& addresses) {
 }
 
 TEST(KernelAddresses, OfAKernelAreFoundByName) {
-    const KernelAddresses addresses = places_of(kernel());
+    const KernelAddresses addresses = addresses_of(kernel());
     EXPECT_EQ(calls_of(addresses),
               (std::vector<std::string>{"init_module 2100 __x64_sys_", "finit_module 2200 __x64_sys_",
                                         "delete_module 2300 __x64_sys_"}));
@@ -118,7 +118,7 @@ TEST(KernelAddresses, OfAKernelAreFoundByName) {
 TEST(KernelAddresses, OfEveryArchitectureAreFoundByEachOfItsNames) {
     for (const Architecture& row : architectures())
         for (const CallConvention& convention : row.system_calls) {
-            const KernelAddresses addresses = places_of(kernel(std::string(convention.prefix)), row);
+            const KernelAddresses addresses = addresses_of(kernel(std::string(convention.prefix)), row);
             ASSERT_EQ(addresses.calls.size(), 3U) << row.name << " " << convention.prefix;
             for (const SystemCall& call : addresses.calls) {
                 EXPECT_EQ(call.convention.prefix, convention.prefix) << row.name;
@@ -134,21 +134,21 @@ TEST(KernelAddresses, OfA64BitKernelAreThoseOf32BitProgramsToo) {
     for (const auto& [name, offset] :
          Names{{"init_module", 0x4100}, {"finit_module", 0x4200}, {"delete_module", 0x4300}})
         names.emplace_back("__ia32_sys_" + name, offset);
-    EXPECT_EQ(calls_of(places_of(names)),
+    EXPECT_EQ(calls_of(addresses_of(names)),
               (std::vector<std::string>{"init_module 2100 __x64_sys_", "init_module 4100 __ia32_sys_",
                                         "finit_module 2200 __x64_sys_", "finit_module 4200 __ia32_sys_",
                                         "delete_module 2300 __x64_sys_", "delete_module 4300 __ia32_sys_"}));
 }
 
-TEST(KernelAddresses, OneFunctionOfTwoNamesIsOnePlace) {
+TEST(KernelAddresses, OneFunctionOfTwoNamesIsOneAddress) {
     auto names = kernel();
     names.emplace_back("__ia32_sys_init_module", 0x2100);
-    EXPECT_EQ(places_of(names).calls.size(), 3U);
+    EXPECT_EQ(addresses_of(names).calls.size(), 3U);
 }
 
 TEST(KernelAddresses, OfPowerpcAreBehindWhatSetsUpTheTableOfContents) {
     const Architecture& row = *find_architecture("ppc64el");
-    const KernelAddresses addresses = places_of(kernel("sys_"), row);
+    const KernelAddresses addresses = addresses_of(kernel("sys_"), row);
     EXPECT_EQ(calls_of(addresses),
               (std::vector<std::string>{"init_module 2108 sys_", "finit_module 2208 sys_",
                                         "delete_module 2308 sys_"}));
@@ -159,22 +159,22 @@ TEST(KernelAddresses, OfPowerpcAreBehindWhatSetsUpTheTableOfContents) {
     EXPECT_EQ(addresses.functions.return_trampoline, base + 0x1000);
     EXPECT_EQ(addresses.text_begin, base);
     EXPECT_EQ(addresses.banner, base + 0x91'0000);
-    EXPECT_EQ(places_of(without(kernel("sys_"), {"start_kernel"}), row).start, 0U) << "none is not at 8";
+    EXPECT_EQ(addresses_of(without(kernel("sys_"), {"start_kernel"}), row).start, 0U) << "none is not at 8";
 }
 
 TEST(KernelAddresses, OfAKernelBefore38AreTheSystemCalls) {
     const auto names = without(kernel("sys_"), {"finit_module"});
-    const KernelAddresses addresses = places_of(names);
+    const KernelAddresses addresses = addresses_of(names);
     EXPECT_TRUE(addresses.load_module.empty()) << "its load_module() has no copy yet";
     EXPECT_EQ(calls_of(addresses),
               (std::vector<std::string>{"init_module 2100 sys_", "delete_module 2300 sys_"}));
-    EXPECT_EQ(places_of(names, amd64(), Interception::load_module).load_module, Addresses{base + 0x3000})
+    EXPECT_EQ(addresses_of(names, amd64(), Interception::load_module).load_module, Addresses{base + 0x3000})
         << "unless somebody knows better";
 }
 
 TEST(KernelAddresses, CanBeTheSystemCallsOfAnyKernel) {
-    EXPECT_TRUE(places_of(kernel(), amd64(), Interception::system_call).load_module.empty());
-    EXPECT_TRUE(places_of(without(kernel(), {"load_module"})).load_module.empty())
+    EXPECT_TRUE(addresses_of(kernel(), amd64(), Interception::system_call).load_module.empty());
+    EXPECT_TRUE(addresses_of(without(kernel(), {"load_module"})).load_module.empty())
         << "and are, where there is no name for load_module()";
 }
 
@@ -186,11 +186,11 @@ TEST(KernelAddresses, EveryEntryOfLoadModuleIsOneButNotItsPieces) {
                                             {"load_module.cold", 0x3400},
                                             {"load_module_data", 0x3600}})
         names.emplace_back(name, offset);
-    auto found = places_of(names).load_module;
+    auto found = addresses_of(names).load_module;
     std::ranges::sort(found);
     EXPECT_EQ(found, (Addresses{base + 0x3100, base + 0x3200}));
     names.emplace_back("load_module.part.0", 0x3500); // its callers may have the rest of it in them
-    EXPECT_TRUE(places_of(names).load_module.empty());
+    EXPECT_TRUE(addresses_of(names).load_module.empty());
 }
 
 TEST(KernelAddresses, OfAnAmbiguousNameAreNone) {
@@ -198,7 +198,7 @@ TEST(KernelAddresses, OfAnAmbiguousNameAreNone) {
     for (const char* name :
          {"kfree", "modules", "linux_banner", "start_kernel", "machine_restart", "__x64_sys_getpid"})
         names.emplace_back(name, 0x5000);
-    const KernelAddresses addresses = places_of(names);
+    const KernelAddresses addresses = addresses_of(names);
     EXPECT_EQ(addresses.functions.free, 0U);
     EXPECT_EQ(addresses.modules, 0U);
     EXPECT_EQ(addresses.banner, 0U);
@@ -226,8 +226,8 @@ TEST(KernelAddresses, AtLoadModuleAreAnErrorWhereNothingIsCalledSo) {
 
 TEST(KernelAddresses, OnlyTheUsefulAreMissingWhereANameIs) {
     const KernelAddresses addresses =
-        places_of(without(kernel(), {"fget", "file_path", "getpid", "linux_banner", "modules",
-                                     "machine_restart", "machine_emergency_restart"}));
+        addresses_of(without(kernel(), {"fget", "file_path", "getpid", "linux_banner", "modules",
+                                        "machine_restart", "machine_emergency_restart"}));
     EXPECT_EQ(addresses.functions.get_file, 0U);
     EXPECT_EQ(addresses.functions.file_path, 0U);
     EXPECT_EQ(addresses.functions.process_id, 0U);
@@ -247,7 +247,7 @@ TEST(KernelAddresses, BannerOfTheSymbolsThemselvesWillDo) {
 TEST(KernelAddresses, CodeIsAroundPanicWhereItsEndsAreNotKnown) {
     for (const auto& names : {without(kernel(), {"_stext"}), without(kernel(), {"_etext"}),
                               with(without(kernel(), {"_etext"}), "_etext", 0)}) {
-        const KernelAddresses addresses = places_of(names);
+        const KernelAddresses addresses = addresses_of(names);
         EXPECT_LT(addresses.text_begin, base + 0x1000);
         EXPECT_GT(addresses.text_end, base + 0x1000);
     }
@@ -255,7 +255,7 @@ TEST(KernelAddresses, CodeIsAroundPanicWhereItsEndsAreNotKnown) {
 
 TEST(KernelAddresses, MoveAllTogetherAndWhatIsNotThereStaysSo) {
     constexpr std::uint64_t offset = 0x1c20'0000;
-    const KernelAddresses addresses = places_of(without(kernel(), {"memdup_user"}));
+    const KernelAddresses addresses = addresses_of(without(kernel(), {"memdup_user"}));
     const KernelAddresses moved = addresses.moved(offset);
     EXPECT_EQ(moved.functions.duplicate_memory, 0U);
     const auto& before = addresses.functions;

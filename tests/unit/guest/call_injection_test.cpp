@@ -18,7 +18,7 @@ using test::TinyKernel;
 using test::TinyMachine;
 using Polled = Machine::Polled;
 
-class VisitTest : public testing::TestWithParam<const Architecture*> {
+class CallInjectionTest : public testing::TestWithParam<const Architecture*> {
   protected:
     /// What is done in the name of the task that makes a system call.
     using Work = std::function<Task<sys::Result<void>>(CallInjection&)>;
@@ -62,10 +62,12 @@ class VisitTest : public testing::TestWithParam<const Architecture*> {
         const auto stack = tiny_.bytes_at(kernel_.stack_of(task) - 0x2000, 0x2000);
         EXPECT_TRUE(std::ranges::search(stack, magic).empty());
     }
-    std::vector<std::uint64_t> hook_addresses() const {
-        std::vector<std::uint64_t> addresses;
-        std::ranges::transform(addresses_.calls, std::back_inserter(addresses), &SystemCall::address);
-        return addresses;
+    /// Where the tasks were stopped in which a predecessor injected calls.
+    Machine::Hooks hooks() const {
+        Machine::Hooks hooks;
+        for (const SystemCall& call : addresses_.calls)
+            hooks.emplace(call.address, nullptr);
+        return hooks;
     }
     std::uint64_t mask(std::uint64_t value) const { return value & GetParam()->address_mask(); }
 
@@ -77,7 +79,7 @@ class VisitTest : public testing::TestWithParam<const Architecture*> {
     int injections_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, VisitTest, testing::ValuesIn([] {
+INSTANTIATE_TEST_SUITE_P(Every, CallInjectionTest, testing::ValuesIn([] {
                              std::vector<const Architecture*> rows;
                              for (const Architecture& row : architectures())
                                  rows.push_back(&row);
@@ -85,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(Every, VisitTest, testing::ValuesIn([] {
                          }()),
                          [](const auto& one) { return std::string(one.param->name); });
 
-TEST_P(VisitTest, LeavesEveryRegisterAsItWasAndNothingOnTheStack) {
+TEST_P(CallInjectionTest, LeavesEveryRegisterAsItWasAndNothingOnTheStack) {
     std::optional<std::uint64_t> pid;
     TinyMachine::Registers before;
     TinyMachine::Registers after;
@@ -112,7 +114,7 @@ TEST_P(VisitTest, LeavesEveryRegisterAsItWasAndNothingOnTheStack) {
     expect_clean_stack(0);
 }
 
-TEST_P(VisitTest, GivesCallsTheirArgumentsAndAnAlignedStack) {
+TEST_P(CallInjectionTest, GivesCallsTheirArgumentsAndAnAlignedStack) {
     std::array<std::uint64_t, 3> given{};
     std::uint64_t stack = 0;
     tiny_.define_function(addresses_.functions.get_file, [&](std::array<std::uint64_t, 3> arguments) {
@@ -134,7 +136,7 @@ TEST_P(VisitTest, GivesCallsTheirArgumentsAndAnAlignedStack) {
     EXPECT_LT(stack, kernel_.stack_of(0) - CallInjection::scratch_bytes);
 }
 
-TEST_P(VisitTest, OfAFunctionThatIsNotThereIsNotFoundAndChangesNothing) {
+TEST_P(CallInjectionTest, OfAFunctionThatIsNotThereIsNotFoundAndChangesNothing) {
     std::optional<sys::ErrorKind> kind;
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         auto value = co_await injection.call(0);
@@ -148,7 +150,7 @@ TEST_P(VisitTest, OfAFunctionThatIsNotThereIsNotFoundAndChangesNothing) {
     EXPECT_EQ(kernel_.removed.size(), 1U);
 }
 
-TEST_P(VisitTest, ReadsMemoryThatOnlyTheGuestItselfSees) {
+TEST_P(CallInjectionTest, ReadsMemoryThatOnlyTheGuestItselfSees) {
     std::vector<std::byte> expected(3000);
     for (std::size_t i = 0; i < expected.size(); ++i)
         expected[i] = static_cast<std::byte>(i % 253);
@@ -167,7 +169,7 @@ TEST_P(VisitTest, ReadsMemoryThatOnlyTheGuestItselfSees) {
     expect_clean_stack(0);
 }
 
-TEST_P(VisitTest, ReadsATextOfTheProcessAndGivesItsCopyBack) {
+TEST_P(CallInjectionTest, ReadsATextOfTheProcessAndGivesItsCopyBack) {
     sys::Result<std::string> good;
     sys::Result<std::string> long_one;
     sys::Result<std::string> nowhere;
@@ -189,7 +191,7 @@ TEST_P(VisitTest, ReadsATextOfTheProcessAndGivesItsCopyBack) {
     EXPECT_EQ(kernel_.allocated, 0U);
 }
 
-TEST_P(VisitTest, TellsThePathOfAnOpenFileAndLetsGoOfIt) {
+TEST_P(CallInjectionTest, TellsThePathOfAnOpenFileAndLetsGoOfIt) {
     kernel_.files[3] = {"/lib/modules/6.1/dummy.ko", {}};
     kernel_.files[4] = {"/" + std::string(1500, 'd'), {}};
     sys::Result<std::string> path;
@@ -210,7 +212,7 @@ TEST_P(VisitTest, TellsThePathOfAnOpenFileAndLetsGoOfIt) {
     EXPECT_EQ(std::ranges::count(kernel_.called, "fput"), 2) << "one for each that was open";
 }
 
-TEST_P(VisitTest, OfTwoTasksInTheSameCallAreToldApartByTheirStacks) {
+TEST_P(CallInjectionTest, OfTwoTasksInTheSameCallAreToldApartByTheirStacks) {
     std::map<std::uint64_t, std::uint64_t> results; // by stack pointer
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         auto value = co_await injection.call(addresses_.functions.get_file, injection.location().stack);
@@ -244,7 +246,7 @@ TEST_P(VisitTest, OfTwoTasksInTheSameCallAreToldApartByTheirStacks) {
     expect_clean_stack(1);
 }
 
-TEST_P(VisitTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
+TEST_P(CallInjectionTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
     std::optional<gdb::ThreadId> came_back_on;
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         auto value = co_await injection.call(addresses_.functions.get_file, 5);
@@ -267,7 +269,7 @@ TEST_P(VisitTest, OfATaskThatComesBackOnAnotherProcessorGoesOnThere) {
     expect_clean_stack(0);
 }
 
-TEST_P(VisitTest, WhoComesToTheLandingWithAnotherStackIsNotTakenForTheTask) {
+TEST_P(CallInjectionTest, WhoComesToTheReturnTrampolineWithAnotherStackIsNotTakenForTheTask) {
     std::optional<std::uint64_t> result;
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         auto value = co_await injection.call(addresses_.functions.get_file, 5);
@@ -287,7 +289,7 @@ TEST_P(VisitTest, WhoComesToTheLandingWithAnotherStackIsNotTakenForTheTask) {
     EXPECT_EQ(std::exchange(tiny_.troubles, {}), std::vector<std::string>{"the kernel panics"});
 }
 
-TEST_P(VisitTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
+TEST_P(CallInjectionTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
     bool came_back = false;
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         auto value = co_await injection.call(addresses_.functions.get_file, 5);
@@ -311,7 +313,7 @@ TEST_P(VisitTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
     EXPECT_EQ(std::exchange(tiny_.troubles, {}), std::vector<std::string>{"the kernel panics"});
 }
 
-TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheLanding) {
+TEST_P(CallInjectionTest, LeftByADeadPredecessorIsPutBackAtTheReturnTrampoline) {
     TinyMachine::Registers before;
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         before = tiny_.processors[0].registers;
@@ -324,15 +326,14 @@ TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheLanding) {
     ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     tiny_.give_back(0, 1); // it comes back to the return trampoline, and what waited for it is gone
     ASSERT_EQ(tiny_.reg(0, GetParam()->pc), addresses_.functions.return_trampoline);
-    ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), true);
+    ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), true);
     for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
-    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), false)
-        << "and that is that";
+    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), false) << "and that is that";
 }
 
-TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
+TEST_P(CallInjectionTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
     TinyMachine::Registers before;
     work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
         before = tiny_.processors[0].registers;
@@ -345,13 +346,13 @@ TEST_P(VisitTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
     ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
     tiny_.processors[0].registers = before; // the frame was made, or not yet wiped, when it died
     tiny_.reg(0, GetParam()->arguments[0]) = mask(0x4711);
-    ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), true);
+    ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), true);
     for (const gdb::Register one : GetParam()->saved())
         EXPECT_EQ(tiny_.reg(0, one), before[one.number]) << one.number;
     expect_clean_stack(0);
 }
 
-TEST_P(VisitTest, ProcessThatJumpsToAWatchedFunctionIsNotVisited) {
+TEST_P(CallInjectionTest, ProcessThatJumpsToAWatchedFunctionIsLeftAlone) {
     work_ = [&](CallInjection& injection)
         -> Task<sys::Result<void>> { // an injected call would write to the stack
         auto value = co_await injection.call(addresses_.functions.process_id);
@@ -367,19 +368,19 @@ TEST_P(VisitTest, ProcessThatJumpsToAWatchedFunctionIsNotVisited) {
     EXPECT_EQ(tiny_.bytes_at(kernel_.stack_of(0) - 0x2000, 0x2000), stack);
 }
 
-TEST_P(VisitTest, NothingIsPutBackWhereNothingWasLeft) {
+TEST_P(CallInjectionTest, NothingIsPutBackWhereNothingWasLeft) {
     begin_call(0, 0, TinyKernel::user);
     const auto before = tiny_.processors[0].registers;
-    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), false);
+    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), false);
     EXPECT_EQ(tiny_.processors[0].registers, before);
     tiny_.reg(0, GetParam()->stack) = 0x10; // no memory there
-    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hook_addresses()), false);
+    EXPECT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), false);
 }
 
-class ThumbVisitTest : public VisitTest {};
-INSTANTIATE_TEST_SUITE_P(On, ThumbVisitTest, testing::Values(find_architecture("armhf")));
+class ThumbCallInjectionTest : public CallInjectionTest {};
+INSTANTIATE_TEST_SUITE_P(On, ThumbCallInjectionTest, testing::Values(find_architecture("armhf")));
 
-TEST_P(ThumbVisitTest, ReturnsFromThumbCodeByAnOddAddress) {
+TEST_P(ThumbCallInjectionTest, ReturnsFromThumbCodeByAnOddAddress) {
     std::uint64_t back = 0;
     tiny_.define(addresses_.functions.get_file, [&](std::size_t on) {
         back = tiny_.reg(on, *GetParam()->link);
