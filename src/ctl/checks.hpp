@@ -7,7 +7,7 @@
 #include "ctl/context.hpp"
 #include "ctl/finding.hpp"
 #include "ctl/machine_status.hpp"
-#include "enforce/kernel/support.hpp"
+#include "enforce/kernel/status.hpp"
 
 namespace kmodguard::ctl {
 

@@ -6,7 +6,7 @@
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/pinned.hpp"
+#include "enforce/kernel/pins.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>

@@ -7,7 +7,6 @@
 #include "ctl/own_change.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/pinned.hpp"
 #include "enforce/kernel/pins.hpp"
 
 namespace kmodguard::ctl {
