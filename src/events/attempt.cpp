@@ -45,6 +45,16 @@ bool is_notable(const Attempt& attempt) {
            && attempt.decision.reason != core::Reason::no_such_module;
 }
 
+std::string_view to_string(ModuleCall call) {
+    switch (call) {
+    case ModuleCall::init_module: return "init_module";
+    case ModuleCall::finit_module: return "finit_module";
+    case ModuleCall::delete_module: return "delete_module";
+    case ModuleCall::other: break;
+    }
+    return "another system call";
+}
+
 std::string subject_of(const Attempt& attempt) {
     const core::Decision& decision = attempt.decision;
     if (!decision.token.empty()) return core::printable(decision.token);

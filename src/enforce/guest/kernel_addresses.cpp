@@ -68,15 +68,6 @@ bool has(const std::vector<SystemCall>& found, Call call) {
 
 } // namespace
 
-std::string_view to_string(Call call) {
-    switch (call) {
-    case Call::init_module: return "init_module";
-    case Call::finit_module: return "finit_module";
-    case Call::delete_module: return "delete_module";
-    }
-    return "";
-}
-
 KernelAddresses KernelAddresses::moved(std::uint64_t offset) const {
     KernelAddresses result = *this;
     const auto move = [offset](std::uint64_t& address) {
