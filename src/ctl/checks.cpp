@@ -4,7 +4,7 @@
 #include "ctl/decide.hpp"
 #include "ctl/own_change.hpp"
 #include "enforce/autoload/handler.hpp"
-#include "enforce/kernel/status.hpp"
+#include "enforce/kernel/pins.hpp"
 #include "installation.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"

@@ -4,7 +4,6 @@
 // written out and read again; the end of an object must be found wherever the bytes are cut, and be the end
 // of what the parser reads.
 #include "enforce/process/oci_handover.hpp"
-
 #include "events/json.hpp"
 
 #include <cstddef>
