@@ -94,8 +94,8 @@ class Engine {
     void retry();
 
     /// What the policy in force asks for and does not get; "" if there is nothing.
-    [[nodiscard]] std::string shortfall() const {
-        return enforcer_ == nullptr ? "" : enforcer_->shortfall(policy_);
+    [[nodiscard]] std::string why_not_enforced() const {
+        return enforcer_ == nullptr ? "" : enforcer_->why_not_enforced(policy_);
     }
 
     /// The policy files that are not as they were when what is in force was read: changed, new, or gone.

@@ -158,7 +158,7 @@ Answered remove(Call call) {
 void add_warnings(Answer& answer, const Engine& engine) {
     for (const std::string& warning : engine.policy_warnings())
         answer.fields.push_back({"warning", warning});
-    if (const std::string lacks = engine.shortfall(); !lacks.empty())
+    if (const std::string lacks = engine.why_not_enforced(); !lacks.empty())
         answer.fields.push_back({"warning", lacks});
 }
 

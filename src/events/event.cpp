@@ -107,6 +107,16 @@ bool is_trial(const Attempt& attempt) {
            || (module.empty() && attempt.file.ends_with(fmt::format("memfd:{}", core::canary_name)));
 }
 
+std::string_view to_string(ModuleCall call) {
+    switch (call) {
+    case ModuleCall::init_module: return "init_module";
+    case ModuleCall::finit_module: return "finit_module";
+    case ModuleCall::delete_module: return "delete_module";
+    case ModuleCall::other: break;
+    }
+    return "another system call";
+}
+
 bool is_notable(const Attempt& attempt) {
     if (attempt.withheld) return true;
     if (is_trial(attempt)) return false;

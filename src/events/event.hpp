@@ -50,6 +50,10 @@ struct Requester {
 /// For people, one printable line: "sh[42], uid 1000".
 [[nodiscard]] std::string describe(const Requester& by);
 
+/// A system call that loads a module, or takes one out.
+enum class ModuleCall : std::uint8_t { init_module, finit_module, delete_module, other };
+[[nodiscard]] std::string_view to_string(ModuleCall call); ///< "init_module"
+
 /// The call by which the same program has tried the same before, in a form that it was not to be taken in:
 /// compressed.
 struct EarlierCall {

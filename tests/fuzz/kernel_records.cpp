@@ -2,8 +2,8 @@
 //
 // libFuzzer target: any bytes as a record of the kernel point, and as the file that a sealed machine keeps
 // its table in. Whatever they hold, an event and its line of text come of it, or an error.
+#include "enforce/kernel/policy_table.hpp"
 #include "enforce/kernel/records.hpp"
-#include "enforce/kernel/table_file.hpp"
 #include "events/event_json.hpp"
 
 #include <cstdint>

@@ -3,8 +3,7 @@
 // libFuzzer target: any bytes as what a runtime sends. Whatever is accepted must say the same once it was
 // written out and read again; the end of an object must be found wherever the bytes are cut, and be the end
 // of what the parser reads.
-#include "enforce/process/oci_state.hpp"
-
+#include "enforce/process/oci_handover.hpp"
 #include "events/json.hpp"
 
 #include <cstddef>

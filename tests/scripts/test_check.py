@@ -39,7 +39,7 @@ def test_a_unit_test_concerns_no_whole_program():
 
 
 def test_a_point_has_its_own_tests_and_one_machine_of_the_matrix():
-    choice = chosen("src/enforce/process/filter.cpp")
+    choice = chosen("src/enforce/process/seccomp.cpp")
     assert "tests/cli/test_exec.py" in choice.cli and "tests/cli/test_oci_agent.py" in choice.cli
     assert "tests/cli/test_guest.py" not in choice.cli
     assert choice.vm == {"tests/vm/test_process_point.py": "6.1 and not 6.12 and not fmod_ret"}

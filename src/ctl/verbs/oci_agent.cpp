@@ -33,7 +33,7 @@ constexpr int backlog = 128;
 constexpr std::chrono::seconds agent_timeout{5}; ///< at the end, with calls that are being answered
 
 /// On standard error, in one piece: many threads write.
-void log(const Context& context, const process::Notice& notice) {
+void log(const Context& context, const process::AgentReport& notice) {
     const std::string who = notice.container.empty() ? "" : fmt::format("container {} ", notice.container);
     std::string line = fmt::format("kmodctl oci-agent: {}{}", who, notice.text);
     if (context.json)
@@ -166,7 +166,7 @@ sys::Result<int> serve(const Context& context, const OciAgentOptions& options, c
     process::RunningKernel kernel;
     process::AgentDependencies dependencies{
         .rules = [&](const process::OciState& state) { return rulebook.rules_of(state); },
-        .report = [&](const process::Notice& notice) { log(context, notice); },
+        .report = [&](const process::AgentReport& notice) { log(context, notice); },
         .kernel = kernel};
     auto socket = TRY(sys::listen_unix(path, socket_mode, backlog));
     auto agent = TRY(process::Agent::create(std::move(socket), std::move(dependencies)));

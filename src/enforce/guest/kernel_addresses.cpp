@@ -74,15 +74,6 @@ std::pair<std::uint64_t, std::uint64_t> text_of(const symbols::Symbols& symbols,
 
 } // namespace
 
-std::string_view to_string(Call call) {
-    switch (call) {
-    case Call::init_module: return "init_module";
-    case Call::finit_module: return "finit_module";
-    case Call::delete_module: return "delete_module";
-    }
-    return "";
-}
-
 KernelAddresses KernelAddresses::moved(std::uint64_t offset) const {
     KernelAddresses result = *this;
     const auto move = [offset](std::uint64_t& address) {

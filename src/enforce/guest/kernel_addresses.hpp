@@ -7,6 +7,7 @@
 
 #include "enforce/guest/architecture.hpp"
 #include "enforce/guest/call_injection.hpp"
+#include "events/event.hpp"
 #include "symbols/symbols.hpp"
 #include "sys/result.hpp"
 
@@ -16,8 +17,7 @@
 
 namespace kmodguard::guest {
 
-enum class Call : std::uint8_t { init_module, finit_module, delete_module };
-[[nodiscard]] std::string_view to_string(Call call);
+using Call = events::ModuleCall;
 
 /// A function that carries a system call out.
 struct SystemCall {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace kmodguard::kernel {
 
@@ -27,12 +28,14 @@ struct Published {
     enum class Outcome : std::uint8_t {
         enforced,
         left_out,    ///< the policy does not ask for it
-        unavailable, ///< the policy asks for it, and does without: shortfall() says why
+        unavailable, ///< the policy asks for it, and does without: why_not_enforced() says why
         failed,      ///< as `error` says: what was enforced is still, and may not be another's policy either
         sealed,      ///< likewise, until the machine restarts: what is sealed admits less
     };
     Outcome outcome = Outcome::enforced;
     sys::Error error = {};
+
+    [[nodiscard]] static Published failed(sys::Error error) { return {Outcome::failed, std::move(error)}; }
 
     /// Whether the policy may be in force elsewhere.
     [[nodiscard]] bool is_accepted() const {
@@ -49,7 +52,7 @@ class Enforcer {
 
     [[nodiscard]] virtual Published publish(const Publication& publication) = 0;
     /// What `policy`, which is in force, asks for and does not get here, and why; "" if there is nothing.
-    [[nodiscard]] virtual std::string shortfall(const core::Policy& policy) const = 0;
+    [[nodiscard]] virtual std::string why_not_enforced(const core::Policy& policy) const = 0;
     /// Of the images that `decision` loads, one that is refused here all the same, as only an earlier policy
     /// that is sealed can have it; nothing if there is none.
     [[nodiscard]] virtual std::optional<std::string>

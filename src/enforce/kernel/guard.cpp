@@ -2,14 +2,11 @@
 #include "enforce/kernel/guard.hpp"
 
 #include "enforce/kernel/loader.hpp"
-#include "enforce/kernel/pinned.hpp"
-#include "enforce/kernel/programs.hpp"
-#include "enforce/kernel/table_file.hpp"
+#include "sys/kernel.hpp"
 #include "sys/trace.hpp"
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,27 +30,19 @@ std::string sentence_of(const std::vector<std::string>& loosened) {
 }
 
 Published published(sys::Result<void> result) {
-    if (result) return {};
-    return {Published::Outcome::failed, std::move(result.error())};
-}
-
-/// CLOCK_BOOTTIME, ns.
-std::uint64_t now_in_kernel() {
-    timespec now{};
-    ::clock_gettime(CLOCK_BOOTTIME, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+    return result ? Published{} : Published::failed(std::move(result.error()));
 }
 
 /// A map that takes no policy any more, since another process has frozen it; "" if there is none.
-std::string first_frozen(Pins& pins) {
+std::string first_frozen(OpenPins& pins) {
     for (const MapRow& row : map_table)
-        if (row.writer == Writer::daemon)
+        if (row.writer == UserWriter::daemon)
             if (const auto frozen = row.in(pins).is_frozen(); !frozen || *frozen) return row.in(pins).name();
     return "";
 }
 
 /// Whether pins can be used as they are by this build.
-sys::Result<bool> is_usable(Pins& pins) {
+sys::Result<bool> is_usable(OpenPins& pins) {
     const auto state = TRY(pins.state.get(only));
     const bool same_layout = state.value_or(guard_state{}).layout == GUARD_LAYOUT;
     if (pins.sealed && !same_layout)
@@ -64,30 +53,23 @@ sys::Result<bool> is_usable(Pins& pins) {
     return same_build && first_frozen(pins).empty();
 }
 
-sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const Table& table) {
+/// Whether the policy in force is that of the second map.
+sys::Result<bool> is_second_active(const OpenPins& pins) {
+    const auto active = TRY(pins.policy.get(only));
+    const auto second = TRY(pins.policy_b.id());
+    return active.value_or(0) == second;
+}
+
+sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const PolicyTable& table) {
     TRY(map.clear());
     for (const auto& [name, rule] : table)
         TRY(map.set(name, rule));
     return {};
 }
 
-/// What `map` has; how many at most is known, and more means that it is changed while it is read.
-template <typename Key, typename Value>
-sys::Result<std::vector<std::pair<Key, Value>>> read_all(const Map<Key, Value>& map, std::size_t max) {
-    std::vector<std::pair<Key, Value>> entries;
-    std::optional<Key> key;
-    while (true) {
-        key = TRY(map.after(key));
-        if (!key) return entries;
-        if (entries.size() > max)
-            return sys::failure(sys::ErrorKind::failed, map.name() + " changes while it is read");
-        if (const auto value = TRY(map.get(*key))) entries.emplace_back(*key, *value);
-    }
-}
-
 /// What a program of kind `called` returns.
 template <typename Question>
-sys::Result<std::uint32_t> call_program(const Pins& pins, std::string_view program, Question question) {
+sys::Result<std::uint32_t> call_program(const OpenPins& pins, std::string_view program, Question question) {
     const auto found = pins.programs.find(program);
     if (found == pins.programs.end()) return sys::system_failure("cannot find the program", program, ENOENT);
     bpf_test_run_opts options{};
@@ -99,17 +81,17 @@ sys::Result<std::uint32_t> call_program(const Pins& pins, std::string_view progr
     return options.retval;
 }
 
-bool same(const Table& a, const Table& b) {
-    return std::ranges::equal(a, b, [](const auto& left, const auto& right) {
-        return std::memcmp(left.first.text, right.first.text, sizeof left.first.text) == 0
-               && left.second.number == right.second.number && left.second.flags == right.second.flags
-               && left.second.reason == right.second.reason;
-    });
+/// What of `in_force` is in `wanted` as well.
+PolicyTable stricter_half(const PolicyTable& in_force, const PolicyTable& wanted) {
+    PolicyTable half;
+    for (const auto& [name, rule] : in_force)
+        if (wanted.contains(name) || name.text[0] == GUARD_PIN_MARK) half.emplace(name, rule);
+    return half;
 }
 
 } // namespace
 
-sys::Result<bool> is_this_build(const Pins& pins) {
+sys::Result<bool> is_this_build(const OpenPins& pins) {
     const auto settings = TRY(settings_of(pins));
     const auto hash = TRY(programs_hash());
     return settings.layout == GUARD_LAYOUT && std::ranges::equal(hash, settings.object);
@@ -160,16 +142,14 @@ sys::Result<void> Guard::read_state() {
         return {};
     }
     in_force_ = TRY(read_table(pins_));
-    const auto active = TRY(pins_.policy.get(only));
-    const auto second = TRY(pins_.policy_b.id());
+    b_ = TRY(is_second_active(pins_));
     const auto key = TRY(pins_.content_key.get(only));
     key_.bytes = key.value_or(key_.bytes);
-    b_ = active.value_or(0) == second;
     return {};
 }
 
-sys::Result<Table> Guard::read_sealed_table() const {
-    Table table = TRY(load_table(sealed_table_));
+sys::Result<PolicyTable> Guard::read_sealed_table() const {
+    PolicyTable table = TRY(load_table(sealed_table_));
     guard_question question{};
     const auto hash = TRY(hash_of(table));
     std::memcpy(question.table, hash.data(), hash.size());
@@ -194,11 +174,11 @@ bool Guard::seal_admits(std::string_view module) const {
     return answer && (*answer & GUARD_IS_ADMITTED) != 0;
 }
 
-Published Guard::publish(const Table& table) {
+Published Guard::publish(const PolicyTable& table) {
     return sealed() ? tighten(table) : published(replace(table));
 }
 
-sys::Result<void> Guard::replace(const Table& table) {
+sys::Result<void> Guard::replace(const PolicyTable& table) {
     TRY(fill(spare(), table));
     // Before the swap: what cannot be forgotten would be refused by a policy that allows it. If it is the
     // swap that fails, the hook is asked again, and no more.
@@ -213,19 +193,7 @@ sys::Result<void> Guard::replace(const Table& table) {
     return {};
 }
 
-namespace {
-
-/// What of `in_force` is in `wanted` as well.
-Table stricter_half(const Table& in_force, const Table& wanted) {
-    Table half;
-    for (const auto& [name, rule] : in_force)
-        if (wanted.contains(name) || name.text[0] == GUARD_PIN_MARK) half.emplace(name, rule);
-    return half;
-}
-
-} // namespace
-
-Published Guard::tighten(const Table& wanted) {
+Published Guard::tighten(const PolicyTable& wanted) {
     if (!in_force_) return refused_by_seal("its policy cannot be changed: " + unknown_.what);
     if (const auto looser = loosened(*in_force_, wanted); !looser.empty())
         return refused_by_seal(sentence_of(looser));
@@ -235,7 +203,7 @@ Published Guard::tighten(const Table& wanted) {
     return published(take_away(*in_force_, wanted));
 }
 
-sys::Result<void> Guard::take_away(Table& from, const Table& wanted) {
+sys::Result<void> Guard::take_away(PolicyTable& from, const PolicyTable& wanted) {
     TRY(open_programs(pins_, Part::sealing)); // where it was sealed just now
     for (const guard_name& name : taken_away(from, wanted)) {
         const auto code = TRY(call_program(pins_, tightening_program, name));
@@ -256,8 +224,7 @@ sys::Result<void> Guard::detach() {
 
 sys::Result<std::vector<std::string>> Guard::arm() {
     std::vector<std::string> repaired;
-    if (::access(pins_.directory.c_str(), F_OK) != 0) // detach() was here
-        TRY(restore_pins(pins_));
+    if (::access(pins_.directory.c_str(), F_OK) != 0) TRY(restore_pins(pins_)); // detach() was here
     for (const Part part : {Part::guarding, Part::sealing}) {
         if (part == Part::sealing && !sealed()) break;
         TRY(open_programs(pins_, part)); // those of the seal may be new
@@ -289,7 +256,8 @@ sys::Result<bool> Guard::is_as_published() {
     const auto in_kernel = TRY(read_table(pins_));
     const auto active = TRY(pins_.policy.get(only));
     const auto expected = TRY(this->active().id());
-    return in_force_ && same(in_kernel, *in_force_) && active.value_or(0) == expected;
+    return in_force_ && text_of_table(in_kernel) == text_of_table(*in_force_)
+           && active.value_or(0) == expected;
 }
 
 Repair Guard::repair() {
@@ -311,7 +279,7 @@ Repair Guard::repair() {
     const auto as_published = is_as_published();
     if (!as_published) return failed(as_published.error());
     if (*as_published) return repair;
-    if (auto replaced = replace(Table(*in_force_)); !replaced) return failed(replaced.error());
+    if (auto replaced = replace(PolicyTable(*in_force_)); !replaced) return failed(replaced.error());
     repair.repaired.emplace_back("the policy in the kernel was not the one published, and is again");
     return repair;
 }
@@ -354,10 +322,11 @@ sys::Result<void> Guard::forget_refusals() {
 std::vector<CountedRefusals> Guard::take_counted(Counted which) {
     constexpr std::uint64_t second = 1'000'000'000;
     std::vector<CountedRefusals> counted;
-    const auto all = read_all(pins_.repeats, GUARD_MAX_REPEATS); // taking one out would end the walk
+    const auto all = pins_.repeats.read_all(GUARD_MAX_REPEATS); // taking one out would end the walk
     if (!all) return counted;
+    const auto now = static_cast<std::uint64_t>(sys::BootClock::now().time_since_epoch().count());
     for (const auto& [kind, seen] : *all)
-        if (which == Counted::all || now_in_kernel() - std::max(seen.window, seen.last) > second)
+        if (which == Counted::all || now - std::max(seen.window, seen.last) > second)
             if (const auto how = pins_.repeats.extract(kind); how && *how && (*how)->unrecorded != 0)
                 counted.push_back({.what = kind, .how = **how});
     return counted;
@@ -372,13 +341,11 @@ std::uint64_t Guard::take_lost() {
     return more;
 }
 
-sys::Result<Table> read_table(const Pins& pins) {
-    const auto active = TRY(pins.policy.get(only));
-    const auto second = TRY(pins.policy_b.id());
-    const auto rules =
-        TRY(read_all(active.value_or(0) == second ? pins.policy_b : pins.policy_a, GUARD_MAX_MODULES));
-    Table table(rules.begin(), rules.end());
-    const auto tightened = TRY(read_all(pins.tightened, GUARD_MAX_MODULES));
+sys::Result<PolicyTable> read_table(const OpenPins& pins) {
+    const bool second = TRY(is_second_active(pins));
+    const auto rules = TRY((second ? pins.policy_b : pins.policy_a).read_all(GUARD_MAX_MODULES));
+    PolicyTable table(rules.begin(), rules.end());
+    const auto tightened = TRY(pins.tightened.read_all(GUARD_MAX_MODULES));
     for (const auto& [name, yes] : tightened)
         table.erase(name);
     return table;

@@ -6,8 +6,8 @@
 
 #include "enforce/kernel/enforcer.hpp"
 #include "enforce/kernel/pins.hpp"
+#include "enforce/kernel/policy_table.hpp"
 #include "enforce/kernel/status.hpp"
-#include "enforce/kernel/table.hpp"
 #include "modules/content_tag.hpp"
 #include "sys/result.hpp"
 
@@ -49,7 +49,7 @@ class Guard {
 
     /// Makes `table` the policy in force, all at once. While sealed it may only be stricter than what is in
     /// force (else Outcome::sealed, and `error` says what is not); the difference is taken away for good.
-    [[nodiscard]] Published publish(const Table& table);
+    [[nodiscard]] Published publish(const PolicyTable& table);
 
     /// Attaches the programs and pins them, or what of it is missing. Returns what had to be repaired.
     [[nodiscard]] sys::Result<std::vector<std::string>> arm();
@@ -88,22 +88,22 @@ class Guard {
     /// Attempts that neither have a record nor were counted, since the last call of any daemon.
     [[nodiscard]] std::uint64_t take_lost();
 
-    [[nodiscard]] const Pins& pins() const { return pins_; }
+    [[nodiscard]] const OpenPins& pins() const { return pins_; }
     /// The table in force: sealed, it may be another than what was published last. Nothing if it is sealed
     /// and the file that has the table is gone or was changed.
-    [[nodiscard]] const std::optional<Table>& in_force() const { return in_force_; }
+    [[nodiscard]] const std::optional<PolicyTable>& in_force() const { return in_force_; }
     /// Whether what is sealed admits `module`, as the kernel itself answers. False if it cannot be asked.
     [[nodiscard]] bool seal_admits(std::string_view module) const;
 
   private:
-    Guard(Pins pins, std::filesystem::path sealed_table)
+    Guard(OpenPins pins, std::filesystem::path sealed_table)
         : pins_(std::move(pins)), sealed_table_(std::move(sealed_table)) {}
     [[nodiscard]] sys::Result<void> prepare();
     [[nodiscard]] sys::Result<void> read_state();
-    [[nodiscard]] sys::Result<Table> read_sealed_table() const;
-    [[nodiscard]] sys::Result<void> replace(const Table& table);
-    [[nodiscard]] Published tighten(const Table& wanted);
-    [[nodiscard]] sys::Result<void> take_away(Table& from, const Table& wanted);
+    [[nodiscard]] sys::Result<PolicyTable> read_sealed_table() const;
+    [[nodiscard]] sys::Result<void> replace(const PolicyTable& table);
+    [[nodiscard]] Published tighten(const PolicyTable& wanted);
+    [[nodiscard]] sys::Result<void> take_away(PolicyTable& from, const PolicyTable& wanted);
     [[nodiscard]] sys::Result<bool> is_as_published();
     [[nodiscard]] const Map<guard_name, guard_rule>& active() const {
         return b_ ? pins_.policy_b : pins_.policy_a;
@@ -112,18 +112,18 @@ class Guard {
         return b_ ? pins_.policy_a : pins_.policy_b;
     }
 
-    Pins pins_;
+    OpenPins pins_;
     std::filesystem::path sealed_table_;
     bool b_ = false; ///< which of the two policy maps is in force
     guard_state state_{};
     modules::ContentKey key_{};
-    std::optional<Table> in_force_;
+    std::optional<PolicyTable> in_force_;
     sys::Error unknown_; ///< why in_force_ is not known
 };
 
 /// The table that is in force, read back from the kernel, without what was taken away since the seal.
-[[nodiscard]] sys::Result<Table> read_table(const Pins& pins);
+[[nodiscard]] sys::Result<PolicyTable> read_table(const OpenPins& pins);
 /// Whether what `pins` have open was loaded by this very build. Not known of what is sealed.
-[[nodiscard]] sys::Result<bool> is_this_build(const Pins& pins);
+[[nodiscard]] sys::Result<bool> is_this_build(const OpenPins& pins);
 
 } // namespace kmodguard::kernel

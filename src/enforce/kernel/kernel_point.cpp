@@ -17,10 +17,6 @@ bool wants_kernel_point(const core::Policy& policy) {
     return core::wants_point(policy.source(), core::Point::kernel);
 }
 
-Published failed(sys::Error error) {
-    return {Published::Outcome::failed, std::move(error)};
-}
-
 } // namespace
 
 KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
@@ -28,9 +24,7 @@ KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
         .support = inspect(paths), .loader = std::nullopt, .loader_error = std::nullopt};
     const Support& support = dependencies.support;
     if (support.problem != Problem::none) return dependencies;
-    auto loader = Loader::start({.mechanism = support.mechanism,
-                                 .kernel_decompresses = support.kernel_decompresses,
-                                 .directory = new_pin_directory()});
+    auto loader = Loader::start(support);
     if (loader)
         dependencies.loader.emplace(std::move(*loader));
     else
@@ -59,7 +53,7 @@ Published KernelPoint::publish(const Publication& publication) {
         }
     }
     if (!reader_) // a policy did without it
-        if (auto opened = open_reader(); !opened) return failed(opened.error());
+        if (auto opened = open_reader(); !opened) return Published::failed(opened.error());
     const bool was_enforcing = enforcing_;
     Published published = enforce(publication);
     if (published.is_accepted())
@@ -83,13 +77,12 @@ sys::Result<void> KernelPoint::establish() {
 }
 
 sys::Result<void> KernelPoint::open_reader() {
-    auto reader =
+    reader_ =
         TRY(RecordReader::open(guard_->pins(), [this](const guard_record& record) { on_record(record); }));
-    reader_.emplace(std::move(reader));
     return {};
 }
 
-std::string KernelPoint::shortfall(const core::Policy& policy) const {
+std::string KernelPoint::why_not_enforced(const core::Policy& policy) const {
     if (enforcing_ || !wants_kernel_point(policy)) return "";
     // On a machine that cannot have it a policy that names no points asks for what there is.
     if (policy.source().points.empty() && is_unavailable()) return "";
@@ -103,7 +96,7 @@ Published KernelPoint::enforce(const Publication& publication) {
     if (enforcing_) return published; // look_after() sees to the rest
     // A sealed machine goes on with what is in force, and that is looked after.
     if (!published.is_accepted() && !guard_->sealed()) return published;
-    if (const auto armed = guard_->arm(); !armed) return failed(armed.error());
+    if (const auto armed = guard_->arm(); !armed) return Published::failed(armed.error());
     enforcing_ = true;
     return published;
 }
@@ -118,15 +111,18 @@ Published KernelPoint::publish_sealed(const Publication& publication) {
                  "the machine is sealed: the kernel point stays, which the policy's points leave out",
                  "it goes when the machine restarts"}};
     if (!policy.source().valid)
-        return failed({sys::ErrorKind::bad_policy,
-                       "there is no valid policy, and the machine is sealed: what was in force stays"});
+        return Published::failed(
+            {sys::ErrorKind::bad_policy,
+             "there is no valid policy, and the machine is sealed: what was in force stays"});
     if (!publication.index)
-        return failed({sys::ErrorKind::failed,
-                       "there is no module index, and the machine is sealed: what was in force stays",
-                       "depmod makes one"});
+        return Published::failed(
+            {sys::ErrorKind::failed,
+             "there is no module index, and the machine is sealed: what was in force stays",
+             "depmod makes one"});
     if (generation_ != publication.generation) return publish_table(publication);
     // The index is another, and something may answer now to what was refused.
-    if (auto forgotten = guard_->forget_refusals(); !forgotten) return failed(std::move(forgotten.error()));
+    if (auto forgotten = guard_->forget_refusals(); !forgotten)
+        return Published::failed(std::move(forgotten.error()));
     return {};
 }
 
@@ -134,7 +130,7 @@ Published KernelPoint::publish_table(const Publication& publication) {
     const auto& [policy, index, generation] = publication;
     core::Admissions admissions(policy, index_or_none());
     const auto table = compile(policy, admissions, generation);
-    if (!table) return failed(table.error());
+    if (!table) return Published::failed(table.error());
     Published published = guard_->publish(*table);
     if (!published.is_accepted()) return published;
     policy_ = policy;
@@ -155,7 +151,7 @@ Published KernelPoint::leave_out() {
     report_all();
     if (!paths_.moved()) // else what is enforced on this machine is another daemon's
         if (auto removed = guard_ ? guard_->detach() : remove_pinned(); !removed)
-            return failed(std::move(removed.error()));
+            return Published::failed(std::move(removed.error()));
     reader_.reset();
     enforcing_ = false;
     problem_ = Problem::left_out;

@@ -13,7 +13,6 @@
 #include "enforce/kernel/loader.hpp"
 #include "enforce/kernel/records.hpp"
 #include "enforce/kernel/status.hpp"
-#include "enforce/kernel/support.hpp"
 #include "events/event.hpp"
 #include "sys/file.hpp"
 #include "sys/paths.hpp"
@@ -22,8 +21,10 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace kmodguard::kernel {
 
@@ -49,7 +50,7 @@ class KernelPoint final : public Enforcer {
 
     /// Establishes the point at the first policy that names it, and takes it away at one that does not.
     [[nodiscard]] Published publish(const Publication& publication) override;
-    [[nodiscard]] std::string shortfall(const core::Policy& policy) const override;
+    [[nodiscard]] std::string why_not_enforced(const core::Policy& policy) const override;
     [[nodiscard]] std::optional<std::string> refused_of(const core::ModuleDecision& decision) const override;
 
     /// Readable when read_records() has something to do; -1 while the point is not active.
@@ -113,7 +114,7 @@ class KernelPoint final : public Enforcer {
     Dependencies dependencies_;
     Callbacks callbacks_;
     std::optional<Guard> guard_; ///< what is loaded, also while no policy wants it
-    std::optional<RecordReader> reader_;
+    std::unique_ptr<RecordReader> reader_;
     bool enforcing_ = false;
     std::shared_ptr<core::ModuleIndex> index_; ///< of the last publication
     // Of the policy in force in the kernel.

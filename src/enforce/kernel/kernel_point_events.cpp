@@ -27,10 +27,8 @@ void KernelPoint::on_record(const guard_record& record) {
     case GUARD_REQUEST: on_request(record); break;
     case GUARD_REFUSED_REQUEST: {
         events::Attempt event = refused_request(text_of(record.name.text));
-        event.time = time_of(record.time);
         event.requester = kernel::requester_of(record);
-        event.repeated = record.repeated;
-        if (event.repeated != 0) event.repeated_since = time_of(record.repeated_since);
+        set_times(event, record.time, record.repeated, record.repeated_since);
         callbacks_.record(std::move(event));
         break;
     }
@@ -52,21 +50,14 @@ events::Attempt KernelPoint::refused_request(std::string_view token) {
 /// Of refusals that the kernel has counted without a record, nor counted in a later record.
 void KernelPoint::report_counted(Guard::Counted which) {
     for (const auto& [what, how] : guard_->take_counted(which)) {
-        events::Requester by;
-        by.pid = static_cast<pid_t>(how.pid);
-        by.kernel_thread = how.kernel_thread != 0;
-        if (!by.kernel_thread) by.uid = how.uid;
-        by.command = text_of(how.command);
         const auto record = [&](auto refusal) {
-            refusal.time = time_of(how.last);
-            refusal.requester = std::move(by);
-            refusal.repeated = how.unrecorded - 1;
-            if (refusal.repeated != 0) refusal.repeated_since = time_of(how.since);
+            refusal.requester = brief_requester_of(how);
+            set_times(refusal, how.last, how.unrecorded - 1, how.since);
             callbacks_.record(std::move(refusal));
         };
         if (what.name.text[0] == GUARD_SEAL_MARK)
             record(events::SealRefusal(generation_.value_or(0),
-                                       forbidden_text(static_cast<unsigned char>(what.name.text[1])), by));
+                                       forbidden_text(static_cast<unsigned char>(what.name.text[1])), {}));
         else
             record(refused_request(text_of(what.name.text)));
     }

@@ -3,8 +3,6 @@
 
 #include "sys/file.hpp"
 
-#include <bpf/bpf.h>
-
 namespace kmodguard::kernel {
 
 sys::Result<RawMap> RawMap::open(const std::filesystem::path& pin) {
@@ -13,21 +11,10 @@ sys::Result<RawMap> RawMap::open(const std::filesystem::path& pin) {
     return RawMap(std::move(fd), pin.filename());
 }
 
-namespace {
-
-sys::Result<bpf_map_info> info_of(const RawMap& map) {
-    bpf_map_info info{};
-    std::uint32_t size = sizeof info;
-    if (::bpf_obj_get_info_by_fd(map.fd(), &info, &size) != 0)
-        return sys::system_failure("cannot inspect the map", map.name());
-    return info;
-}
-
-} // namespace
-
 sys::Result<std::uint32_t> RawMap::id() const {
-    const auto info = TRY(info_of(*this));
-    return info.id;
+    const auto info = info_of<bpf_map_info>(fd());
+    if (!info) return sys::system_failure("cannot inspect the map", name_);
+    return info->id;
 }
 
 sys::Result<bool> RawMap::is_frozen() const {
@@ -43,32 +30,15 @@ sys::Result<void> RawMap::freeze() const {
     return sys::system_failure("cannot freeze the map", name_);
 }
 
+sys::Result<bool> RawMap::found(int code, Access access) const {
+    if (code == 0) return true;
+    if (errno == ENOENT) return false;
+    return sys::system_failure(access == Access::read ? "cannot read the map" : "cannot write to the map",
+                               name_);
+}
+
 sys::Result<void> RawMap::put(const void* key, const void* value) const {
-    if (::bpf_map_update_elem(fd(), key, value, BPF_ANY) != 0)
-        return sys::system_failure("cannot write to the map", name_);
-    return {};
-}
-
-sys::Result<bool> RawMap::take(const void* key, void* value) const {
-    if (::bpf_map_lookup_elem(fd(), key, value) == 0) return true;
-    if (errno == ENOENT) return false;
-    return sys::system_failure("cannot read the map", name_);
-}
-
-sys::Result<bool> RawMap::take_out(const void* key, void* value) const {
-    if (::bpf_map_lookup_and_delete_elem(fd(), key, value) == 0) return true;
-    if (errno == ENOENT) return false;
-    return sys::system_failure("cannot write to the map", name_);
-}
-
-sys::Result<bool> RawMap::next(const void* previous, void* key) const {
-    if (::bpf_map_get_next_key(fd(), previous, key) == 0) return true;
-    if (errno == ENOENT) return false;
-    return sys::system_failure("cannot read the map", name_);
-}
-
-sys::Result<void> RawMap::drop(const void* key) const {
-    if (::bpf_map_delete_elem(fd(), key) == 0 || errno == ENOENT) return {};
+    if (::bpf_map_update_elem(fd(), key, value, BPF_ANY) == 0) return {};
     return sys::system_failure("cannot write to the map", name_);
 }
 

@@ -1,17 +1,30 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// A BPF map as a typed table. Errors name the map; what they mean is said in bpf(2).
+// A BPF map as a typed table. Errors name the map; bpf(2) says what they mean.
 #pragma once
 
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
+#include <bpf/bpf.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace kmodguard::kernel {
+
+/// What the kernel knows of the map, program or link behind a descriptor (bpf_map_info, bpf_prog_info,
+/// bpf_link_info); nothing if it is something else, with errno.
+template <typename Info>
+[[nodiscard]] std::optional<Info> info_of(int fd) {
+    Info info{};
+    std::uint32_t size = sizeof info;
+    return ::bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? std::optional(info) : std::nullopt;
+}
 
 /// What of it does not depend on the types.
 class RawMap {
@@ -29,11 +42,10 @@ class RawMap {
     [[nodiscard]] sys::Result<void> freeze() const;
 
   protected:
+    enum class Access : std::uint8_t { read, write };
+    /// Whether a call of libbpf's that returned `code` has found the key.
+    [[nodiscard]] sys::Result<bool> found(int code, Access access) const;
     [[nodiscard]] sys::Result<void> put(const void* key, const void* value) const;
-    [[nodiscard]] sys::Result<bool> take(const void* key, void* value) const; ///< false: no such key
-    [[nodiscard]] sys::Result<bool> take_out(const void* key, void* value) const;
-    [[nodiscard]] sys::Result<bool> next(const void* previous, void* key) const;
-    [[nodiscard]] sys::Result<void> drop(const void* key) const; ///< none there is fine
 
   private:
     sys::UniqueFd fd_;
@@ -51,28 +63,34 @@ class Map : public RawMap {
     }
     [[nodiscard]] sys::Result<std::optional<Value>> get(const Key& key) const {
         Value value{};
-        const bool found = TRY(take(&key, &value));
-        return found ? std::optional(value) : std::nullopt;
-    }
-    [[nodiscard]] sys::Result<void> erase(const Key& key) const { return drop(&key); }
-    /// The key after `previous`, in no order; from none the first; nothing after the last.
-    [[nodiscard]] sys::Result<std::optional<Key>> after(const std::optional<Key>& previous) const {
-        Key key{};
-        const bool found = TRY(next(previous ? &*previous : nullptr, &key));
-        return found ? std::optional(key) : std::nullopt;
+        const bool there = TRY(found(::bpf_map_lookup_elem(fd(), &key, &value), Access::read));
+        return there ? std::optional(value) : std::nullopt;
     }
     /// Takes the value out; nothing if there is no such key.
     [[nodiscard]] sys::Result<std::optional<Value>> extract(const Key& key) const {
         Value value{};
-        const bool found = TRY(take_out(&key, &value));
-        return found ? std::optional(value) : std::nullopt;
+        const bool there = TRY(found(::bpf_map_lookup_and_delete_elem(fd(), &key, &value), Access::write));
+        return there ? std::optional(value) : std::nullopt;
+    }
+    /// All that is there, in no order; how many at most is known, and more means that it is changed while it
+    /// is read.
+    [[nodiscard]] sys::Result<std::vector<std::pair<Key, Value>>> read_all(std::size_t max) const {
+        std::vector<std::pair<Key, Value>> entries;
+        Key key{};
+        const Key* previous = nullptr;
+        while (TRY(found(::bpf_map_get_next_key(fd(), previous, &key), Access::read))) {
+            if (entries.size() > max)
+                return sys::failure(sys::ErrorKind::failed, name() + " changes while it is read");
+            if (const auto value = TRY(get(key))) entries.emplace_back(key, *value);
+            previous = &key;
+        }
+        return entries;
     }
     [[nodiscard]] sys::Result<void> clear() const {
-        while (true) {
-            const auto key = TRY(after(std::nullopt));
-            if (!key) return {};
-            TRY(erase(*key));
-        }
+        Key key{};
+        while (TRY(found(::bpf_map_get_next_key(fd(), nullptr, &key), Access::read)))
+            TRY(found(::bpf_map_delete_elem(fd(), &key), Access::write));
+        return {};
     }
 };
 

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The kernel point without its daemon, for kmodctl: what is pinned goes on enforcing.
+// The kernel point without its daemon, for kmodctl: what is pinned goes on enforcing, and can be sealed
+// (docs/kernel-point.md).
 #pragma once
 
-#include "enforce/kernel/pins.hpp"
 #include "enforce/kernel/status.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
 
 namespace kmodguard::kernel {
 
 /// What is enforced by pins, and if nothing is, why not. Needs root.
 [[nodiscard]] Status pinned_status(const sys::Paths& paths);
 
-/// Takes the kernel point away. ErrorKind::denied if it is sealed. Nothing there is fine.
-[[nodiscard]] sys::Result<void> remove_pinned();
+/// Seals the kernel point until the machine restarts: see seal.bpf.h. Needs a policy in enforce mode, and, on
+/// older kernels, CAP_BPF; so the daemon cannot. What is sealed is written to `sealed_table`.
+[[nodiscard]] sys::Result<void> seal(const std::filesystem::path& sealed_table);
 
-/// Of the programs that `pins` have open, as far as the kernel tells.
-[[nodiscard]] Counters read_counters(const Pins& pins);
-[[nodiscard]] sys::Result<Mechanism> mechanism_of(const Pins& pins);
+/// The ids of the maps that the seal keeps everybody from. To be asked for before it.
+[[nodiscard]] sys::Result<std::vector<std::uint32_t>> maps_to_seal();
 
 } // namespace kmodguard::kernel

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/kernel/pins.hpp"
 
-#include "enforce/kernel/programs.hpp"
-
-#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 namespace kmodguard::kernel {
 namespace {
@@ -27,9 +26,14 @@ bool is_bpffs() {
 static_assert(map_table.front().name == "settings");
 static_assert(std::ranges::count(map_table, Seal::closes, &MapRow::seal) <= GUARD_PROTECTED);
 
+std::optional<bpf_prog_info> program_info(const OpenPins& pins, std::string_view name) {
+    const auto program = pins.programs.find(name);
+    return program == pins.programs.end() ? std::nullopt : info_of<bpf_prog_info>(program->second.get());
+}
+
 /// The first map that no process gets a descriptor of once the machine is sealed tells whether it is: root is
 /// refused it for that reason only.
-sys::Result<void> open_maps(Pins& pins) {
+sys::Result<void> open_maps(OpenPins& pins) {
     for (const MapRow& row : map_table) {
         if (pins.sealed && row.seal == Seal::closes) continue;
         auto opened = RawMap::open(pins.directory / map_pin(row.name));
@@ -43,22 +47,16 @@ sys::Result<void> open_maps(Pins& pins) {
 }
 
 /// The link that is pinned for `hook`, whichever process attached it, if it is of our program. Else false.
-bool open_link(Pins& pins, std::string_view hook) {
+bool open_link(OpenPins& pins, std::string_view hook) {
     sys::UniqueFd link(::bpf_obj_get((pins.directory / link_pin(hook)).c_str()));
-    const auto program = pins.programs.find(hook);
-    bpf_link_info info{};
-    bpf_prog_info program_info{};
-    std::uint32_t size = sizeof info;
-    std::uint32_t program_size = sizeof program_info;
-    if (!link || program == pins.programs.end() || ::bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0
-        || ::bpf_obj_get_info_by_fd(program->second.get(), &program_info, &program_size) != 0
-        || info.prog_id != program_info.id)
-        return false;
+    const auto info = info_of<bpf_link_info>(link.get());
+    const auto program = program_info(pins, hook);
+    if (!info || !program || info->prog_id != program->id) return false;
     pins.links.insert_or_assign(std::string(hook), std::move(link));
     return true;
 }
 
-sys::Result<void> open_program(Pins& pins, std::string_view hook) {
+sys::Result<void> open_program(OpenPins& pins, std::string_view hook) {
     const auto path = pins.directory / program_pin(hook);
     sys::UniqueFd fd(::bpf_obj_get(path.c_str()));
     if (!fd) return sys::system_failure("cannot open the pinned program", path.native());
@@ -67,17 +65,17 @@ sys::Result<void> open_program(Pins& pins, std::string_view hook) {
     return {};
 }
 
-std::optional<std::uint32_t> link_id(const sys::UniqueFd& link) {
-    bpf_link_info info{};
-    std::uint32_t size = sizeof info;
-    if (::bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0) return std::nullopt;
-    return info.id;
-}
-
 /// Whether the pin at `path` is that very link.
 bool is_pinned(const sys::UniqueFd& link, const std::filesystem::path& path) {
     const sys::UniqueFd pinned(::bpf_obj_get(path.c_str()));
-    return pinned && link_id(pinned) && link_id(pinned) == link_id(link);
+    const auto at_path = info_of<bpf_link_info>(pinned.get());
+    const auto wanted = info_of<bpf_link_info>(link.get());
+    return at_path && wanted && at_path->id == wanted->id;
+}
+
+std::uint64_t sum_of(const RawMap& counters, std::uint32_t which, std::vector<std::uint64_t>& of_processors) {
+    if (::bpf_map_lookup_elem(counters.fd(), &which, of_processors.data()) != 0) return 0;
+    return std::accumulate(of_processors.begin(), of_processors.end(), std::uint64_t{0});
 }
 
 } // namespace
@@ -103,10 +101,10 @@ sys::Result<void> mount_bpffs() {
     return {};
 }
 
-sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
+sys::Result<OpenPins> open_pins(const std::filesystem::path& directory) {
     if (::access(directory.c_str(), F_OK) != 0)
         return sys::system_failure("cannot open the pins below", directory.native());
-    Pins pins;
+    OpenPins pins;
     pins.directory = directory;
     TRY(open_maps(pins));
     TRY(open_programs(pins, Part::guarding));
@@ -117,13 +115,13 @@ sys::Result<Pins> open_pins(const std::filesystem::path& directory) {
     return pins;
 }
 
-sys::Result<void> open_programs(Pins& pins, Part part) {
+sys::Result<void> open_programs(OpenPins& pins, Part part) {
     for (const ProgramRow& row : program_table)
         if (row.part == part && !pins.programs.contains(row.name)) TRY(open_program(pins, row.name));
     return {};
 }
 
-sys::Result<bool> restore_pins(Pins& pins) {
+sys::Result<bool> restore_pins(OpenPins& pins) {
     TRY(require_bpffs());
     bool changed = ::mkdir(pins.directory.c_str(), S_IRWXU) == 0;
     const auto restore = [&](int fd, const std::string& name) {
@@ -138,7 +136,7 @@ sys::Result<bool> restore_pins(Pins& pins) {
     return changed;
 }
 
-sys::Result<bool> attach(Pins& pins, std::string_view hook) {
+sys::Result<bool> attach(OpenPins& pins, std::string_view hook) {
     const auto path = pins.directory / link_pin(hook);
     auto link = pins.links.find(hook);
     const bool attached = link != pins.links.end();
@@ -160,12 +158,12 @@ sys::Result<bool> attach(Pins& pins, std::string_view hook) {
     return true;
 }
 
-sys::Result<guard_settings> settings_of(const Pins& pins) {
+sys::Result<guard_settings> settings_of(const OpenPins& pins) {
     const auto settings = TRY(pins.settings.get(0));
     return settings.value_or(guard_settings{});
 }
 
-sys::Result<void> replace_pins(Pins& fresh) {
+sys::Result<void> replace_pins(OpenPins& fresh) {
     TRY(remove_pins(pin_directory()));
     if (::rename(fresh.directory.c_str(), pin_directory().c_str()) != 0)
         return sys::system_failure("cannot rename", fresh.directory.native());
@@ -180,14 +178,32 @@ sys::Result<void> remove_pins(const std::filesystem::path& directory) {
     return {};
 }
 
-sys::Result<DirectoryIdentity> identity_of_directory(const std::filesystem::path& directory) {
-    struct stat status{};
-    if (::stat(directory.c_str(), &status) != 0)
-        return sys::system_failure("cannot inspect", directory.native());
-    // The kernel's dev_t has 20 bits of minor number (include/linux/kdev_t.h).
-    constexpr unsigned minor_bits = 20;
-    return DirectoryIdentity{(std::uint64_t{major(status.st_dev)} << minor_bits) | minor(status.st_dev),
-                             status.st_ino};
+sys::Result<void> remove_pinned() {
+    if (const auto pins = open_pins(pin_directory()); pins && pins->sealed)
+        return sys::failure(sys::ErrorKind::denied,
+                            "the machine is sealed: the kernel point stays until it restarts");
+    TRY(remove_pins(new_pin_directory()));
+    return remove_pins(pin_directory());
+}
+
+Counters read_counters(const OpenPins& pins) {
+    Counters counters;
+    const int processors = ::libbpf_num_possible_cpus();
+    if (processors <= 0) return counters;
+    std::vector<std::uint64_t> of_processors(static_cast<std::size_t>(processors));
+    for (const Counter& counter : counter_table)
+        if (counter.index) counters.*counter.value = sum_of(pins.counters, *counter.index, of_processors);
+    for (const ProgramRow& row : hooks_of(Part::guarding))
+        if (row.kind != ProgramKind::request) // without that one, the request is judged by way of the hook
+            if (const auto info = program_info(pins, row.name)) counters.skipped += info->recursion_misses;
+    return counters;
+}
+
+sys::Result<Mechanism> mechanism_of(const OpenPins& pins) {
+    constexpr std::string_view hook = "kernel_post_read_file"; // one that has programs of both kinds
+    const auto info = program_info(pins, hook);
+    if (!info) return sys::system_failure("cannot tell the kind of the program of", hook);
+    return info->type == BPF_PROG_TYPE_LSM ? Mechanism::lsm : Mechanism::fmod_ret;
 }
 
 } // namespace kmodguard::kernel

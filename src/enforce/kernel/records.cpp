@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/kernel/records.hpp"
 
+#include "sys/kernel.hpp"
+
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <time.h> // NOLINT(modernize-deprecated-headers): clock_gettime
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,53 +54,42 @@ std::string name_at(const std::array<std::string_view, Size>& names, std::uint32
     return which < Size ? std::string(names[which]) : fmt::format("unknown ({})", which);
 }
 
+struct Judged {
+    core::Reason reason;
+    std::string_view detail = "";
+};
+
+/// In the order of guard_reason. What is unreadable for a problem of the image has that for a detail.
+constexpr std::array<Judged, 11> judged_by_reason = {{
+    {core::Reason::listed}, // or what the record says that it is admitted by
+    {core::Reason::not_listed},
+    {core::Reason::unreadable_image},
+    {core::Reason::contradictory_image},
+    {core::Reason::pin_mismatch},
+    {core::Reason::pin_mismatch, "larger than the 67108864 bytes that are hashed in the kernel"},
+    {core::Reason::unreadable_image, "compressed, and this content was not checked"},
+    {core::Reason::not_listed, "it was taken away since the machine was sealed"},
+    {core::Reason::no_policy, "there is no policy in the kernel"},
+    {core::Reason::unreadable_image, "the kernel would not show the whole image"},
+    {core::Reason::not_a_module, problems[GUARD_NOT_ELF]},
+}};
+static_assert(judged_by_reason.size() == GUARD_NOT_A_MODULE + 1 && GUARD_MAX_PINNED_SIZE == 67'108'864);
+
 /// The judgement that the record alone gives.
 core::ModuleDecision judgement_of(const guard_record& record) {
+    const bool known = record.reason < judged_by_reason.size();
+    const auto row = known ? static_cast<guard_reason>(record.reason) : GUARD_UNREADABLE;
     core::ModuleDecision judged;
     judged.module = text_of(record.name.text);
-    switch (record.reason) {
-    case GUARD_ADMITTED:
-        judged.reason = record.admission <= static_cast<std::uint32_t>(core::Reason::dependency)
-                            ? static_cast<core::Reason>(record.admission)
-                            : core::Reason::listed;
-        break;
-    case GUARD_NOT_LISTED: judged.reason = core::Reason::not_listed; break;
-    case GUARD_TIGHTENED:
-        judged.reason = core::Reason::not_listed;
-        judged.detail = "it was taken away since the machine was sealed";
-        break;
-    case GUARD_CONTRADICTORY:
-        judged.reason = core::Reason::contradictory_image;
-        judged.detail = fmt::format("the image calls itself {} and {}", text_of(record.name.text),
-                                    text_of(record.modinfo_name.text));
-        break;
-    case GUARD_PIN_MISMATCH: judged.reason = core::Reason::pin_mismatch; break;
-    case GUARD_TOO_LARGE_TO_HASH:
-        judged.reason = core::Reason::pin_mismatch;
-        judged.detail = fmt::format("larger than the {} bytes that are hashed in the kernel",
-                                    std::uint32_t{GUARD_MAX_PINNED_SIZE});
-        break;
-    case GUARD_UNKNOWN_CONTENT:
-        judged.reason = core::Reason::unreadable_image;
-        judged.detail = "compressed, and this content was not checked";
-        break;
-    case GUARD_NO_POLICY:
-        judged.reason = core::Reason::no_policy;
-        judged.detail = "there is no policy in the kernel";
-        break;
-    case GUARD_NOT_A_MODULE:
-        judged.reason = core::Reason::not_a_module;
-        judged.detail = name_at(problems, GUARD_NOT_ELF);
-        judged.loadable = false;
-        break;
-    case GUARD_IN_PIECES:
-        judged.reason = core::Reason::unreadable_image;
-        judged.detail = "the kernel would not show the whole image";
-        break;
-    default:
-        judged.reason = core::Reason::unreadable_image;
-        judged.detail = name_at(problems, record.problem);
-    }
+    judged.reason = judged_by_reason.at(row).reason;
+    judged.detail = judged_by_reason.at(row).detail;
+    judged.loadable = row != GUARD_NOT_A_MODULE;
+    if (row == GUARD_ADMITTED && record.admission <= static_cast<std::uint32_t>(core::Reason::dependency))
+        judged.reason = static_cast<core::Reason>(record.admission);
+    if (row == GUARD_UNREADABLE) judged.detail = name_at(problems, record.problem);
+    if (row == GUARD_CONTRADICTORY)
+        judged.detail =
+            fmt::format("the image calls itself {} and {}", judged.module, text_of(record.modinfo_name.text));
     return judged;
 }
 
@@ -125,36 +115,35 @@ std::size_t page_size() {
 
 } // namespace
 
-sys::Result<RecordReader> RecordReader::open(const Pins& pins, Use use) {
-    auto round = std::make_unique<Round>(Round{.use = std::move(use)});
-    sys::UniqueFd poll(::epoll_create1(EPOLL_CLOEXEC));
-    if (!poll) return sys::system_failure("cannot wait for", "the kernel point's records");
-    std::vector<Ring> rings;
-    for (const RawMap* map : {&pins.records, &pins.requests}) {
-        auto ring = TRY(Ring::open(*map, *round));
-        epoll_event readable{.events = EPOLLIN, .data = {.fd = map->fd()}};
-        if (::epoll_ctl(poll.get(), EPOLL_CTL_ADD, map->fd(), &readable) != 0)
-            return sys::system_failure("cannot wait for", "the kernel point's records");
-        rings.push_back(std::move(ring));
-    }
-    return RecordReader(std::move(round), std::move(rings), std::move(poll));
+sys::Result<std::unique_ptr<RecordReader>> RecordReader::open(const OpenPins& pins, Use use) {
+    std::unique_ptr<RecordReader> reader( // NOLINT(modernize-make-unique): the constructor is private
+        new RecordReader(std::move(use)));
+    reader->poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!reader->poll_) return sys::system_failure("cannot wait for", "the kernel point's records");
+    TRY(reader->add_ring(pins.records));
+    TRY(reader->add_ring(pins.requests));
+    return reader;
 }
 
-sys::Result<RecordReader::Ring> RecordReader::Ring::open(const RawMap& map, Round& round) {
+sys::Result<void> RecordReader::add_ring(const RawMap& map) {
     Ring ring;
-    ring.buffer.reset(ring_buffer__new(map.fd(), take, &round, nullptr));
+    ring.buffer.reset(ring_buffer__new(map.fd(), take, this, nullptr));
     if (!ring.buffer) return sys::system_failure("cannot read", "the kernel point's records");
     void* page = ::mmap(nullptr, page_size(), PROT_READ, MAP_SHARED, map.fd(), 0);
     if (page == MAP_FAILED) return sys::system_failure("cannot map", "the kernel point's records");
     ring.position.reset(static_cast<const unsigned long*>(page));
     ring.read_to = ring.position_now();
-    return ring;
+    epoll_event readable{.events = EPOLLIN, .data = {.fd = map.fd()}};
+    if (::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, map.fd(), &readable) != 0)
+        return sys::system_failure("cannot wait for", "the kernel point's records");
+    rings_.push_back(std::move(ring));
+    return {};
 }
 
-int RecordReader::take(void* data, void* record, std::size_t size) {
-    auto& round = *static_cast<Round*>(data);
-    if (size >= sizeof(guard_record)) round.use(*static_cast<const guard_record*>(record));
-    return --round.left > 0 ? 0 : -1; // this one is taken; libbpf goes on later
+int RecordReader::take(void* reader, void* record, std::size_t size) {
+    auto& self = *static_cast<RecordReader*>(reader);
+    if (size >= sizeof(guard_record)) self.use_(*static_cast<const guard_record*>(record));
+    return --self.left_ > 0 ? 0 : -1; // this one is taken; libbpf goes on later
 }
 
 void RecordReader::Free::operator()(ring_buffer* buffer) const {
@@ -173,10 +162,10 @@ bool RecordReader::read() {
     bool any = false;
     for (Ring& ring : rings_) {
         emptied_ = emptied_ || ring.is_elsewhere();
-        round_->left = max_records;
+        left_ = max_records;
         ring_buffer__consume(ring.buffer.get());
         ring.read_to = ring.position_now();
-        any = any || round_->left != max_records;
+        any = any || left_ != max_records;
     }
     return any;
 }
@@ -213,20 +202,14 @@ events::Attempt event_of(const guard_record& record, const Known& known) {
 
 events::SealRefusal seal_refusal_of(const guard_record& record) {
     events::SealRefusal refusal(record.generation, forbidden_text(record.reason), requester_of(record));
-    refusal.time = time_of(record.time);
-    refusal.repeated = record.repeated;
-    if (refusal.repeated != 0) refusal.repeated_since = time_of(record.repeated_since);
+    set_times(refusal, record.time, record.repeated, record.repeated_since);
     return refusal;
 }
 
 events::Requester requester_of(const guard_record& record) {
     const guard_requester& by = record.requester;
-    events::Requester requester;
-    requester.pid = static_cast<pid_t>(by.pid);
-    requester.kernel_thread = by.kernel_thread != 0;
-    if (!requester.kernel_thread) requester.uid = by.uid; // root's, but no user's
+    events::Requester requester = brief_requester_of(by);
     requester.user_namespace = by.user_namespace;
-    requester.command = text_of(by.command);
     requester.executable = path_of(by.executable);
     requester.cgroup = path_of(by.cgroup);
     if (requester.cgroup.empty() && by.cgroup.whole != 0) requester.cgroup = "/";
@@ -235,10 +218,8 @@ events::Requester requester_of(const guard_record& record) {
 }
 
 std::chrono::system_clock::time_point time_of(std::uint64_t boot_time) {
-    timespec now{};
-    ::clock_gettime(CLOCK_BOOTTIME, &now);
-    const auto since_boot = std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-    const auto ago = since_boot - std::chrono::nanoseconds(std::min<std::uint64_t>(boot_time, max_run));
+    const auto ago = sys::BootClock::now().time_since_epoch()
+                     - std::chrono::nanoseconds(std::min<std::uint64_t>(boot_time, max_run));
     return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::microseconds>(ago);
 }
 

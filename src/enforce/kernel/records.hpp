@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 struct ring_buffer;
@@ -25,7 +26,9 @@ class RecordReader {
 
     /// Calls `use` for every record, oldest first in each ring. Reading makes room, so there is to be one
     /// reader.
-    [[nodiscard]] static sys::Result<RecordReader> open(const Pins& pins, Use use);
+    [[nodiscard]] static sys::Result<std::unique_ptr<RecordReader>> open(const OpenPins& pins, Use use);
+    RecordReader(const RecordReader&) = delete;
+    RecordReader& operator=(const RecordReader&) = delete;
 
     /// Becomes readable when there are records.
     [[nodiscard]] int fd() const { return poll_.get(); }
@@ -43,12 +46,7 @@ class RecordReader {
     struct Free {
         void operator()(ring_buffer* buffer) const;
     };
-    struct Round {
-        Use use;
-        int left = 0;
-    };
     struct Ring {
-        [[nodiscard]] static sys::Result<Ring> open(const RawMap& map, Round& round);
         [[nodiscard]] unsigned long position_now() const;
         /// Whether another process has read since this one did.
         [[nodiscard]] bool is_elsewhere() const { return position_now() != read_to; }
@@ -58,11 +56,12 @@ class RecordReader {
         std::unique_ptr<const unsigned long, Unmap> position;
         unsigned long read_to = 0; ///< how far by this one
     };
-    static int take(void* round, void* data, std::size_t size);
-    RecordReader(std::unique_ptr<Round> round, std::vector<Ring> rings, sys::UniqueFd poll)
-        : round_(std::move(round)), rings_(std::move(rings)), poll_(std::move(poll)) {}
+    explicit RecordReader(Use use) : use_(std::move(use)) {}
+    [[nodiscard]] sys::Result<void> add_ring(const RawMap& map);
+    static int take(void* reader, void* record, std::size_t size);
 
-    std::unique_ptr<Round> round_; ///< at an address that stays
+    Use use_;
+    int left_ = 0; ///< of the records of this round
     std::vector<Ring> rings_;
     sys::UniqueFd poll_;
     bool emptied_ = false;
@@ -85,8 +84,27 @@ struct Known {
 /// Who asked.
 [[nodiscard]] events::Requester requester_of(const guard_record& record);
 
+/// The same as far as `by`, of a record or of refusals that were counted, has it without paths.
+template <typename By>
+[[nodiscard]] events::Requester brief_requester_of(const By& by) {
+    events::Requester requester;
+    requester.pid = static_cast<pid_t>(by.pid);
+    requester.kernel_thread = by.kernel_thread != 0;
+    if (!requester.kernel_thread) requester.uid = by.uid; // root's, but no user's
+    requester.command = text_of(by.command);
+    return requester;
+}
+
 /// When, by the wall clock: of CLOCK_BOOTTIME in ns, as records have it.
 [[nodiscard]] std::chrono::system_clock::time_point time_of(std::uint64_t boot_time);
+
+/// When something was refused, how many like it were before that have no record, and since when.
+template <typename Refusal>
+void set_times(Refusal& refusal, std::uint64_t last, std::uint64_t repeated, std::uint64_t since) {
+    refusal.time = time_of(last);
+    refusal.repeated = repeated;
+    if (repeated != 0) refusal.repeated_since = time_of(since);
+}
 
 /// What was forbidden; of refusals that were counted.
 [[nodiscard]] std::string forbidden_text(std::uint32_t which);

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/kernel/status.hpp"
 
+#include "sys/file.hpp"
+#include "sys/kernel.hpp"
+
 #include <fmt/format.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <ranges>
+#include <utility>
 
 namespace kmodguard::kernel {
 namespace {
@@ -68,15 +75,44 @@ std::optional<Enum> find(const Table& table, std::string_view word, Word of) {
     return static_cast<Enum>(found - table.begin());
 }
 
-template <typename Enum, std::size_t Size>
-std::string word_of(const std::array<std::string_view, Size>& words, Enum which) {
-    return std::string(words.at(static_cast<std::size_t>(which)));
-}
-
 std::uint64_t number_of(std::string_view text) {
     std::uint64_t number = 0;
     std::from_chars(text.data(), text.data() + text.size(), number);
     return number;
+}
+
+/// Whether the comma-separated list of active security modules has bpf's.
+bool lists_bpf(std::string_view list) {
+    return std::ranges::any_of(std::views::split(list.substr(0, list.find('\n')), ','),
+                               [](auto module) { return std::string_view(module) == "bpf"; });
+}
+
+/// "6.1.0-56-amd64" is {6, 1}.
+std::pair<int, int> version_of(const std::string& release) {
+    int major = 0;
+    int minor = 0;
+    const char* end = release.data() + release.size();
+    const auto first = std::from_chars(release.data(), end, major);
+    if (first.ptr != end && *first.ptr == '.') std::from_chars(first.ptr + 1, end, minor);
+    return {major, minor};
+}
+
+/// Whether tasks can be preempted inside of the kernel, as far as it says so.
+bool preempts(const sys::Paths& paths) {
+    if (const auto chosen = sys::kernel_parameter(paths, "preempt"))
+        return *chosen == "full" || *chosen == "lazy";
+    utsname running{};
+    if (::uname(&running) != 0) return true;
+    const std::string_view version = running.version;
+    return version.contains("PREEMPT")
+           && (!version.contains("PREEMPT_DYNAMIC")
+               || version_of(running.release) >= std::pair(6, 13)); // voluntary by default before
+}
+
+/// Kernels skip a program that is already running on the same processor: always if it is fmod_ret, and before
+/// Linux 6.2 if it is lsm (bpf_prog_check_recur of kernel/bpf/trampoline.c).
+bool skips_when_interrupted(Mechanism mechanism) {
+    return mechanism == Mechanism::fmod_ret || version_of(sys::kernel_release()) < std::pair(6, 2);
 }
 
 } // namespace
@@ -98,12 +134,43 @@ NoteText text_of(Note note) {
     return note_texts.at(static_cast<std::size_t>(note)).text;
 }
 
+Support inspect(const sys::Paths& paths) {
+    Support support;
+    support.kernel_decompresses = !sys::in_kernel_compression(paths).empty();
+    const auto fail = [&support](Problem problem) {
+        support.problem = problem;
+        return support;
+    };
+    if (paths.moved()) return fail(Problem::other_root);
+    if (::access("/proc/modules", F_OK) != 0) return fail(Problem::no_modules);
+    if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) return fail(Problem::no_types);
+    const auto lockdown = sys::read_pseudo_file("/sys/kernel/security/lockdown");
+    if (lockdown && lockdown->contains("[confidentiality]")) return fail(Problem::confidentiality);
+    const auto active = sys::read_pseudo_file("/sys/kernel/security/lsm");
+    // Where the list cannot be read, the means that works whatever is in it.
+    support.mechanism = active && lists_bpf(*active) ? Mechanism::lsm : Mechanism::fmod_ret;
+    if (!active)
+        support.notes.push_back(Note::no_securityfs);
+    else if (support.mechanism == Mechanism::fmod_ret)
+        support.notes.push_back(Note::bpf_inactive);
+    if (skips_when_interrupted(support.mechanism) && preempts(paths)) support.notes.push_back(Note::may_skip);
+    return support;
+}
+
+bool Support::may_skip() const {
+    return std::ranges::find(notes, Note::may_skip) != notes.end();
+}
+
+bool is_tracing_off() {
+    return sys::read_pseudo_file(tracing_setting).value_or("").starts_with('0');
+}
+
 std::vector<protocol::Field> fields_of(const Status& status) {
     std::vector<protocol::Field> fields;
     const auto add = [&fields](std::string_view key, std::string value) {
         fields.push_back({fmt::format("{}{}", prefix, key), std::move(value)});
     };
-    add("state", word_of(states, status.state));
+    add("state", std::string(states.at(static_cast<std::size_t>(status.state))));
     if (status.problem != Problem::none)
         add("problem", std::string(problem_texts.at(static_cast<std::size_t>(status.problem)).word));
     if (status.problem == Problem::failed) {

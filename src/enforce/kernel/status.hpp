@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// What there is to know of the kernel point: one struct, made by the daemon of what it enforces
-// (kernel_point.hpp) and by kmodctl of what is pinned (pinned.hpp). States and problems are enums; their
-// words for the control socket and their sentences for people are tables in status.cpp.
+// What there is to know of the kernel point. Support: whether this machine's kernel can have it, and by which
+// means. Status: what is enforced; made by the daemon (kernel_point.hpp), and by kmodctl of what is pinned
+// (pinned.hpp). States and problems are enums; their words for the control socket and their sentences for
+// people are tables in status.cpp.
 #pragma once
 
 #include "enforce/kernel/layout.hpp"
 #include "protocol/message.hpp"
+#include "sys/paths.hpp"
 #include "sys/result.hpp"
 
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,6 +62,21 @@ enum class Note : std::uint8_t {
     may_skip,      ///< of two loads at one instant, one may go unjudged
 };
 
+struct Support {
+    Mechanism mechanism = Mechanism::lsm;
+    Problem problem = Problem::none;  ///< why it cannot be enforced; none if it can
+    std::vector<Note> notes;          ///< what is weaker here than elsewhere
+    bool kernel_decompresses = false; ///< the kernel takes compressed images
+
+    [[nodiscard]] bool may_skip() const;
+};
+[[nodiscard]] Support inspect(const sys::Paths& paths);
+
+/// Of the running kernel: 0 keeps all of the kernel point's programs from running.
+inline constexpr const char* tracing_setting = "/proc/sys/kernel/ftrace_enabled";
+/// Whether it is 0. False where the kernel has no such setting.
+[[nodiscard]] bool is_tracing_off();
+
 /// What happened in the kernel since the programs were loaded.
 struct Counters {
     std::uint64_t allowed = 0;
@@ -70,8 +86,7 @@ struct Counters {
     std::uint64_t remembered = 0;   ///< requests refused without it
     std::uint64_t unattributed = 0; ///< requests passed on without a record of who made them
     std::uint64_t lost = 0;         ///< attempts that have no record and were not counted
-    std::uint64_t skipped =
-        0; ///< runs that the kernel left out (Note::may_skip): attempts that were not judged
+    std::uint64_t skipped = 0;      ///< runs that the kernel left out (Note::may_skip): loads were not judged
 };
 
 /// One of the counters.
@@ -103,11 +118,10 @@ struct Status {
     // The others are of one that is enforced.
     std::optional<Mechanism> mechanism = {};
     bool sealed = false;
-    bool audit = false;      ///< the policy in the kernel refuses nothing
-    bool this_build = false; ///< the programs are those of this very build
-    std::optional<std::uint64_t> generation =
-        {}; ///< of the policy in the kernel; of a sealed one only the daemon knows
-    std::optional<std::uint64_t> modules = {}; ///< that it admits; only the daemon knows
+    bool audit = false;                           ///< the policy in the kernel refuses nothing
+    bool this_build = false;                      ///< the programs are those of this very build
+    std::optional<std::uint64_t> generation = {}; ///< of its policy; of a sealed one only the daemon knows
+    std::optional<std::uint64_t> modules = {};    ///< that it admits; only the daemon knows
     Counters counters = {};
 
     /// Whether what is loaded is judged in the kernel.

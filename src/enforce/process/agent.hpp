@@ -2,10 +2,13 @@
 //
 // Takes containers over from OCI runtimes: the listener's end of the runtime specification's seccomp protocol
 // (config-linux.md, listenerPath). One thread, which waits for no process, hears the runtimes out; what
-// happens to a container afterwards is its own thread's (oci_containers.hpp).
+// happens to a container afterwards is a thread's of its own, until its end.
 #pragma once
 
-#include "enforce/process/oci_containers.hpp"
+#include "core/judge.hpp"
+#include "enforce/process/kernel_modules.hpp"
+#include "enforce/process/oci_handover.hpp"
+#include "events/recorder.hpp"
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
@@ -13,10 +16,34 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <list>
 #include <memory>
+#include <string>
 
 namespace kmodguard::process {
+
+/// For the one who runs the agent.
+struct AgentReport {
+    bool refused = false;       ///< something that a runtime or a container wanted
+    std::string container = {}; ///< its id; "" where it is not known
+    std::string text = {};
+};
+
+/// What a container's calls are answered by, and where its events go.
+struct Rules {
+    std::unique_ptr<core::Judge> judge;
+    events::Recorder* recorder = nullptr;
+};
+
+/// What the agent works with. It must outlive it, and is used by many threads at once.
+struct AgentDependencies {
+    /// The rules of a container that starts. Where its policy cannot be had, those of a policy that allows
+    /// nothing.
+    std::function<Rules(const OciState&)> rules;
+    std::function<void(const AgentReport&)> report;
+    KernelModules& kernel;
+};
 
 struct AgentLimits {
     std::size_t connections = 128; ///< at one time; beyond it the oldest is dropped
@@ -32,14 +59,21 @@ class Agent {
     /// Takes over `socket`, which listens and does not block.
     [[nodiscard]] static sys::Result<Agent> create(sys::UniqueFd socket, AgentDependencies dependencies,
                                                    const AgentLimits& limits = {});
+    Agent(Agent&&) noexcept;
+    Agent& operator=(Agent&&) = delete;
+    /// As stop(), without a timeout.
+    ~Agent();
 
     /// Serves until `stop` is readable.
     [[nodiscard]] sys::Result<void> run(int stop);
 
-    /// Lets go of the containers, as Containers::stop() does. So does the destructor, without a timeout.
-    [[nodiscard]] bool stop(std::chrono::milliseconds timeout) { return containers_->stop(timeout); }
+    /// Answers no more calls: they fail with ENOSYS, the kernel's answer where no process listens. Waits for
+    /// those that are being answered, for `timeout` at most. False: some still are; the object must then live
+    /// on.
+    [[nodiscard]] bool stop(std::chrono::milliseconds timeout);
 
   private:
+    class Containers;
     using Clock = std::chrono::steady_clock;
     struct Client {
         RuntimeConnection connection;
@@ -48,20 +82,17 @@ class Agent {
         bool readable = false;
     };
 
-    Agent(sys::UniqueFd socket, AgentDependencies dependencies, const AgentLimits& limits,
-          std::unique_ptr<Containers> containers);
+    Agent(sys::UniqueFd socket, const AgentLimits& limits, std::unique_ptr<Containers> containers);
     /// Whether to go on: not if `stop` is readable.
     [[nodiscard]] sys::Result<bool> wait(int stop);
     [[nodiscard]] int timeout() const;
     void accept_waiting();
     void admit_client(sys::UniqueFd socket);
     void receive_from(Client& client);
-    void take_over(HandOver handed);
     void drop_timed_out();
     void refuse(const Client& client, const std::string& why) const;
 
     sys::UniqueFd socket_;
-    AgentDependencies dependencies_;
     AgentLimits limits_;
     std::unique_ptr<Containers> containers_;
     std::list<Client> clients_;     ///< oldest first

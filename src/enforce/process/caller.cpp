@@ -21,9 +21,11 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <climits>
 #include <cstring>
-#include <string_view>
+#include <filesystem>
+#include <ranges>
+#include <span>
+#include <system_error>
 
 namespace kmodguard::process {
 namespace {
@@ -34,18 +36,13 @@ constexpr std::size_t page = 4096; // or less than a page: only how much is read
 #define PIDFD_THREAD O_EXCL // Linux 6.9
 #endif
 
-std::unexpected<Refusal> refused(int error, std::string why) {
-    return std::unexpected(Refusal{.error = error, .why = std::move(why)});
-}
-
 std::string proc(pid_t thread, std::string_view entry) {
     return fmt::format("/proc/{}/{}", thread, entry);
 }
 
 std::string link_target(const std::string& path) {
-    std::array<char, PATH_MAX> text; // NOLINT(cppcoreguidelines-pro-type-member-init): readlink() fills it
-    const ssize_t length = ::readlink(path.c_str(), text.data(), text.size());
-    return length <= 0 ? "" : std::string(text.data(), static_cast<std::size_t>(length));
+    std::error_code ignored;
+    return std::filesystem::read_symlink(path, ignored).native();
 }
 
 /// Of a descriptor of our own: what the caller's means may be another file by now.
@@ -62,16 +59,12 @@ std::uint64_t inode_of(const std::string& path) {
 
 /// The first word after `key` in a text of "Key:\tvalue" lines.
 std::string_view field(std::string_view text, std::string_view key) {
-    for (std::size_t begin = 0; begin < text.size();) {
-        const std::size_t end = std::min(text.find('\n', begin), text.size());
-        std::string_view line = text.substr(begin, end - begin);
-        if (line.starts_with(key)) {
+    for (const auto part : std::views::split(text, '\n'))
+        if (std::string_view line(part); line.starts_with(key)) {
             line.remove_prefix(key.size());
             line.remove_prefix(std::min(line.find_first_not_of("\t "), line.size()));
             return line.substr(0, line.find('\t'));
         }
-        begin = end + 1;
-    }
     return {};
 }
 
@@ -231,16 +224,14 @@ Taken<modules::Buffer> Caller::copy_memory(std::uint64_t address, std::uint64_t 
 
 Taken<std::string> Caller::copy_text(std::uint64_t address, std::size_t limit) const {
     std::string text;
-    std::array<std::byte, page>
-        piece; // NOLINT(cppcoreguidelines-pro-type-member-init): read_memory() fills it
+    std::array<char, page> piece{};
     while (text.size() <= limit) {
         const std::uint64_t next = address + text.size();
         // Not beyond the page that it is in: the next one may not be there, and need not.
-        const std::span<std::byte> into(piece.data(), page - next % page);
+        const auto into = std::as_writable_bytes(std::span(piece).first(page - next % page));
         const ssize_t count = read_memory(thread_, next, into);
         if (count < 0) return unreadable_memory();
-        const std::string_view got(reinterpret_cast<const char*>(piece.data()),
-                                   static_cast<std::size_t>(count));
+        const std::string_view got(piece.data(), static_cast<std::size_t>(count));
         const std::size_t end = got.find('\0');
         text += got.substr(0, end);
         if (end != std::string_view::npos && text.size() <= limit) return text;

@@ -17,6 +17,7 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace kmodguard::process {
 
@@ -28,6 +29,10 @@ struct Refusal {
 
 template <typename T>
 using Taken = std::expected<T, Refusal>;
+
+[[nodiscard]] inline std::unexpected<Refusal> refused(int error, std::string why) {
+    return std::unexpected(Refusal{.error = error, .why = std::move(why)});
+}
 
 /// Longest parameters taken, NUL not counted: what an argument of a program may have (MAX_ARG_STRLEN).
 inline constexpr std::size_t max_parameters = 128U << 10U;

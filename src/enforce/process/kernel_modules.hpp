@@ -6,7 +6,6 @@
 
 #include "modules/image_source.hpp"
 
-#include <cstdint>
 #include <string>
 
 namespace kmodguard::process {

@@ -4,7 +4,7 @@
 // is there to answer for the filter.
 #pragma once
 
-#include "enforce/process/filter.hpp"
+#include "enforce/process/seccomp.hpp"
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 

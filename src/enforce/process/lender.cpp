@@ -3,7 +3,6 @@
 
 #include "core/names.hpp"
 #include "modules/decompress.hpp"
-#include "modules/image.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>
@@ -12,22 +11,17 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <utility>
 
 namespace kmodguard::process {
 namespace {
 
-std::unexpected<Refusal> withhold(int error, std::string why) {
-    return std::unexpected(Refusal{.error = error, .why = std::move(why)});
-}
-
 /// A regular file of this machine, which the caller of the supervised call had no part in choosing.
 Taken<OpenFile> open_own(const std::string& path) {
     auto file = sys::open_regular_file(path);
-    if (!file) return withhold(EPERM, file.error().what);
+    if (!file) return refused(EPERM, file.error().what);
     struct stat status{};
-    if (::fstat(file->get(), &status) != 0) return withhold(errno, "cannot inspect " + path);
+    if (::fstat(file->get(), &status) != 0) return refused(errno, "cannot inspect " + path);
     return OpenFile{
         .file = std::move(*file), .size = static_cast<std::uint64_t>(status.st_size), .path = path};
 }
@@ -44,67 +38,59 @@ Taken<void> Lender::serves(const Caller& caller) const {
     const auto name_space = TRY(caller.user_namespace());
     if (name_space.id == initial_user_namespace) return own;
     if (!dependencies_.judge.policy().serves_user_namespaces())
-        return withhold(EPERM, own.error().why + ", or have the policy serve it (allow.user_namespaces)");
+        return refused(EPERM, own.error().why + ", or have the policy serve it (allow.user_namespaces)");
     if (only_ && *only_ != name_space.id)
-        return withhold(EPERM,
-                        "the caller's user namespace is not that of the container, and no other is served");
+        return refused(EPERM,
+                       "the caller's user namespace is not that of the container, and no other is served");
     if (name_space.owner != 0)
-        return withhold(EPERM,
-                        fmt::format("the caller's user namespace was made by user {}, and only those that "
-                                    "root made are served",
-                                    name_space.owner));
+        return refused(EPERM,
+                       fmt::format("the caller's user namespace was made by user {}, and only those that "
+                                   "root made are served",
+                                   name_space.owner));
     return may_lend();
 }
-
-/// This machine's own image of a module.
-struct Lender::OwnImage {
-    std::unique_ptr<MemoryBudget::Share> share; ///< outlives the bytes
-    modules::Buffer bytes;                      ///< uncompressed
-    core::ImageFacts facts;
-};
 
 /// What is not loaded yet, the module itself last.
 Taken<std::vector<core::ModuleRecord>> Lender::to_load(const std::string& module) const {
     std::vector<core::ModuleRecord> records = dependencies_.judge.needed_for(module);
-    if (records.back().built_in) return withhold(EEXIST, module + " is built into the kernel");
-    if (dependencies_.kernel.is_loaded(module)) return withhold(EEXIST, module + " is loaded already");
+    if (records.back().built_in) return refused(EEXIST, module + " is built into the kernel");
+    if (dependencies_.kernel.is_loaded(module)) return refused(EEXIST, module + " is loaded already");
     std::erase_if(records, [&](const auto& record) {
         return record.built_in || dependencies_.kernel.is_loaded(record.name);
     });
     for (const core::ModuleRecord& record : records) {
         if (record.path.empty())
-            return withhold(EPERM, fmt::format("this machine has no file of {}", record.name));
+            return refused(EPERM, fmt::format("this machine has no file of {}", record.name));
         if (record.install_command)
-            return withhold(
-                EPERM, fmt::format("modprobe.d has a command run in the place of loading {}, and none is "
-                                   "run for a user namespace",
-                                   record.name));
+            return refused(EPERM,
+                           fmt::format("modprobe.d has a command run in the place of loading {}, and none is "
+                                       "run for a user namespace",
+                                       record.name));
     }
     return records;
 }
 
-Taken<Lender::OwnImage> Lender::read(const core::ModuleRecord& record) {
+/// This machine's own image of a module, uncompressed.
+Taken<ImageCopy> Lender::read(const core::ModuleRecord& record) {
     const auto file = TRY(open_own(record.path));
-    OwnImage image{.share = dependencies_.memory.take(std::min(file.size, dependencies_.limit)),
-                   .bytes = modules::Buffer(0),
-                   .facts = {}};
+    ImageCopy image{.share = dependencies_.memory.take(std::min(file.size, dependencies_.limit)),
+                    .bytes = modules::Buffer(0),
+                    .facts = {}};
     auto bytes = Caller::copy_file(file, dependencies_.limit);
-    if (!bytes) return withhold(bytes.error().error, record.path + ": " + bytes.error().why);
+    if (!bytes) return refused(bytes.error().error, record.path + ": " + bytes.error().why);
     image.bytes = std::move(*bytes);
-    modules::MemorySource source(image.bytes.all());
-    if (const auto container = modules::container_of(source);
-        container && *container != modules::Container::raw) {
+    if (modules::MemorySource source(image.bytes.all()); is_compressed(source)) {
         const std::scoped_lock lock(dependencies_.decompressing);
         const auto content = modules::decompress(source, dependencies_.limit);
-        if (!content) return withhold(EPERM, record.path + ": " + content.error().what);
-        // Who waited here would keep the others from decompressing, and they may hold the memory.
+        if (!content) return refused(EPERM, record.path + ": " + content.error().what);
+        // Who waited here would keep the others from decompressing, and they may have the memory.
         auto share = dependencies_.memory.take_at_once(content->size());
-        if (!share) return withhold(ENOMEM, "too many images are in memory to decompress " + record.path);
+        if (!share) return refused(ENOMEM, "too many images are in memory to decompress " + record.path);
         image.bytes = modules::Buffer(content->size());
         std::ranges::copy(*content, image.bytes.data());
         image.share = std::move(share);
     }
-    image.facts = modules::identify_image(image.bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+    image.facts = facts_of(image.bytes.all());
     return image;
 }
 
@@ -118,10 +104,7 @@ Lender::Attempt Lender::attempt(const core::ModuleRecord& record, const std::fun
                        .why = std::move(why)};
     };
     auto image = read(record);
-    if (!image) {
-        const core::ImageFacts facts{.problem = image.error().why, .name = {}, .modinfo_name = {}};
-        return not_asked(facts, image.error().error, image.error().why);
-    }
+    if (!image) return not_asked(unreadable(image.error().why), image.error().error, image.error().why);
     core::ImageFacts facts = std::move(image->facts);
     if (facts.problem.empty() && core::fold(facts.name) != record.name)
         facts.problem = fmt::format("the image calls itself {}", core::printable(facts.name));

@@ -12,16 +12,14 @@
 
 #include "core/judge.hpp"
 #include "enforce/process/caller.hpp"
+#include "enforce/process/image_copy.hpp"
 #include "enforce/process/kernel_modules.hpp"
-#include "enforce/process/memory_budget.hpp"
 
 #include <cstdint>
-#include <expected>
 #include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace kmodguard::process {
@@ -67,10 +65,8 @@ class Lender {
                                                    const std::function<bool()>& goes_on);
 
   private:
-    struct OwnImage;
-
     [[nodiscard]] Taken<std::vector<core::ModuleRecord>> to_load(const std::string& module) const;
-    [[nodiscard]] Taken<OwnImage> read(const core::ModuleRecord& record);
+    [[nodiscard]] Taken<ImageCopy> read(const core::ModuleRecord& record);
     [[nodiscard]] Attempt attempt(const core::ModuleRecord& record, const std::function<bool()>& goes_on);
 
     Dependencies dependencies_;

@@ -2,7 +2,6 @@
 #include "enforce/process/responder.hpp"
 
 #include "core/loaded.hpp"
-#include "core/names.hpp"
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
 #include "modules/image_file.hpp"
@@ -28,38 +27,36 @@ bool is_enforced_refusal(const core::Decision& decision) {
     return decision.effective() == core::Verdict::refuse && decision.reason != core::Reason::not_a_module;
 }
 
-core::ImageFacts unreadable(std::string why) {
-    return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
-}
-
 /// Whether the kernel is to decompress what it is given, or to do with it what no flag meant until now.
 bool asks_to_decompress(const Notification& notification) {
     constexpr std::uint32_t as_it_is = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC;
     const auto flags = static_cast<std::uint32_t>(notification.arguments[2]);
-    return notification.call == Call::finit_module && (flags & ~as_it_is) != 0;
+    return notification.call == ModuleCall::finit_module && (flags & ~as_it_is) != 0;
+}
+
+/// Those of the module, which the caller has in its memory.
+Taken<std::string> parameters_of(const Notification& notification, const Caller& caller) {
+    const bool from_file = notification.call == ModuleCall::finit_module;
+    auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
+    if (!parameters) return refused(parameters.error().error, "the parameters: " + parameters.error().why);
+    return parameters;
 }
 
 } // namespace
 
-/// A copy of an image, and what it is.
-struct Responder::Image {
-    std::unique_ptr<MemoryBudget::Share> share; ///< outlives the bytes
-    modules::Buffer bytes;
-    core::ImageFacts facts;
-};
-
 Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
-                     events::Recorder& recorder, std::string container, Limits limits,
-                     std::shared_ptr<MemoryBudget> powerless, std::optional<std::uint64_t> user_namespace)
+                     events::Recorder& recorder, SupervisorSettings settings)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
-      container_(std::move(container)), limits_(limits), attempts_(recorder, container_),
-      budget_(std::max(limits.memory, limits.image_bytes)), powerless_(std::move(powerless)),
+      container_(std::move(settings.container)), limits_(settings.limits), log_order_(recorder, container_),
+      budget_(std::max(limits_.memory, limits_.image_bytes)), powerless_(std::move(settings.powerless)),
       unjudged_(judge.decide(unreadable(lost_caller))), lender_({.judge = judge,
                                                                  .kernel = kernel,
                                                                  .memory = budget_,
                                                                  .decompressing = decompressing_,
-                                                                 .limit = limits.image_bytes},
-                                                                user_namespace) {}
+                                                                 .limit = limits_.image_bytes},
+                                                                settings.user_namespace) {
+    if (!powerless_) powerless_ = std::make_shared<MemoryBudget>(limits_.powerless_memory);
+}
 
 void Responder::respond(const Notification& notification) {
     sys::trace(sys::Topic::calls, "{} by thread {}", to_string(notification.call), notification.thread);
@@ -68,10 +65,10 @@ void Responder::respond(const Notification& notification) {
                              "the caller is in a pid namespace that is not below kmodctl's");
     try {
         switch (notification.call) {
-        case Call::init_module:
-        case Call::finit_module: return respond_to_load(notification);
-        case Call::delete_module: return respond_to_unload(notification);
-        case Call::other: break; // of another program's filter
+        case ModuleCall::init_module:
+        case ModuleCall::finit_module: return respond_to_load(notification);
+        case ModuleCall::delete_module: return respond_to_unload(notification);
+        case ModuleCall::other: break; // of another program's filter
         }
         refuse_unseen(notification, ENOSYS, "a system call that is not decided on");
     } catch (const std::bad_alloc&) {
@@ -88,28 +85,8 @@ events::Attempt Responder::event_of(const Notification& notification, const Call
     return event;
 }
 
-/// Settles an attempt's line of modules.log whatever happens to the attempt.
-class AttemptLine {
-  public:
-    explicit AttemptLine(Attempts& attempts) : attempts_(attempts), number_(attempts.begin()) {}
-    AttemptLine(const AttemptLine&) = delete;
-    AttemptLine& operator=(const AttemptLine&) = delete;
-    ~AttemptLine() {
-        if (!settled_) attempts_.skip(number_);
-    }
-    void settle(std::string line) {
-        attempts_.settle(number_, std::move(line));
-        settled_ = true;
-    }
-
-  private:
-    Attempts& attempts_;
-    std::uint64_t number_;
-    bool settled_ = false;
-};
-
 void Responder::respond_to_load(const Notification& notification) {
-    AttemptLine line(attempts_);
+    LogOrder::Line line(log_order_);
     const Caller caller(notification.thread);
     events::Attempt event = event_of(notification, caller);
     std::optional<Taken<void>> served; ///< where the caller could load nothing itself
@@ -118,13 +95,13 @@ void Responder::respond_to_load(const Notification& notification) {
     auto image = take(notification, caller, power, event.file);
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id)) {
-        line.settle("?");
+        line.write("?");
         return record_unjudged(std::move(event));
     }
     const core::ImageFacts facts = image ? image->facts : unreadable(image.error().why);
     event.decision = judge_.decide(facts);
     event.sha256 = facts.sha256;
-    line.settle(!event.file.empty() ? event.file : !facts.name.empty() ? facts.name : "?");
+    line.write(!event.file.empty() ? event.file : !facts.name.empty() ? facts.name : "?");
 
     int result = 0;
     if (!image)
@@ -146,38 +123,34 @@ void Responder::respond_to_load(const Notification& notification) {
     finish(notification, result, std::move(event));
 }
 
-Taken<Responder::Image> Responder::take(const Notification& notification, const Caller& caller, Power power,
-                                        std::string& path) {
+Taken<ImageCopy> Responder::take(const Notification& notification, const Caller& caller, Power power,
+                                 std::string& path) {
     const std::uint64_t limit = power == Power::none ? limits_.powerless_bytes : limits_.image_bytes;
     const auto& arguments = notification.arguments;
-    const auto identified = [&](std::unique_ptr<MemoryBudget::Share> share, modules::Buffer bytes) {
-        core::ImageFacts facts = identify(notification, bytes, limit);
-        return Image{.share = std::move(share), .bytes = std::move(bytes), .facts = std::move(facts)};
-    };
-    if (notification.call == Call::finit_module) {
+    ImageCopy image{.share = nullptr, .bytes = modules::Buffer(0), .facts = {}};
+    if (notification.call == ModuleCall::finit_module) {
         const auto file = TRY(caller.open_file(static_cast<int>(arguments[0])));
         path = file.path;
-        auto share = TRY(reserve(notification, std::min(file.size, limit), power));
-        auto bytes = TRY(Caller::copy_file(file, limit));
-        return identified(std::move(share), std::move(bytes));
+        image.share = TRY(reserve(notification, std::min(file.size, limit), power));
+        image.bytes = TRY(Caller::copy_file(file, limit));
+    } else {
+        image.share = TRY(reserve(notification, std::min(arguments[1], limit), power));
+        image.bytes = TRY(caller.copy_memory(arguments[0], arguments[1], limit));
     }
-    const std::uint64_t size = arguments[1];
-    auto share = TRY(reserve(notification, std::min(size, limit), power));
-    auto bytes = TRY(caller.copy_memory(arguments[0], size, limit));
-    return identified(std::move(share), std::move(bytes));
+    image.facts = identify(notification, image.bytes, limit);
+    return image;
 }
 
 /// A caller that may load nothing does not wait: another such may hold its memory for as long as it likes, by
 /// a file that it serves itself, and the answer is known.
-Taken<std::unique_ptr<MemoryBudget::Share>> Responder::reserve(const Notification& notification,
-                                                               std::uint64_t size, Power power) {
+Taken<MemoryBudget::Share> Responder::reserve(const Notification& notification, std::uint64_t size,
+                                              Power power) {
     if (power == Power::some) return budget_.take(size);
     // What is decompressed grows by doubling, up to the limit.
     const std::uint64_t decompressed = asks_to_decompress(notification) ? 2 * limits_.powerless_bytes : 0;
     auto share = powerless_->take_at_once(size + decompressed);
     if (share) return share;
-    return std::unexpected(
-        Refusal{.error = EPERM, .why = "too many callers that may load nothing, to look at them all"});
+    return refused(EPERM, "too many callers that may load nothing, to look at them all");
 }
 
 /// What the kernel would take the bytes for. What is compressed is decompressed if the call asks for that.
@@ -185,8 +158,7 @@ Taken<std::unique_ptr<MemoryBudget::Share>> Responder::reserve(const Notificatio
 /// the other: it is refused like all that cannot be judged.
 core::ImageFacts Responder::identify(const Notification& notification, const modules::Buffer& bytes,
                                      std::uint64_t limit) {
-    if (!asks_to_decompress(notification))
-        return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+    if (!asks_to_decompress(notification)) return facts_of(bytes.all());
     core::ImageFacts facts = identify_decompressed(bytes, limit);
     facts.no_module = false;
     return facts;
@@ -194,13 +166,10 @@ core::ImageFacts Responder::identify(const Notification& notification, const mod
 
 core::ImageFacts Responder::identify_decompressed(const modules::Buffer& bytes, std::uint64_t limit) {
     modules::MemorySource source(bytes.all());
-    const auto container = modules::container_of(source);
-    if (!container || *container == modules::Container::raw)
-        return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+    if (!is_compressed(source)) return facts_of(bytes.all());
     const std::scoped_lock lock(decompressing_);
     const auto content = modules::decompress(source, limit);
-    if (!content) return unreadable(content.error().what);
-    return modules::identify_image(*content, {.with_hash = true, .with_modinfo = true}).facts;
+    return content ? facts_of(*content) : unreadable(content.error().what);
 }
 
 /// Whether the kernel would have said that the module exists, to what no rule allows: scripts go by that
@@ -221,25 +190,24 @@ int Responder::refuse(events::Attempt& event, const Refusal& refusal) {
 }
 
 /// Loads the copy: 0 or an errno.
-int Responder::load(const Notification& notification, const Caller& caller, Image image,
+int Responder::load(const Notification& notification, const Caller& caller, ImageCopy image,
                     events::Attempt& event) {
-    const bool from_file = notification.call == Call::finit_module;
-    const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
+    const auto parameters = parameters_of(notification, caller);
     if (!parameters) {
-        event.note = "the parameters: " + parameters.error().why;
+        event.note = parameters.error().why;
         return parameters.error().error;
     }
     if (!listener_.is_waiting(notification.id)) {
         event.note = "the caller was gone before its module was loaded";
         return EINTR;
     }
-    if (!from_file) return kernel_.load(image.bytes, *parameters);
+    if (notification.call == ModuleCall::init_module) return kernel_.load(image.bytes, *parameters);
     return kernel_.load_file(std::move(image.bytes), *parameters,
                              static_cast<int>(notification.arguments[2]));
 }
 
 /// Loads this machine's own file of the module that the image says it is: 0 or an errno.
-int Responder::lend(const Notification& notification, const Caller& caller, Image image,
+int Responder::lend(const Notification& notification, const Caller& caller, ImageCopy image,
                     events::Attempt& event) {
     if (image.facts.no_module) return ENOEXEC; // as the kernel would say
     if (event.decision.judged != core::Verdict::allow)
@@ -247,10 +215,8 @@ int Responder::lend(const Notification& notification, const Caller& caller, Imag
                       {.error = EPERM,
                        .why = "audit mode lets pass what loads without a guard, and nothing would for a "
                               "caller in a user namespace"});
-    const bool from_file = notification.call == Call::finit_module;
-    const auto parameters = caller.copy_text(notification.arguments[from_file ? 1 : 2], max_parameters);
-    if (!parameters)
-        return refuse(event, {parameters.error().error, "the parameters: " + parameters.error().why});
+    const auto parameters = parameters_of(notification, caller);
+    if (!parameters) return refuse(event, parameters.error());
     if (!parameters->empty())
         return refuse(event,
                       {.error = EPERM,

@@ -7,12 +7,12 @@
 #pragma once
 
 #include "core/judge.hpp"
-#include "enforce/process/attempts.hpp"
 #include "enforce/process/caller.hpp"
+#include "enforce/process/image_copy.hpp"
 #include "enforce/process/kernel_modules.hpp"
 #include "enforce/process/lender.hpp"
-#include "enforce/process/memory_budget.hpp"
-#include "enforce/process/notification.hpp"
+#include "enforce/process/log_order.hpp"
+#include "enforce/process/seccomp.hpp"
 #include "events/recorder.hpp"
 
 #include <cstdint>
@@ -34,23 +34,29 @@ struct Limits {
     std::size_t threads = 64; ///< calls answered at one time; others wait
 };
 
+struct SupervisorSettings {
+    std::string container = {}; ///< its id, for events; "" where there is none
+    Limits limits = {};
+    /// The memory for callers that may load nothing, which several supervisors may share; nullptr: one of its
+    /// own, as large as `limits` say.
+    std::shared_ptr<MemoryBudget> powerless = nullptr;
+    /// The only user namespace whose callers modules are loaded for, by its inode number: a container's own.
+    /// nullopt: any that root made.
+    std::optional<std::uint64_t> user_namespace = std::nullopt;
+};
+
 class Responder {
   public:
-    /// All but `container` must outlive it. `powerless`: the memory for callers that may load nothing, which
-    /// several may share. `user_namespace`: the only one whose callers modules are loaded for, where it is
-    /// known (Lender).
+    /// All but the settings must outlive it.
     Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-              std::string container, Limits limits, std::shared_ptr<MemoryBudget> powerless,
-              std::optional<std::uint64_t> user_namespace);
+              SupervisorSettings settings);
 
     /// Answers one call, and records it. Returns when the call has returned.
     void respond(const Notification& notification);
     /// Gives up the order of modules.log for what waits for attempts that hang.
-    void release_attempts() { attempts_.release(); }
+    void release_log() { log_order_.release(); }
 
   private:
-    struct Image;
-
     void respond_to_load(const Notification& notification);
     void respond_to_unload(const Notification& notification);
     [[nodiscard]] bool is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
@@ -60,16 +66,16 @@ class Responder {
     /// Whether a caller could load anything at all, whatever the policy says.
     enum class Power { some, none };
     /// The copied image, and what it is.
-    [[nodiscard]] Taken<Image> take(const Notification& notification, const Caller& caller, Power power,
-                                    std::string& path);
-    [[nodiscard]] Taken<std::unique_ptr<MemoryBudget::Share>> reserve(const Notification& notification,
-                                                                      std::uint64_t size, Power power);
+    [[nodiscard]] Taken<ImageCopy> take(const Notification& notification, const Caller& caller, Power power,
+                                        std::string& path);
+    [[nodiscard]] Taken<MemoryBudget::Share> reserve(const Notification& notification, std::uint64_t size,
+                                                     Power power);
     [[nodiscard]] core::ImageFacts identify(const Notification& notification, const modules::Buffer& bytes,
                                             std::uint64_t limit);
     [[nodiscard]] core::ImageFacts identify_decompressed(const modules::Buffer& bytes, std::uint64_t limit);
-    [[nodiscard]] int load(const Notification& notification, const Caller& caller, Image image,
+    [[nodiscard]] int load(const Notification& notification, const Caller& caller, ImageCopy image,
                            events::Attempt& event);
-    [[nodiscard]] int lend(const Notification& notification, const Caller& caller, Image image,
+    [[nodiscard]] int lend(const Notification& notification, const Caller& caller, ImageCopy image,
                            events::Attempt& event);
     void record_needed(events::Attempt event, const Lender::Attempt& tried);
     void record_unjudged(events::Attempt event);
@@ -82,7 +88,7 @@ class Responder {
     events::Recorder& recorder_;
     std::string container_;
     Limits limits_;
-    Attempts attempts_;
+    LogOrder log_order_;
     MemoryBudget budget_;
     std::shared_ptr<MemoryBudget> powerless_;
     std::mutex decompressing_; ///< one at a time: what is compressed may decompress to the limit

@@ -7,7 +7,6 @@
 #include <poll.h>
 
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <system_error>
 #include <utility>
@@ -27,10 +26,10 @@ void handle_wake_up() {
 
 sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, core::Judge& judge,
                                                            KernelModules& kernel, events::Recorder& recorder,
-                                                           Settings settings) {
+                                                           SupervisorSettings settings) {
     handle_wake_up();
-    auto supervisor = std::make_unique<Supervisor>(Private(), std::move(listener), judge, kernel, recorder,
-                                                   std::move(settings));
+    std::unique_ptr<Supervisor> supervisor( // NOLINT(modernize-make-unique): the constructor is private
+        new Supervisor(std::move(listener), judge, kernel, recorder, std::move(settings)));
     const std::scoped_lock lock(supervisor->mutex_);
     supervisor->add_worker();
     if (supervisor->workers_.empty())
@@ -39,19 +38,15 @@ sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, co
     return supervisor;
 }
 
-Supervisor::Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
-                       events::Recorder& recorder, Settings settings)
-    : listener_(std::move(listener)),
-      responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits,
-                 settings.powerless ? std::move(settings.powerless)
-                                    : std::make_shared<MemoryBudget>(settings.limits.powerless_memory),
-                 settings.user_namespace),
+Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel,
+                       events::Recorder& recorder, SupervisorSettings settings)
+    : listener_(std::move(listener)), responder_(listener_, judge, kernel, recorder, settings),
       max_threads_(std::max<std::size_t>(1, settings.limits.threads)) {}
 
 void Supervisor::add_worker() {
     Worker& worker = workers_.emplace_back();
     try {
-        worker.thread = std::thread([this, &worker] { work(worker); });
+        worker.thread = std::jthread([this, &worker] { work(worker); });
         ++idle_;
     } catch (const std::system_error&) { // no more threads for now: those there are go on
         workers_.pop_back();
@@ -65,11 +60,9 @@ void Supervisor::work(Worker& worker) {
         const auto received = listener_.receive();
         worker.receiving = false;
         if (!received) break; // the listener is of no more use
-        const auto* notification = std::get_if<Notification>(&*received);
-        if (notification == nullptr) {
-            if (no_process_left()) break;
-            continue;
-        }
+        const std::optional<Notification>& notification = *received;
+        if (!notification && no_process_left()) break;
+        if (!notification) continue;
         {
             const std::scoped_lock lock(mutex_);
             if (--idle_ == 0 && workers_.size() < max_threads_ && !stopping_) add_worker();
@@ -112,7 +105,7 @@ bool Supervisor::stop(std::chrono::milliseconds timeout) {
     const auto end = std::chrono::steady_clock::now() + timeout;
     while (!interrupt_workers()) {
         if (std::chrono::steady_clock::now() > end) {
-            responder_.release_attempts();
+            responder_.release_log();
             return false;
         }
         std::this_thread::sleep_for(pause);
@@ -123,8 +116,6 @@ bool Supervisor::stop(std::chrono::milliseconds timeout) {
 Supervisor::~Supervisor() {
     while (!stop(std::chrono::hours(1))) {
     }
-    for (Worker& worker : workers_)
-        worker.thread.join();
 }
 
 } // namespace kmodguard::process

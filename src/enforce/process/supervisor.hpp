@@ -13,43 +13,23 @@
 #include "enforce/process/responder.hpp"
 #include "sys/result.hpp"
 
-#include <pthread.h>
-
 #include <atomic>
 #include <chrono>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <string>
 #include <thread>
 
 namespace kmodguard::process {
 
 class Supervisor {
-    struct Private {
-        explicit Private() = default;
-    };
-
   public:
-    struct Settings {
-        std::string container = {}; ///< its id, for events; "" where there is none
-        Limits limits = {};
-        /// For callers that may load nothing; nullptr: one of its own, as large as `limits` say.
-        std::shared_ptr<MemoryBudget> powerless = nullptr;
-        /// The only user namespace whose callers modules are loaded for, by its inode number: a container's
-        /// own. nullopt: any that root made.
-        std::optional<std::uint64_t> user_namespace = std::nullopt;
-    };
-
     /// Answers what comes to `listener` from now on, by `judge`; events, and lines of modules.log, go to
     /// `recorder`. All but the listener must outlive it. Fails where there is no thread for it.
     [[nodiscard]] static sys::Result<std::unique_ptr<Supervisor>> start(Listener listener, core::Judge& judge,
                                                                         KernelModules& kernel,
                                                                         events::Recorder& recorder,
-                                                                        Settings settings);
-    Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
-               events::Recorder& recorder, Settings settings); ///< for start()
+                                                                        SupervisorSettings settings);
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
     /// As stop(), without a timeout. Calls that come later fail with ENOSYS: the kernel's answer where no
@@ -67,9 +47,11 @@ class Supervisor {
     struct Worker {
         std::atomic<bool> receiving = false; ///< in the system call that waits for a notification
         std::atomic<bool> ended = false;
-        std::thread thread;
+        std::jthread thread;
     };
 
+    Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
+               SupervisorSettings settings);
     void add_worker();
     void work(Worker& worker);
     [[nodiscard]] bool no_process_left() const;

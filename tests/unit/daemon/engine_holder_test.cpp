@@ -18,7 +18,7 @@ class Holder final : public kernel::Enforcer {
         generations.push_back(publication.generation);
         return {};
     }
-    std::string shortfall(const core::Policy&) const override { return lacks; }
+    std::string why_not_enforced(const core::Policy&) const override { return lacks; }
     std::optional<std::string> refused_of(const core::ModuleDecision&) const override { return keeps_out; }
     bool refuses = false;
     kernel::Published::Outcome failure = kernel::Published::Outcome::failed;

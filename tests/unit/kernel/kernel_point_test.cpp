@@ -50,9 +50,9 @@ TEST_F(KernelPointTest, AMachineThatCannotHaveItDoesWithoutAndSaysWhy) {
 
 TEST_F(KernelPointTest, OnlyAPolicyThatNamesItFallsShortWithoutIt) {
     KernelPoint kernel_point = point(Problem::no_types);
-    EXPECT_EQ(kernel_point.shortfall(policy({})), "");
-    EXPECT_EQ(kernel_point.shortfall(policy({core::Point::autoload})), "");
-    EXPECT_EQ(kernel_point.shortfall(policy({core::Point::kernel})),
+    EXPECT_EQ(kernel_point.why_not_enforced(policy({})), "");
+    EXPECT_EQ(kernel_point.why_not_enforced(policy({core::Point::autoload})), "");
+    EXPECT_EQ(kernel_point.why_not_enforced(policy({core::Point::kernel})),
               "the kernel point is not enforced: the kernel does not describe its types (no "
               "/sys/kernel/btf/vmlinux); boot a kernel with CONFIG_DEBUG_INFO_BTF");
 }
@@ -62,7 +62,7 @@ TEST_F(KernelPointTest, APolicyThatLeavesItOutIsInForceWithoutIt) {
     const core::Policy without = policy({core::Point::autoload});
     EXPECT_EQ(publish(kernel_point, without).outcome, Outcome::left_out);
     EXPECT_EQ(kernel_point.status().problem, Problem::left_out);
-    EXPECT_EQ(kernel_point.shortfall(without), "");
+    EXPECT_EQ(kernel_point.why_not_enforced(without), "");
 }
 
 TEST_F(KernelPointTest, AProcessThatCouldNotBeStartedIsTheReason) {
@@ -71,7 +71,7 @@ TEST_F(KernelPointTest, AProcessThatCouldNotBeStartedIsTheReason) {
     EXPECT_EQ(publish(kernel_point, policy({})).outcome, Outcome::unavailable);
     EXPECT_EQ(kernel_point.status().problem, Problem::failed);
     EXPECT_EQ(error_of(kernel_point.status()).what, "cannot fork the loader");
-    EXPECT_EQ(kernel_point.shortfall(policy({core::Point::kernel})),
+    EXPECT_EQ(kernel_point.why_not_enforced(policy({core::Point::kernel})),
               "the kernel point is not enforced: cannot fork the loader; make room");
 }
 

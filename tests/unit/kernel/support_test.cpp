@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows what can be told of a machine without being root on it. What each kernel offers is shown in tests/vm.
-#include "enforce/kernel/support.hpp"
+#include "enforce/kernel/status.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>

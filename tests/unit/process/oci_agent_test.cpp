@@ -4,7 +4,7 @@
 // it is gone or the agent is, that whoever hands over nonsense is told of and holds up nobody, and that all
 // of it is bounded. The containers are threads of this program: a filter is a thread's own.
 #include "enforce/process/agent.hpp"
-#include "enforce/process/filter.hpp"
+#include "enforce/process/seccomp.hpp"
 #include "oci_runtime.hpp"
 #include "sys/unix_socket.hpp"
 #include "temporary_directory.hpp"
@@ -158,7 +158,7 @@ class AgentTest : public testing::Test {
                                  .recorder = &recorder};
                 },
             .report =
-                [this](const Notice& notice) {
+                [this](const AgentReport& notice) {
                     told.add((notice.refused ? "refused: " : "said: ") + notice.container + " "
                              + notice.text);
                 },

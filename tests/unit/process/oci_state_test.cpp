@@ -2,7 +2,7 @@
 //
 // Shows that what runtimes send is understood, that what could be understood in two ways is refused, and that
 // a container's annotation can name nothing outside of the administrator's folder.
-#include "enforce/process/oci_state.hpp"
+#include "enforce/process/oci_handover.hpp"
 #include "oci_runtime.hpp"
 
 #include <gtest/gtest.h>

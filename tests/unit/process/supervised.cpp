@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "process/supervised.hpp"
 
-#include "enforce/process/filter.hpp"
+#include "enforce/process/seccomp.hpp"
 #include "modules/image.hpp"
 
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #include "verdicts/compare.hpp"
 
 #include "core/names.hpp"
-#include "enforce/kernel/pinned.hpp"
+#include "enforce/kernel/pins.hpp"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,6 @@
 #include "verdicts/machine.hpp"
 
 #include "enforce/kernel/loader.hpp"
-#include "enforce/kernel/pinned.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,6 +11,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <memory>
 #include <utility>
 
 namespace kmodguard::verdicts {
@@ -26,9 +26,7 @@ kernel::Support supported() {
 
 kernel::Guard armed(const kernel::Support& support) {
     or_give_up(kernel::remove_pinned()); // of a run that was ended
-    auto loader = or_give_up(kernel::Loader::start({.mechanism = support.mechanism,
-                                                    .kernel_decompresses = support.kernel_decompresses,
-                                                    .directory = kernel::new_pin_directory()}));
+    auto loader = or_give_up(kernel::Loader::start(support));
     kernel::Guard guard = or_give_up(kernel::Guard::establish(loader, "/run/kmodguard-sealed"));
     const core::Policy nothing;
     publish(guard, or_give_up(kernel::compile(nothing, core::Admissions(), 0)));
@@ -36,7 +34,8 @@ kernel::Guard armed(const kernel::Support& support) {
     return guard;
 }
 
-kernel::RecordReader reader_into(const kernel::Guard& guard, std::vector<guard_record>& records) {
+std::unique_ptr<kernel::RecordReader> reader_into(const kernel::Guard& guard,
+                                                  std::vector<guard_record>& records) {
     return or_give_up(kernel::RecordReader::open(guard.pins(), [&records](const guard_record& record) {
         const bool ours = record.requester.pid == static_cast<std::uint32_t>(::getpid());
         if (record.kind == GUARD_IMAGE && ours) records.push_back(record);
@@ -45,7 +44,7 @@ kernel::RecordReader reader_into(const kernel::Guard& guard, std::vector<guard_r
 
 } // namespace
 
-void publish(kernel::Guard& guard, const kernel::Table& table) {
+void publish(kernel::Guard& guard, const kernel::PolicyTable& table) {
     if (const auto published = guard.publish(table); !published.is_accepted()) give_up(published.error);
 }
 
@@ -63,7 +62,7 @@ GuardedMachine::~GuardedMachine() {
 }
 
 std::vector<guard_record> GuardedMachine::take_records() {
-    while (reader_.read()) {
+    while (reader_->read()) {
     }
     return std::exchange(records_, {});
 }

@@ -5,10 +5,11 @@
 
 #include "enforce/kernel/guard.hpp"
 #include "enforce/kernel/records.hpp"
-#include "enforce/kernel/support.hpp"
+#include "enforce/kernel/status.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -25,7 +26,7 @@ T or_give_up(sys::Result<T> result) {
 }
 
 /// Or gives up.
-void publish(kernel::Guard& guard, const kernel::Table& table);
+void publish(kernel::Guard& guard, const kernel::PolicyTable& table);
 
 class GuardedMachine {
   public:
@@ -45,7 +46,7 @@ class GuardedMachine {
     kernel::Support support_;
     kernel::Guard guard_;
     std::vector<guard_record> records_;
-    kernel::RecordReader reader_;
+    std::unique_ptr<kernel::RecordReader> reader_;
 };
 
 /// init_module(2); 0 or an errno.

@@ -30,7 +30,7 @@ class Rotation {
             admissions_[i] = core::Admissions(policies_[i], index_);
     }
 
-    [[nodiscard]] kernel::Table table(std::uint64_t generation) const {
+    [[nodiscard]] kernel::PolicyTable table(std::uint64_t generation) const {
         const std::size_t which = generation % policies_.size();
         return or_give_up(kernel::compile(policies_[which], admissions_[which], generation));
     }

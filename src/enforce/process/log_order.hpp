@@ -3,7 +3,7 @@
 // modules.log has the attempts in the order in which they were made. They are looked at side by side, and the
 // name of an image that came without a path is known only after it was copied; so a line that is ready too
 // early waits for those before it, but neither long nor with many others: one that hangs, on a file that the
-// caller itself serves perhaps, gets its line when it is settled. The loads themselves wait for nothing.
+// caller itself serves perhaps, gets its line when it is known. The loads themselves wait for nothing.
 #pragma once
 
 #include "events/recorder.hpp"
@@ -18,31 +18,43 @@
 
 namespace kmodguard::process {
 
-class Attempts {
+class LogOrder {
   public:
     using Clock = std::chrono::steady_clock;
 
     /// `container`: whose attempts they are; "" where they are none's.
-    Attempts(events::Recorder& recorder, std::string container)
+    LogOrder(events::Recorder& recorder, std::string container)
         : recorder_(recorder), container_(std::move(container)) {}
 
-    /// A number for the next attempt. settle() or skip() must be called once with each.
-    [[nodiscard]] std::uint64_t begin();
-    /// Its line.
-    void settle(std::uint64_t number, std::string line, Clock::time_point now = Clock::now());
-    /// It was no attempt after all.
-    void skip(std::uint64_t number) noexcept;
+    /// The line of one attempt, with its place in the order. If it goes without having been written it is
+    /// left out.
+    class Line {
+      public:
+        explicit Line(LogOrder& order);
+        Line(const Line&) = delete;
+        Line& operator=(const Line&) = delete;
+        ~Line();
+        /// Once.
+        void write(std::string text, Clock::time_point now = Clock::now());
+
+      private:
+        LogOrder& order_;
+        std::uint64_t number_;
+        bool written_ = false;
+    };
+
     /// Writes what waits for those that hang.
     void release();
 
   private:
     struct Waiting {
-        std::optional<std::string> line;
+        std::optional<std::string> text;
         Clock::time_point since;
     };
 
-    void add(std::uint64_t number, std::optional<std::string> line, Clock::time_point now);
+    void add(std::uint64_t number, std::optional<std::string> text, Clock::time_point now);
     void write_ready(Clock::time_point now);
+    void write(std::optional<std::string> text);
 
     events::Recorder& recorder_;
     std::string container_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows that a table comes back from its file as it was, and that what is no table is not taken for one.
-#include "enforce/kernel/table_file.hpp"
+#include "enforce/kernel/policy_table.hpp"
 #include "sys/file.hpp"
 #include "temporary_directory.hpp"
 
@@ -21,12 +21,12 @@ TEST_F(TableFileTest, ComesBackAsItWas) {
     guard_name pin{};
     pin.text[0] = GUARD_PIN_MARK;
     pin.text[1] = '\xff';
-    Table table;
+    PolicyTable table;
     table[head_key] = {.number = std::uint64_t{1} << 40U, .flags = GUARD_AUDIT, .reason = 0};
     table[name_key("loop").value()] = {.number = 1, .flags = GUARD_PINNED, .reason = 2};
     table[pin] = {};
     ASSERT_TRUE(save_table(path, table));
-    const Table back = load_table(path).value();
+    const PolicyTable back = load_table(path).value();
     ASSERT_EQ(back.size(), table.size());
     for (const auto& [key, rule] : table) {
         EXPECT_EQ(back.at(key).number, rule.number);
@@ -41,7 +41,7 @@ TEST_F(TableFileTest, EmptyOneComesBackEmpty) {
 }
 
 TEST_F(TableFileTest, FileIsTheText) {
-    Table table;
+    PolicyTable table;
     table[name_key("loop").value()] = {.number = 1, .flags = 0, .reason = 2};
     ASSERT_TRUE(save_table(path, table));
     EXPECT_EQ(sys::read_file(path, 1000).value(), text_of_table(table));

@@ -2,7 +2,7 @@
 //
 // Shows what a policy becomes for the kernel's programs, and what of two such tables is the looser. That the
 // programs answer by the table as decide() does is shown in tests/vm/test_verdicts.py.
-#include "enforce/kernel/table.hpp"
+#include "enforce/kernel/policy_table.hpp"
 #include "fake_index.hpp"
 #include "policy_builder.hpp"
 
@@ -29,16 +29,16 @@ class TableTest : public ::testing::Test {
         index.module("loop");
     }
 
-    sys::Result<Table> result(const PolicyBuilder& builder, std::uint64_t generation = 7) {
+    sys::Result<PolicyTable> result(const PolicyBuilder& builder, std::uint64_t generation = 7) {
         const core::Policy policy = builder.build();
         return compile(policy, core::Admissions(policy, index), generation);
     }
-    Table table(const PolicyBuilder& builder, std::uint64_t generation = 7) {
+    PolicyTable table(const PolicyBuilder& builder, std::uint64_t generation = 7) {
         return result(builder, generation).value();
     }
 
     /// The names of modules in `table`, sorted.
-    static Texts modules(const Table& table) {
+    static Texts modules(const PolicyTable& table) {
         Texts names;
         for (const auto& [key, rule] : table)
             if (key.text[0] != '\0' && key.text[0] != GUARD_PIN_MARK) names.push_back(text_of(key.text));
@@ -46,7 +46,7 @@ class TableTest : public ::testing::Test {
     }
 
     /// The pins in `table` that are filed under `number`, by the first byte of their hashes.
-    static Texts pins(const Table& table, std::uint64_t number) {
+    static Texts pins(const PolicyTable& table, std::uint64_t number) {
         Texts found;
         for (const auto& [key, rule] : table) {
             if (key.text[0] != GUARD_PIN_MARK) continue;
@@ -93,7 +93,7 @@ TEST_F(TableTest, HeadHasGenerationAndMode) {
 }
 
 TEST_F(TableTest, PolicyThatAdmitsNothingIsAHead) {
-    const Table nothing = table(PolicyBuilder());
+    const PolicyTable nothing = table(PolicyBuilder());
     ASSERT_EQ(nothing.size(), 1U);
     EXPECT_EQ(nothing.begin()->second.number, 7U);
     for (const char byte : nothing.begin()->first.text)
@@ -101,14 +101,14 @@ TEST_F(TableTest, PolicyThatAdmitsNothingIsAHead) {
 }
 
 TEST_F(TableTest, HeadOfATableWithoutOneRefusesNothing) {
-    EXPECT_EQ(head_of(Table()).flags, GUARD_AUDIT);
-    EXPECT_EQ(head_of(Table()).number, 0U);
+    EXPECT_EQ(head_of(PolicyTable()).flags, GUARD_AUDIT);
+    EXPECT_EQ(head_of(PolicyTable()).number, 0U);
     EXPECT_EQ(head_of(table(PolicyBuilder(), 3)).flags, 0U);
     EXPECT_EQ(head_of(table(PolicyBuilder(), 3)).number, 3U);
 }
 
 TEST_F(TableTest, HasEveryAdmittedModuleWithItsReason) {
-    const Table written = table(PolicyBuilder().allow("ext4").allow_alias("fs-c*").deny("loop"));
+    const PolicyTable written = table(PolicyBuilder().allow("ext4").allow_alias("fs-c*").deny("loop"));
     EXPECT_EQ(modules(written), (Texts{"cifs", "ext4", "jbd2"}));
     const auto reason = [&written](std::string_view name) {
         return static_cast<core::Reason>(written.at(key_of(name)).reason);
@@ -122,16 +122,16 @@ TEST_F(TableTest, HasEveryAdmittedModuleWithItsReason) {
 
 TEST_F(TableTest, NameThatNoKernelCanRegisterIsLeftOut) {
     const std::string longest(55, 'n');
-    const Table written = table(PolicyBuilder().allow(longest, longest + "n"));
+    const PolicyTable written = table(PolicyBuilder().allow(longest, longest + "n"));
     EXPECT_EQ(modules(written), Texts{longest});
 }
 
 TEST_F(TableTest, PinsAreFiledUnderTheirModule) {
-    const Table written = table(PolicyBuilder()
-                                    .allow("ext4", "loop", "cifs")
-                                    .pin("ext4", content(1))
-                                    .pin("ext4", content(2))
-                                    .pin("loop", content(2)));
+    const PolicyTable written = table(PolicyBuilder()
+                                          .allow("ext4", "loop", "cifs")
+                                          .pin("ext4", content(1))
+                                          .pin("ext4", content(2))
+                                          .pin("loop", content(2)));
     const guard_rule ext4 = written.at(key_of("ext4"));
     const guard_rule loop = written.at(key_of("loop"));
     EXPECT_EQ(ext4.flags, GUARD_PINNED);
@@ -144,13 +144,13 @@ TEST_F(TableTest, PinsAreFiledUnderTheirModule) {
 }
 
 TEST_F(TableTest, PinOfAModuleThatIsNotAdmittedIsNotThere) {
-    const Table written = table(PolicyBuilder().allow("ext4").pin("loop", content(1)));
+    const PolicyTable written = table(PolicyBuilder().allow("ext4").pin("loop", content(1)));
     for (const auto& [key, rule] : written)
         EXPECT_NE(key.text[0], GUARD_PIN_MARK);
 }
 
 TEST_F(TableTest, SamePinTwiceIsOne) {
-    const Table written =
+    const PolicyTable written =
         table(PolicyBuilder().allow("loop").pin("loop", content(1)).pin("loop", content(1)));
     EXPECT_EQ(pins(written, written.at(key_of("loop")).number), Texts{"1"});
 }

@@ -3,21 +3,25 @@
 // libseccomp writes the program; the program is installed here, because the library (2.5) does not know the
 // flag that keeps a call from being interrupted once its notification has been received. Without it a signal
 // makes the caller repeat a call whose module is already being loaded.
-#include "enforce/process/filter.hpp"
+#include "enforce/process/seccomp.hpp"
 
 #include "sys/file.hpp"
-#include "sys/unique_fd.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 #include <type_traits>
 
 namespace kmodguard::process {
@@ -25,6 +29,10 @@ namespace {
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5) // Linux 5.19
+#endif
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS // Linux 6.6
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
 using Context = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
@@ -80,6 +88,14 @@ int set_filter_somehow(const sock_fprog& program) {
     return fd;
 }
 
+constexpr std::uint32_t x32_bit = 0x40000000; // __X32_SYSCALL_BIT, asm/unistd.h
+
+/// libseccomp's name for the table that a call of `architecture` was made through.
+std::uint32_t table_of(std::uint32_t architecture, int number) {
+    const bool x32 = architecture == AUDIT_ARCH_X86_64 && (static_cast<std::uint32_t>(number) & x32_bit) != 0;
+    return x32 ? SCMP_ARCH_X32 : architecture;
+}
+
 } // namespace
 
 sys::Result<FilterProgram> build_filter() {
@@ -105,8 +121,66 @@ sys::Result<sys::UniqueFd> install_filter(const FilterProgram& program) {
         error.hint =
             "this process is supervised already: one supervisor for a process is what the kernel allows";
     else if (code == EINVAL || code == ENOSYS)
-        error.hint = "the kernel needs seccomp with user notification: Linux 5.0, CONFIG_SECCOMP_FILTER";
+        error.hint =
+            "the kernel needs seccomp's user notification and pidfd_getfd: Linux 5.6, CONFIG_SECCOMP_FILTER";
     return std::unexpected(std::move(error));
+}
+
+ModuleCall call_of(std::uint32_t architecture, int number) {
+    if (architecture == 0) return ModuleCall::other; // to libseccomp it means the native one
+    const std::unique_ptr<char, void (*)(void*)> name(
+        seccomp_syscall_resolve_num_arch(table_of(architecture, number), number), std::free);
+    if (name == nullptr) return ModuleCall::other;
+    for (const ModuleCall call :
+         {ModuleCall::init_module, ModuleCall::finit_module, ModuleCall::delete_module})
+        if (to_string(call) == name.get()) return call;
+    return ModuleCall::other;
+}
+
+sys::Result<Listener> Listener::adopt(sys::UniqueFd fd) {
+    std::error_code error;
+    const auto kind = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd.get()), error);
+    if (kind != "anon_inode:seccomp notify")
+        return sys::failure(sys::ErrorKind::invalid, "a descriptor that is not a seccomp listener");
+    if (::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) return sys::system_failure("cannot keep", "a listener");
+    seccomp_notif_sizes sizes{};
+    if (::syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0)
+        return sys::system_failure("cannot use", "seccomp notifications");
+    if (sizes.seccomp_notif > sizeof(seccomp_notif) || sizes.seccomp_notif_resp > sizeof(seccomp_notif_resp))
+        return sys::failure(sys::ErrorKind::failed,
+                            "the kernel's seccomp notifications are larger than known",
+                            "build kmodguard with this kernel's headers");
+    ::ioctl(fd.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); // only faster
+    return Listener(std::move(fd));
+}
+
+sys::Result<std::optional<Notification>> Listener::receive() const {
+    seccomp_notif received{}; // the kernel refuses one that is not zero
+    if (::ioctl(fd_.get(), SECCOMP_IOCTL_NOTIF_RECV, &received) != 0) {
+        if (errno == EINTR || errno == ENOENT) return std::nullopt;
+        return sys::system_failure("cannot receive", "a seccomp notification");
+    }
+    Notification notification{.id = received.id,
+                              .thread = static_cast<pid_t>(received.pid),
+                              .call = call_of(received.data.arch, received.data.nr)};
+    // A 32-bit entry takes the lower halves of the registers, whatever the upper ones hold.
+    const bool narrow = (received.data.arch & __AUDIT_ARCH_64BIT) == 0;
+    for (std::size_t i = 0; i < notification.arguments.size(); ++i) {
+        const std::uint64_t argument = received.data.args[i];
+        notification.arguments.at(i) = narrow ? static_cast<std::uint32_t>(argument) : argument;
+    }
+    return notification;
+}
+
+bool Listener::is_waiting(std::uint64_t id) const {
+    return ::ioctl(fd_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
+bool Listener::answer(std::uint64_t id, int result) const {
+    seccomp_notif_resp response{.id = id, .val = 0, .error = result, .flags = 0};
+    while (::ioctl(fd_.get(), SECCOMP_IOCTL_NOTIF_SEND, &response) != 0)
+        if (errno != EINTR) return false;
+    return true;
 }
 
 } // namespace kmodguard::process
