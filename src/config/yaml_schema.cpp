@@ -96,7 +96,7 @@ class KmodsReader : private SchemaReport {
 
     void begin(Position at) {
         source_.mode = core::Mode::enforce;
-        source_.answer = core::Answer::pretend;
+        source_.answer = core::CallerAnswer::pretend;
         source_.dependencies = false;
         allow_framework(at);
     }

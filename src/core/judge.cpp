@@ -18,7 +18,7 @@ Policy fitted(Policy policy, ModuleIndex* index) {
 
 } // namespace
 
-Judge::Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<Answer> answer)
+Judge::Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<CallerAnswer> answer)
     : policy_(fitted(std::move(policy), index.get())), answer_(answer.value_or(policy_.answer())),
       index_(or_none(std::move(index))), admissions_(policy_, *index_) {}
 

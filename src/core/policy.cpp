@@ -34,7 +34,7 @@ bool Rule::operator==(const Rule&) const = default;
 std::string_view to_string(Mode mode) {
     return mode_names.at(static_cast<std::size_t>(mode));
 }
-std::string_view to_string(Answer answer) {
+std::string_view to_string(CallerAnswer answer) {
     return answer_names.at(static_cast<std::size_t>(answer));
 }
 std::string_view to_string(Point point) {
@@ -46,8 +46,8 @@ std::string_view to_string(RuleKind kind) {
 std::optional<Mode> mode_from(std::string_view text) {
     return value_of<Mode>(mode_names, text);
 }
-std::optional<Answer> answer_from(std::string_view text) {
-    return value_of<Answer>(answer_names, text);
+std::optional<CallerAnswer> answer_from(std::string_view text) {
+    return value_of<CallerAnswer>(answer_names, text);
 }
 std::optional<Point> point_from(std::string_view text) {
     return value_of<Point>(point_names, text);

@@ -133,7 +133,7 @@ sys::Result<core::PolicySource> guest_policy(const Context& context, const Guest
             if (!options.quiet && !policy.quiet)
                 context.warn(fmt::format("{}:{}: {}", warning.file, warning.line, warning.message));
     } else {
-        policy.answer = core::Answer::pretend;
+        policy.answer = core::CallerAnswer::pretend;
         if (!options.framework) policy.allow_modules.push_back({std::string(config::framework_module), {}});
         policy.files.emplace_back("the default policy");
     }

@@ -75,7 +75,7 @@ struct CheckOptions : PolicyOptions {
 /// Of the points that kmodctl itself enforces.
 struct SupervisionOptions : PolicyOptions {
     File log_dir;
-    std::optional<core::Answer> answer; ///< instead of the policy's
+    std::optional<core::CallerAnswer> answer; ///< instead of the policy's
     bool quiet = false;
 };
 struct ExecOptions : SupervisionOptions {
@@ -114,7 +114,7 @@ std::string_view read_value(std::string_view text, std::optional<std::string>& v
 std::string_view read_value(std::string_view text, Words& value); ///< one more
 std::string_view read_value(std::string_view text, std::optional<Release>& value);
 std::string_view read_value(std::string_view text, std::optional<core::Mode>& value);
-std::string_view read_value(std::string_view text, std::optional<core::Answer>& value);
+std::string_view read_value(std::string_view text, std::optional<core::CallerAnswer>& value);
 std::string_view read_value(std::string_view text,
                             std::optional<std::chrono::seconds>& value); ///< 90s, 30m, 8h, 1d, or 90
 std::string_view read_value(std::string_view text, std::optional<std::uint64_t>& value); ///< hexadecimal

@@ -133,7 +133,7 @@ class Rulebook {
         core::PolicySource none;
         none.valid = false;
         return {.judge = std::make_unique<core::Judge>(core::Policy(std::move(none)), nullptr,
-                                                       core::Answer::refuse),
+                                                       core::CallerAnswer::refuse),
                 .recorder = loud_.get()};
     }
 

@@ -208,8 +208,8 @@ core::ImageFacts Responder::identify_decompressed(const modules::Buffer& bytes, 
 /// may not load is told that first, and pretending is for what is not there.
 bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
                                   events::Attempt& event) {
-    return is_enforced_refusal(event.decision) && judge_.answer() == core::Answer::refuse && caller.may_load()
-           && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
+    return is_enforced_refusal(event.decision) && judge_.answer() == core::CallerAnswer::refuse
+           && caller.may_load() && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
 }
 
 /// What a caller gets that the policy would let pass. A reader of the verdict alone would look for the

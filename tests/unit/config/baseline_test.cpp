@@ -13,7 +13,7 @@ using namespace test;
 core::PolicySource full() {
     core::PolicySource source;
     source.mode = core::Mode::audit;
-    source.answer = core::Answer::pretend;
+    source.answer = core::CallerAnswer::pretend;
     source.dependencies = false;
     source.quiet = true;
     source.user_namespaces = true;
@@ -41,7 +41,7 @@ core::PolicySource reread(const core::PolicySource& source) {
 TEST(Baseline, ParsesBackToTheSamePolicy) {
     const auto source = reread(full());
     EXPECT_EQ(source.mode, core::Mode::audit);
-    EXPECT_EQ(source.answer, core::Answer::pretend);
+    EXPECT_EQ(source.answer, core::CallerAnswer::pretend);
     EXPECT_FALSE(source.dependencies);
     EXPECT_TRUE(source.user_namespaces);
     EXPECT_TRUE(source.quiet);

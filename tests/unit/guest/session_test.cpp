@@ -69,7 +69,7 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
     TinyMachine tiny_{row_, 2};
     test::Records records_;
     events::Recorder recorder_{test::sink_for(records_)};
-    core::Judge judge_{test::PolicyBuilder().allow("good").build(), nullptr, core::Answer::refuse};
+    core::Judge judge_{test::PolicyBuilder().allow("good").build(), nullptr, core::CallerAnswer::refuse};
     sys::Result<KnownKernel> searched_ = sys::failure(sys::ErrorKind::invalid, "not yet");
     std::vector<std::string> reports_;
     std::optional<Session> session_;

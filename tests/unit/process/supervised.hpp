@@ -66,7 +66,7 @@ struct Supervised {
     FakeKernel kernel;
     Log::Kept log;
     process::Supervisor::Settings settings;
-    std::optional<core::Answer> answer;
+    std::optional<core::CallerAnswer> answer;
     std::optional<FakeIndex> index; ///< of the machine's modules, where there is one
 
     int run(const core::Policy& policy, const std::function<int()>& caller);
