@@ -53,17 +53,15 @@ sys::Result<Point> make_point(const Context& context, const GuestOptions& option
 
 std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, gdb::Client debugger,
                                              guest::Session::Boot boot) {
-    guest::Session::Settings settings;
-    settings.watch.hash = point.options.hash;
-    settings.boot = boot;
-    settings.search = [interception = point.options.interception,
-                       architecture = point.setup.architecture](gdb::Client& halted) {
-        return kernel_in_memory(interception, halted, *architecture);
-    };
-    if (!point.quiet) settings.report = [&context](const std::string& text) { log(context, text); };
+    guest::Session::Setup setup;
+    setup.watch.hash = point.options.hash;
+    setup.boot = boot;
+    setup.search = [interception = point.options.interception, architecture = point.setup.architecture](
+                       gdb::Client& halted) { return kernel_in_memory(interception, halted, *architecture); };
+    if (!point.quiet) setup.report = [&context](const std::string& text) { log(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.setup.architecture,
                                             point.setup.kernel, *point.judge, *point.recorder,
-                                            std::move(settings));
+                                            std::move(setup));
 }
 
 /// Watches the guest until it ends, `child` ends, or a signal comes that is not for the child: the

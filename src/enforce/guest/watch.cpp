@@ -173,7 +173,7 @@ Task<sys::Result<void>> Watch::attempt(CallInjection& injection, SystemCall call
 // --- decisions
 
 GuestImageOptions Watch::image_options(bool of_process) const {
-    return {.policy = judge_.policy(), .hash = settings_.hash, .of_process = of_process};
+    return {.policy = judge_.policy(), .hash = hashing_.hash, .of_process = of_process};
 }
 
 void Watch::judge(Attempt& attempt, const core::ImageFacts& facts) {

@@ -32,13 +32,13 @@ class Watch {
   public:
     using Clock = std::chrono::steady_clock;
 
-    struct Settings {
+    struct Hashing {
         bool hash = false; ///< of every image, not only of those that are pinned
     };
 
-    /// All but `settings` must outlive it.
-    Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Settings settings)
-        : machine_(machine), judge_(judge), recorder_(recorder), settings_(settings) {}
+    /// All but `hashing` must outlive it.
+    Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Hashing hashing)
+        : machine_(machine), judge_(judge), recorder_(recorder), hashing_(hashing) {}
 
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
@@ -102,7 +102,7 @@ class Watch {
     Machine& machine_;
     core::Judge& judge_;
     events::Recorder& recorder_;
-    Settings settings_;
+    Hashing hashing_;
     KernelAddresses addresses_;
     std::list<Attempt> looked_at_; ///< at this moment, at one of its stops
     std::list<Attempt> open_;

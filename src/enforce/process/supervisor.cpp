@@ -27,10 +27,10 @@ void handle_wake_up() {
 
 sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, core::Judge& judge,
                                                            KernelModules& kernel, events::Recorder& recorder,
-                                                           Settings settings) {
+                                                           Supervision supervision) {
     handle_wake_up();
     auto supervisor = std::make_unique<Supervisor>(Private(), std::move(listener), judge, kernel, recorder,
-                                                   std::move(settings));
+                                                   std::move(supervision));
     const std::scoped_lock lock(supervisor->mutex_);
     supervisor->add_worker();
     if (supervisor->workers_.empty())
@@ -40,13 +40,13 @@ sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, co
 }
 
 Supervisor::Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
-                       events::Recorder& recorder, Settings settings)
+                       events::Recorder& recorder, Supervision supervision)
     : listener_(std::move(listener)),
-      responder_(listener_, judge, kernel, recorder, std::move(settings.container), settings.limits,
-                 settings.powerless ? std::move(settings.powerless)
-                                    : std::make_shared<MemoryBudget>(settings.limits.powerless_memory),
-                 settings.user_namespace),
-      max_threads_(std::max<std::size_t>(1, settings.limits.threads)) {}
+      responder_(listener_, judge, kernel, recorder, std::move(supervision.container), supervision.limits,
+                 supervision.powerless ? std::move(supervision.powerless)
+                                       : std::make_shared<MemoryBudget>(supervision.limits.powerless_memory),
+                 supervision.user_namespace),
+      max_threads_(std::max<std::size_t>(1, supervision.limits.threads)) {}
 
 void Supervisor::add_worker() {
     Worker& worker = workers_.emplace_back();

@@ -32,7 +32,7 @@ class Supervisor {
     };
 
   public:
-    struct Settings {
+    struct Supervision {
         std::string container = {}; ///< its id, for events; "" where there is none
         Limits limits = {};
         /// For callers that may load nothing; nullptr: one of its own, as large as `limits` say.
@@ -47,9 +47,9 @@ class Supervisor {
     [[nodiscard]] static sys::Result<std::unique_ptr<Supervisor>> start(Listener listener, core::Judge& judge,
                                                                         KernelModules& kernel,
                                                                         events::Recorder& recorder,
-                                                                        Settings settings);
+                                                                        Supervision supervision);
     Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
-               events::Recorder& recorder, Settings settings); ///< for start()
+               events::Recorder& recorder, Supervision supervision); ///< for start()
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
     /// As stop(), without a timeout. Calls that come later fail with ENOSYS: the kernel's answer where no

@@ -27,11 +27,11 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
                 .banner = symbols::Banner{.text = std::string(TinyKernel::banner), .address = {}}};
     }
     void open(std::optional<KnownKernel> kernel, Boot boot) {
-        Session::Settings settings;
-        settings.boot = boot;
-        settings.search = [this](gdb::Client&) { return searched_; };
-        settings.report = [this](const std::string& text) { reports_.push_back(text); };
-        session_.emplace(tiny_.debugger(), row_, std::move(kernel), judge_, recorder_, std::move(settings));
+        Session::Setup setup;
+        setup.boot = boot;
+        setup.search = [this](gdb::Client&) { return searched_; };
+        setup.report = [this](const std::string& text) { reports_.push_back(text); };
+        session_.emplace(tiny_.debugger(), row_, std::move(kernel), judge_, recorder_, std::move(setup));
         const auto begun = session_->begin();
         ASSERT_TRUE(begun) << begun.error().what;
     }

@@ -229,7 +229,7 @@ TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
     begin_load_that_sleeps();
     // It dies here: of the work nothing is left but what is in the guest.
     ASSERT_TRUE(machine_.forget());
-    watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{});
+    watch_.emplace(machine_, *judge_, recorder_, Watch::Hashing{});
     recorder_.flush();
     records_ = {}; // it was killed, and has recorded nothing
     ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));
