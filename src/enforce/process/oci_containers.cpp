@@ -128,9 +128,9 @@ void Containers::supervise(HandOver handed) const {
     // Asked of here and not where it was received: what has been sent may be any file, and take its time.
     auto listener = Listener::adopt(std::move(handed.listener));
     if (!listener) return refuse(handed.state.id, listener.error());
-    const Rules rules = dependencies_.rules(handed.state);
+    const ContainerJudge judged_by = dependencies_.judge_of(handed.state);
     std::uint64_t served = 0;
-    if (rules.judge->policy().serves_user_namespaces()) {
+    if (judged_by.judge->policy().serves_user_namespaces()) {
         const auto configured = configured_user_namespace(handed);
         if (configured)
             served = *configured;
@@ -139,7 +139,7 @@ void Containers::supervise(HandOver handed) const {
                                   .text = "is not served in its user namespace: " + configured.error().what});
     }
     const auto supervisor = Supervisor::start(
-        std::move(*listener), *rules.judge, dependencies_.kernel, *rules.recorder,
+        std::move(*listener), *judged_by.judge, dependencies_.kernel, *judged_by.recorder,
         {.container = handed.state.id, .limits = limits, .powerless = powerless_, .user_namespace = served});
     if (!supervisor) return refuse(handed.state.id, supervisor.error());
     wait_for_end((*supervisor)->fd());
