@@ -2,7 +2,7 @@
 #include "config/yaml_text.hpp"
 
 #include "config/toml_scan.hpp"
-#include "core/text.hpp"
+#include "core/names.hpp"
 
 #include <fmt/format.h>
 

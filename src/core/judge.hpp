@@ -5,7 +5,6 @@
 #pragma once
 
 #include "core/admission.hpp"
-#include "core/decision.hpp"
 
 #include <memory>
 #include <mutex>
@@ -27,7 +26,6 @@ class Judge {
     /// and of itself last. One that it has not is there by its name alone, without a file.
     [[nodiscard]] std::vector<ModuleRecord> needed_for(std::string_view module);
     [[nodiscard]] const Policy& policy() const { return policy_; }
-    /// What a refused caller is told.
     [[nodiscard]] CallerAnswer answer() const { return answer_; }
 
   private:

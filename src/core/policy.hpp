@@ -4,7 +4,7 @@
 // written on, because "refused, by which rule?" is the first thing a user asks.
 #pragma once
 
-#include "core/text.hpp" // to_hex() of a hash
+#include "core/names.hpp" // to_hex() of a hash
 
 #include <array>
 #include <chrono>
@@ -84,7 +84,15 @@ struct PolicySource {
     std::vector<Entry> deny_modules; ///< canonical names
     std::vector<Entry> deny_aliases;
     std::vector<PinEntry> pins;
+
+    /// Whether the policy is to be enforced at `point`: it names it, or names none at all.
+    [[nodiscard]] bool wants(Point point) const;
 };
+
+/// Whether `next` could let pass something that `now` refuses, by the rules as written. Without one more
+/// entry to allow, one less to deny, another pin, a weaker setting or a point less it cannot. A step towards
+/// stricter that fails is tried again by itself; one towards looser is not made unless it is asked for again.
+[[nodiscard]] bool loosens(const PolicySource& now, const PolicySource& next);
 
 class ModuleIndex;
 
@@ -134,7 +142,7 @@ class Policy {
     [[nodiscard]] std::optional<Rule> entry(RuleKind kind, const std::vector<PolicySource::Entry>& entries,
                                             std::optional<std::uint32_t> number) const;
     /// The rule that is `number` among the patterns that deny.
-    [[nodiscard]] std::optional<Rule> denial(std::optional<std::uint32_t> number) const;
+    [[nodiscard]] std::optional<Rule> denying_entry(std::optional<std::uint32_t> number) const;
 
     std::shared_ptr<const PolicySource> source_;
     std::shared_ptr<const Indexes> indexes_; ///< into source_; both are shared by copies

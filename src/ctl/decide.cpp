@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/decide.hpp"
 
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
 #include "core/names.hpp"
 #include "protocol/decision_fields.hpp"
 #include "sys/kernel.hpp"

@@ -5,7 +5,7 @@
 #include "ctl/decide.hpp"
 #include "enforce/guest/emulator.hpp"
 #include "enforce/guest/memory_symbols.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 
 #include <fmt/format.h>
 

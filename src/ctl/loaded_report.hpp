@@ -3,7 +3,7 @@
 // Which loaded modules the policy would not let in, for the verbs that say so: one judgement, one wording.
 #pragma once
 
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
 #include "ctl/context.hpp"
 #include "ctl/finding.hpp"
 

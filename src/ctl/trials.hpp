@@ -10,7 +10,7 @@
 #include "core/module_index.hpp"
 #include "ctl/finding.hpp"
 #include "enforce/kernel/status.hpp"
-#include "modules/image_container.hpp"
+#include "modules/decompress.hpp"
 #include "sys/paths.hpp"
 
 #include <cstdint>

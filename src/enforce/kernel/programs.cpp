@@ -4,7 +4,6 @@
 #include "enforce/kernel/programs.hpp"
 
 #include "enforce/kernel/pins.hpp"
-#include "modules/content_tag.hpp"
 #include "modules/hash.hpp"
 #include "sys/trace.hpp"
 

@@ -104,7 +104,7 @@ Taken<Lender::OwnImage> Lender::read(const core::ModuleRecord& record) {
         std::ranges::copy(*content, image.bytes.data());
         image.share = std::move(share);
     }
-    image.facts = modules::identify_image(image.bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+    image.facts = modules::identify_image(image.bytes.all(), {.with_hash = true, .with_aliases = true}).facts;
     return image;
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/responder.hpp"
 
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
 #include "core/names.hpp"
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 #include "sys/error_name.hpp"
 #include "sys/trace.hpp"
 
@@ -186,7 +186,7 @@ Taken<std::unique_ptr<MemoryBudget::Share>> Responder::reserve(const Notificatio
 core::ImageFacts Responder::identify(const Notification& notification, const modules::Buffer& bytes,
                                      std::uint64_t limit) {
     if (!asks_to_decompress(notification))
-        return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+        return modules::identify_image(bytes.all(), {.with_hash = true, .with_aliases = true}).facts;
     core::ImageFacts facts = identify_decompressed(bytes, limit);
     facts.no_module = false;
     return facts;
@@ -196,11 +196,11 @@ core::ImageFacts Responder::identify_decompressed(const modules::Buffer& bytes, 
     modules::MemorySource source(bytes.all());
     const auto container = modules::container_of(source);
     if (!container || *container == modules::Container::raw)
-        return modules::identify_image(bytes.all(), {.with_hash = true, .with_modinfo = true}).facts;
+        return modules::identify_image(bytes.all(), {.with_hash = true, .with_aliases = true}).facts;
     const std::scoped_lock lock(decompressing_);
     const auto content = modules::decompress(source, limit);
     if (!content) return unreadable(content.error().what);
-    return modules::identify_image(*content, {.with_hash = true, .with_modinfo = true}).facts;
+    return modules::identify_image(*content, {.with_hash = true, .with_aliases = true}).facts;
 }
 
 /// Whether the kernel would have said that the module exists, to what no rule allows: scripts go by that

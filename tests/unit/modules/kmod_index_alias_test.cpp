@@ -4,7 +4,6 @@
 // patterns admits by them; that this leaves nothing behind, and that nothing is admitted where it fails.
 #include "core/admission.hpp"
 #include "module_tree.hpp"
-#include "modules/alias_index.hpp"
 #include "modules/elf_builder.hpp"
 #include "modules/kmod_index.hpp"
 #include "policy_builder.hpp"
