@@ -137,7 +137,7 @@ void register_seen(const Sample& sample, const std::string& kind, const Tokens& 
     register_one("seen/" + kind, [&sample, &tokens, policy = std::move(source)](benchmark::State& state) {
         write_policy(sample, policy);
         daemon::Engine engine(sample.paths(), sample.release());
-        if (!engine.policy_error().empty()) state.SkipWithError(engine.policy_error().c_str());
+        if (const auto error = engine.status().policy_error) state.SkipWithError(error->c_str());
         measure(state, tokens,
                 [&](const std::string& token) { benchmark::DoNotOptimize(engine.decide(token).judged); });
     });

@@ -2,8 +2,9 @@
 #include "config/lint.hpp"
 
 #include "config/entry.hpp"
-#include "core/alias_reach.hpp"
-#include "core/loaded.hpp"
+#include "core/module_index.hpp"
+#include "core/admission.hpp"
+#include "config/policy_schema.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>
@@ -26,10 +27,10 @@ class Linter {
     Linter(const PolicySource& source, core::ModuleIndex& index, const LintOptions& options)
         : source_(source), policy_(core::Policy(source).for_modules_of(index)), index_(index),
           options_(options), reach_(index) {
-        reach_.for_each([this](const std::string& alias, const std::string& module) {
+        for (const auto& [alias, module] : reach_.all()) {
             if (alias == module) modules_.push_back(module);
             if (aliases_.empty() || aliases_.back() != alias) aliases_.push_back(alias);
-        });
+        }
     }
 
     Diagnostics find() && {
@@ -106,8 +107,10 @@ class Linter {
         core::ModuleIndex& former = *options_.former;
         if (former.find(module) == nullptr) return {};
         --successors_left_; // to ask for a module's aliases decompresses it
+        const auto* aliases = former.aliases(module);
+        if (aliases == nullptr) return {};
         std::map<std::string, std::size_t> answers;
-        for (const std::string& alias : former.aliases(module)) {
+        for (const std::string& alias : *aliases) {
             const auto before = former.resolve(alias);
             for (const std::string& other : index_.resolve(alias))
                 if (std::ranges::find(before, other) == before.end()) ++answers[other];
@@ -253,9 +256,8 @@ class Linter {
         for (const PolicySource::Entry& entry : source_.allow_modules)
             admit(entry.text);
         std::set<std::string> by_alias;
-        reach_.for_each([&](const std::string& alias, const std::string& module) {
+        for (const auto& [alias, module] : reach_.all())
             if (policy_.pattern_allowing(alias)) by_alias.insert(module);
-        });
         for (const std::string& module : by_alias)
             admit(module);
         return admitted;

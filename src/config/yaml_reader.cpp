@@ -9,7 +9,6 @@
 #include "config/document.hpp"
 #include "config/toml_scan.hpp"
 #include "core/names.hpp"
-#include "core/text.hpp"
 
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>

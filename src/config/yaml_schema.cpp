@@ -80,7 +80,7 @@ class KmodsReader : private SchemaReport {
     /// What holds whatever the lists have. The emulation rests on the framework's module.
     void begin(Position at) {
         source_.mode = core::Mode::enforce;
-        source_.answer = core::Answer::pretend;
+        source_.answer = core::CallerAnswer::pretend;
         source_.dependencies = false;
         const bool listed =
             std::ranges::find(source_.allow_modules, framework_module, &core::PolicySource::Entry::text)

@@ -5,22 +5,62 @@
 #include "core/admission.hpp"
 
 #include "core/denial.hpp"
+#include "core/names.hpp"
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 namespace kmodguard::core {
 namespace {
 
+/// What deny rules say of many modules, each looked up once. To ask for a module's own aliases decompresses
+/// its file, which for the thousands that "*" admits takes many seconds: what the index has is read there.
+class DeniedModules {
+  public:
+    DeniedModules(const Policy& policy, ModuleIndex& index) : policy_(policy), index_(index) {}
+
+    /// Reads all aliases of the index, which `visit` is shown as well.
+    void read_aliases(const AliasVisitor& visit = [](std::string_view, std::string_view) {}) {
+        complete_ = index_.for_each_alias([&](std::string_view alias, std::string_view module) {
+            if (policy_.has_pattern_denying(alias)) by_alias_.emplace(module);
+            visit(alias, module);
+        });
+    }
+
+    bool contains(const std::string& module) {
+        const auto [known, is_new] = known_.try_emplace(module);
+        if (is_new) known->second = find(module);
+        return known->second;
+    }
+
+  private:
+    bool find(const std::string& module) {
+        if (!policy_.has_deny_aliases() || !complete_ || !index_.has_indexed_aliases(module))
+            return module_denial(policy_, index_, module).has_value();
+        return policy_.denies_module(module) || policy_.denies_token(module) || by_alias_.contains(module);
+    }
+
+    const Policy& policy_;
+    ModuleIndex& index_;
+    bool complete_ = false;                       ///< all aliases that the index has were read
+    std::set<std::string, std::less<>> by_alias_; ///< have an alias in the index that is denied
+    std::unordered_map<std::string, bool> known_;
+};
+
 class Admitter {
   public:
-    Admitter(const Policy& policy, ModuleIndex& index) : policy_(policy), index_(index) {
-        if (policy_.has_allow_aliases() || policy_.has_deny_aliases()) read_aliases();
-        admit_listed();
+    Admitter(const Policy& policy, ModuleIndex& index)
+        : policy_(policy), index_(index), denied_(policy, index) {
+        if (policy_.has_allow_aliases() || policy_.has_deny_aliases())
+            denied_.read_aliases(
+                [this](std::string_view alias, std::string_view module) { note_pattern(alias, module); });
+        for (const PolicySource::Entry& entry : policy_.source().allow_modules)
+            admit(entry.text, {Reason::listed, policy_.allows_module(entry.text), {}});
         admit_by_aliases();
         if (policy_.dependencies()) admit_dependencies();
     }
@@ -28,82 +68,55 @@ class Admitter {
     Admissions::ByName take() { return std::move(admitted_); }
 
   private:
-    void admit_listed() {
-        for (const PolicySource::Entry& entry : policy_.source().allow_modules)
-            admit(entry.text, {Reason::listed, policy_.allows_module(entry.text), {}});
+    void note_pattern(std::string_view alias, std::string_view module) {
+        const auto number = policy_.pattern_allowing(alias);
+        if (!number) return;
+        if (const auto known = allowed_by_alias_.find(module); known != allowed_by_alias_.end())
+            known->second = std::min(known->second, *number);
+        else
+            allowed_by_alias_.emplace(module, *number);
     }
 
     void admit_by_aliases() {
-        const auto& patterns = policy_.source().allow_aliases;
         for (const auto& [module, number] : allowed_by_alias_) {
             const ModuleRecord* record = index_.find(module);
             if (record == nullptr || record->built_in) continue;
-            const PolicySource::Entry& pattern = patterns[number];
+            const PolicySource::Entry& pattern = policy_.source().allow_aliases[number];
             admit(module, {Reason::alias_listed,
                            policy_.rule(RuleKind::allow_alias, pattern.text, pattern.origin),
                            {}});
         }
     }
 
-    void read_aliases() {
-        knows_aliases_ = index_.for_each_alias([this](std::string_view alias, std::string_view module) {
-            if (policy_.has_pattern_denying(alias)) denied_by_alias_.emplace(module);
-            const auto number = policy_.pattern_allowing(alias);
-            if (!number) return;
-            if (const auto known = allowed_by_alias_.find(module); known != allowed_by_alias_.end())
-                known->second = std::min(known->second, *number);
-            else
-                allowed_by_alias_.emplace(module, *number);
-        });
-    }
-
     /// All that an admitted module pulls in as dependencies, unless something of it is denied: then it does
     /// not load. What does not exist is not brought, and not admitted if it may be denied.
     void admit_dependencies() {
+        const auto is_denied = [this](const Step& step) {
+            return index_.find(step.module) == nullptr
+                       ? dependency_denial(policy_, index_, step.module).has_value()
+                       : denied_.contains(step.module);
+        };
         for (const std::string& root : roots_) {
             const std::vector<Step> chain = load_order(index_, root);
-            const auto denied = [this](const Step& step) { return is_denied_where_brought(step.module); };
-            if (std::ranges::any_of(chain, denied)) continue;
+            if (std::ranges::any_of(chain, is_denied)) continue;
             for (const Step& step : chain)
-                if (!is_denied(step.module))
+                if (!denied_.contains(step.module))
                     admitted_.try_emplace(step.module, Reason::dependency, std::nullopt, root);
         }
     }
 
     void admit(const std::string& module, Admission&& admission) {
-        if (is_denied(module)) return;
+        if (denied_.contains(module)) return;
         if (admitted_.try_emplace(module, std::move(admission)).second) roots_.push_back(module);
-    }
-
-    /// Many modules bring the same ones, and asking for a module's own aliases decompresses its file, which
-    /// for the thousands that "*" admits takes many seconds: what the index has is read there.
-    bool is_denied(const std::string& module) {
-        const auto [known, is_new] = denied_.try_emplace(module);
-        if (is_new) known->second = find_denial(module);
-        return known->second;
-    }
-
-    bool is_denied_where_brought(const std::string& module) {
-        return index_.find(module) == nullptr ? denial_of_brought(policy_, index_, module).has_value()
-                                              : is_denied(module);
-    }
-
-    bool find_denial(const std::string& module) {
-        if (!policy_.has_deny_aliases() || !knows_aliases_ || !index_.has_indexed_aliases(module))
-            return denial_of(policy_, index_, module).has_value();
-        return policy_.denies_module(module) || policy_.denies_token(module)
-               || denied_by_alias_.contains(module);
     }
 
     const Policy& policy_;
     ModuleIndex& index_;
+    DeniedModules denied_;
     Admissions::ByName admitted_;
     std::vector<std::string> roots_; ///< admitted for themselves
-    std::unordered_map<std::string, bool> denied_;
     /// The modules that have an alias which a pattern admits, and the number of the first such pattern.
     std::map<std::string, std::uint32_t, std::less<>> allowed_by_alias_;
-    bool knows_aliases_ = false;                         ///< all that the index has
-    std::set<std::string, std::less<>> denied_by_alias_; ///< have an alias in the index that is denied
 };
 
 } // namespace
@@ -127,11 +140,60 @@ std::vector<std::string> Admissions::keep_only(const Admissions& other) {
 }
 
 void note_images(Decision& decision, const Admissions& admissions) {
-    for (ModuleDecision& module : decision.modules) {
-        if (module.reason != Reason::not_listed && module.reason != Reason::no_policy) continue;
-        if (const Admission* admission = admissions.find(module.module))
-            module.as_image = ImageAdmission{admission->reason, admission->because_of};
+    for (ModuleDecision& module : decision.modules)
+        if (const Admission* admission = admissions.find(module.module); admission && module.is_unlisted())
+            module.as_image = Admission{admission->reason, std::nullopt, admission->because_of};
+}
+
+std::vector<ModuleDecision> not_admitted(const Policy& policy, ModuleIndex& index,
+                                         const Admissions& admissions,
+                                         const std::vector<std::string>& loaded) {
+    std::vector<ModuleDecision> found;
+    DeniedModules denied(policy, index);
+    if (policy.has_deny_aliases()) denied.read_aliases();
+    for (const std::string& name : loaded) {
+        const std::string module = fold(name);
+        if (admissions.find(module) != nullptr) continue;
+        if (index.find(module) != nullptr && !denied.contains(module)) {
+            ModuleDecision& unlisted = found.emplace_back();
+            unlisted.module = module;
+            unlisted.reason = reason_without_rule(policy);
+            continue;
+        }
+        ImageFacts facts{.problem = {}, .name = module, .modinfo_name = module};
+        if (const auto pins = policy.pins(module); !pins.empty()) facts.sha256 = pins.front().sha256;
+        Decision decision = decide_image(policy, index, admissions, facts);
+        ModuleDecision& judged = decision.modules.front();
+        if (judged.verdict() == Verdict::refuse) found.push_back(std::move(judged));
     }
+    std::ranges::sort(found, {}, [](const ModuleDecision& module) {
+        return std::tuple{!is_denied(module), std::string_view(module.module)};
+    });
+    return found;
+}
+
+std::string explain_loaded(const std::vector<ModuleDecision>& not_admitted) {
+    if (not_admitted.empty()) return "";
+    std::vector<std::string> names;
+    for (const ModuleDecision& module : not_admitted)
+        names.push_back(printable(module.module) + (is_denied(module) ? " (denied)" : ""));
+    const std::string what =
+        names.size() == 1 ? "a loaded module would not be admitted, and stays until it is unloaded: "
+                          : std::to_string(names.size())
+                                + " loaded modules would not be admitted, and stay until they are unloaded: ";
+    return what + first_of(names);
+}
+
+bool take_for_loaded(Decision& decision) {
+    if (decision.effective() == Verdict::allow || decision.modules.size() != 1) return false;
+    ModuleDecision& module = decision.modules.front();
+    if (!module.is_unlisted()) return false;
+    module.reason = Reason::already_loaded;
+    module.loadable = false;
+    module.chain.clear();
+    decision.judged = Verdict::allow;
+    decision.reason = module.reason;
+    return true;
 }
 
 } // namespace kmodguard::core

@@ -3,7 +3,6 @@
 
 #include "core/admission.hpp"
 #include "core/denial.hpp"
-#include "core/hindrance.hpp"
 #include "core/names.hpp"
 
 #include <algorithm>
@@ -18,212 +17,6 @@ std::optional<Rule> pin_rule(const Policy& policy, const std::string& module) {
     if (pins.empty()) return std::nullopt;
     return policy.rule(RuleKind::pin, pins.front().module, pins.front().origin);
 }
-
-/// Why what no rule allows is refused.
-Reason not_allowed(const Policy& policy) {
-    return policy.source().valid ? Reason::not_listed : Reason::no_policy;
-}
-
-/// Judges one module at a time for one request.
-class Decider {
-  public:
-    Decider(const Policy& policy, ModuleIndex& index, std::string_view token)
-        : policy_(policy), index_(index), asked_(token), token_(fold(token)),
-          token_allowed_(policy.allows_token(token)), token_denied_(policy.denies_token(token)) {}
-
-    ModuleDecision judge(const std::string& name) {
-        ModuleDecision decision;
-        decision.module = name;
-        const ModuleRecord* record = index_.find(name);
-        asked_record_ = record == nullptr ? std::nullopt : index_.asked_for(*record, asked_);
-        const bool hidden = record != nullptr && record->blacklisted && token_ != name;
-        decision.built_in = record != nullptr && record->built_in;
-        if (record != nullptr) decision.file = record->path;
-        decision.loadable = record != nullptr && !record->built_in && !hidden;
-        looked_inside_ = false;
-        decision = by_rules(std::move(decision), record);
-        decision.looked_inside = looked_inside_;
-        // Audit mode leaves nothing out: it loads what would load without a guard.
-        const bool audit = policy_.mode() == Mode::audit;
-        if (audit && decision.loadable) decision.chain = load_order(index_, name);
-        if (decision.loadable && (audit || decision.verdict() == Verdict::allow))
-            add_hindrances(decision, index_);
-        return decision;
-    }
-
-    [[nodiscard]] const std::optional<Rule>& token_denied() const { return token_denied_; }
-
-  private:
-    ModuleDecision by_rules(ModuleDecision decision, const ModuleRecord* record) {
-        const std::string& name = decision.module;
-        if (record == nullptr) {
-            if (index_.is_configured_alias(asked_))
-                decision.detail = "modprobe.d makes " + std::string(asked_) + " an alias of it";
-            return refused(std::move(decision), Reason::no_such_module);
-        }
-        if (auto denial = denial_of(name)) {
-            decision.rule = std::move(denial->rule);
-            decision.detail = std::move(denial->detail);
-            return refused(std::move(decision), denial->reason);
-        }
-        if (record->built_in) return refused(std::move(decision), Reason::built_in);
-        if (!decision.loadable) return refused(std::move(decision), Reason::blacklisted);
-        if (auto listed = listing_of(*record)) {
-            decision.reason = Reason::listed;
-            decision.rule = std::move(listed);
-        } else if (token_allowed_) {
-            decision.reason = Reason::alias_listed;
-            decision.rule = token_allowed_;
-        } else {
-            if (record->command_only)
-                decision.detail = "it is not a module, but has an install command in modprobe.d";
-            if (is_named_inside(*record)) {
-                const ImageFacts facts = index_.image(*record, false);
-                decision.detail = facts.problem;
-                if (!facts.problem.empty()) return refused(std::move(decision), Reason::unreadable_image);
-            }
-            return refused(std::move(decision), not_allowed(policy_));
-        }
-        return with_dependencies(std::move(decision));
-    }
-
-    static ModuleDecision refused(ModuleDecision decision, Reason reason) {
-        decision.reason = reason;
-        return decision;
-    }
-
-    /// The deny rule that matches the token, or `module`, or the name in its image.
-    std::optional<Denial> denial_of(const std::string& module) {
-        if (token_denied_) return Denial{Reason::denied_token, token_denied_, {}};
-        auto denial = core::denial_of(policy_, index_, module);
-        if (denial) return denial;
-        const ModuleRecord* record = index_.find(module);
-        const std::string inside = record == nullptr ? "" : name_inside(*record);
-        return inside.empty() ? std::nullopt : core::denial_of(policy_, index_, inside);
-    }
-
-    /// The rule that lists the module by its own name, or by that in its image.
-    std::optional<Rule> listing_of(const ModuleRecord& record) {
-        if (auto rule = policy_.allows_module(record.name)) return rule;
-        const std::string inside = name_inside(record);
-        return inside.empty() ? std::nullopt : policy_.allows_module(inside);
-    }
-
-    /// The name by which the kernel knows a module whose file has another, as packages of DKMS have them: an
-    /// install line gives modprobe the file's name. Empty for all other modules.
-    std::string name_inside(const ModuleRecord& record) {
-        if (!is_named_inside(record)) return {};
-        looked_inside_ = true;
-        const ImageFacts facts = index_.image(record, false);
-        return facts.problem.empty() && fold(facts.name) != record.name ? fold(facts.name) : std::string();
-    }
-
-    static bool is_named_inside(const ModuleRecord& record) {
-        return record.named_by_command && !record.built_in && !record.command_only;
-    }
-
-    /// Judges what an allowed module would pull in as dependencies. Hard dependencies refuse it, soft ones
-    /// are left out, but a denied one refuses it in either case.
-    ModuleDecision with_dependencies(ModuleDecision decision) {
-        decision.chain = load_order(index_, decision.module);
-        for (const Step& step : decision.chain) {
-            if (step.module == decision.module) continue;
-            if (auto denial = denial_of_brought(policy_, index_, step.module)) {
-                decision.rule = std::move(denial->rule);
-                return because_of(std::move(decision), Reason::denied_dependency, step.module);
-            }
-        }
-        // Leaving a soft dependency out also leaves out what only it would have brought, so the order is made
-        // again until nothing more has to go.
-        while (true) {
-            const auto [offender, reason] = first_unfit(decision);
-            if (offender.module.empty()) return decision;
-            if (offender.required) return because_of(std::move(decision), reason, offender.module);
-            if (keeps_soft_dependencies(decision.chain)) {
-                // modprobe passes over one that does not exist, and tries all others.
-                if (reason != Reason::missing_dependency)
-                    return because_of(std::move(decision), reason, offender.module);
-                forget(decision, offender.module);
-                continue;
-            }
-            omit(decision, offender.module);
-            // Only in an index whose lists are not closed, or give dependencies to built-in modules.
-            if (std::ranges::find(decision.chain, offender.module, &Step::module) != decision.chain.end())
-                return because_of(std::move(decision), reason, offender.module);
-            decision.detail.clear();
-        }
-    }
-
-    ModuleDecision because_of(ModuleDecision decision, Reason reason, const std::string& module) {
-        if (reason != Reason::denied_dependency) decision.rule.reset();
-        if (reason == Reason::pin_mismatch) decision.rule = pin_rule(policy_, module);
-        if (module != decision.module) decision.because_of = module;
-        return refused(std::move(decision), reason);
-    }
-
-    /// modprobe brings all soft dependencies of what it loads.
-    bool keeps_soft_dependencies(const std::vector<Step>& chain) {
-        return std::ranges::any_of(chain, [this](const Step& step) {
-            const ModuleRecord* record = index_.find(step.module);
-            return record != nullptr && needs_modprobe(*record);
-        });
-    }
-
-    /// The first step that cannot be taken, and why; an empty one if all can. Notes the states of the images.
-    std::pair<Step, Reason> first_unfit(ModuleDecision& decision) {
-        for (Step& step : decision.chain) {
-            const ModuleRecord* record = index_.find(step.module);
-            if (record == nullptr) return {step, Reason::missing_dependency};
-            const bool dependency = step.module != decision.module;
-            if (dependency && !policy_.dependencies() && !listing_of(*record))
-                return {step, Reason::unlisted_dependency};
-            if (record->command_only) continue; // no image to judge
-            if (!step.by_command && needs_modprobe(*record)
-                && index_.resolve(step.module) != std::vector{step.module})
-                return {step, Reason::shadowed_name};
-            if (const Reason reason = judge_image(*record, step, decision.detail);
-                verdict_of(reason) == Verdict::refuse)
-                return {step, reason};
-        }
-        return {};
-    }
-
-    [[nodiscard]] bool needs_modprobe(const ModuleRecord& record) const {
-        const bool is_asked = asked_record_ && asked_record_->name == record.name;
-        return record.install_command || (is_asked ? asked_record_->by_modprobe : record.by_modprobe);
-    }
-
-    /// Leaves out `offender` and every soft dependency that needs it; depmod's lists of hard dependencies are
-    /// closed, so nothing can bring it back.
-    void omit(ModuleDecision& decision, const std::string& offender) {
-        decision.omitted.push_back(offender);
-        for (const Step& step : decision.chain) {
-            const ModuleRecord* record = index_.find(step.module);
-            if (step.required || record == nullptr) continue;
-            if (std::ranges::find(record->dependencies, offender) != record->dependencies.end())
-                decision.omitted.push_back(step.module);
-        }
-        decision.chain = load_order(index_, decision.module, decision.omitted);
-    }
-
-    /// Leaves out `missing` alone, and nothing that needs it.
-    static void forget(ModuleDecision& decision, const std::string& missing) {
-        decision.omitted.push_back(missing);
-        std::erase_if(decision.chain, [&missing](const Step& step) { return step.module == missing; });
-    }
-
-    Reason judge_image(const ModuleRecord& record, Step& step, std::string& detail);
-
-    const Policy& policy_;
-    ModuleIndex& index_;
-    std::string_view asked_; ///< as it was asked for
-    std::string token_;      ///< folded
-    std::optional<ModuleRecord>
-        asked_record_; ///< of the module that is judged, where the token makes it another
-    std::optional<Rule> token_allowed_;
-    std::optional<Rule> token_denied_;
-    bool looked_inside_ = false; ///< of the module that is judged
-};
 
 /// Whether what an image says of itself makes it `module`, or whichever it says if `module` is empty.
 Reason judge_facts(const Policy& policy, std::string_view module, const ImageFacts& facts,
@@ -248,15 +41,209 @@ Reason judge_facts(const Policy& policy, std::string_view module, const ImageFac
     return Reason::listed;
 }
 
-Reason Decider::judge_image(const ModuleRecord& record, Step& step, std::string& detail) {
-    const std::string inside = name_inside(record);
-    const bool goes_by_it = !inside.empty() && policy_.allows_module(inside);
-    const std::string& name = goes_by_it ? inside : record.name;
-    ImageFacts facts = index_.image(record, !policy_.pins(name).empty());
-    const Reason reason = judge_facts(policy_, name, facts, detail);
-    step.judged = std::move(facts.state);
-    return reason;
-}
+/// What is asked for, and what the rules say of the token alone.
+struct Request {
+    Request(const Policy& asked_policy, ModuleIndex& asked_index, std::string_view asked_token)
+        : policy(asked_policy), index(asked_index), token(asked_token), folded(fold(token)),
+          allowed(policy.allows_token(token)), denied(policy.denies_token(token)) {}
+
+    const Policy& policy;
+    ModuleIndex& index;
+    std::string_view token;
+    std::string folded;
+    std::optional<Rule> allowed;
+    std::optional<Rule> denied;
+};
+
+/// Judges one of the modules that a request is for.
+class Decider {
+  public:
+    Decider(const Request& request, const std::string& name)
+        : request_(request), policy_(request.policy), index_(request.index), record_(index_.find(name)) {
+        decision_.module = name;
+        decision_.loadable = false;
+        if (record_ == nullptr) return;
+        asked_record_ = index_.asked_for(*record_, request.token);
+        const bool hidden = record_->blacklisted && request.folded != name;
+        decision_.file = record_->path;
+        decision_.built_in = record_->built_in;
+        decision_.loadable = !record_->built_in && !hidden;
+    }
+
+    ModuleDecision judge() && {
+        decision_.reason = by_rules();
+        // Audit mode leaves nothing out: it loads what would load without a guard.
+        const bool audit = policy_.mode() == Mode::audit;
+        if (audit && decision_.loadable) decision_.chain = load_order(index_, decision_.module);
+        if (decision_.loadable && (audit || decision_.verdict() == Verdict::allow))
+            add_hindrances(decision_, index_);
+        return std::move(decision_);
+    }
+
+  private:
+    Reason by_rules() {
+        if (record_ == nullptr) {
+            if (index_.is_configured_alias(request_.token))
+                decision_.detail = "modprobe.d makes " + std::string(request_.token) + " an alias of it";
+            return Reason::no_such_module;
+        }
+        if (auto denial = find_denial()) {
+            decision_.rule = std::move(denial->rule);
+            decision_.detail = std::move(denial->detail);
+            return denial->reason;
+        }
+        if (record_->built_in) return Reason::built_in;
+        if (!decision_.loadable) return Reason::blacklisted;
+        if (auto listed = listing_of(*record_)) {
+            decision_.rule = std::move(listed);
+            return with_dependencies(Reason::listed);
+        }
+        if (request_.allowed) {
+            decision_.rule = request_.allowed;
+            return with_dependencies(Reason::alias_listed);
+        }
+        if (record_->command_only)
+            decision_.detail = "it is not a module, but has an install command in modprobe.d";
+        if (is_named_inside(*record_)) {
+            decision_.detail = index_.image(*record_, false).problem;
+            if (!decision_.detail.empty()) return Reason::unreadable_image;
+        }
+        return reason_without_rule(policy_);
+    }
+
+    /// The deny rule that matches the token, or the module, or the name in its image.
+    std::optional<Denial> find_denial() {
+        if (request_.denied) return Denial{Reason::denied_token, request_.denied, {}};
+        if (auto denial = module_denial(policy_, index_, decision_.module)) return denial;
+        const std::string inside = name_inside(*record_);
+        return inside.empty() ? std::nullopt : module_denial(policy_, index_, inside);
+    }
+
+    /// The rule that lists the module by its own name, or by that in its image.
+    std::optional<Rule> listing_of(const ModuleRecord& record) {
+        if (auto rule = policy_.allows_module(record.name)) return rule;
+        const std::string inside = name_inside(record);
+        return inside.empty() ? std::nullopt : policy_.allows_module(inside);
+    }
+
+    /// The name by which the kernel knows a module whose file has another, as packages of DKMS have them: an
+    /// install line gives modprobe the file's name. Empty for all other modules.
+    std::string name_inside(const ModuleRecord& record) {
+        if (!is_named_inside(record)) return {};
+        decision_.looked_inside = true;
+        const ImageFacts facts = index_.image(record, false);
+        return facts.problem.empty() && fold(facts.name) != record.name ? fold(facts.name) : std::string();
+    }
+
+    static bool is_named_inside(const ModuleRecord& record) {
+        return record.named_by_command && !record.built_in && !record.command_only;
+    }
+
+    /// Judges what the module, which is allowed for `reason`, would pull in as dependencies. Hard
+    /// dependencies refuse it, soft ones are left out, but a denied one refuses it in either case.
+    Reason with_dependencies(Reason reason) {
+        decision_.chain = load_order(index_, decision_.module);
+        for (const Step& step : decision_.chain) {
+            if (step.module == decision_.module) continue;
+            if (auto denial = dependency_denial(policy_, index_, step.module)) {
+                decision_.rule = std::move(denial->rule);
+                decision_.because_of = step.module;
+                return Reason::denied_dependency;
+            }
+        }
+        // Leaving a soft dependency out also leaves out what only it would have brought, so the order is made
+        // again until nothing more has to go.
+        while (true) {
+            const auto [offender, problem] = first_unfit();
+            if (offender.module.empty()) return reason;
+            if (offender.required) return refused_for(offender.module, problem);
+            if (keeps_soft_dependencies()) {
+                // modprobe passes over one that does not exist, and tries all others.
+                if (problem != Reason::missing_dependency) return refused_for(offender.module, problem);
+                forget(offender.module);
+                continue;
+            }
+            omit(offender.module);
+            // Only in an index whose lists are not closed, or give dependencies to built-in modules.
+            if (std::ranges::find(decision_.chain, offender.module, &Step::module) != decision_.chain.end())
+                return refused_for(offender.module, problem);
+            decision_.detail.clear();
+        }
+    }
+
+    /// Its own image, or a dependency that cannot be had, refuses the module.
+    Reason refused_for(const std::string& module, Reason problem) {
+        decision_.rule = problem == Reason::pin_mismatch ? pin_rule(policy_, module) : std::nullopt;
+        if (module != decision_.module) decision_.because_of = module;
+        return problem;
+    }
+
+    /// modprobe brings all soft dependencies of what it loads.
+    bool keeps_soft_dependencies() {
+        return std::ranges::any_of(decision_.chain, [this](const Step& step) {
+            const ModuleRecord* record = index_.find(step.module);
+            return record != nullptr && needs_modprobe(*record);
+        });
+    }
+
+    /// The first step that cannot be taken, and why; an empty one if all can. Notes the states of the images.
+    std::pair<Step, Reason> first_unfit() {
+        for (Step& step : decision_.chain) {
+            const ModuleRecord* record = index_.find(step.module);
+            if (record == nullptr) return {step, Reason::missing_dependency};
+            const bool dependency = step.module != decision_.module;
+            if (dependency && !policy_.dependencies() && !listing_of(*record))
+                return {step, Reason::unlisted_dependency};
+            if (record->command_only) continue; // no image to judge
+            if (!step.by_command && needs_modprobe(*record)
+                && index_.resolve(step.module) != std::vector{step.module})
+                return {step, Reason::shadowed_name};
+            if (const Reason reason = judge_image(*record, step); verdict_of(reason) == Verdict::refuse)
+                return {step, reason};
+        }
+        return {};
+    }
+
+    [[nodiscard]] bool needs_modprobe(const ModuleRecord& record) const {
+        const bool is_asked = asked_record_ && asked_record_->name == record.name;
+        return record.install_command || (is_asked ? asked_record_->by_modprobe : record.by_modprobe);
+    }
+
+    /// Leaves out `offender` and every soft dependency that needs it; depmod's lists of hard dependencies are
+    /// closed, so nothing can bring it back.
+    void omit(const std::string& offender) {
+        decision_.omitted.push_back(offender);
+        for (const Step& step : decision_.chain) {
+            const ModuleRecord* record = index_.find(step.module);
+            if (step.required || record == nullptr) continue;
+            if (std::ranges::find(record->dependencies, offender) != record->dependencies.end())
+                decision_.omitted.push_back(step.module);
+        }
+        decision_.chain = load_order(index_, decision_.module, decision_.omitted);
+    }
+
+    /// Leaves out `missing` alone, and nothing that needs it.
+    void forget(const std::string& missing) {
+        decision_.omitted.push_back(missing);
+        std::erase_if(decision_.chain, [&missing](const Step& step) { return step.module == missing; });
+    }
+
+    Reason judge_image(const ModuleRecord& record, Step& step) {
+        const std::string inside = name_inside(record);
+        const bool goes_by_it = !inside.empty() && policy_.allows_module(inside);
+        const std::string& name = goes_by_it ? inside : record.name;
+        const ImageFacts facts = index_.image(record, !policy_.pins(name).empty());
+        step.judged = facts.state;
+        return judge_facts(policy_, name, facts, decision_.detail);
+    }
+
+    const Request& request_;
+    const Policy& policy_;
+    ModuleIndex& index_;
+    const ModuleRecord* record_;               ///< nullptr: there is no such module
+    std::optional<ModuleRecord> asked_record_; ///< where the token makes it another
+    ModuleDecision decision_;
+};
 
 /// Judges an image by what it says of itself, then by its name.
 ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admissions& admissions,
@@ -274,7 +261,7 @@ ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admis
     if (verdict_of(decision.reason) == Verdict::refuse) return decision;
     decision.chain = {{.module = decision.module, .required = true}};
 
-    if (auto denial = denial_of_image(policy, index, decision.module, facts)) {
+    if (auto denial = image_denial(policy, index, decision.module, facts)) {
         decision.reason = denial->reason;
         decision.rule = std::move(denial->rule);
         decision.detail = std::move(denial->detail);
@@ -289,7 +276,7 @@ ModuleDecision judge_image(const Policy& policy, ModuleIndex& index, const Admis
         decision.rule = std::move(listed);
         decision.kept_out = hindrance_of(facts, index.kernel_limits());
     } else {
-        decision.reason = not_allowed(policy);
+        decision.reason = reason_without_rule(policy);
     }
     return decision;
 }
@@ -345,28 +332,31 @@ Decision decide(const Policy& policy, ModuleIndex& index, std::string_view token
         decision.reason = Reason::not_a_name;
         return decision;
     }
-    Decider decider(policy, index, token);
+    const Request request(policy, index, token);
     for (const std::string& module : index.resolve(token)) {
         if (is_off(index, token, module))
             decision.reason = Reason::switched_off;
         else
-            decision.modules.push_back(decider.judge(module));
+            decision.modules.push_back(Decider(request, module).judge());
     }
     if (!decision.modules.empty()) {
         conclude(decision);
-    } else if (decider.token_denied()) {
+    } else if (request.denied) {
         decision.reason = Reason::denied_token;
-        decision.rule = decider.token_denied();
+        decision.rule = request.denied;
     }
     return decision;
 }
 
-bool ImageAdmission::operator==(const ImageAdmission&) const = default;
-bool ModuleDecision::operator==(const ModuleDecision&) const = default;
-bool Decision::operator==(const Decision&) const = default;
+Reason reason_without_rule(const Policy& policy) {
+    return policy.source().valid ? Reason::not_listed : Reason::no_policy;
+}
 
+bool Admission::operator==(const Admission&) const = default;
 bool KeptOut::operator==(const KeptOut&) const = default;
 bool RunCommand::operator==(const RunCommand&) const = default;
+bool ModuleDecision::operator==(const ModuleDecision&) const = default;
+bool Decision::operator==(const Decision&) const = default;
 
 bool Decision::loads(const ModuleDecision& module) const {
     return module.loadable && (mode == Mode::audit || module.verdict() == Verdict::allow);
@@ -385,6 +375,15 @@ bool Decision::blocks() const {
         return module.verdict() == Verdict::refuse && !module.built_in;
     };
     return effective() == Verdict::refuse && (modules.empty() || std::ranges::any_of(modules, is_kept_out));
+}
+
+bool Decision::is_lasting() const {
+    const auto is_transient = [](const ModuleDecision& module) {
+        return module.reason == Reason::unreadable_image || module.reason == Reason::contradictory_image
+               || module.reason == Reason::pin_mismatch || !module.omitted.empty()
+               || (module.looked_inside && module.verdict() == Verdict::refuse);
+    };
+    return reason != Reason::not_a_name && std::ranges::none_of(modules, is_transient);
 }
 
 Verdict Decision::effective() const {

@@ -70,6 +70,8 @@ enum class Reason {
 [[nodiscard]] std::optional<Verdict> verdict_from(std::string_view text);
 [[nodiscard]] std::optional<Reason> reason_from(std::string_view text);
 [[nodiscard]] Verdict verdict_of(Reason reason);
+/// Why what no rule of `policy` allows is refused.
+[[nodiscard]] Reason reason_without_rule(const Policy& policy);
 
 /// One image to load.
 struct Step {
@@ -110,11 +112,12 @@ struct RunCommand {
     bool operator==(const RunCommand&) const;
 };
 
-/// What is answered where the image of a module is seen and no token is: by its name alone.
-struct ImageAdmission {
-    Reason reason = Reason::dependency; ///< listed, alias_listed or dependency
-    std::string because_of;             ///< dependency: the allowed module that brings it
-    bool operator==(const ImageAdmission&) const;
+/// Why a module may load where its image is seen and no token is (rule 4): by its name alone.
+struct Admission {
+    Reason reason = Reason::listed; ///< listed, alias_listed or dependency: the first of them that holds
+    std::optional<Rule> rule;       ///< that lists it, or the first that admits one of its aliases
+    std::string because_of;         ///< dependency: the admitted module that brings it
+    bool operator==(const Admission&) const;
 };
 
 /// The judgement on one of the modules a token resolves to.
@@ -134,10 +137,15 @@ struct ModuleDecision {
     /// A name that is in an image had a part in it, or would have had, could the image be read. The file may
     /// be another the next time, and nothing of the index with it.
     bool looked_inside = false;
-    /// Refused as it was asked for, and admitted as an image. Found out only for people (note_images()).
-    std::optional<ImageAdmission> as_image = std::nullopt;
+    /// Refused as it was asked for, and admitted as an image. Found out only for people (note_images()), and
+    /// without the rule.
+    std::optional<Admission> as_image = std::nullopt;
 
     [[nodiscard]] Verdict verdict() const { return verdict_of(reason); }
+    /// Refused for want of a rule, and not by one.
+    [[nodiscard]] bool is_unlisted() const {
+        return reason == Reason::not_listed || reason == Reason::no_policy;
+    }
     bool operator==(const ModuleDecision&) const;
 };
 
@@ -161,6 +169,9 @@ struct Decision {
     [[nodiscard]] bool will_load(const ModuleDecision& module) const;
     /// Whether any of its modules will.
     [[nodiscard]] bool will_load() const;
+    /// Whether it is the same as long as policy and index are. One that a file had a part in that cannot be
+    /// judged now is not: the file may be repaired the next time.
+    [[nodiscard]] bool is_lasting() const;
     bool operator==(const Decision&) const;
 };
 
@@ -183,6 +194,13 @@ struct Decision {
 [[nodiscard]] std::vector<Step> load_order(ModuleIndex& index, std::string_view module,
                                            const std::vector<std::string>& skip = {});
 
+/// Adds to `decision`, by its chain, which commands of modprobe.d are run and what else than the policy keeps
+/// the module out. Nothing is decided by it; it is said, since "allowed" alone is taken for "loads".
+void add_hindrances(ModuleDecision& decision, ModuleIndex& index);
+
+/// What keeps an image out whatever the file that it comes from.
+[[nodiscard]] std::optional<KeptOut> hindrance_of(const ImageFacts& facts, const KernelLimits& limits);
+
 /// One sentence for people: "refused: af_key is not on the allow list". It is outcome_of(), a colon, and
 /// reasons_of().
 [[nodiscard]] std::string explain(const Decision& decision);
@@ -191,7 +209,7 @@ struct Decision {
 [[nodiscard]] std::string explain(const ModuleDecision& decision);
 /// The end of such a sentence on `module`: "modprobe.d runs "/bin/false" in its place".
 [[nodiscard]] std::string explain(const KeptOut& kept_out, std::string_view module);
-[[nodiscard]] std::string explain(const ImageAdmission& image);
+[[nodiscard]] std::string explain(const Admission& image);
 /// "allow.modules \"loop\" (/etc/kmodguard/policy.toml:12)".
 [[nodiscard]] std::string describe(const Rule& rule);
 

@@ -5,10 +5,6 @@
 
 namespace kmodguard::core {
 
-DecisionCache::DecisionCache(std::size_t capacity) : half_(capacity / 2) {}
-
-DecisionCache::~DecisionCache() = default;
-
 const Decision* DecisionCache::find(std::string_view token) {
     if (const auto found = young_.find(token); found != young_.end()) return &found->second;
     const auto found = old_.find(token);
@@ -26,17 +22,13 @@ const Decision& DecisionCache::insert(std::string token, Decision decision) {
 }
 
 void DecisionCache::erase(std::string_view token) {
-    if (const auto found = young_.find(token); found != young_.end()) young_.erase(found);
-    if (const auto found = old_.find(token); found != old_.end()) old_.erase(found);
+    for (Decisions* half : {&young_, &old_})
+        if (const auto found = half->find(token); found != half->end()) half->erase(found);
 }
 
 void DecisionCache::clear() {
     young_.clear();
     old_.clear();
-}
-
-std::size_t DecisionCache::size() const {
-    return young_.size() + old_.size();
 }
 
 } // namespace kmodguard::core

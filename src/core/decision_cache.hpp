@@ -17,10 +17,7 @@ namespace kmodguard::core {
 
 class DecisionCache {
   public:
-    explicit DecisionCache(std::size_t capacity = 1024);
-    ~DecisionCache();
-    DecisionCache(const DecisionCache&) = delete;
-    DecisionCache& operator=(const DecisionCache&) = delete;
+    explicit DecisionCache(std::size_t capacity = 1024) : half_(capacity / 2) {}
 
     /// The decision on `token`, or nullptr. Valid until the next call of a member that is not const.
     [[nodiscard]] const Decision* find(std::string_view token);
@@ -31,7 +28,7 @@ class DecisionCache {
 
     void clear();
 
-    [[nodiscard]] std::size_t size() const;
+    [[nodiscard]] std::size_t size() const { return young_.size() + old_.size(); }
 
   private:
     using Decisions = std::unordered_map<std::string, Decision, StringHash, std::equal_to<>>;

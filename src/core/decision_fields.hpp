@@ -47,9 +47,9 @@ struct Fields<RunCommand> {
 };
 
 template <>
-struct Fields<ImageAdmission> {
-    static constexpr std::tuple list{Field{"reason", "as-image", &ImageAdmission::reason, true},
-                                     Field{"because_of", "as-image-because-of", &ImageAdmission::because_of}};
+struct Fields<Admission> {
+    static constexpr std::tuple list{Field{"reason", "as-image", &Admission::reason, true},
+                                     Field{"because_of", "as-image-because-of", &Admission::because_of}};
 };
 
 /// On the socket a step's key says of which kind it is.

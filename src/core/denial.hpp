@@ -19,16 +19,16 @@ struct Denial {
 
 /// The deny rule that matches `module` by its name or by one of its own aliases; its name counts as one of
 /// them, since the kernel may ask for it by that. Where aliases are denied, one whose own are not known is.
-[[nodiscard]] std::optional<Denial> denial_of(const Policy& policy, ModuleIndex& index,
-                                              const std::string& module);
+[[nodiscard]] std::optional<Denial> module_denial(const Policy& policy, ModuleIndex& index,
+                                                  const std::string& module);
 
 /// The same of one that another module would pull in. Of what `index` has not only the name can be
 /// denied: it does not load, and what needs it is judged by that.
-[[nodiscard]] std::optional<Denial> denial_of_brought(const Policy& policy, ModuleIndex& index,
+[[nodiscard]] std::optional<Denial> dependency_denial(const Policy& policy, ModuleIndex& index,
                                                       const std::string& module);
 
 /// The same of the module that an image is. What `index` has not is judged by what the image says of itself.
-[[nodiscard]] std::optional<Denial> denial_of_image(const Policy& policy, ModuleIndex& index,
-                                                    const std::string& module, const ImageFacts& facts);
+[[nodiscard]] std::optional<Denial> image_denial(const Policy& policy, ModuleIndex& index,
+                                                 const std::string& module, const ImageFacts& facts);
 
 } // namespace kmodguard::core

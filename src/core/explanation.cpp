@@ -150,7 +150,7 @@ std::string explain(const ModuleDecision& decision) {
     return sentence;
 }
 
-std::string explain(const ImageAdmission& image) {
+std::string explain(const Admission& image) {
     std::string sentence = "where its image is seen and not what it was asked for by, it may load: it ";
     sentence += text_of(image.reason).sentence;
     if (!image.because_of.empty()) sentence += ", " + printable(image.because_of);

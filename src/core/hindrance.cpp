@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "core/hindrance.hpp"
-
+#include "core/decision.hpp"
 #include "core/names.hpp"
 
 #include <algorithm>

@@ -2,8 +2,7 @@
 //
 // Not a shell: commands are kept apart, words unquoted, and nothing is expanded. A word that a shell would
 // expand is known to be one, and what depends on it is not known.
-#include "core/install_command.hpp"
-
+#include "core/module_index.hpp"
 #include "core/names.hpp"
 
 #include <algorithm>
@@ -18,6 +17,7 @@ namespace {
 constexpr std::size_t max_text = 4096;
 constexpr std::size_t max_loads = 64;
 constexpr int max_depth = 3; ///< of sh -c in sh -c
+constexpr std::string_view digits = "0123456789";
 
 struct Word {
     std::string text;
@@ -73,7 +73,6 @@ class Splitter {
 
     /// The word after it names a file or a descriptor, and one of digits before it a descriptor.
     void redirect() {
-        constexpr std::string_view digits = "0123456789";
         if (word_ && word_->text.find_first_not_of(digits) == std::string::npos) word_.reset();
         end_word();
         while (at_ < text_.size() && (text_[at_] == '>' || text_[at_] == '<' || text_[at_] == '&'))
@@ -116,18 +115,10 @@ bool is_one_of(const std::array<std::string_view, N>& names, std::string_view na
 
 /// NAME=VALUE before a command.
 bool is_assignment(const Word& word) {
-    const auto is_of_a_name = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-    };
-    const std::size_t end = word.text.find('=');
-    return end != std::string::npos && end > 0 && (word.text.front() < '0' || word.text.front() > '9')
-           && std::all_of(word.text.begin(), word.text.begin() + static_cast<std::ptrdiff_t>(end),
-                          is_of_a_name);
-}
-
-std::string_view program_of(const Word& word) {
-    const std::string_view text = word.text;
-    return text.substr(text.rfind('/') + 1);
+    constexpr std::string_view of_a_name = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    const std::size_t end = word.text.find_first_not_of(of_a_name);
+    return end != std::string::npos && end > 0 && word.text[end] == '='
+           && !digits.contains(word.text.front());
 }
 
 /// The options of modprobe(8) that matter here; all others change nothing of what is loaded.
@@ -197,7 +188,8 @@ class Reader {
         }
         if (in_other_environment && !words.empty()) not_known(joined(whole));
         if (words.empty()) return;
-        const std::string_view program = program_of(words.front());
+        const std::string_view path = words.front().text;
+        const std::string_view program = path.substr(path.rfind('/') + 1);
         const bool is_named = !words.front().expanded;
         if (is_named && program == "modprobe")
             read_modprobe(words);

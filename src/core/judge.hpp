@@ -5,7 +5,6 @@
 #pragma once
 
 #include "core/admission.hpp"
-#include "core/decision.hpp"
 
 #include <memory>
 #include <mutex>
@@ -19,19 +18,19 @@ class Judge {
   public:
     /// `index` may be nullptr, on a kernel whose modules cannot be looked up: then only what the policy lists
     /// by name is allowed. `answer` takes the place of the policy's.
-    Judge(Policy policy, std::unique_ptr<ModuleIndex> index, std::optional<Answer> answer = std::nullopt);
+    Judge(Policy policy, std::unique_ptr<ModuleIndex> index,
+          std::optional<CallerAnswer> answer = std::nullopt);
 
     [[nodiscard]] Decision decide(const ImageFacts& facts);
     /// What the index says of each module that `module` cannot do without, in the order in which they load,
     /// and of itself last. One that it has not is there by its name alone, without a file.
     [[nodiscard]] std::vector<ModuleRecord> needed_for(std::string_view module);
     [[nodiscard]] const Policy& policy() const { return policy_; }
-    /// What a refused caller is told.
-    [[nodiscard]] Answer answer() const { return answer_; }
+    [[nodiscard]] CallerAnswer answer() const { return answer_; }
 
   private:
     Policy policy_;
-    Answer answer_;
+    CallerAnswer answer_;
     std::unique_ptr<ModuleIndex> index_;
     Admissions admissions_;
     std::mutex mutex_;

@@ -4,16 +4,34 @@
 // it a table; the decision cannot tell them apart.
 #pragma once
 
-#include "core/install_command.hpp"
 #include "core/policy.hpp"
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace kmodguard::core {
+
+/// What the COMMAND of modprobe.d's `install NAME COMMAND` does, as far as its words tell. modprobe hands it
+/// to a shell, so all of it is known only when it has run; what is not known is named, and never taken for
+/// nothing.
+struct InstallCommand {
+    std::string text; ///< as written
+    /// Modules and aliases that it gives to modprobe and insmod, each once, in order.
+    std::vector<std::string> loads;
+    std::string unknown; ///< the first part of it whose effect is not known; "" if all is
+
+    /// Such as /bin/false, /bin/true or `exit 1`: no request gets a module.
+    [[nodiscard]] bool loads_nothing() const { return loads.empty() && unknown.empty(); }
+    bool operator==(const InstallCommand&) const = default;
+};
+
+/// Reads a command of any length; of one longer than 4,096 bytes the rest is not known.
+[[nodiscard]] InstallCommand read_install_command(std::string_view text);
 
 /// One module as depmod and modprobe.d describe it.
 struct ModuleRecord {
@@ -56,6 +74,8 @@ struct KernelLimits {
     bool operator==(const KernelLimits&) const = default;
 };
 
+using AliasVisitor = std::function<void(std::string_view alias, std::string_view module)>;
+
 class ModuleIndex {
   public:
     virtual ~ModuleIndex() = default;
@@ -66,10 +86,6 @@ class ModuleIndex {
 
     /// The record of a canonical name, or nullptr. Valid as long as the index.
     [[nodiscard]] virtual const ModuleRecord* find(std::string_view name) = 0;
-
-    /// Whether a module's own aliases can be read. If not, or if the index has no such module, nothing is
-    /// known about them; which is not the same as that it has none.
-    [[nodiscard]] virtual bool knows_aliases(std::string_view name) = 0;
 
     /// `module` as it is loaded for `token`, where that differs: modprobe.d may give options for an alias,
     /// which modprobe adds to those of the module.
@@ -87,17 +103,15 @@ class ModuleIndex {
         return none;
     }
 
-    /// The aliases that a module's image gives it, as patterns, and modprobe.d's. None where they cannot be
-    /// read.
-    [[nodiscard]] virtual const std::vector<std::string>& aliases(std::string_view name) = 0;
+    /// The aliases that a module's image gives it, as patterns, and modprobe.d's; nullptr where they cannot
+    /// be read, or if the index has no such module: then nothing is known about them, which is not the same
+    /// as that it has none. Valid until the next call.
+    [[nodiscard]] virtual const std::vector<std::string>* aliases(std::string_view name) = 0;
 
     /// Calls `visit` with every alias of every module that can be loaded, as a pattern, and the module's
     /// canonical name; and with each module's name, which is asked for like an alias. Those of modprobe.d may
     /// be of modules that are built in or do not exist. False: not all are known.
-    virtual bool
-    for_each_alias(const std::function<void(std::string_view alias, std::string_view module)>& /*visit*/) {
-        return false;
-    }
+    virtual bool for_each_alias(const AliasVisitor& /*visit*/) { return false; }
 
     /// Whether for_each_alias(), where it tells all, is to be taken for aliases(name): to ask it of all
     /// modules is much cheaper. Not of a module whose image has been read, which is right where depmod's
@@ -113,14 +127,33 @@ class NoModules final : public ModuleIndex {
   public:
     std::vector<std::string> resolve(std::string_view) override { return {}; }
     const ModuleRecord* find(std::string_view) override { return nullptr; }
-    bool knows_aliases(std::string_view) override { return false; }
-    const std::vector<std::string>& aliases(std::string_view) override { return none_; }
+    const std::vector<std::string>* aliases(std::string_view) override { return nullptr; }
     ImageFacts image(const ModuleRecord&, bool) override {
         return {.problem = "there is no module index", .name = {}, .modinfo_name = {}};
     }
+};
+
+/// Which modules an alias pattern reaches, asked for many patterns: every alias of the index is read once,
+/// and kept in order, so that a pattern is compared with those alone that begin as it does.
+class AliasReach {
+  public:
+    /// Reads all aliases of `index`, which must outlive this object.
+    explicit AliasReach(ModuleIndex& index);
+
+    /// False: not all aliases could be read, so that what a pattern reaches is not known.
+    [[nodiscard]] bool is_complete() const { return complete_; }
+
+    /// Canonical names of the modules that `pattern` reaches: those that answer to it as a token, and those
+    /// with an alias that equals it or that it matches. Of built-in modules only the former are known.
+    [[nodiscard]] std::set<std::string> modules(const std::string& pattern) const;
+
+    /// Every alias, folded, and its module, by the order of the aliases.
+    [[nodiscard]] const auto& all() const { return aliases_; }
 
   private:
-    std::vector<std::string> none_;
+    ModuleIndex& index_;
+    std::vector<std::pair<std::string, std::string>> aliases_; ///< folded, and the module; sorted
+    bool complete_ = false;
 };
 
 } // namespace kmodguard::core

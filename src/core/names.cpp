@@ -1,23 +1,18 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "core/names.hpp"
 
-#include "core/text.hpp"
-
 #include <algorithm>
 #include <array>
 #include <numeric>
 #include <utility>
-#include <vector>
 
 namespace kmodguard::core {
 namespace {
 
 constexpr std::array<std::string_view, 4> image_suffixes = {".ko", ".ko.xz", ".ko.zst", ".ko.gz"};
 
-bool is_name_character(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.'
-           || c == '+';
-}
+constexpr std::string_view name_characters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+";
 
 /// Whether `text` begins with a control character: C0, DEL, or C1 (U+0080 to U+009F), of which some terminals
 /// take U+009B for ESC [.
@@ -51,18 +46,15 @@ std::string fold_pattern(std::string_view pattern) {
 
 bool is_module_name(std::string_view name) {
     return !name.empty() && name.size() <= max_module_name && name.front() != '.'
-           && std::ranges::all_of(name, is_name_character);
+           && name.find_first_not_of(name_characters) == std::string_view::npos;
 }
 
 std::optional<std::string> module_name_of(std::string_view path) {
     std::string_view name = path;
     if (const auto slash = name.rfind('/'); slash != std::string_view::npos) name.remove_prefix(slash + 1);
-    for (const std::string_view suffix : image_suffixes) {
-        if (name.ends_with(suffix)) {
-            name.remove_suffix(suffix.size());
-            break;
-        }
-    }
+    const auto suffix =
+        std::ranges::find_if(image_suffixes, [name](std::string_view one) { return name.ends_with(one); });
+    if (suffix != image_suffixes.end()) name.remove_suffix(suffix->size());
     std::string folded = fold(name);
     if (!is_module_name(folded)) return std::nullopt;
     return folded;
@@ -93,6 +85,35 @@ std::string printable(std::string_view text, std::size_t limit) {
         }
     }
     return shown;
+}
+
+Character first_character(std::string_view text) {
+    if (text.empty()) return {};
+    const auto byte = [text](std::size_t i) -> char32_t {
+        return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+    };
+    const char32_t lead = byte(0);
+    if (lead < 0x80) return {lead, 1};
+    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+    if (lead < 0xC2 || lead > 0xF4) return {};
+    char32_t code = lead & (0x7FU >> length);
+    for (std::size_t i = 1; i < length; ++i) {
+        if ((byte(i) & 0xC0U) != 0x80U) return {};
+        code = (code << 6U) | (byte(i) & 0x3FU);
+    }
+    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+    const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+    if (overlong || surrogate || code > 0x10FFFF) return {};
+    return {code, length};
+}
+
+std::string to_hex(std::span<const std::uint8_t> bytes) {
+    static constexpr std::string_view digits = "0123456789abcdef";
+    std::string hex;
+    hex.reserve(bytes.size() * 2);
+    for (const std::uint8_t byte : bytes)
+        hex += {digits[byte >> 4U], digits[byte & 15U]};
+    return hex;
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Names as the kernel and kmod use them. A module has one canonical name, with '-' folded to '_'; whatever
-// else people write (a path, a file name, either kind of dash) is brought to it here and nowhere else.
+// else people write (a path, a file name, either kind of dash) is brought to it here and nowhere else. Also
+// what is needed to show names and bytes as text.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +46,17 @@ inline constexpr std::size_t max_token = 2048;
 /// `text` made safe to show on a terminal or in a log line: control characters and invalid UTF-8 as \xNN, and
 /// cut after `limit` bytes with "...".
 [[nodiscard]] std::string printable(std::string_view text, std::size_t limit = 256);
+
+struct Character {
+    char32_t code = 0;
+    std::size_t length = 0; ///< in bytes; 0: the bytes are not UTF-8
+};
+/// The character at the start of `text`; of length 0 if that is empty, or no valid UTF-8 (Unicode 15, table
+/// 3-7: no overlong forms, no surrogates, nothing over U+10FFFF).
+[[nodiscard]] Character first_character(std::string_view text);
+
+/// Two lower-case digits a byte.
+[[nodiscard]] std::string to_hex(std::span<const std::uint8_t> bytes);
 
 /// "a, b, c" for a sentence: of many names the first eight, and ", ...".
 [[nodiscard]] std::string first_of(const std::vector<std::string>& names);

@@ -2,11 +2,11 @@
 #include "core/policy.hpp"
 
 #include "core/module_index.hpp"
-#include "core/names.hpp"
 #include "core/pattern_set.hpp"
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -27,6 +27,68 @@ constexpr std::array<std::string_view, 4> point_names = {"autoload", "kernel", "
 constexpr std::array<std::string_view, 5> rule_names = {"allow.modules", "allow.aliases", "deny.modules",
                                                         "deny.aliases", "pin"};
 
+using Entries = std::vector<PolicySource::Entry>;
+using Numbers = std::unordered_map<std::string_view, std::uint32_t>; ///< in a list of the source
+
+Numbers index_of(const Entries& entries) {
+    Numbers index;
+    index.reserve(entries.size());
+    for (std::uint32_t i = 0; i < entries.size(); ++i)
+        index.try_emplace(entries[i].text, i);
+    return index;
+}
+
+PatternSet patterns_of(const Entries& entries) {
+    PatternSet set;
+    for (std::uint32_t i = 0; i < entries.size(); ++i)
+        set.add(entries[i].text, i);
+    return set;
+}
+
+std::optional<std::uint32_t> find(const Numbers& index, std::string_view module) {
+    const auto found = index.find(module);
+    return found == index.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<std::uint32_t> find_cover(const PatternSet& patterns, const std::vector<std::string>& aliases) {
+    for (const std::string& alias : aliases)
+        if (const auto number = patterns.covers(alias)) return number;
+    return std::nullopt;
+}
+
+std::set<std::string_view> texts_of(const Entries& entries) {
+    std::set<std::string_view> texts;
+    for (const auto& entry : entries)
+        texts.insert(entry.text);
+    return texts;
+}
+
+bool has_all_of(const Entries& all, const Entries& part) {
+    return std::ranges::includes(texts_of(all), texts_of(part));
+}
+
+bool loosens_pins(const PolicySource& now, const PolicySource& next) {
+    std::set<std::string_view> pinned_now;
+    std::set<std::pair<std::string_view, Sha256>> contents_now;
+    for (const auto& pin : now.pins) {
+        pinned_now.insert(pin.module);
+        contents_now.emplace(pin.module, pin.sha256);
+    }
+    std::set<std::string_view> pinned_next;
+    for (const auto& pin : next.pins) {
+        pinned_next.insert(pin.module);
+        if (pinned_now.contains(pin.module) && !contents_now.contains({pin.module, pin.sha256})) return true;
+    }
+    return !std::ranges::includes(pinned_next, pinned_now);
+}
+
+/// Whether audit mode begins, or ends later.
+bool audits_longer(const PolicySource& now, const PolicySource& next) {
+    if (next.mode != Mode::audit) return false;
+    if (now.mode != Mode::audit) return true;
+    return now.audit_ends && (!next.audit_ends || *next.audit_ends > *now.audit_ends);
+}
+
 } // namespace
 
 bool Rule::operator==(const Rule&) const = default;
@@ -34,7 +96,7 @@ bool Rule::operator==(const Rule&) const = default;
 std::string_view to_string(Mode mode) {
     return mode_names.at(static_cast<std::size_t>(mode));
 }
-std::string_view to_string(Answer answer) {
+std::string_view to_string(CallerAnswer answer) {
     return answer_names.at(static_cast<std::size_t>(answer));
 }
 std::string_view to_string(Point point) {
@@ -46,8 +108,8 @@ std::string_view to_string(RuleKind kind) {
 std::optional<Mode> mode_from(std::string_view text) {
     return value_of<Mode>(mode_names, text);
 }
-std::optional<Answer> answer_from(std::string_view text) {
-    return value_of<Answer>(answer_names, text);
+std::optional<CallerAnswer> answer_from(std::string_view text) {
+    return value_of<CallerAnswer>(answer_names, text);
 }
 std::optional<Point> point_from(std::string_view text) {
     return value_of<Point>(point_names, text);
@@ -63,41 +125,36 @@ std::optional<Sha256> sha256_from(std::string_view hex) {
     return hash;
 }
 
-namespace {
-
-using Entries = std::vector<PolicySource::Entry>;
-
-std::unordered_map<std::string_view, std::uint32_t> index_of(const Entries& entries) {
-    std::unordered_map<std::string_view, std::uint32_t> index;
-    index.reserve(entries.size());
-    for (std::uint32_t i = 0; i < entries.size(); ++i)
-        index.try_emplace(entries[i].text, i);
-    return index;
+bool PolicySource::wants(Point point) const {
+    return points.empty() || std::ranges::find(points, point) != points.end();
 }
 
-PatternSet patterns_of(const Entries& entries) {
-    PatternSet set;
-    for (std::uint32_t i = 0; i < entries.size(); ++i)
-        set.add(entries[i].text, i);
-    return set;
+bool loosens(const PolicySource& now, const PolicySource& next) {
+    constexpr std::array points = {Point::autoload, Point::kernel, Point::process, Point::guest};
+    const bool leaves_a_point =
+        std::ranges::any_of(points, [&](Point point) { return now.wants(point) && !next.wants(point); });
+    return leaves_a_point || audits_longer(now, next) || (!now.dependencies && next.dependencies)
+           || (now.unload_denied && !next.unload_denied) || (!now.user_namespaces && next.user_namespaces)
+           || !has_all_of(now.allow_modules, next.allow_modules)
+           || !has_all_of(now.allow_aliases, next.allow_aliases)
+           || !has_all_of(next.deny_modules, now.deny_modules)
+           || !has_all_of(next.deny_aliases, now.deny_aliases) || loosens_pins(now, next);
 }
-
-} // namespace
 
 /// Where what is in which list: texts and patterns to numbers in the source's lists.
 struct Policy::Indexes {
     explicit Indexes(const PolicySource& source)
         : allow_modules(index_of(source.allow_modules)), deny_modules(index_of(source.deny_modules)),
           allow_patterns(patterns_of(source.allow_aliases)), deny_patterns(patterns_of(source.deny_aliases)) {
-        for (std::uint32_t i = 0; i < source.pins.size(); ++i)
-            pins.emplace(source.pins[i].module, i);
+        for (const PolicySource::PinEntry& pin : source.pins)
+            pins[pin.module].push_back(pin);
     }
 
-    std::unordered_map<std::string_view, std::uint32_t> allow_modules;
-    std::unordered_map<std::string_view, std::uint32_t> deny_modules;
+    Numbers allow_modules;
+    Numbers deny_modules;
     PatternSet allow_patterns;
     PatternSet deny_patterns; ///< those of deny_aliases, then with the numbers that follow, of deny_modules
-    std::unordered_multimap<std::string_view, std::uint32_t> pins;
+    std::unordered_map<std::string_view, std::vector<PolicySource::PinEntry>> pins;
 };
 
 Policy::Policy() : Policy(PolicySource{}) {}
@@ -130,29 +187,13 @@ std::optional<Rule> Policy::entry(RuleKind kind, const Entries& entries,
     return rule(kind, entries[*number].text, entries[*number].origin);
 }
 
-std::optional<Rule> Policy::denial(std::optional<std::uint32_t> number) const {
+std::optional<Rule> Policy::denying_entry(std::optional<std::uint32_t> number) const {
     const std::size_t patterns = source_->deny_aliases.size();
     if (number && *number >= patterns)
         return entry(RuleKind::deny_module, source_->deny_modules,
                      *number - static_cast<std::uint32_t>(patterns));
     return entry(RuleKind::deny_alias, source_->deny_aliases, number);
 }
-
-namespace {
-
-std::optional<std::uint32_t> find(const std::unordered_map<std::string_view, std::uint32_t>& index,
-                                  std::string_view module) {
-    const auto found = index.find(module);
-    return found == index.end() ? std::nullopt : std::optional(found->second);
-}
-
-std::optional<std::uint32_t> find_cover(const PatternSet& patterns, const std::vector<std::string>& aliases) {
-    for (const std::string& alias : aliases)
-        if (const auto number = patterns.covers(alias)) return number;
-    return std::nullopt;
-}
-
-} // namespace
 
 std::optional<Rule> Policy::allows_module(std::string_view module) const {
     return entry(RuleKind::allow_module, source_->allow_modules, find(indexes_->allow_modules, module));
@@ -167,11 +208,11 @@ std::optional<Rule> Policy::allows_token(std::string_view token) const {
 }
 
 std::optional<Rule> Policy::denies_token(std::string_view token) const {
-    return denial(indexes_->deny_patterns.match(token));
+    return denying_entry(indexes_->deny_patterns.match(token));
 }
 
 std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& aliases) const {
-    return denial(find_cover(indexes_->deny_patterns, aliases));
+    return denying_entry(find_cover(indexes_->deny_patterns, aliases));
 }
 
 std::optional<std::uint32_t> Policy::pattern_allowing(std::string_view alias) const {
@@ -187,15 +228,9 @@ bool Policy::has_deny_aliases() const {
 }
 
 std::vector<PolicySource::PinEntry> Policy::pins(std::string_view module) const {
-    std::vector<std::uint32_t> numbers;
-    const auto [first, last] = indexes_->pins.equal_range(module);
-    for (auto it = first; it != last; ++it)
-        numbers.push_back(it->second);
-    std::ranges::sort(numbers);
-    std::vector<PolicySource::PinEntry> found;
-    for (const std::uint32_t number : numbers)
-        found.push_back(source_->pins[number]);
-    return found;
+    const auto found = indexes_->pins.find(module);
+    if (found == indexes_->pins.end()) return {};
+    return found->second;
 }
 
 } // namespace kmodguard::core

@@ -4,7 +4,7 @@
 // written on, because "refused, by which rule?" is the first thing a user asks.
 #pragma once
 
-#include "core/text.hpp" // to_hex() of a hash
+#include "core/names.hpp" // to_hex() of a hash
 
 #include <array>
 #include <chrono>
@@ -18,14 +18,15 @@
 namespace kmodguard::core {
 
 enum class Mode { enforce, audit };
-enum class Answer { refuse, pretend };
+/// What a caller is answered whose load is refused: an error, or a pretended success.
+enum class CallerAnswer { refuse, pretend };
 enum class Point { autoload, kernel, process, guest };
 
 [[nodiscard]] std::string_view to_string(Mode mode);
-[[nodiscard]] std::string_view to_string(Answer answer);
+[[nodiscard]] std::string_view to_string(CallerAnswer answer);
 [[nodiscard]] std::string_view to_string(Point point);
 [[nodiscard]] std::optional<Mode> mode_from(std::string_view text);
-[[nodiscard]] std::optional<Answer> answer_from(std::string_view text);
+[[nodiscard]] std::optional<CallerAnswer> answer_from(std::string_view text);
 [[nodiscard]] std::optional<Point> point_from(std::string_view text);
 
 /// SHA-256 of an uncompressed image.
@@ -69,7 +70,7 @@ struct PolicySource {
     Mode mode = Mode::enforce;
     /// Of audit mode that ends by itself: when, since the machine started (CLOCK_BOOTTIME). Never written.
     std::optional<std::chrono::seconds> audit_ends;
-    Answer answer = Answer::refuse;
+    CallerAnswer answer = CallerAnswer::refuse;
     bool dependencies = true;     ///< allowed modules may bring their dependencies
     bool quiet = false;           ///< log errors only
     bool user_namespaces = false; ///< modules load on behalf of callers in user namespaces (point process)
@@ -83,7 +84,15 @@ struct PolicySource {
     std::vector<Entry> deny_modules; ///< canonical names
     std::vector<Entry> deny_aliases;
     std::vector<PinEntry> pins;
+
+    /// Whether the policy is to be enforced at `point`: it names it, or names none at all.
+    [[nodiscard]] bool wants(Point point) const;
 };
+
+/// Whether `next` could let pass something that `now` refuses, by the rules as written. Without one more
+/// entry to allow, one less to deny, another pin, a weaker setting or a point less it cannot. A step towards
+/// stricter that fails is tried again by itself; one towards looser is not made unless it is asked for again.
+[[nodiscard]] bool loosens(const PolicySource& now, const PolicySource& next);
 
 class ModuleIndex;
 
@@ -99,7 +108,7 @@ class Policy {
     [[nodiscard]] const PolicySource& source() const { return *source_; }
     [[nodiscard]] Mode mode() const { return source_->mode; }
     [[nodiscard]] bool dependencies() const { return source_->dependencies; }
-    [[nodiscard]] Answer answer() const { return source_->answer; }
+    [[nodiscard]] CallerAnswer answer() const { return source_->answer; }
     /// Whether what the rules allow is loaded on behalf of a caller in a user namespace, too.
     [[nodiscard]] bool serves_user_namespaces() const { return source_->user_namespaces; }
     [[nodiscard]] bool denies_unload() const { return source_->unload_denied; }
@@ -133,7 +142,7 @@ class Policy {
     [[nodiscard]] std::optional<Rule> entry(RuleKind kind, const std::vector<PolicySource::Entry>& entries,
                                             std::optional<std::uint32_t> number) const;
     /// The rule that is `number` among the patterns that deny.
-    [[nodiscard]] std::optional<Rule> denial(std::optional<std::uint32_t> number) const;
+    [[nodiscard]] std::optional<Rule> denying_entry(std::optional<std::uint32_t> number) const;
 
     std::shared_ptr<const PolicySource> source_;
     std::shared_ptr<const Indexes> indexes_; ///< into source_; both are shared by copies

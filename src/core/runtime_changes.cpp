@@ -11,23 +11,17 @@ namespace {
 using Entries = std::vector<PolicySource::Entry>;
 using Names = std::set<std::string, std::less<>>;
 
-bool lists(const Entries& entries, std::string_view module) {
-    return std::ranges::find(entries, module, &PolicySource::Entry::text) != entries.end();
-}
+// What is compared is folded: of a module's canonical name that is the name itself.
 
-bool lists_alias(const Entries& entries, const std::string& folded) {
+bool lists(const Entries& entries, std::string_view folded) {
     return std::ranges::any_of(
-        entries, [&folded](const PolicySource::Entry& entry) { return fold_pattern(entry.text) == folded; });
+        entries, [folded](const PolicySource::Entry& entry) { return fold_pattern(entry.text) == folded; });
 }
 
-void drop_aliases(Entries& entries, const Names& folded) {
+void drop(Entries& entries, const Names& folded) {
     std::erase_if(entries, [&folded](const PolicySource::Entry& entry) {
         return folded.contains(fold_pattern(entry.text));
     });
-}
-
-void drop(Entries& entries, const Names& names) {
-    std::erase_if(entries, [&names](const PolicySource::Entry& entry) { return names.contains(entry.text); });
 }
 
 void add(Entries& entries, const Names& names) {
@@ -57,15 +51,14 @@ bool RuntimeChanges::remove(const PolicySource& written, std::string_view module
 
 void RuntimeChanges::deny_alias(const PolicySource& written, std::string_view pattern) {
     std::string folded = fold_pattern(pattern);
-    if (!lists_alias(written.deny_aliases, folded) || removed_aliases.contains(folded))
+    if (!lists(written.deny_aliases, folded) || removed_aliases.contains(folded))
         denied_aliases.emplace(std::move(folded), pattern);
 }
 
 bool RuntimeChanges::remove_alias(const PolicySource& written, std::string_view pattern) {
     std::string folded = fold_pattern(pattern);
     const bool found = denied_aliases.erase(folded) > 0;
-    const bool listed =
-        lists_alias(written.allow_aliases, folded) || lists_alias(written.deny_aliases, folded);
+    const bool listed = lists(written.allow_aliases, folded) || lists(written.deny_aliases, folded);
     return (listed && removed_aliases.insert(std::move(folded)).second) || found;
 }
 
@@ -74,15 +67,15 @@ void RuntimeChanges::unmask_new_denials(const PolicySource& before, const Policy
         return lists(now.deny_modules, module) && !lists(before.deny_modules, module);
     });
     std::erase_if(removed_aliases, [&](const std::string& folded) {
-        return lists_alias(now.deny_aliases, folded) && !lists_alias(before.deny_aliases, folded);
+        return lists(now.deny_aliases, folded) && !lists(before.deny_aliases, folded);
     });
 }
 
 PolicySource with(PolicySource written, const RuntimeChanges& changes) {
     drop(written.allow_modules, changes.removed);
     drop(written.deny_modules, changes.removed);
-    drop_aliases(written.allow_aliases, changes.removed_aliases);
-    drop_aliases(written.deny_aliases, changes.removed_aliases);
+    drop(written.allow_aliases, changes.removed_aliases);
+    drop(written.deny_aliases, changes.removed_aliases);
     add(written.allow_modules, changes.allowed);
     add(written.deny_modules, changes.denied);
     for (const auto& [folded, pattern] : changes.denied_aliases)

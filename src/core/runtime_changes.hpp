@@ -24,7 +24,6 @@ struct RuntimeChanges {
     std::set<std::string, std::less<>> removed_aliases; ///< folded; masks them in the written lists
     std::optional<Mode> mode;
 
-    [[nodiscard]] bool empty() const { return count() == 0; }
     [[nodiscard]] std::size_t count() const {
         return allowed.size() + denied.size() + removed.size() + denied_aliases.size()
                + removed_aliases.size() + (mode ? 1 : 0);

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "core/names.hpp"
-#include "modules/image_container.hpp"
+#include "modules/decompress.hpp"
 #include "sys/result.hpp"
 
 #include <cstddef>

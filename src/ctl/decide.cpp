@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "ctl/decide.hpp"
 
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
+#include "core/names.hpp"
+#include "protocol/answers.hpp"
 #include "sys/kernel.hpp"
 
 namespace kmodguard::ctl {

@@ -5,7 +5,7 @@
 // point goes on enforcing without a daemon; then what is pinned in the kernel says what it does.
 #pragma once
 
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
 #include "ctl/context.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "enforce/kernel/pinned.hpp"

@@ -75,7 +75,7 @@ struct CheckOptions : PolicyOptions {
 /// Of the points that kmodctl itself enforces.
 struct SupervisionOptions : PolicyOptions {
     File log_dir;
-    std::optional<core::Answer> answer; ///< instead of the policy's
+    std::optional<core::CallerAnswer> answer; ///< instead of the policy's
     bool quiet = false;
 };
 struct ExecOptions : SupervisionOptions {

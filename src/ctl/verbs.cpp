@@ -46,7 +46,7 @@ std::string_view read_value(std::string_view text, std::optional<core::Mode>& va
     return value ? "" : "is not \"enforce\" or \"audit\"";
 }
 
-std::string_view read_value(std::string_view text, std::optional<core::Answer>& value) {
+std::string_view read_value(std::string_view text, std::optional<core::CallerAnswer>& value) {
     value = core::answer_from(text);
     return value ? "" : "is not \"refuse\" or \"pretend\"";
 }

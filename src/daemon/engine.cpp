@@ -1,51 +1,20 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/engine.hpp"
 
-#include "config/entry.hpp"
-#include "config/policy_edit.hpp"
 #include "config/policy_file.hpp"
-#include "core/loosening.hpp"
 #include "core/names.hpp"
-#include "modules/judged_files.hpp"
+#include "installation.hpp"
+#include "sys/kernel.hpp"
 #include "sys/trace.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace kmodguard::daemon {
 namespace {
-
-/// Whether a file that cannot be judged now had a part in it; it may be repaired the next time.
-bool is_transient(const core::Decision& decision) {
-    return std::ranges::any_of(decision.modules, [](const core::ModuleDecision& module) {
-        return module.reason == core::Reason::unreadable_image
-               || module.reason == core::Reason::contradictory_image
-               || module.reason == core::Reason::pin_mismatch || !module.omitted.empty()
-               || (module.looked_inside && module.verdict() == core::Verdict::refuse);
-    });
-}
-
-sys::Result<std::string> canonical(std::string_view module) {
-    if (auto name = core::module_name_of(module); name && module.find('/') == std::string_view::npos)
-        return *name;
-    return sys::failure(sys::ErrorKind::invalid,
-                        fmt::format("\"{}\" is not a valid module name", core::printable(module)),
-                        "patterns belong into allow.aliases of the policy file");
-}
-
-/// `name` as an alias pattern; an image's file name as the module's.
-sys::Result<std::string> alias_of(std::string_view name) {
-    if (name.contains('/') && !name.contains(':')) // as in devname:net/tun
-        return sys::failure(
-            sys::ErrorKind::invalid,
-            fmt::format("\"{}\" is a path, and neither a module nor an alias", core::printable(name)),
-            "write the module's name alone");
-    const auto module = core::module_name_of(name);
-    const bool is_file_name = module && core::fold(name) != *module;
-    return config::check_entry(config::List::deny_aliases, is_file_name ? *module : name);
-}
 
 std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& found,
                                      const core::PolicySource& source) {
@@ -54,32 +23,27 @@ std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& foun
         const std::string hint = std::exchange(diagnostic.hint, {});
         warnings.push_back(render(diagnostic) + (hint.empty() ? "" : "; " + hint));
     }
-    if (!core::wants_point(source, core::Point::autoload))
+    if (!source.wants(core::Point::autoload))
         warnings.emplace_back(
             "points leaves autoload out, and it is enforced all the same: requests would pass "
             "unjudged otherwise");
     return warnings;
 }
 
-std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
-    using config::List;
-    std::vector<config::Edit> edits;
-    for (const std::string& module : changes.removed) {
-        edits.emplace_back(config::RemoveEntry{List::allow_modules, module});
-        edits.emplace_back(config::RemoveEntry{List::deny_modules, module});
-    }
-    for (const std::string& alias : changes.removed_aliases) {
-        edits.emplace_back(config::RemoveEntry{List::allow_aliases, alias});
-        edits.emplace_back(config::RemoveEntry{List::deny_aliases, alias});
-    }
-    for (const std::string& module : changes.allowed)
-        edits.emplace_back(config::AddEntry{List::allow_modules, module});
-    for (const std::string& module : changes.denied)
-        edits.emplace_back(config::AddEntry{List::deny_modules, module});
-    for (const auto& [folded, alias] : changes.denied_aliases)
-        edits.emplace_back(config::AddEntry{List::deny_aliases, alias});
-    if (changes.mode) edits.emplace_back(config::SetMode{*changes.mode});
-    return edits;
+sys::FileStates states_of_policy_files(const sys::Paths& paths) {
+    const auto files = config::policy_files(paths);
+    return sys::file_states(files ? *files : std::vector<std::filesystem::path>{paths.policy()});
+}
+
+/// The files that are changed, new or gone.
+std::vector<std::string> changed_files(const sys::FileStates& then, const sys::FileStates& now) {
+    std::vector<std::string> changed;
+    for (const auto& [file, identity] : now)
+        if (const auto before = then.find(file); before == then.end() || before->second != identity)
+            changed.push_back(file.native());
+    for (const auto& [file, identity] : then)
+        if (!now.contains(file)) changed.push_back(file.native());
+    return changed;
 }
 
 } // namespace
@@ -92,13 +56,7 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core:
     static_cast<void>(reload()); // its error is kept for those who ask
 }
 
-std::vector<std::string> Engine::newer_files() const {
-    return changed_files(state_.files, states_of_policy_files(paths_));
-}
-
 void Engine::open_index() {
-    configuration_ =
-        states_of_modprobe_configuration(paths_); // before: what changes meanwhile counts as changed
     auto opened = modules::KmodIndex::open(paths_, release_);
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
@@ -125,7 +83,7 @@ void Engine::forget_decisions() {
     warm_up_position_ = 0;
 }
 
-core::ModuleIndex& Engine::index_or_none() {
+core::ModuleIndex& Engine::index() {
     static core::NoModules none;
     if (index_) return *index_;
     return none;
@@ -178,27 +136,26 @@ sys::Result<void> Engine::publish_to(kernel::Enforcer& enforcer) {
     enforcer_ = &enforcer;
     auto published = enforce(policy_, generation_);
     if (published.is_accepted()) return {};
-    if (has_policy()) keep_wanted(state_, published);
+    if (state_.written.valid) keep_wanted(state_, published);
     return std::unexpected(std::move(published.error));
 }
 
-std::optional<Engine::Wanted> Engine::wanted() const {
-    if (!wanted_) return std::nullopt;
-    return Wanted{.mode = mode_of(wanted_->state), .why = wanted_->why};
-}
-
-void Engine::retry() {
-    if (wanted_) static_cast<void>(publish(wanted_->state)); // wanted() has the error
+bool Engine::retry() {
+    if (!wanted_) return false;
+    static_cast<void>(publish(wanted_->state)); // wanted_ has the error
+    return true;
 }
 
 sys::Result<void> Engine::reload(bool discard) {
-    FileStates files = states_of_policy_files(paths_); // before: what changes meanwhile counts as changed
+    sys::FileStates files =
+        states_of_policy_files(paths_); // before: what changes meanwhile counts as changed
     auto loaded = config::load_policy(paths_);
     if (!loaded) {
         sys::Error error = config::to_error(loaded.error());
         policy_error_ = error.what;
         error.hint += error.hint.empty() ? "" : "; ";
-        error.hint += has_policy() ? "the policy in force stays" : "everything is refused until it is fixed";
+        error.hint +=
+            state_.written.valid ? "the policy in force stays" : "everything is refused until it is fixed";
         return std::unexpected(std::move(error));
     }
     State next = latest();
@@ -212,29 +169,31 @@ sys::Result<void> Engine::reload(bool discard) {
     return for_who_asked(std::move(published));
 }
 
-bool Engine::is_lasting(const core::Decision& decision) const {
-    return decision.reason != core::Reason::not_a_name && !is_transient(decision);
-}
-
 const core::Decision& Engine::decide(std::string_view token) {
     if (const core::Decision* known = decisions_.find(token)) {
-        const bool is_current = !index_ || modules::is_current(*known, *index_);
+        const bool is_current = !index_ || index_->is_current(*known);
         sys::trace(sys::Topic::cache, "{}: {}", token, is_current ? "remembered" : "its files have changed");
         if (is_current) return *known;
         decisions_.erase(token);
     }
-    core::Decision decision = core::decide(policy_, index_or_none(), token);
+    core::Decision decision = core::decide(policy_, index(), token);
     sys::trace(sys::Topic::cache, "{}: decided, {}", token,
-               is_lasting(decision) ? "and kept" : "and not kept");
-    if (is_lasting(decision)) return decisions_.insert(std::string(token), std::move(decision));
+               decision.is_lasting() ? "and kept" : "and not kept");
+    if (decision.is_lasting()) return decisions_.insert(std::string(token), std::move(decision));
     unnamed_ = std::move(decision);
     return unnamed_;
 }
 
 const core::Decision& Engine::decide_to_load(std::string_view token) {
-    const core::Decision& decision = decide(token);
-    if (decision.effective() == core::Verdict::refuse || !refresh_index()) return decision;
-    return decide(token);
+    const core::Decision* decision = &decide(token);
+    if (decision->effective() == core::Verdict::allow && refresh_index()) decision = &decide(token);
+    if (decision->audited())
+        ++audited_;
+    else if (decision->judged == core::Verdict::allow)
+        ++allowed_;
+    else
+        ++refused_;
+    return *decision;
 }
 
 core::Decision Engine::decide_for_people(std::string_view token) {
@@ -243,127 +202,29 @@ core::Decision Engine::decide_for_people(std::string_view token) {
         if (enforcer_ != nullptr && decision.loads(module))
             if (auto refused = enforcer_->refused_of(module))
                 module.kept_out = core::KeptOut{core::Hindrance::sealed_policy, std::move(*refused), {}};
-    const auto for_want_of_a_rule = [](const core::ModuleDecision& module) {
-        return module.reason == core::Reason::not_listed || module.reason == core::Reason::no_policy;
-    };
-    if (std::ranges::none_of(decision.modules, for_want_of_a_rule)) return decision;
-    core::note_images(decision, admissions());
+    if (std::ranges::any_of(decision.modules, &core::ModuleDecision::is_unlisted))
+        core::note_images(decision, admissions());
     return decision;
 }
 
+sys::Result<std::vector<core::ModuleDecision>> Engine::loaded_and_not_admitted() {
+    if (!state_.written.valid)
+        return sys::failure(sys::ErrorKind::bad_policy, "there is no valid policy",
+                            "fix it (kmodctl lint shows all errors), then kmodctl reload");
+    if (!index_)
+        return sys::failure(sys::ErrorKind::failed, "there is no module index: " + index_error_,
+                            "run depmod");
+    const auto loaded = TRY(sys::loaded_modules(paths_));
+    return core::not_admitted(policy_, *index_, admissions(), loaded);
+}
+
 const core::Admissions& Engine::admissions() {
-    if (!admissions_) admissions_.emplace(policy_, index_or_none());
+    if (!admissions_) admissions_.emplace(policy_, index());
     return *admissions_;
 }
 
-void Engine::count(const core::Decision& decision) {
-    if (decision.audited())
-        ++counts_.audited;
-    else if (decision.judged == core::Verdict::allow)
-        ++counts_.allowed;
-    else
-        ++counts_.refused;
-}
-
-std::optional<core::Rule> Engine::denial_by_alias(const core::Policy& policy, const std::string& module) {
-    const core::Decision decision = core::decide(policy, index_or_none(), module);
-    const bool denies =
-        decision.reason == core::Reason::denied_alias || decision.reason == core::Reason::denied_token;
-    return denies ? decision.rule : std::nullopt;
-}
-
-sys::Result<void> Engine::allow(std::string_view module) {
-    const std::string name = TRY(canonical(module));
-    if (const auto modules = other_modules(name); !modules.empty())
-        return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is no module but an alias of {}", core::printable(module),
-                                        fmt::join(modules, ", ")),
-                            fmt::format("kmodctl allow {}; or write the alias to allow.aliases of the policy "
-                                        "file, which allows whatever answers to it",
-                                        modules.front()));
-    if (const auto rule = (wanted_ ? policy_of(wanted_->state) : policy_).denies_module(name))
-        return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is denied by {}, and deny wins", name, describe(*rule)),
-                            fmt::format("kmodctl remove {} takes it off the deny list", name));
-    State next = latest();
-    next.changes.allow(next.written, name);
-    if (const auto denied = denial_by_alias(policy_of(next), name))
-        return sys::failure(sys::ErrorKind::failed,
-                            fmt::format("{} is denied by {}, and deny wins", name, describe(*denied)),
-                            "change that rule in the policy file");
-    return for_who_asked(publish(std::move(next)));
-}
-
-std::vector<std::string> Engine::other_modules(const std::string& name) {
-    core::ModuleIndex& index = index_or_none();
-    if (index.find(name) != nullptr) return {};
-    std::vector<std::string> modules = index.resolve(name);
-    if (std::ranges::find(modules, name) != modules.end()) return {}; // an install command of modprobe.d
-    return modules;
-}
-
-sys::Result<void> Engine::deny(std::string_view name) {
-    const std::string alias = TRY(alias_of(name));
-    const auto module = core::module_name_of(alias);
-    State next = latest();
-    // An alias that is denied is also denied as a module's name: right for what no module is called now.
-    if (module && index_or_none().find(*module) != nullptr)
-        next.changes.deny(next.written, *module);
-    else
-        next.changes.deny_alias(next.written, alias);
-    return for_who_asked(publish(std::move(next)));
-}
-
-sys::Result<void> Engine::remove(std::string_view name) {
-    const std::string alias = TRY(alias_of(name));
-    const auto module = core::module_name_of(alias);
-    State next = latest();
-    const bool off_aliases = next.changes.remove_alias(next.written, alias);
-    if (!(module && next.changes.remove(next.written, *module)) && !off_aliases) {
-        const std::string shown = core::printable(module.value_or(alias));
-        return sys::failure(sys::ErrorKind::not_found,
-                            fmt::format("{} is neither allowed nor denied by name", shown),
-                            fmt::format("kmodctl explain {} shows why it loads or not", shown));
-    }
-    return for_who_asked(publish(std::move(next)));
-}
-
-sys::Result<void> Engine::set_mode(core::Mode mode, std::optional<Clock::time_point> until) {
-    State next = latest();
-    next.limited_until = until;
-    next.audit_until = mode == core::Mode::audit ? until : std::nullopt;
-    next.limited_mode = until ? std::optional(mode) : std::nullopt;
-    if (!until) next.changes.mode = mode == next.written.mode ? std::nullopt : std::optional(mode);
-    return for_who_asked(publish(std::move(next)));
-}
-
-sys::Result<void> Engine::end_limited_mode() {
-    State next = latest();
-    next.limited_mode.reset();
-    next.limited_until.reset();
-    next.audit_until.reset();
-    auto ended = for_who_asked(publish(std::move(next)));
-    if (!ended) { // its time is over all the same: if it is kept, retry() ends it, and a stricter mode stays
-        state_.limited_until.reset();
-        if (wanted_) wanted_->state.limited_until.reset();
-    }
-    return ended;
-}
-
-sys::Result<std::vector<std::string>> Engine::apply() {
-    const auto files = config::policy_files(paths_);
-    if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto written = TRY(config::save_edits(*files, edits_of(latest().changes)));
-    TRY(reload(true));
-    std::vector<std::string> changed;
-    for (const auto& file : written)
-        changed.push_back(file.native());
-    return changed;
-}
-
 bool Engine::refresh_index() {
-    if (index_ && !index_->outdated() && configuration_ == states_of_modprobe_configuration(paths_))
-        return false;
+    if (index_ && !index_->outdated()) return false;
     open_index();
     return true;
 }
@@ -378,6 +239,44 @@ bool Engine::warm_up_next() {
         position < modules ? source.allow_modules[position] : source.allow_aliases[position - modules];
     static_cast<void>(core::decide(policy_, *index_, entry.text));
     return true;
+}
+
+std::string Engine::why_not_enforced() const {
+    return enforcer_ == nullptr ? "" : enforcer_->why_not_enforced(policy_);
+}
+
+protocol::DaemonStatus Engine::status() const {
+    const core::PolicySource& source = policy_.source();
+    protocol::DaemonStatus status{
+        .version = installation::version,
+        .kernel = release_,
+        .generation = generation_,
+        .policy_valid = state_.written.valid,
+        .mode = source.mode,
+        .policy_files = source.files,
+        .newer_files = changed_files(state_.files, states_of_policy_files(paths_)),
+        .policy_warnings = state_.warnings,
+        .allowed_modules = source.allow_modules.size(),
+        .allowed_aliases = source.allow_aliases.size(),
+        .denied = source.deny_modules.size() + source.deny_aliases.size(),
+        .user_namespaces = source.user_namespaces,
+        .unsaved_changes = state_.changes.count(),
+        .allowed = allowed_,
+        .refused = refused_,
+        .audited = audited_,
+    };
+    if (wanted_) {
+        status.wanted_mode = mode_of(wanted_->state);
+        status.wanted_problem = wanted_->why.what;
+    }
+    if (forced_) status.mode_forced = "kmodguard.mode on the kernel's command line";
+    if (const auto until = limited_until()) {
+        const auto left = std::chrono::ceil<std::chrono::seconds>(*until - Clock::now());
+        status.mode_seconds_left = static_cast<std::uint64_t>(std::max(left.count(), 0L));
+    }
+    if (!policy_error_.empty()) status.policy_error = policy_error_;
+    if (!index_error_.empty()) status.index_error = index_error_;
+    return status;
 }
 
 } // namespace kmodguard::daemon

@@ -11,18 +11,16 @@
 #pragma once
 
 #include "core/admission.hpp"
-#include "core/decision.hpp"
 #include "core/decision_cache.hpp"
-#include "core/policy.hpp"
 #include "core/runtime_changes.hpp"
-#include "daemon/file_states.hpp"
 #include "enforce/kernel/enforcer.hpp"
 #include "modules/kmod_index.hpp"
 #include "sys/kernel.hpp"
+#include "protocol/answers.hpp"
+#include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
-#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <memory>
@@ -32,13 +30,6 @@
 #include <vector>
 
 namespace kmodguard::daemon {
-
-/// What the daemon has decided since it started.
-struct Counts {
-    std::uint64_t allowed = 0;
-    std::uint64_t refused = 0;
-    std::uint64_t audited = 0; ///< would have been refused, were it not for audit mode
-};
 
 class Engine {
   public:
@@ -51,18 +42,15 @@ class Engine {
 
     /// Judges `token`; the same for AUTOLOAD, CHECK and EXPLAIN. Valid until the next call.
     [[nodiscard]] const core::Decision& decide(std::string_view token);
-    /// The same, when modules will be loaded by it: looks first whether the index is still that of the files.
+    /// The same, when modules will be loaded by it: looks first whether the index is still that of the files,
+    /// and counts the decision.
     [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
     /// The same for people: also says of what is refused whether its image is admitted, and of what is
     /// allowed whether the enforcer refuses it.
     [[nodiscard]] core::Decision decide_for_people(std::string_view token);
-    /// What the policy in force admits where an image is seen. Valid until policy or index change.
-    [[nodiscard]] const core::Admissions& admissions();
-    /// Whether `decision` is the same as long as policy and index are. One that a file had a part in that
-    /// cannot be judged now is not: the file may be repaired the next time.
-    [[nodiscard]] bool is_lasting(const core::Decision& decision) const;
-    /// Counts a decision that was acted upon.
-    void count(const core::Decision& decision);
+    /// The loaded modules that the policy in force would not let in (core/admission.hpp). An error where that
+    /// is not known: there is no valid policy or no module index, or it cannot be seen what is loaded.
+    [[nodiscard]] sys::Result<std::vector<core::ModuleDecision>> loaded_and_not_admitted();
 
     /// Reads the policy files again. On failure the generation in force stays. `discard` also drops what was
     /// changed at run time.
@@ -79,61 +67,35 @@ class Engine {
                                              std::optional<Clock::time_point> until = std::nullopt);
     [[nodiscard]] sys::Result<void> end_limited_mode();
     [[nodiscard]] std::optional<Clock::time_point> limited_until() const { return latest().limited_until; }
+    /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
+    [[nodiscard]] sys::Result<std::vector<std::string>> apply();
 
     /// Publishes to `enforcer` as well from now on, and the policy in force at once. It must outlive the
     /// engine.
     [[nodiscard]] sys::Result<void> publish_to(kernel::Enforcer& enforcer);
-
-    /// What is to be in force and is not yet.
-    struct Wanted {
-        core::Mode mode = core::Mode::enforce;
-        sys::Error why; ///< it could not be published the last time
-    };
-    [[nodiscard]] std::optional<Wanted> wanted() const;
-    /// Publishes what is wanted, if there is anything. To be called every few seconds.
-    void retry();
-
+    /// Publishes what is wanted. False: there is nothing. To be called every few seconds.
+    bool retry();
     /// What the policy in force asks for and does not get; "" if there is nothing.
-    [[nodiscard]] std::string why_not_enforced() const {
-        return enforcer_ == nullptr ? "" : enforcer_->why_not_enforced(policy_);
-    }
-
-    /// The policy files that are not as they were when what is in force was read: changed, new, or gone.
-    [[nodiscard]] std::vector<std::string> newer_files() const;
-
-    /// Writes the run-time changes to the policy files, and reloads. Returns the files that changed.
-    [[nodiscard]] sys::Result<std::vector<std::string>> apply();
+    [[nodiscard]] std::string why_not_enforced() const;
 
     /// Opens the module index again if depmod ran or modprobe.d changed. True if it did.
     bool refresh_index();
-
     /// Judges the image of one more allowed module ahead of time, so that its first request need not wait for
     /// it. False when there is none left.
     bool warm_up_next();
 
-    [[nodiscard]] const core::Policy& policy() const { return policy_; }
-    [[nodiscard]] const core::RuntimeChanges& changes() const { return state_.changes; }
+    [[nodiscard]] const core::Policy& policy() const { return policy_; } ///< in force
     [[nodiscard]] std::uint64_t generation() const { return generation_; }
-    [[nodiscard]] const std::string& policy_error() const {
-        return policy_error_;
-    } ///< of the last reload; "" if none
-    /// What is odd about the policy in force, and what it asks for that this version does not do.
-    [[nodiscard]] const std::vector<std::string>& policy_warnings() const { return state_.warnings; }
-    [[nodiscard]] bool has_policy() const { return state_.written.valid; }
-    [[nodiscard]] const std::string& index_error() const { return index_error_; }
-    [[nodiscard]] const std::string& kernel_release() const { return release_; }
-    [[nodiscard]] bool mode_is_forced() const { return forced_.has_value(); }
-    [[nodiscard]] const Counts& counts() const { return counts_; }
-    [[nodiscard]] const sys::Paths& paths() const { return paths_; }
-    [[nodiscard]] modules::KmodIndex* index() { return index_.get(); }
-    /// The index, or one without modules.
-    [[nodiscard]] core::ModuleIndex& index_or_none();
+    /// One without modules where it could not be opened.
+    [[nodiscard]] core::ModuleIndex& index();
+    /// All that people are shown; of events it knows nothing.
+    [[nodiscard]] protocol::DaemonStatus status() const;
 
   private:
     /// What a policy is made of.
     struct State {
         core::PolicySource written;
-        FileStates files;                  ///< as they were when `written` was read
+        sys::FileStates files;             ///< as they were when `written` was read
         std::vector<std::string> warnings; ///< about what is written
         core::RuntimeChanges changes;
         std::optional<core::Mode> limited_mode;
@@ -142,7 +104,7 @@ class Engine {
     };
     struct Unpublished {
         State state;
-        sys::Error why;
+        sys::Error why; ///< it could not be published the last time
     };
     struct NotPublished {
         sys::Error error;
@@ -156,22 +118,25 @@ class Engine {
     /// All of it, or nothing: on an error the state in force stays, and `next` is kept unless it is looser.
     [[nodiscard]] std::expected<void, NotPublished> publish(State next);
     [[nodiscard]] static sys::Result<void> for_who_asked(std::expected<void, NotPublished> published);
-    void forget_decisions();
-    [[nodiscard]] std::optional<core::Rule> denial_by_alias(const core::Policy& policy,
-                                                            const std::string& module);
-    /// The modules that answer to `name` if no module is called so.
-    [[nodiscard]] std::vector<std::string> other_modules(const std::string& name);
     /// Has `policy` in force at the enforcer, too.
     [[nodiscard]] kernel::Published enforce(const core::Policy& policy, std::uint64_t generation);
     /// `state` could not be published now, and is to be tried again.
     void keep_wanted(State state, kernel::Published published);
     void open_index();
+    void forget_decisions();
+    /// What the policy in force admits where an image is seen. Valid until policy or index change.
+    [[nodiscard]] const core::Admissions& admissions();
+    /// The rule of `policy` that denies `module` by one of its aliases.
+    [[nodiscard]] std::optional<core::Rule> alias_rule_against(const core::Policy& policy,
+                                                               const std::string& module);
+    /// The modules that answer to `name` if no module is called so.
+    [[nodiscard]] std::vector<std::string> other_modules(const std::string& name);
+
     sys::Paths paths_;
     std::string release_;
     std::optional<core::Mode> forced_;
 
     std::shared_ptr<modules::KmodIndex> index_;
-    FileStates configuration_; ///< as it was when the index was opened
     std::string index_error_;
 
     State state_;                       ///< in force
@@ -179,13 +144,15 @@ class Engine {
     core::Policy policy_;
     kernel::Enforcer* enforcer_ = nullptr;
     std::uint64_t generation_ = 0;
-    std::string policy_error_ = "no policy was read yet";
+    std::string policy_error_ = "no policy was read yet"; ///< of the last reload; "" if none
 
     core::DecisionCache decisions_;
     std::optional<core::Admissions> admissions_; ///< of policy and index, once they were asked for
     core::Decision unnamed_;                     ///< the last decision that is not worth remembering
     std::size_t warm_up_position_ = 0;
-    Counts counts_;
+    std::uint64_t allowed_ = 0; ///< of the decisions that were acted upon since the start
+    std::uint64_t refused_ = 0;
+    std::uint64_t audited_ = 0; ///< would have been refused, were it not for audit mode
 };
 
 } // namespace kmodguard::daemon

@@ -40,29 +40,23 @@ class Server {
     /// Called with each process that may not ask.
     using TurnedAway = std::function<void(const sys::Peer&)>;
 
-    /// Serves `socket`, which listens and does not block, on `loop`. Both must outlive the server.
-    [[nodiscard]] static sys::Result<std::unique_ptr<Server>> create(sd_event* loop, sys::UniqueFd socket,
-                                                                     Handler handler,
-                                                                     ServerLimits limits = {},
-                                                                     TurnedAway turned_away = nullptr);
+    /// For `socket`, which listens and does not block, on `loop`, which must outlive the server.
+    Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits = {},
+           TurnedAway turned_away = nullptr);
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
+    /// Serves from now on.
+    [[nodiscard]] sys::Result<void> start();
     [[nodiscard]] std::size_t clients() const { return clients_.size(); }
 
   private:
     struct Client;
     using Clients = std::list<std::unique_ptr<Client>>;
 
-    Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits,
-           TurnedAway turned_away);
     void accept_waiting();
     void welcome(sys::UniqueFd fd);
-    [[nodiscard]] bool serve(Client& client);
-    [[nodiscard]] bool read_from(Client& client);
-    [[nodiscard]] bool write_to(Client& client);
-    void answer_next(Client& client);
     void keep(std::unique_ptr<Client> client);
     void drop(Client& client);
     void drop_expired();

@@ -2,15 +2,13 @@
 #include "daemon/service.hpp"
 
 #include "core/names.hpp"
-#include "daemon/directory_watch.hpp"
 #include "daemon/engine.hpp"
-#include "daemon/event_sinks.hpp"
-#include "daemon/handler_watch.hpp"
-#include "daemon/loaded.hpp"
 #include "daemon/server.hpp"
 #include "daemon/verbs.hpp"
+#include "daemon/watches.hpp"
 #include "enforce/kernel/kernel_point.hpp"
 #include "events/recorder.hpp"
+#include "events/sinks.hpp"
 #include "modules/kmod_context.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
@@ -35,8 +33,8 @@ namespace {
 constexpr mode_t socket_mode = 0600;
 constexpr mode_t directory_mode = 0755;
 constexpr int backlog = 512;
-/// Between two looks at what may have been changed, and two tries to publish what is wanted; microseconds.
-constexpr std::uint64_t look_after_interval = 5'000'000;
+/// Between two looks at what may have been changed, and two tries to publish what is wanted.
+constexpr std::chrono::seconds look_after_interval{5};
 /// Between two records of processes that were turned away: what comes between is counted.
 constexpr std::chrono::seconds turned_away_interval{1};
 
@@ -50,6 +48,21 @@ std::optional<core::Mode> mode_of_kernel_command_line(const sys::Paths& paths) {
 void say(const std::string& line) {
     const std::string text = line + "\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+/// Where events go: the journal, or syslog and standard error where there is none; with another root standard
+/// error alone; and a file of JSON lines where one was asked for. Fails if that cannot be opened.
+sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const ServiceOptions& options) {
+    const sys::Paths& paths = options.paths;
+    std::vector<std::unique_ptr<events::Sink>> sinks;
+    if (!paths.moved())
+        sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
+    if (paths.moved() || !events::has_journal()) sinks.push_back(events::stderr_sink());
+    if (!options.events_file.empty()) {
+        auto file = TRY(events::json_lines_sink(options.events_file));
+        sinks.push_back(std::move(file));
+    }
+    return sinks;
 }
 
 /// Tells the process that started the daemon that it serves, and lets go of the terminal it was started from.
@@ -77,29 +90,30 @@ class Service {
                          .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
           status_sources_{.events_lost = [this] { return std::uint64_t{recorder_.lost()}; },
                           .kernel_point = [this] { return kernel_point_.status(); }},
-          watch_(loop_.get(), watched_directories(), [this] { index_changed(); }),
+          watch_(loop_.get(), watched_directories(options.paths), [this] { index_changed(); }),
           handler_watch_(options.paths) {}
 
     sys::Result<void> start(sys::UniqueFd socket) {
-        if (!engine_.policy_error().empty())
-            say("no valid policy, everything is refused: " + engine_.policy_error());
-        say_warnings();
-        if (!engine_.index_error().empty()) say("no module index: " + engine_.index_error());
+        const protocol::DaemonStatus status = engine_.status();
+        if (status.policy_error) say("no valid policy, everything is refused: " + *status.policy_error);
+        say_warnings(status);
+        if (status.index_error) say("no module index: " + *status.index_error);
         // Before the first request is served: ready means that every point is enforced.
         if (const auto published = engine_.publish_to(kernel_point_); !published)
             say("the kernel point: " + published.error().what);
-        server_ = TRY(Server::create(
+        server_.emplace(
             loop_.get(), std::move(socket),
             [this](const protocol::Request& request, const sys::Peer& peer) { return answer(request, peer); },
-            {}, [this](const sys::Peer& peer) { turned_away(peer); }));
+            ServerLimits(), [this](const sys::Peer& peer) { turned_away(peer); });
+        TRY(server_->start());
         TRY(add_sources());
-        update_systemd();
+        update_systemd(engine_.status());
         sd_event_set_watchdog(loop_.get(), 1);
         return {};
     }
 
     sys::Result<void> run() {
-        if (const auto loaded = loaded_and_not_admitted(engine_); loaded && !loaded->empty())
+        if (const auto loaded = engine_.loaded_and_not_admitted(); loaded && !loaded->empty())
             say(core::explain_loaded(*loaded)); // what came before the guard, as from the initramfs
         const int code = sd_event_loop(loop_.get());
         kernel_point_.report_all();
@@ -108,9 +122,9 @@ class Service {
     }
 
   private:
-    std::vector<std::filesystem::path> watched_directories() const {
-        auto directories = engine_.paths().modprobe_configuration();
-        directories.push_back(engine_.paths().modules(engine_.kernel_release()));
+    static std::vector<std::filesystem::path> watched_directories(const sys::Paths& paths) {
+        auto directories = paths.modprobe_configuration();
+        directories.push_back(paths.modules(sys::kernel_release()));
         return directories;
     }
 
@@ -163,13 +177,11 @@ class Service {
     }
 
     /// Says, once each, that what is wanted could not be published, and that it was in the end.
-    void report_wanted() {
-        const auto wanted = engine_.wanted();
-        if (wanted.has_value() == wanted_reported_) return;
-        wanted_reported_ = wanted.has_value();
-        const core::Mode mode = wanted ? wanted->mode : engine_.policy().mode();
-        record(events::Action::publish, fmt::format("mode {}", core::to_string(mode)),
-               wanted ? std::optional(wanted->why.what) : std::nullopt);
+    void report_wanted(const protocol::DaemonStatus& status) {
+        if (status.wanted_mode.has_value() == wanted_reported_) return;
+        wanted_reported_ = status.wanted_mode.has_value();
+        const core::Mode mode = status.wanted_mode.value_or(engine_.policy().mode());
+        record(events::Action::publish, fmt::format("mode {}", core::to_string(mode)), status.wanted_problem);
     }
 
     void look_at_handler(HandlerWatch::Occasion occasion) {
@@ -178,16 +190,16 @@ class Service {
     }
 
     /// For `systemctl status`.
-    void update_systemd() {
+    void update_systemd(const protocol::DaemonStatus& status) {
         std::string line = fmt::format("mode {}, generation {}", core::to_string(engine_.policy().mode()),
-                                       engine_.generation());
-        if (const auto wanted = engine_.wanted())
-            line += fmt::format("; WANTED: {}, not in force: {}", core::to_string(wanted->mode),
-                                wanted->why.what);
-        if (!engine_.policy_error().empty())
+                                       status.generation);
+        if (status.wanted_mode)
+            line += fmt::format("; WANTED: {}, not in force: {}", core::to_string(*status.wanted_mode),
+                                status.wanted_problem.value_or(""));
+        if (status.policy_error)
             line += fmt::format("; policy INVALID, {}: {}",
-                                engine_.has_policy() ? "the former one is in force" : "everything is refused",
-                                engine_.policy_error());
+                                status.policy_valid ? "the former one is in force" : "everything is refused",
+                                *status.policy_error);
         if (line == systemd_status_) return;
         systemd_status_ = std::move(line);
         constexpr std::size_t max_size = 2048;
@@ -196,8 +208,9 @@ class Service {
 
     /// After anything but a decision: the policy may be another, and a mode may be limited in time.
     void state_changed() {
-        update_systemd();
-        report_wanted();
+        const protocol::DaemonStatus status = engine_.status();
+        update_systemd(status);
+        report_wanted(status);
         look_at_handler(HandlerWatch::Occasion::request);
         sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
         watch_records();
@@ -216,14 +229,9 @@ class Service {
         if (kernel_point_.fd() == watched_fd_) return;
         watched_fd_ = kernel_point_.fd();
         records_.reset();
-        if (watched_fd_ < 0) return;
-        const auto on_records = [](sd_event_source*, int, std::uint32_t, void* self) {
-            static_cast<Service*>(self)->kernel_point_.read_records();
-            return 0;
-        };
-        sd_event_source* source = nullptr;
-        if (sd_event_add_io(loop_.get(), &source, watched_fd_, EPOLLIN, on_records, this) >= 0)
-            records_.reset(source);
+        if (watched_fd_ >= 0)
+            records_ =
+                watch_input<&kernel::KernelPoint::read_records>(loop_.get(), watched_fd_, &kernel_point_);
     }
 
     /// Every few seconds. Where only a new start helps, and systemd sees to that, the daemon ends: what is
@@ -231,20 +239,16 @@ class Service {
     void look_after_kernel_point() {
         index_changed(); // what no watch has seen
         look_at_handler(HandlerWatch::Occasion::timer);
-        if (engine_.wanted()) {
-            engine_.retry();
-            state_changed();
-        }
-        report_wanted();
+        if (engine_.retry()) state_changed();
+        report_wanted(engine_.status());
         if (kernel_point_.look_after() == kernel::KernelPoint::Health::needs_restart
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);
-        sd_event_source_set_time_relative(look_after_.get(), look_after_interval);
-        sd_event_source_set_enabled(look_after_.get(), SD_EVENT_ONESHOT);
+        start_timer(look_after_, look_after_interval);
     }
 
-    void say_warnings() const {
-        for (const std::string& warning : engine_.policy_warnings())
+    static void say_warnings(const protocol::DaemonStatus& status) {
+        for (const std::string& warning : status.policy_warnings)
             say(warning);
     }
 
@@ -262,7 +266,7 @@ class Service {
         if (!reloaded)
             say("the policy in force stays: " + reloaded.error().what);
         else
-            say_warnings();
+            say_warnings(engine_.status());
         record(events::Action::reload, "", reloaded ? std::nullopt : std::optional(reloaded.error().what),
                sender_of(sender));
         state_changed();
@@ -294,33 +298,20 @@ class Service {
             static_cast<Service*>(self)->record(events::Action::end, "", std::nullopt, sender_of(*signal));
             return sd_event_exit(sd_event_source_get_event(source), 0);
         };
-        const auto on_mode_end = [](sd_event_source*, std::uint64_t, void* self) {
-            static_cast<Service*>(self)->end_limited_mode();
-            return 0;
-        };
-        const auto on_look_after = [](sd_event_source*, std::uint64_t, void* self) {
-            static_cast<Service*>(self)->look_after_kernel_point();
-            return 0;
-        };
         const auto on_idle = [](sd_event_source* source, void* self) {
             auto& service = *static_cast<Service*>(self);
             if (service.engine_.warm_up_next() || service.kernel_point_.admit_next()) return 0;
             ::malloc_trim(0);
             return sd_event_source_set_enabled(source, SD_EVENT_OFF);
         };
-        sd_event_source* timer = nullptr;
+        limited_mode_ = stopped_timer<&Service::end_limited_mode>(loop_.get(), CLOCK_BOOTTIME, this);
+        look_after_ = stopped_timer<&Service::look_after_kernel_point>(loop_.get(), CLOCK_MONOTONIC, this);
+        if (!limited_mode_ || !look_after_) return sys::system_failure("cannot set up", "the event loop");
+        start_timer(look_after_, look_after_interval);
         sd_event_source* idle = nullptr;
-        sd_event_source* look_after = nullptr;
         int code = sd_event_add_signal(loop_.get(), nullptr, SIGTERM, on_end, this);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGINT, on_end, this);
         if (code >= 0) code = sd_event_add_signal(loop_.get(), nullptr, SIGHUP, on_hangup, this);
-        if (code >= 0) code = sd_event_add_time(loop_.get(), &timer, CLOCK_BOOTTIME, 0, 0, on_mode_end, this);
-        if (code >= 0) code = sd_event_source_set_enabled(timer, SD_EVENT_OFF);
-        limited_mode_.reset(timer);
-        if (code >= 0)
-            code = sd_event_add_time_relative(loop_.get(), &look_after, CLOCK_MONOTONIC, look_after_interval,
-                                              0, on_look_after, this);
-        look_after_.reset(look_after);
         if (code >= 0) code = sd_event_add_defer(loop_.get(), &idle, on_idle, this);
         warm_up_.reset(idle);
         if (code >= 0) code = sd_event_source_set_priority(idle, SD_EVENT_PRIORITY_IDLE);
@@ -346,7 +337,7 @@ class Service {
     EventSource look_after_;
     EventSource limited_mode_;
     EventSource warm_up_;
-    std::unique_ptr<Server> server_;
+    std::optional<Server> server_;
 };
 
 /// Signals are taken from the loop alone, whichever thread they reach.
@@ -371,7 +362,7 @@ sys::Result<void> run_service(const ServiceOptions& options) {
     auto socket = TRY(sys::listen_unix(options.paths.socket(), socket_mode, backlog));
     // Before the first thread and the first byte of input: what follows decides, and can load nothing.
     TRY(sys::drop_all_capabilities());
-    auto sinks = TRY(make_sinks(options.paths, options.events_file));
+    auto sinks = TRY(make_sinks(options));
     sd_event* loop = nullptr;
     if (const int code = sd_event_new(&loop); code < 0)
         return sys::system_failure("cannot create", "an event loop", -code);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/verbs.hpp"
 
-#include "core/alias_reach.hpp"
 #include "core/denial.hpp"
+#include "core/module_index.hpp"
 #include "core/names.hpp"
-#include "daemon/loaded.hpp"
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
 #include "protocol/answers.hpp"
@@ -38,59 +37,68 @@ Answer ok(std::string text = "") {
     return {.fields = {}, .outcome = Outcome::ok, .text = std::move(text)};
 }
 
-void set_outcome(Answer& answer, const core::Decision& decision) {
-    answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
-    answer.text = explain(decision);
+Answered autoload_request(Call call) {
+    const core::Decision& decision = call.engine.decide_to_load(call.argument);
+    const bool allowed = decision.effective() == core::Verdict::allow;
+    call.response.event = events::Attempt(core::Point::autoload, call.engine.generation(), decision);
+    call.response.lasting_refusal = !allowed && decision.is_lasting();
+    Answer answer{.fields = autoload::plan_of(decision, call.engine.index()),
+                  .outcome = allowed ? Outcome::ok : Outcome::deny,
+                  .text = {}};
+    if (encode(answer).size() > protocol::max_plan)
+        return sys::failure(sys::ErrorKind::failed, "the plan is too long for the hook");
+    return answer;
 }
 
-Answered autoload_request(Call call) {
-    Engine& engine = call.engine;
-    const core::Decision& decision = engine.decide_to_load(call.argument);
-    engine.count(decision);
-    Answer answer;
-    if (engine.index() != nullptr) answer.fields = autoload::plan_of(decision, *engine.index());
-    answer.outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny;
-    if (encode(answer).size() > protocol::max_plan)
-        answer = protocol::error_answer({sys::ErrorKind::failed, "the plan is too long for the hook"});
-    Response& response = call.response;
-    response.event = events::Attempt(core::Point::autoload, engine.generation(), decision);
-    response.lasting_refusal = decision.effective() == core::Verdict::refuse && engine.is_lasting(decision);
-    return answer;
+void add(Answer& answer, std::string_view key, const std::vector<std::string>& values) {
+    for (const std::string& value : values)
+        answer.fields.push_back({std::string(key), value});
+}
+
+void add(Answer& answer, std::vector<protocol::Field> fields) {
+    std::ranges::move(fields, std::back_inserter(answer.fields));
 }
 
 /// Who asks about the policy in force has to know that the files say something else by now.
 void add_newer_files(Answer& answer, const Engine& engine) {
-    for (const std::string& file : engine.newer_files())
-        answer.fields.push_back({std::string(protocol::newer_file_key), file});
+    add(answer, protocol::newer_file_key, engine.status().newer_files);
+}
+
+/// Of what the kernel does not load, only a request would take notice that the index has changed.
+core::Decision decide_for_people(Call call) {
+    call.engine.refresh_index();
+    return call.engine.decide_for_people(call.argument);
+}
+
+Answer answer_of(const core::Decision& decision) {
+    return {.fields = {},
+            .outcome = decision.effective() == core::Verdict::allow ? Outcome::ok : Outcome::deny,
+            .text = explain(decision)};
 }
 
 Answered check(Call call) {
-    call.engine.refresh_index(); // of what the kernel does not load, only a request would take notice
-    const core::Decision decision = call.engine.decide_for_people(call.argument);
-    Answer answer = ok();
+    const core::Decision decision = decide_for_people(call);
+    Answer answer = answer_of(decision);
     answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
                      {"reason", std::string(to_string(decision.reason))}};
     if (decision.effective() == core::Verdict::refuse && !decision.blocks())
         answer.fields.push_back({"blocked", "no"});
     add_newer_files(answer, call.engine);
-    set_outcome(answer, decision);
     return answer;
 }
 
 Answered explain_token(Call call) {
-    call.engine.refresh_index(); // as above
-    const core::Decision decision = call.engine.decide_for_people(call.argument);
-    Answer answer = ok();
+    const core::Decision decision = decide_for_people(call);
+    Answer answer = answer_of(decision);
     add_newer_files(answer, call.engine);
-    std::ranges::move(protocol::fields_of(decision), std::back_inserter(answer.fields));
-    set_outcome(answer, decision);
+    add(answer, protocol::fields_of(decision));
     return answer;
 }
 
 Answered allow(Call call) {
     TRY(call.engine.allow(call.argument));
     const std::string name = core::module_name_of(call.argument).value_or("");
-    const bool known = call.engine.index() == nullptr || call.engine.index()->find(name) != nullptr;
+    const bool known = call.engine.status().index_error || call.engine.index().find(name) != nullptr;
     return ok(fmt::format("{} is allowed until the daemon restarts{}", name,
                           known ? "" : "; this kernel has no such module"));
 }
@@ -98,15 +106,14 @@ Answered allow(Call call) {
 /// Which modules an alias that was denied now is an alias of, and whether they are denied with it: one whose
 /// own alias is a wider pattern is not.
 std::string effect_of_denial(Engine& engine, const std::string& alias) {
-    core::ModuleIndex& index = engine.index_or_none();
-    const core::AliasReach reach(index);
+    const core::AliasReach reach(engine.index());
     const auto modules = reach.modules(alias);
     if (modules.empty())
         return reach.is_complete() ? "nothing on this kernel has that name"
                                    : "whether anything has that name is not known";
     std::vector<std::string> spared;
     std::ranges::copy_if(modules, std::back_inserter(spared), [&](const std::string& module) {
-        return !core::denial_of(engine.policy(), index, module);
+        return !core::module_denial(engine.policy(), engine.index(), module);
     });
     if (spared.size() == 1)
         return fmt::format("{0} answers to it, and can still load by another name: kmodctl deny {0}",
@@ -118,30 +125,39 @@ std::string effect_of_denial(Engine& engine, const std::string& alias) {
     return fmt::format("{} modules have it, and are denied with it", modules.size());
 }
 
-std::string describe_denial(Engine& engine, const std::string& name) {
-    const auto module = core::module_name_of(name);
-    if (module && engine.index_or_none().find(*module) != nullptr)
-        return fmt::format("{} is denied until the daemon restarts", *module);
-    return fmt::format("{} is denied as an alias until the daemon restarts; {}", core::printable(name),
-                       effect_of_denial(engine, name));
+/// The module that `name` is the name of, if this kernel has it; else `name` is an alias.
+std::optional<std::string> module_called(Engine& engine, const std::string& name) {
+    auto module = core::module_name_of(name);
+    if (module && engine.index().find(*module) == nullptr) module.reset();
+    return module;
 }
 
-/// The modules that a change of `name` on the lists is about.
-std::set<std::string> modules_called(Engine& engine, const std::string& name) {
-    const auto module = core::module_name_of(name);
-    if (module && engine.index_or_none().find(*module) != nullptr) return {*module};
-    return core::AliasReach(engine.index_or_none()).modules(name);
-}
-
-/// Who keeps something out has to know that it is in the kernel already.
+/// Who keeps something out has to know what of it is in the kernel all the same: a warning each for what is
+/// loaded and for what is built in.
 void add_what_stays(Answer& answer, Engine& engine, const std::string& name) {
-    for (std::string& warning : what_stays(engine, modules_called(engine, name)))
-        answer.fields.push_back({"warning", std::move(warning)});
+    const auto module = module_called(engine, name);
+    const auto modules = module ? std::set{*module} : core::AliasReach(engine.index()).modules(name);
+    std::vector<std::string> built_in;
+    for (const std::string& one : modules)
+        if (const auto* record = engine.index().find(one); record != nullptr && record->built_in)
+            built_in.push_back(one);
+    if (!built_in.empty())
+        answer.fields.push_back({"warning", "built into the kernel, and not kept out by any policy: "
+                                                + core::first_of(built_in)});
+    auto loaded = engine.loaded_and_not_admitted();
+    if (!loaded) return;
+    std::erase_if(
+        *loaded, [&modules](const core::ModuleDecision& judged) { return !modules.contains(judged.module); });
+    if (!loaded->empty()) answer.fields.push_back({"warning", core::explain_loaded(*loaded)});
 }
 
 Answered deny(Call call) {
     TRY(call.engine.deny(call.argument));
-    Answer answer = ok(describe_denial(call.engine, call.argument));
+    const auto module = module_called(call.engine, call.argument);
+    Answer answer = ok(module ? fmt::format("{} is denied until the daemon restarts", *module)
+                              : fmt::format("{} is denied as an alias until the daemon restarts; {}",
+                                            core::printable(call.argument),
+                                            effect_of_denial(call.engine, call.argument)));
     add_what_stays(answer, call.engine, call.argument);
     return answer;
 }
@@ -156,17 +172,14 @@ Answered remove(Call call) {
 /// What is odd about the policy in force, and what it asks for and this machine does not do: for who has put
 /// it in force.
 void add_warnings(Answer& answer, const Engine& engine) {
-    for (const std::string& warning : engine.policy_warnings())
-        answer.fields.push_back({"warning", warning});
-    if (const std::string lacks = engine.why_not_enforced(); !lacks.empty())
-        answer.fields.push_back({"warning", lacks});
+    add(answer, "warning", engine.status().policy_warnings);
+    if (const std::string lacks = engine.why_not_enforced(); !lacks.empty()) add(answer, "warning", {lacks});
 }
 
 Answered apply(Call call) {
     const auto changed = TRY(call.engine.apply());
     Answer answer = ok(changed.empty() ? "nothing to save" : "saved");
-    for (const std::string& file : changed)
-        answer.fields.push_back({"changed", file});
+    add(answer, "changed", changed);
     add_warnings(answer, call.engine);
     return answer;
 }
@@ -185,7 +198,7 @@ Answered mode(Call call) {
     }
     if (!wanted || seconds < 0 || seconds > max_limited_mode)
         return sys::failure(sys::ErrorKind::invalid, "MODE takes enforce or audit, and up to 604800 seconds");
-    if (call.engine.mode_is_forced())
+    if (call.engine.status().mode_forced)
         return sys::failure(sys::ErrorKind::failed,
                             "the mode is set on the kernel's command line (kmodguard.mode)",
                             "boot without it");
@@ -206,62 +219,26 @@ Answered reload(Call call) {
     return answer;
 }
 
-protocol::DaemonStatus status_of(Engine& engine) {
-    const core::PolicySource& source = engine.policy().source();
-    protocol::DaemonStatus status{
-        .version = installation::version,
-        .kernel = engine.kernel_release(),
-        .generation = engine.generation(),
-        .policy_valid = engine.has_policy(),
-        .mode = source.mode,
-        .policy_files = source.files,
-        .newer_files = engine.newer_files(),
-        .policy_warnings = engine.policy_warnings(),
-        .allowed_modules = source.allow_modules.size(),
-        .allowed_aliases = source.allow_aliases.size(),
-        .denied = source.deny_modules.size() + source.deny_aliases.size(),
-        .user_namespaces = source.user_namespaces,
-        .unsaved_changes = engine.changes().count(),
-        .allowed = engine.counts().allowed,
-        .refused = engine.counts().refused,
-        .audited = engine.counts().audited,
-    };
-    if (const auto wanted = engine.wanted()) {
-        status.wanted_mode = wanted->mode;
-        status.wanted_problem = wanted->why.what;
-    }
-    if (engine.mode_is_forced()) status.mode_forced = "kmodguard.mode on the kernel's command line";
-    if (const auto until = engine.limited_until()) {
-        const auto left = std::chrono::ceil<std::chrono::seconds>(*until - Engine::Clock::now());
-        status.mode_seconds_left = static_cast<std::uint64_t>(std::max(left.count(), 0L));
-    }
-    if (!engine.policy_error().empty()) status.policy_error = engine.policy_error();
-    if (!engine.index_error().empty()) status.index_error = engine.index_error();
-    return status;
-}
-
 Answered status(Call call) {
-    protocol::DaemonStatus status = status_of(call.engine);
+    protocol::DaemonStatus status = call.engine.status();
     if (call.sources.events_lost) status.events_lost = call.sources.events_lost();
     Answer answer = ok();
     answer.fields = protocol::fields_of(status);
-    if (call.sources.kernel_point)
-        std::ranges::move(fields_of(call.sources.kernel_point()), std::back_inserter(answer.fields));
+    if (call.sources.kernel_point) add(answer, fields_of(call.sources.kernel_point()));
     return answer;
 }
 
 Answered loaded(Call call) {
     call.engine.refresh_index();
     Answer answer = ok();
-    answer.fields = protocol::fields_of(TRY(loaded_and_not_admitted(call.engine)));
+    answer.fields = protocol::fields_of(TRY(call.engine.loaded_and_not_admitted()));
     return answer;
 }
 
 Answered list(Call call) {
     Answer answer = ok();
     add_newer_files(answer, call.engine);
-    std::ranges::move(protocol::fields_of(protocol::listed_rules(call.engine.policy())),
-                      std::back_inserter(answer.fields));
+    add(answer, protocol::fields_of(protocol::listed_rules(call.engine.policy())));
     return answer;
 }
 

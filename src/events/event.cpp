@@ -132,8 +132,8 @@ std::string subject_of(const Attempt& attempt) {
     return attempt.file.empty() ? "an image" : core::printable(attempt.file);
 }
 
-int answer_refused(Attempt& attempt, core::Answer answer) {
-    if (answer == core::Answer::refuse) return EPERM;
+int answer_refused(Attempt& attempt, core::CallerAnswer answer) {
+    if (answer == core::CallerAnswer::refuse) return EPERM;
     if (attempt.note.empty()) attempt.note = "pretended: nothing was done";
     return 0;
 }

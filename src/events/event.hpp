@@ -111,7 +111,7 @@ struct Attempt {
 
 /// What is returned to the caller of a call that is enforced as refused, by the policy: EPERM or, where it
 /// pretends, 0, which is noted.
-[[nodiscard]] int answer_refused(Attempt& attempt, core::Answer answer);
+[[nodiscard]] int answer_refused(Attempt& attempt, core::CallerAnswer answer);
 
 /// Whether the answer has the caller try again by another call, with the same image in another form: what was
 /// compressed, decompressed.

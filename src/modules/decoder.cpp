@@ -3,7 +3,7 @@
 // Where a codec's library and the kernel's decoder read one stream in two ways, the stream is refused; only
 // gzip is such a case. Sources: kernel/module/decompress.c, RFC 1952, RFC 8878, The .xz File Format 1.1.
 #define ZLIB_CONST // input is const
-#include "modules/decoder.hpp"
+#include "modules/decompress.hpp"
 
 #include <fmt/format.h>
 #include <lzma.h>
@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdint>
 #include <limits>
 #include <string>
 #include <utility>
@@ -48,9 +47,6 @@ std::uint8_t* octets(std::span<std::byte> bytes) {
 /// zlib, which verifies the member's CRC and size, and ends behind them.
 class GzipDecoder final : public Decoder {
   public:
-    GzipDecoder() = default;
-    GzipDecoder(const GzipDecoder&) = delete;
-    GzipDecoder& operator=(const GzipDecoder&) = delete;
     ~GzipDecoder() override { ::inflateEnd(&stream_); }
 
     [[nodiscard]] bool begin() {
@@ -96,8 +92,6 @@ class GzipDecoder final : public Decoder {
 class XzDecoder final : public Decoder {
   public:
     explicit XzDecoder(unsigned window_mib) : window_mib_(window_mib) {}
-    XzDecoder(const XzDecoder&) = delete;
-    XzDecoder& operator=(const XzDecoder&) = delete;
     ~XzDecoder() override { ::lzma_end(&stream_); }
 
     [[nodiscard]] bool begin() {

@@ -5,19 +5,29 @@
 // large, the rest of it is never touched.
 #include "modules/decompress.hpp"
 
-#include "modules/decoder.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
-#include <memory>
 #include <new>
-#include <string_view>
 #include <utility>
 
 namespace kmodguard::modules {
 namespace {
+
+/// A container's magic number, and what it is called in errors.
+struct Form {
+    Container container;
+    std::string_view name;
+    std::string_view magic;
+};
+using namespace std::string_view_literals;
+constexpr std::array<Form, 4> forms = {{{Container::raw, "raw", {}},
+                                        {Container::gzip, "gzip", "\x1F\x8B"sv},
+                                        {Container::xz, "xz", "\xFD\x37zXZ\0"sv},
+                                        {Container::zstd, "zstd", "\x28\xB5\x2F\xFD"sv}}};
+constexpr std::size_t max_magic = 6;
 
 constexpr std::uint64_t step_size = 64U << 10U;
 /// Of Debian's xz modules 99 in 100 decompress to less than 7.6 times their size.
@@ -34,35 +44,6 @@ std::unexpected<sys::Error> too_large(std::uint64_t limit) {
 std::unexpected<sys::Error> in_container(std::string_view what, const sys::Error& error) {
     return error.kind == sys::ErrorKind::invalid ? malformed(what, error.what) : std::unexpected(error);
 }
-
-/// The compressed bytes, piece by piece.
-class Feed {
-  public:
-    explicit Feed(ByteSource& source)
-        : source_(source), buffer_(static_cast<std::size_t>(std::min(step_size, source.size()))) {}
-
-    /// The bytes not yet taken of this piece, or the next piece; empty at the end of the source.
-    [[nodiscard]] sys::Result<std::span<const std::byte>> piece() {
-        if (piece_.empty() && offset_ < source_.size()) {
-            const auto into = buffer_.all().first(
-                static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), source_.size() - offset_)));
-            TRY(source_.read(offset_, into));
-            offset_ += into.size();
-            piece_ = into;
-        }
-        return piece_;
-    }
-
-    void take(std::size_t size) { piece_ = piece_.subspan(size); }
-
-    [[nodiscard]] bool at_end() const { return piece_.empty() && offset_ == source_.size(); }
-
-  private:
-    ByteSource& source_;
-    Buffer buffer_;
-    std::span<const std::byte> piece_;
-    std::uint64_t offset_ = 0;
-};
 
 /// The content, with room for more at its end.
 class Content {
@@ -94,30 +75,26 @@ class Content {
     std::uint64_t limit_;
 };
 
-/// Up to the end of the stream.
-sys::Result<void> decode(Decoder& decoder, Feed& feed, Content& content, std::string_view what,
-                         std::uint64_t limit) {
-    while (true) {
-        const auto piece = TRY(feed.piece());
+/// The stream that `source` begins with; `alone`: nothing may follow it.
+sys::Result<std::vector<std::byte>> decode(Decoder& decoder, ByteSource& source, std::string_view what,
+                                           std::uint64_t limit, bool alone) {
+    PieceReader reader(source);
+    std::span<const std::byte> piece; // what is left of it
+    Content content(limit, source.size());
+    for (bool ended = false; !ended;) {
+        if (piece.empty()) piece = TRY(reader.next());
         const auto progress = decoder.step(piece, content.room());
         if (!progress) return in_container(what, progress.error());
-        feed.take(progress->taken);
+        piece = piece.subspan(progress->taken);
         content.fill(progress->given);
         if (content.size() > limit) return too_large(limit);
-        if (progress->ended) return {};
-        if (progress->taken == 0 && progress->given == 0)
-            return malformed(what, feed.at_end() ? "cut off" : "damaged");
+        ended = progress->ended;
+        if (!ended && progress->taken == 0 && progress->given == 0)
+            return malformed(what, piece.empty() && reader.at_end() ? "cut off" : "damaged");
     }
-}
-
-sys::Result<std::vector<std::byte>> decompress(ByteSource& source, Container container, std::uint64_t limit) {
-    const auto decoder = TRY(make_decoder(container));
-    Feed feed(source);
-    Content content(limit, source.size());
-    TRY(decode(*decoder, feed, content, to_string(container), limit));
-    if (!feed.at_end())
-        return malformed(to_string(container), "followed by something else, or a second stream");
-    if (content.size() == 0) return malformed(to_string(container), "empty");
+    if (alone && !(piece.empty() && reader.at_end()))
+        return malformed(what, "followed by something else, or a second stream");
+    if (content.size() == 0) return malformed(what, "empty");
     return content.finish();
 }
 
@@ -132,11 +109,33 @@ std::uint64_t possible(std::uint64_t limit) {
 
 } // namespace
 
+std::string_view to_string(Container container) {
+    return forms.at(static_cast<std::size_t>(container)).name;
+}
+
+Container container_of(std::span<const std::byte> beginning) {
+    const std::string_view text(reinterpret_cast<const char*>(beginning.data()), beginning.size());
+    for (const Form& form : forms)
+        if (!form.magic.empty() && text.starts_with(form.magic)) return form.container;
+    return Container::raw;
+}
+
+sys::Result<Container> container_of(ByteSource& source) {
+    std::array<std::byte, max_magic> buffer{};
+    const auto bytes = std::span(buffer).first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), buffer.size())));
+    TRY(source.read(0, bytes));
+    return container_of(bytes);
+}
+
 sys::Result<std::vector<std::byte>> decompress(ByteSource& source, std::uint64_t limit) {
     limit = possible(limit);
     try {
         const auto container = TRY(container_of(source));
-        if (container != Container::raw) return decompress(source, container, limit);
+        if (container != Container::raw) {
+            const auto decoder = TRY(make_decoder(container));
+            return decode(*decoder, source, to_string(container), limit, true);
+        }
         if (source.size() > limit) return too_large(limit);
         std::vector<std::byte> content(static_cast<std::size_t>(source.size()));
         TRY(source.read(0, content));
@@ -153,14 +152,9 @@ sys::Result<std::vector<std::byte>> decompress(std::span<const std::byte> compre
 
 sys::Result<std::vector<std::byte>> decompress_stream(Decoder& decoder, std::span<const std::byte> compressed,
                                                       std::string_view what, std::uint64_t limit) {
-    limit = possible(limit);
+    MemorySource source(compressed);
     try {
-        MemorySource source(compressed);
-        Feed feed(source);
-        Content content(limit, compressed.size());
-        TRY(decode(decoder, feed, content, what, limit));
-        if (content.size() == 0) return malformed(what, "empty");
-        return content.finish();
+        return decode(decoder, source, what, possible(limit), false);
     } catch (const std::bad_alloc&) {
         return no_memory_to_decompress();
     }

@@ -1,39 +1,47 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// SHA-256 by OpenSSL. The algorithm is fetched when a hash is first begun, not at start-up: most runs of the
-// daemon never hash anything, and fetching loads OpenSSL's configuration.
+// Digests of an image, by OpenSSL: SHA-256, which a policy pins, and the keyed tag by which the kernel point
+// recognises compressed content. The algorithms are fetched when they are first used, not at start-up: most
+// runs of the daemon never hash anything, and fetching loads OpenSSL's configuration.
 #pragma once
 
 #include "core/policy.hpp"
+#include "modules/image_source.hpp"
 #include "sys/result.hpp"
 
-#include <openssl/types.h>
-
+#include <array>
+#include <compare>
 #include <cstddef>
-#include <memory>
+#include <cstdint>
 #include <span>
 
 namespace kmodguard::modules {
 
-class Sha256Hasher {
-  public:
-    /// Fails if OpenSSL offers no SHA-256 (a broken configuration).
-    [[nodiscard]] static sys::Result<Sha256Hasher> begin();
+/// The hash of all bytes of `source`, read piece by piece, or the source's error. Fails if OpenSSL offers no
+/// SHA-256 (a broken configuration).
+[[nodiscard]] sys::Result<core::Sha256> sha256(ByteSource& source);
+[[nodiscard]] sys::Result<core::Sha256> sha256(std::span<const std::byte> bytes);
 
-    [[nodiscard]] sys::Result<void> update(std::span<const std::byte> bytes);
+struct ContentKey {
+    std::array<std::uint8_t, 16> bytes{};
 
-    /// The hash of all bytes given. To be called once; the hasher is of no use afterwards.
-    [[nodiscard]] sys::Result<core::Sha256> finish();
-
-  private:
-    struct Free {
-        void operator()(EVP_MD_CTX* context) const;
-    };
-    explicit Sha256Hasher(EVP_MD_CTX* context) : context_(context) {}
-    std::unique_ptr<EVP_MD_CTX, Free> context_;
+    /// A new one, by getentropy(3).
+    [[nodiscard]] static sys::Result<ContentKey> random();
 };
 
-/// The hash of `bytes`.
-[[nodiscard]] sys::Result<core::Sha256> sha256(std::span<const std::byte> bytes);
+/// A keyed digest of a file's bytes. Where the kernel decompresses modules itself (6.12), its security hook
+/// is shown the compressed bytes only, in which no name can be read. There the BPF program computes this tag
+/// over the very bytes that the kernel has, and admits those whose tag it was given. The key is random, new
+/// with each boot, and secret, so that no process can make other bytes of the same tag; SHA-256 would need no
+/// key, and cost ten times as much there.
+struct ContentTag {
+    std::uint64_t size = 0;                ///< bytes of the content
+    std::array<std::uint8_t, 16> digest{}; ///< SipHash-2-4 with 128 bits, as the reference writes them
+
+    auto operator<=>(const ContentTag&) const = default;
+};
+
+/// The tag of `bytes` under `key`. Fails if OpenSSL offers no SipHash.
+[[nodiscard]] sys::Result<ContentTag> tag_of(std::span<const std::byte> bytes, const ContentKey& key);
 
 } // namespace kmodguard::modules

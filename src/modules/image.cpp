@@ -1,81 +1,107 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "modules/image.hpp"
 
-#include "modules/elf_file.hpp"
-#include "modules/hash.hpp"
+#include "modules/image_parts.hpp"
 
-#include <algorithm>
-#include <array>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
 #include <new>
+#include <string>
+#include <utility>
 
 namespace kmodguard::modules {
 namespace {
 
 /// An alias list of the largest drivers takes 100 KiB.
 constexpr std::uint64_t max_modinfo = 4U << 20U;
-constexpr std::uint64_t hash_step = 64U << 10U;
 
-sys::Result<void> add_modinfo(ByteSource& source, const ElfModule& elf, bool whole, ImageIdentity& identity) {
-    if (whole) {
-        identity.modinfo.emplace();
-        identity.facts.aliases.emplace(); // it has none unless it says so
+/// The records of .modinfo: "key=value" strings, each ended by a NUL. Looking for "name=" anywhere in the
+/// bytes finds it inside other records as well ("parm=xname=allowed"), so records are split first and a key
+/// counts at the start of one only, as get_next_modinfo of kernel/module/main.c does. Fails with `invalid` if
+/// the section is not NUL-terminated (the kernel would read on beyond it), or if two name= records differ.
+sys::Result<void> read_modinfo(std::string_view section, core::ImageFacts& facts) {
+    if (!section.ends_with('\0')) return sys::failure(sys::ErrorKind::invalid, ".modinfo is not terminated");
+    constexpr std::string_view name_key = "name=";
+    constexpr std::string_view alias_key = "alias=";
+    std::optional<std::string_view> name; // none: kernels before 4.13 write none
+    while (!section.empty()) {
+        const std::string_view record = section.substr(0, section.find('\0'));
+        section.remove_prefix(record.size() + 1);
+        if (record.starts_with(name_key)) {
+            const std::string_view value = record.substr(name_key.size());
+            if (name && *name != value)
+                return sys::failure(sys::ErrorKind::invalid, ".modinfo has names that differ");
+            name = value;
+        } else if (facts.aliases && record.starts_with(alias_key)) {
+            facts.aliases->emplace_back(record.substr(alias_key.size()));
+        }
     }
-    if (!elf.modinfo) return {};
-    const auto& section = elf.sections[*elf.modinfo];
-    if (section.size > max_modinfo) return sys::failure(sys::ErrorKind::invalid, ".modinfo too large");
-    const auto bytes = TRY(read_range(source, section.offset, section.size));
-    auto name = TRY(read_modinfo_name(bytes.all()));
-    identity.facts.modinfo_name = std::move(name);
-    if (!whole) return {};
-    auto modinfo = TRY(read_modinfo(bytes.all()));
-    identity.facts.aliases = modinfo.aliases;
-    identity.modinfo = std::move(modinfo);
+    facts.modinfo_name = name.value_or("");
     return {};
 }
 
 sys::Result<void> add_names(ByteSource& source, const ImageOptions& options, ImageIdentity& identity) {
     const auto elf = TRY(read_elf_module(source));
-    auto name = TRY(read_struct_module_name(source, elf, options.name_offset));
+    identity.facts.name = TRY(read_struct_module_name(source, elf, options.name_offset));
     identity.format = elf.format;
-    identity.facts.name = std::move(name);
-    return add_modinfo(source, elf, options.with_modinfo, identity);
+    if (options.with_aliases) identity.facts.aliases.emplace(); // it has none unless it says so
+    if (!elf.modinfo) return {};
+    const auto& section = elf.sections[*elf.modinfo];
+    if (section.size > max_modinfo) return sys::failure(sys::ErrorKind::invalid, ".modinfo too large");
+    const auto bytes = TRY(read_range(source, section.offset, section.size));
+    return read_modinfo({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, identity.facts);
 }
 
-sys::Result<core::Sha256> hash_of(ByteSource& source) {
-    auto hasher = TRY(Sha256Hasher::begin());
-    Buffer buffer(static_cast<std::size_t>(std::min(source.size(), hash_step)));
-    for (std::uint64_t at = 0; at < source.size();) {
-        const auto piece = buffer.all().first(
-            static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), source.size() - at)));
-        TRY(source.read(at, piece));
-        TRY(hasher.update(piece));
-        at += piece.size();
-    }
-    return hasher.finish();
+ImageIdentity with_problem(std::string problem) {
+    ImageIdentity identity;
+    identity.facts.problem = std::move(problem);
+    return identity;
 }
 
 sys::Result<ImageIdentity> identify(ByteSource& source, const ImageOptions& options) {
     ImageIdentity identity;
     if (auto done = add_names(source, options, identity); !done) {
         if (done.error().kind != sys::ErrorKind::invalid) return std::unexpected(std::move(done.error()));
-        identity = {};
-        identity.facts.problem = std::move(done.error().what);
-        const auto elf = TRY(may_be_elf(source));
-        identity.facts.no_module = !elf;
+        identity = with_problem(std::move(done.error().what));
+        identity.facts.no_module = !TRY(may_be_elf(source));
     }
-    if (options.with_hash) {
-        const auto hash = TRY(hash_of(source));
-        identity.facts.sha256 = hash;
-    }
-    if (options.with_is_signed) {
-        const auto found = TRY(has_signature(source));
-        identity.facts.is_signed = found;
-    }
-    if (options.with_signature) {
-        auto signature = TRY(read_signature(source));
-        identity.signature = std::move(signature);
-    }
+    if (options.with_hash) identity.facts.sha256 = TRY(sha256(source));
+    if (options.with_is_signed) identity.facts.is_signed = TRY(has_signature(source));
+    if (options.with_signature) identity.signature = TRY(read_signature(source));
     return identity;
+}
+
+/// What is compressed in `source`. The whole of it is taken into memory where the hash is wanted, so that
+/// names and hash are of the same bytes.
+sys::Result<ImageIdentity> identify_content(ByteSource& source, Container container,
+                                            const FileOptions& options) {
+    if (source.size() > options.limit)
+        return with_problem(fmt::format("larger than {} bytes", options.limit));
+    if (container == Container::raw && !options.image.with_hash)
+        return identify_source(source, options.image);
+    const auto content = decompress(source, options.limit);
+    if (content) return identify_image(*content, options.image);
+    if (content.error().kind != sys::ErrorKind::invalid) return std::unexpected(content.error());
+    return with_problem(content.error().what);
+}
+
+sys::Result<FileImage> identify_untagged(ByteSource& source, const FileOptions& options) {
+    const auto container = container_of(source);
+    if (!container && container.error().kind != sys::ErrorKind::invalid)
+        return std::unexpected(container.error());
+    FileImage image;
+    image.container = container.value_or(Container::raw);
+    image.identity = TRY(identify_content(source, image.container, options));
+    return image;
+}
+
+sys::Result<sys::FileIdentity> regular_file_identity(const sys::UniqueFd& file, std::string_view label) {
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0) return sys::system_failure("cannot inspect", label);
+    if (!S_ISREG(status.st_mode))
+        return sys::failure(sys::ErrorKind::invalid, fmt::format("{} is not a regular file", label));
+    return sys::identity_of(status);
 }
 
 } // namespace
@@ -91,10 +117,40 @@ sys::Result<ImageIdentity> identify_source(ByteSource& source, const ImageOption
 ImageIdentity identify_image(std::span<const std::byte> image, const ImageOptions& options) {
     MemorySource source(image);
     auto identity = identify_source(source, options);
-    if (identity) return std::move(*identity);
-    ImageIdentity failed;
-    failed.facts.problem = std::move(identity.error().what);
-    return failed;
+    return identity ? std::move(*identity) : with_problem(std::move(identity.error().what));
+}
+
+sys::Result<FileImage> identify_compressed(ByteSource& source, const FileOptions& options) {
+    if (!options.key || source.size() > options.limit) return identify_untagged(source, options);
+    try {
+        const auto bytes = read_range(source, 0, source.size());
+        if (!bytes && bytes.error().kind != sys::ErrorKind::invalid) return std::unexpected(bytes.error());
+        if (!bytes) return FileImage{.identity = with_problem(bytes.error().what), .file = {}};
+        MemorySource copy(bytes->all()); // stays as it is, so that names, hash and tag are of the same bytes
+        auto image = TRY(identify_untagged(copy, options));
+        if (image.identity.facts.problem.empty()) image.tag = TRY(tag_of(bytes->all(), *options.key));
+        return image;
+    } catch (const std::bad_alloc&) {
+        return sys::failure(sys::ErrorKind::failed, "not enough memory to read a module image");
+    }
+}
+
+sys::Result<FileImage> identify_open_file(const sys::UniqueFd& file, std::string_view label,
+                                          const FileOptions& options) {
+    const auto before = TRY(regular_file_identity(file, label));
+    FileSource source(file, before.size, label);
+    auto image = TRY(identify_compressed(source, options));
+    const auto after = TRY(regular_file_identity(file, label));
+    if (after != before)
+        return sys::failure(sys::ErrorKind::failed, fmt::format("{} changed while being read", label),
+                            "try again");
+    image.file = before;
+    return image;
+}
+
+sys::Result<FileImage> identify_file(const std::filesystem::path& path, const FileOptions& options) {
+    const auto file = TRY(sys::open_regular_file(path));
+    return identify_open_file(file, path.native(), options);
 }
 
 } // namespace kmodguard::modules

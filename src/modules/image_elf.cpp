@@ -22,9 +22,8 @@
 // The kernel writes into its copy of the image before it copies the sections out: sh_addr of all headers, and
 // on some architectures it sorts relocations in place. So a section read here may share no byte with the
 // headers or with another section.
-#include "modules/image_elf.hpp"
-
 #include "core/names.hpp"
+#include "modules/image_parts.hpp"
 
 #include <elf.h>
 #include <fmt/format.h>
@@ -154,15 +153,12 @@ sys::Result<bool> relocates(ByteSource& source, const ElfFormat& format, const E
     if (section.size > max_relocations) return malformed_image("too many relocations of struct module");
     const auto table = TRY(read_range(source, section.offset, section.size));
     for (std::size_t at = 0; at + entry <= table.size(); at += entry) {
-        std::uint64_t place = 0;
-        if (format.is_64_bit) {
-            std::memcpy(&place, table.data() + at, sizeof place);
-            place = in_order(place, format.order);
-        } else {
-            std::uint32_t narrow = 0;
-            std::memcpy(&narrow, table.data() + at, sizeof narrow);
-            place = in_order(narrow, format.order);
-        }
+        std::uint64_t wide = 0; // no entry is shorter
+        std::uint32_t narrow = 0;
+        std::memcpy(&wide, table.data() + at, sizeof wide);
+        std::memcpy(&narrow, table.data() + at, sizeof narrow);
+        const std::uint64_t place =
+            format.is_64_bit ? in_order(wide, format.order) : in_order(narrow, format.order);
         if (place < target.begin + target.size && place + sizeof(std::uint64_t) > target.begin) return true;
     }
     return false;

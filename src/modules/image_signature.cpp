@@ -3,9 +3,8 @@
 // An image is signed by appending: PKCS #7 message (DER), struct module_signature, marker. The struct has the
 // length of the message, big-endian, in its last four bytes, and says 2 (PKEY_ID_PKCS7) in its third; all
 // else in it must be zero.
-#include "modules/image_signature.hpp"
-
-#include "core/text.hpp"
+#include "core/names.hpp"
+#include "modules/image_parts.hpp"
 
 #include <fmt/format.h>
 #include <openssl/cms.h>
@@ -28,13 +27,6 @@ constexpr unsigned char pkcs7 = 2;
 constexpr std::uint64_t max_message = 64U << 10U;
 constexpr std::size_t max_signer = 256;
 
-struct CmsFree {
-    void operator()(CMS_ContentInfo* message) const { CMS_ContentInfo_free(message); }
-};
-struct OpensslFree {
-    void operator()(unsigned char* text) const { OPENSSL_free(text); }
-};
-
 Signature unreadable(std::string_view why) {
     return {.present = true, .problem = fmt::format("unreadable: {}", why), .signer = {}, .hash = {}};
 }
@@ -47,7 +39,8 @@ std::string common_name(const X509_NAME* name) {
     unsigned char* utf8 = nullptr;
     const int length = ASN1_STRING_to_UTF8(&utf8, value);
     if (length < 0) return {};
-    const std::unique_ptr<unsigned char, OpensslFree> owner(utf8);
+    const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owner(
+        utf8, [](unsigned char* text) { OPENSSL_free(text); });
     return {reinterpret_cast<const char*>(utf8), std::min(static_cast<std::size_t>(length), max_signer)};
 }
 
@@ -68,8 +61,8 @@ std::string digest_name(CMS_SignerInfo* signer) {
 Signature describe(std::span<const std::byte> message) {
     const auto* at = reinterpret_cast<const unsigned char*>(message.data());
     const auto* end = at + message.size();
-    const std::unique_ptr<CMS_ContentInfo, CmsFree> cms(
-        d2i_CMS_ContentInfo(nullptr, &at, static_cast<long>(message.size())));
+    const std::unique_ptr<CMS_ContentInfo, void (*)(CMS_ContentInfo*)> cms(
+        d2i_CMS_ContentInfo(nullptr, &at, static_cast<long>(message.size())), CMS_ContentInfo_free);
     if (cms == nullptr || at != end) return unreadable("not one PKCS #7 message");
     STACK_OF(CMS_SignerInfo)* signers = CMS_get0_SignerInfos(cms.get());
     if (signers == nullptr || sk_CMS_SignerInfo_num(signers) < 1) return unreadable("it names no signer");

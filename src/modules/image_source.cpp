@@ -9,6 +9,8 @@
 namespace kmodguard::modules {
 namespace {
 
+constexpr std::uint64_t max_piece = 64U << 10U;
+
 bool within(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
     return offset <= size && length <= size - offset;
 }
@@ -50,6 +52,18 @@ sys::Result<void> FileSource::read_file(std::uint64_t offset, std::span<std::byt
         offset += static_cast<std::uint64_t>(got);
     }
     return {};
+}
+
+PieceReader::PieceReader(ByteSource& source)
+    : source_(source), buffer_(static_cast<std::size_t>(std::min(max_piece, source.size()))) {}
+
+sys::Result<std::span<const std::byte>> PieceReader::next() {
+    if (at_end()) return std::span<const std::byte>();
+    const auto size = std::min<std::uint64_t>(buffer_.size(), source_.size() - offset_);
+    const auto piece = buffer_.all().first(static_cast<std::size_t>(size));
+    TRY(source_.read(offset_, piece));
+    offset_ += size;
+    return piece;
 }
 
 sys::Result<Buffer> read_range(ByteSource& source, std::uint64_t offset, std::uint64_t size) {

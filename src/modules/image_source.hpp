@@ -78,6 +78,21 @@ class Buffer {
     std::size_t size_;
 };
 
+/// Reads a source from its beginning to its end, in pieces of 64 KiB.
+class PieceReader {
+  public:
+    explicit PieceReader(ByteSource& source);
+
+    /// Valid until the next call; empty at the end.
+    [[nodiscard]] sys::Result<std::span<const std::byte>> next();
+    [[nodiscard]] bool at_end() const { return offset_ == source_.size(); }
+
+  private:
+    ByteSource& source_;
+    Buffer buffer_;
+    std::uint64_t offset_ = 0;
+};
+
 /// `size` bytes from `offset` on. Nothing is allocated if the source is shorter.
 [[nodiscard]] sys::Result<Buffer> read_range(ByteSource& source, std::uint64_t offset, std::uint64_t size);
 

@@ -2,8 +2,6 @@
 #include "modules/kmod_index.hpp"
 
 #include "core/names.hpp"
-#include "modules/alias_index.hpp"
-#include "modules/kernel_limits.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>
@@ -11,25 +9,22 @@
 #include <libkmod.h>
 
 #include <algorithm>
+#include <sstream>
 
 namespace kmodguard::modules {
 namespace {
 
-using ModulePointer = std::unique_ptr<kmod_module, kmod_module* (*)(kmod_module*)>;
 using ModuleList = std::unique_ptr<kmod_list, int (*)(kmod_list*)>;
 
-ModulePointer own(kmod_module* module) {
-    return {module, kmod_module_unref};
-}
 ModuleList own(kmod_list* list) {
     return {list, kmod_module_unref_list};
 }
 
-std::vector<std::string> names_of(const kmod_list* list) {
+std::vector<std::string> names_of(const ModuleList& list) {
     std::vector<std::string> names;
     const kmod_list* entry = nullptr;
-    kmod_list_foreach(entry, list) {
-        const ModulePointer module = own(kmod_module_get_module(entry));
+    kmod_list_foreach(entry, list.get()) {
+        const KmodModule module(kmod_module_get_module(entry), kmod_module_unref);
         names.emplace_back(kmod_module_get_name(module.get()));
     }
     return names;
@@ -39,30 +34,67 @@ std::string text_or_empty(const char* text) {
     return text != nullptr ? text : "";
 }
 
-/// Calls `use(key, value)` for every entry of one kind of modprobe.d lines but the last `left_out`.
-template <typename Use>
-void for_each_line(kmod_config_iter* iterator, Use use, std::size_t left_out = 0) {
-    if (iterator == nullptr) return;
-    std::vector<std::pair<std::string, std::string>> lines;
-    while (kmod_config_iter_next(iterator))
-        lines.emplace_back(text_or_empty(kmod_config_iter_get_key(iterator)),
-                           text_or_empty(kmod_config_iter_get_value(iterator)));
-    kmod_config_iter_free_iter(iterator);
-    lines.resize(lines.size() - std::min(lines.size(), left_out));
-    for (const auto& [key, value] : lines)
-        use(key, value);
+/// What libkmod finds for `token`.
+ModuleList look_up(kmod_ctx* context, std::string_view token) {
+    kmod_list* found = nullptr;
+    kmod_module_new_from_lookup(context, std::string(token).c_str(), &found);
+    return own(found);
+}
+
+/// What the running kernel itself does not load, from its command line and its settings. What cannot be read
+/// counts as no limit: nothing is decided by it.
+core::KernelLimits read_kernel_limits(const sys::Paths& paths) {
+    core::KernelLimits limits;
+    std::istringstream names(sys::kernel_parameter(paths, "module_blacklist").value_or(""));
+    for (std::string name; std::getline(names, name, ',');)
+        if (!name.empty()) limits.blacklist.push_back(std::move(name));
+    limits.loading_disabled = sys::read_pseudo_file(paths.loading_disabled()).value_or("").starts_with('1');
+    // "none [integrity] confidentiality": the one in brackets is in force.
+    if (sys::read_pseudo_file(paths.signature_setting()).value_or("").starts_with('Y'))
+        limits.signature_wanted_by = "module.sig_enforce";
+    else if (const auto lockdown = sys::read_pseudo_file(paths.lockdown());
+             lockdown && lockdown->contains('[') && !lockdown->contains("[none]"))
+        limits.signature_wanted_by = "lockdown";
+    return limits;
+}
+
+/// The state of all that an index is made of. libkmod notices changes only of those of depmod's files that it
+/// keeps open, and keeps none open if one is missing or broken; of modprobe.d only that files come and go.
+sys::FileStates states_of(const sys::Paths& paths, const std::filesystem::path& directory) {
+    std::vector<std::filesystem::path> files;
+    for (const char* name :
+         {"modules.dep.bin", "modules.alias.bin", "modules.symbols.bin", "modules.builtin.bin",
+          "modules.builtin.alias.bin", "modules.builtin.modinfo", "modules.softdep"})
+        files.push_back(directory / name);
+    for (const auto& [name, file] : modprobe_files(paths))
+        files.push_back(file);
+    return sys::file_states(files);
 }
 
 } // namespace
 
-KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running)
+std::vector<std::string> installed_modules(const sys::Paths& paths, const std::string& release) {
+    namespace fs = std::filesystem;
+    std::vector<std::string> names;
+    std::error_code error;
+    fs::recursive_directory_iterator entry(paths.modules(release),
+                                           fs::directory_options::skip_permission_denied, error);
+    for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+        const std::string file = entry->path().filename();
+        if (!file.ends_with(".ko") && file.find(".ko.") == std::string::npos) continue;
+        if (auto name = core::module_name_of(file)) names.push_back(std::move(*name));
+    }
+    std::ranges::sort(names);
+    names.erase(std::ranges::unique(names).begin(), names.end());
+    return names;
+}
+
+KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running,
+                     sys::FileStates files)
     : context_(std::move(context)), paths_(paths), foreign_(foreign),
-      compression_(sys::in_kernel_compression(paths)), running_(running) {
-    index_files_ = read_index_state();
+      compression_(sys::in_kernel_compression(paths)), running_(running), files_(std::move(files)) {
     kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
-    read_blacklist();
-    read_install_commands();
-    read_option_names();
+    read_configuration();
     if (running_) limits_ = read_kernel_limits(paths_);
 }
 
@@ -74,21 +106,36 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
         return sys::failure(found.error().kind, found.error().what,
                             fmt::format("run depmod {}, or install the modules of this kernel", release));
     CommandLineEntries foreign;
-    if (paths.moved()) {
-        const auto entries = TRY(command_line_entries(directory));
-        foreign = entries;
-    }
+    if (paths.moved()) foreign = TRY(command_line_entries(directory));
+    auto files = states_of(paths, directory); // before: what changes meanwhile counts as changed
     auto context = TRY(open_kmod_context(directory, modprobe_configuration_files(paths)));
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
-    return std::unique_ptr<KmodIndex>(
-        new KmodIndex(std::move(context), paths, foreign, release == sys::kernel_release()));
+    return std::unique_ptr<KmodIndex>(new KmodIndex(std::move(context), paths, foreign,
+                                                    release == sys::kernel_release(), std::move(files)));
 }
 
-void KmodIndex::read_blacklist() {
+void KmodIndex::read_configuration() {
     for_each_line(
         kmod_config_get_blacklists(context_.get()),
         [this](const std::string& module, const std::string&) { blacklist_.insert(core::fold(module)); },
         foreign_.blacklists);
+    for_each_line(
+        kmod_config_get_options(context_.get()),
+        [this](const std::string& name, const std::string&) { option_names_.insert(name); },
+        foreign_.options);
+    for_each_line(kmod_config_get_install_commands(context_.get()), [this](const std::string& name,
+                                                                           const std::string& text) {
+        const auto [line, is_first] = commands_.try_emplace(name, core::read_install_command(text));
+        if (!is_first) return; // modprobe takes the first one
+        for (const std::string& loaded : line->second.loads)
+            if (core::fold(loaded) != name) named_by_commands_.insert(core::fold(loaded));
+    });
+}
+
+KmodModule KmodIndex::module_called(std::string_view name) const {
+    kmod_module* found = nullptr;
+    kmod_module_new_from_name(context_.get(), std::string(name).c_str(), &found);
+    return {found, kmod_module_unref};
 }
 
 /// The image file of `module`. modules.dep may name files outside of its own folder, absolutely: they are
@@ -127,31 +174,11 @@ std::string KmodIndex::alias_of(const std::string& token, const std::string& mod
     return alias.empty() ? token : alias;
 }
 
-void KmodIndex::read_install_commands() {
-    for_each_line(kmod_config_get_install_commands(context_.get()), [this](const std::string& name,
-                                                                           const std::string& text) {
-        const auto [line, is_first] = commands_.try_emplace(name, core::read_install_command(text));
-        if (!is_first) return; // modprobe takes the first one
-        for (const std::string& loaded : line->second.loads)
-            if (core::fold(loaded) != name) named_by_commands_.insert(core::fold(loaded));
-    });
-}
-
 std::vector<std::string> KmodIndex::resolve(std::string_view token) {
-    kmod_list* found = nullptr;
-    kmod_module_new_from_lookup(context_.get(), std::string(token).c_str(), &found);
-    const ModuleList list = own(found);
     std::vector<std::string> names;
-    for (std::string& name : names_of(list.get()))
+    for (std::string& name : names_of(look_up(context_.get(), token)))
         if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
     return names;
-}
-
-void KmodIndex::read_option_names() {
-    for_each_line(
-        kmod_config_get_options(context_.get()),
-        [this](const std::string& name, const std::string&) { option_names_.insert(name); },
-        foreign_.options);
 }
 
 std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord& module,
@@ -161,12 +188,11 @@ std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord&
         return name != module.name && ::fnmatch(name.c_str(), wanted.c_str(), 0) == 0;
     };
     if (std::ranges::none_of(option_names_, may_be_its_alias)) return std::nullopt;
-    kmod_list* found = nullptr;
-    kmod_module_new_from_lookup(context_.get(), std::string(token).c_str(), &found);
-    const ModuleList list = own(found);
+    const ModuleList list = look_up(context_.get(), token);
     const kmod_list* entry = nullptr;
     kmod_list_foreach(entry, list.get()) {
-        const ModulePointer candidate = own(kmod_module_get_module(entry)); // one that knows its alias
+        const KmodModule candidate(kmod_module_get_module(entry),
+                                   kmod_module_unref); // one that knows its alias
         if (module.name != kmod_module_get_name(candidate.get())) continue;
         const std::string options = options_of(candidate.get(), alias_of(wanted, module.name));
         if (options == module.options) return std::nullopt;
@@ -200,13 +226,7 @@ bool KmodIndex::kernel_takes(const core::ModuleRecord& record) const {
            && fits_a_line(record.path);
 }
 
-std::optional<core::InstallCommand> KmodIndex::command_of(kmod_module* module) const {
-    const char* text = kmod_module_get_install_commands(module); // also by a pattern
-    if (text == nullptr) return std::nullopt;
-    return core::read_install_command(text);
-}
-
-core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* module) const {
+core::ModuleRecord KmodIndex::record_of(std::string_view name, kmod_module* module) const {
     core::ModuleRecord record;
     record.name = name;
     record.path = path_of(module);
@@ -214,19 +234,18 @@ core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* mo
     record.command_only = record.path.empty() && !record.built_in;
     record.blacklisted = blacklist_.contains(name);
     record.named_by_command = named_by_commands_.contains(name);
-    record.options = options_of(module, name);
-    const ModuleList dependencies = own(kmod_module_get_dependencies(module));
-    record.dependencies = names_of(dependencies.get());
+    record.options = options_of(module, record.name);
+    record.dependencies = names_of(own(kmod_module_get_dependencies(module)));
     kmod_list* before = nullptr;
     kmod_list* after = nullptr;
     if (kmod_module_get_softdeps(module, &before, &after) >= 0) {
-        const ModuleList before_list = own(before);
-        const ModuleList after_list = own(after);
-        record.soft_before = names_of(before_list.get());
-        record.soft_after = names_of(after_list.get());
+        record.soft_before = names_of(own(before));
+        record.soft_after = names_of(own(after));
     }
     // A module that has soft dependencies is loaded by modprobe and not by its command (libkmod, ignorecmd).
-    if (record.soft_before.empty() && record.soft_after.empty()) record.install_command = command_of(module);
+    const char* command = kmod_module_get_install_commands(module); // also by a pattern
+    if (command != nullptr && record.soft_before.empty() && record.soft_after.empty())
+        record.install_command = core::read_install_command(command);
     record.by_modprobe = record.install_command || !kernel_takes(record);
     return record;
 }
@@ -234,102 +253,16 @@ core::ModuleRecord KmodIndex::record_of(const std::string& name, kmod_module* mo
 const core::ModuleRecord* KmodIndex::find(std::string_view name) {
     if (const auto known = records_.find(name); known != records_.end()) return &known->second;
     if (!core::is_module_name(name)) return nullptr;
-    const std::string text(name);
-    kmod_module* found = nullptr;
-    if (kmod_module_new_from_name(context_.get(), text.c_str(), &found) < 0) return nullptr;
-    const ModulePointer module = own(found);
-    if (name != kmod_module_get_name(found)) return nullptr; // libkmod cuts a name at its first dot
-    const bool exists =
-        kmod_module_get_path(found) != nullptr || kmod_module_get_initstate(found) == KMOD_MODULE_BUILTIN;
+    const KmodModule module = module_called(name);
+    if (module == nullptr) return nullptr;
+    if (name != kmod_module_get_name(module.get())) return nullptr; // libkmod cuts a name at its first dot
+    const bool exists = kmod_module_get_path(module.get()) != nullptr
+                        || kmod_module_get_initstate(module.get()) == KMOD_MODULE_BUILTIN;
     // None is remembered that does not exist: there is no end of such names.
     if (!exists && !commands_.contains(name)) return nullptr;
-    core::ModuleRecord record = record_of(text, found);
+    core::ModuleRecord record = record_of(name, module.get());
     if (record.command_only && !record.install_command) return nullptr;
-    return &records_.emplace(text, std::move(record)).first->second;
-}
-
-std::optional<std::vector<std::string>> KmodIndex::read_aliases(const core::ModuleRecord& record) const {
-    kmod_module* found = nullptr;
-    if (kmod_module_new_from_name(context_.get(), record.name.c_str(), &found) < 0) return std::nullopt;
-    const ModulePointer module = own(found);
-    if (record.path != text_or_empty(kmod_module_get_path(found))) {
-        // libkmod would open another file than the one below the root.
-        const auto image = identify_file(record.path, {.image = {.with_modinfo = true}});
-        if (!image || !image->identity.facts.problem.empty() || !image->identity.facts.aliases)
-            return std::nullopt;
-        return with_configured(*image->identity.facts.aliases, record);
-    }
-    kmod_list* information = nullptr;
-    if (!record.command_only && kmod_module_get_info(found, &information) < 0) return std::nullopt;
-    const std::unique_ptr<kmod_list, void (*)(kmod_list*)> list(information, kmod_module_info_free_list);
-    std::vector<std::string> aliases;
-    const kmod_list* entry = nullptr;
-    kmod_list_foreach(entry, list.get()) {
-        if (std::string_view(kmod_module_info_get_key(entry)) == "alias")
-            aliases.push_back(text_or_empty(kmod_module_info_get_value(entry)));
-    }
-    return with_configured(std::move(aliases), record);
-}
-
-/// And those of modprobe.d.
-std::vector<std::string> KmodIndex::with_configured(std::vector<std::string> aliases,
-                                                    const core::ModuleRecord& record) const {
-    for_each_line(kmod_config_get_aliases(context_.get()),
-                  [&](const std::string& alias, const std::string& module_name) {
-                      if (core::fold(module_name) == record.name) aliases.push_back(alias);
-                  });
-    return aliases;
-}
-
-const KmodIndex::KnownAliases* KmodIndex::known_aliases(std::string_view name) {
-    const core::ModuleRecord* record = find(name);
-    if (record == nullptr) return nullptr;
-    sys::FileIdentity now; // of what has no file: none, it does not change
-    if (!record->built_in && !record->command_only) {
-        const auto identity = sys::file_identity(record->path);
-        if (!identity) return nullptr;
-        now = *identity;
-    }
-    const auto known = aliases_.find(name);
-    if (known != aliases_.end() && known->second.file == now) return &known->second;
-    auto aliases = read_aliases(*record);
-    if (!aliases) return nullptr; // and not remembered: it may be readable the next time
-    return &aliases_.insert_or_assign(std::string(name), KnownAliases{now, std::move(*aliases)})
-                .first->second;
-}
-
-bool KmodIndex::knows_aliases(std::string_view name) {
-    return known_aliases(name) != nullptr;
-}
-
-const std::vector<std::string>& KmodIndex::aliases(std::string_view name) {
-    static const std::vector<std::string> none;
-    const KnownAliases* known = known_aliases(name);
-    return known == nullptr ? none : known->aliases;
-}
-
-bool KmodIndex::for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) {
-    const auto visit_folded = [&visit](std::string_view alias, std::string_view module) {
-        visit(alias, core::fold(module));
-    };
-    // Without the index nothing is known to be admitted by an alias, and so nothing is.
-    const auto aliases = for_each_indexed_alias(kmod_get_dirname(context_.get()), visit_folded);
-    const auto names = for_each_indexed_name(kmod_get_dirname(context_.get()), visit_folded);
-    for_each_line(kmod_config_get_aliases(context_.get()), visit_folded);
-    for (const auto& [name, command] : commands_) // of which those of no module are not in the index
-        visit(name, name);
-    return aliases && names;
-}
-
-bool KmodIndex::has_indexed_aliases(std::string_view name) {
-    const core::ModuleRecord* record = find(name);
-    if (record == nullptr || record->built_in || record->command_only) return false;
-    const std::filesystem::path directory = kmod_get_dirname(context_.get());
-    const auto index = sys::file_identity(directory / "modules.alias.bin");
-    const auto file = sys::file_identity(record->path);
-    if (!index || !file || file->changed_ns > index->changed_ns) return false;
-    const auto known = aliases_.find(name);
-    return known == aliases_.end() || known->second.file != *file;
+    return &records_.emplace(name, std::move(record)).first->second;
 }
 
 core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_hash) {
@@ -350,7 +283,7 @@ core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_ha
     return facts;
 }
 
-sys::Result<FileImage> KmodIndex::packed_image(const core::ModuleRecord& module, const ContentKey& key) {
+sys::Result<FileImage> KmodIndex::compressed_image(const core::ModuleRecord& module, const ContentKey& key) {
     if (module.built_in)
         return sys::failure(sys::ErrorKind::not_found,
                             fmt::format("{} is built into the kernel and has no image file", module.name));
@@ -359,20 +292,23 @@ sys::Result<FileImage> KmodIndex::packed_image(const core::ModuleRecord& module,
     return image;
 }
 
-KmodIndex::IndexFiles KmodIndex::read_index_state() const {
-    const std::filesystem::path directory = kmod_get_dirname(context_.get());
-    IndexFiles state;
-    for (const char* name :
-         {"modules.dep.bin", "modules.alias.bin", "modules.symbols.bin", "modules.builtin.bin",
-          "modules.builtin.alias.bin", "modules.builtin.modinfo", "modules.softdep"}) {
-        const auto file = sys::file_identity(directory / name);
-        state.push_back(file ? std::optional(*file) : std::nullopt);
-    }
-    return state;
+bool KmodIndex::is_current(const core::Decision& decision) {
+    const auto is_unchanged = [this](const core::Step& step) {
+        if (step.judged.empty())
+            return true; // audit mode, or nothing to load: the plan promises nothing about it
+        const core::ModuleRecord* record = find(step.module);
+        if (record == nullptr) return false;
+        const auto now = sys::file_identity(record->path);
+        return now && to_string(*now) == step.judged;
+    };
+    return std::ranges::all_of(decision.modules, [&](const core::ModuleDecision& module) {
+        return !decision.loads(module) || std::ranges::all_of(module.chain, is_unchanged);
+    });
 }
 
 bool KmodIndex::outdated() const {
-    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK || index_files_ != read_index_state()
+    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK
+           || files_ != states_of(paths_, kmod_get_dirname(context_.get()))
            || (running_ && read_kernel_limits(paths_) != limits_);
 }
 

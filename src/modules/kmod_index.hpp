@@ -5,14 +5,15 @@
 // attacker can make it grow to the number of modules that exist, no further.
 #pragma once
 
+#include "core/decision.hpp"
 #include "core/module_index.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 #include "modules/kmod_context.hpp"
 #include "sys/file.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
-#include <functional>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,6 +26,17 @@ struct kmod_list;
 struct kmod_module;
 
 namespace kmodguard::modules {
+
+using KmodModule = std::unique_ptr<kmod_module, kmod_module* (*)(kmod_module*)>;
+
+/// Canonical names of the image files below /lib/modules/`release`, sorted, each once: libkmod answers for
+/// names, but does not list them. Unreadable folders are skipped.
+[[nodiscard]] std::vector<std::string> installed_modules(const sys::Paths& paths, const std::string& release);
+
+/// Calls `visit` with every alias of modules.alias.bin in `directory`, as depmod folded it, and the name of
+/// its module. On failure it was called with none.
+[[nodiscard]] sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory,
+                                                       const core::AliasVisitor& visit);
 
 /// Not thread-safe. Questions fill caches, so even they need the index for themselves.
 class KmodIndex final : public core::ModuleIndex {
@@ -42,20 +54,22 @@ class KmodIndex final : public core::ModuleIndex {
                                                               std::string_view token) override;
     [[nodiscard]] bool is_configured_alias(std::string_view token) override;
     [[nodiscard]] const core::KernelLimits& kernel_limits() const override { return limits_; }
-    [[nodiscard]] bool knows_aliases(std::string_view name) override;
-    [[nodiscard]] const std::vector<std::string>& aliases(std::string_view name) override;
+    [[nodiscard]] const std::vector<std::string>* aliases(std::string_view name) override;
     /// None of depmod's, or not all, if its index cannot be read now. It is read again each time, and not
     /// kept.
-    bool for_each_alias(
-        const std::function<void(std::string_view alias, std::string_view module)>& visit) override;
+    bool for_each_alias(const core::AliasVisitor& visit) override;
     /// For a file that has not changed since depmod wrote its index, and whose aliases were not read from it.
     [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
     /// The image file of `module` as it is now: always with the hash, and with the tag of its bytes under
     /// `key` unless it has a problem. It is read whole, and not kept.
-    [[nodiscard]] static sys::Result<FileImage> packed_image(const core::ModuleRecord& module,
-                                                             const ContentKey& key);
+    [[nodiscard]] static sys::Result<FileImage> compressed_image(const core::ModuleRecord& module,
+                                                                 const ContentKey& key);
+
+    /// Whether every image that `decision`, made with this index, would load still is in the state in which
+    /// it was judged.
+    [[nodiscard]] bool is_current(const core::Decision& decision);
 
     /// Whether depmod ran, or modprobe.d or the kernel's limits changed, since open(): then open a new one.
     [[nodiscard]] bool outdated() const;
@@ -75,22 +89,19 @@ class KmodIndex final : public core::ModuleIndex {
     };
 
     /// `running`: the modules are for the kernel that runs there.
-    KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running);
+    KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running,
+              sys::FileStates files);
+    void read_configuration();
+    [[nodiscard]] KmodModule module_called(std::string_view name) const;
     [[nodiscard]] std::string path_of(const kmod_module* module) const;
     [[nodiscard]] std::string options_of(const kmod_module* module, const std::string& alias) const;
     [[nodiscard]] std::string alias_of(const std::string& token, const std::string& module) const;
-    void read_blacklist();
-    void read_install_commands();
-    void read_option_names();
     [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
     [[nodiscard]] std::optional<std::vector<std::string>>
     read_aliases(const core::ModuleRecord& record) const;
     [[nodiscard]] std::vector<std::string> with_configured(std::vector<std::string> aliases,
                                                            const core::ModuleRecord& record) const;
-    /// nullptr if they cannot be read.
-    [[nodiscard]] const KnownAliases* known_aliases(std::string_view name);
-    [[nodiscard]] std::optional<core::InstallCommand> command_of(kmod_module* module) const;
-    core::ModuleRecord record_of(const std::string& name, kmod_module* module) const;
+    core::ModuleRecord record_of(std::string_view name, kmod_module* module) const;
 
     KmodContext context_;
     sys::Paths paths_;
@@ -98,11 +109,7 @@ class KmodIndex final : public core::ModuleIndex {
     CommandLineEntries foreign_;
     std::string compression_; ///< suffix of images that the kernel decompresses itself; "" if none
     bool running_ = false;
-    /// The state of depmod's files, as they were before they were opened. libkmod notices changes only of
-    /// those that it keeps open, and keeps none open if one is missing or broken.
-    using IndexFiles = std::vector<std::optional<sys::FileIdentity>>;
-    [[nodiscard]] IndexFiles read_index_state() const;
-    IndexFiles index_files_;
+    sys::FileStates files_;     ///< depmod's and those of modprobe.d, before they were opened
     core::KernelLimits limits_; ///< none of a kernel that does not run
     std::set<std::string, std::less<>> blacklist_;
     ByName<core::InstallCommand> commands_; ///< by the name that the line is for, which may be a pattern

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "symbols/kernel_image.hpp"
 
-#include "modules/decoder.hpp"
 #include "modules/decompress.hpp"
 #include "symbols/kallsyms.hpp"
 

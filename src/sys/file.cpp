@@ -95,6 +95,15 @@ Result<FileIdentity> file_identity(const std::filesystem::path& path) {
     return identity_of(status);
 }
 
+FileStates file_states(std::span<const std::filesystem::path> files) {
+    FileStates states;
+    for (const auto& file : files) {
+        const auto identity = file_identity(file);
+        states.emplace(file, identity ? std::optional(*identity) : std::nullopt);
+    }
+    return states;
+}
+
 Result<UniqueFd> open_regular_file(const std::filesystem::path& path, int flags, mode_t mode) {
     UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode));
     struct stat status{};

@@ -14,6 +14,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -39,6 +42,10 @@ struct FileIdentity {
 
 /// Identity of the regular file at `path` (symbolic links followed); fails for anything else.
 [[nodiscard]] Result<FileIdentity> file_identity(const std::filesystem::path& path);
+
+/// In which state files are, by path; nothing: it is not there, or no regular file.
+using FileStates = std::map<std::filesystem::path, std::optional<FileIdentity>>;
+[[nodiscard]] FileStates file_states(std::span<const std::filesystem::path> files);
 
 /// Opens a regular file with `flags` of open(2), close-on-exec; one that O_CREAT makes gets `mode`. A
 /// directory, device, FIFO or socket is an error, and is never waited on.

@@ -2,7 +2,7 @@
 //
 // libFuzzer target: the command of an install line. Whatever it is, what is made of it is bounded; and a
 // modprobe that follows on a line of its own is seen, or something is said not to be known.
-#include "core/install_command.hpp"
+#include "core/module_index.hpp"
 
 #include <cstdint>
 #include <cstdlib>

@@ -2,7 +2,7 @@
 //
 // libFuzzer target: a file of modprobe.d. Whatever it holds, each line is reported once at most, by its
 // number.
-#include "modules/modprobe_lines.hpp"
+#include "modules/kmod_context.hpp"
 
 #include <algorithm>
 #include <cstdint>

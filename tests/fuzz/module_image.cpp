@@ -23,16 +23,16 @@ void require(bool condition) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto image = std::as_bytes(std::span(data, size));
     const auto identity =
-        modules::identify_image(image, {.with_hash = true, .with_modinfo = true, .with_signature = true});
+        modules::identify_image(image, {.with_hash = true, .with_aliases = true, .with_signature = true});
     const auto& facts = identity.facts;
     require(facts.sha256.has_value());
     require(identity.signature.has_value());
     if (!facts.problem.empty()) {
-        require(facts.name.empty() && facts.modinfo_name.empty() && !identity.modinfo);
+        require(facts.name.empty() && facts.modinfo_name.empty() && !facts.aliases);
         return 0;
     }
     require(core::is_module_name(facts.name));
-    require(identity.modinfo && identity.modinfo->name == facts.modinfo_name);
+    require(facts.aliases.has_value());
     require(modules::identify_image(image).facts.name == facts.name);
     for (const auto& reading : test::kernel_readings(image)) {
         require(reading.name == facts.name);

@@ -54,7 +54,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     const core::PolicySource& source = policy->source;
-    require(settings(source) == std::tuple{core::Mode::enforce, core::Answer::pretend, false, source.quiet});
+    require(settings(source)
+            == std::tuple{core::Mode::enforce, core::CallerAnswer::pretend, false, source.quiet});
     require(entries(source, config::List::allow_modules).contains("igloo"));
     require(source.allow_aliases.empty() && source.deny_aliases.empty());
 

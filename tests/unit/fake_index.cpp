@@ -139,15 +139,9 @@ const core::ModuleRecord* FakeIndex::find(std::string_view name) {
     return row == modules_.end() ? nullptr : &row->second.record_;
 }
 
-bool FakeIndex::knows_aliases(std::string_view name) {
+const std::vector<std::string>* FakeIndex::aliases(std::string_view name) {
     const auto row = modules_.find(name);
-    return row != modules_.end() && row->second.aliases_readable_;
-}
-
-const std::vector<std::string>& FakeIndex::aliases(std::string_view name) {
-    static const std::vector<std::string> none;
-    const auto row = modules_.find(name);
-    return row == modules_.end() || !row->second.aliases_readable_ ? none : row->second.aliases_;
+    return row == modules_.end() || !row->second.aliases_readable_ ? nullptr : &row->second.aliases_;
 }
 
 bool FakeIndex::for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) {

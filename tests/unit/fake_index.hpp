@@ -116,9 +116,7 @@ class FakeIndex : public core::ModuleIndex {
 
     const core::ModuleRecord* find(std::string_view name) override;
 
-    bool knows_aliases(std::string_view name) override;
-
-    const std::vector<std::string>& aliases(std::string_view name) override;
+    const std::vector<std::string>* aliases(std::string_view name) override;
 
     bool for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override;
 

@@ -9,7 +9,7 @@
 // is loaded by anybody. Names begin with kmt_, for libkmod also looks at what the machine itself has loaded.
 #pragma once
 
-#include "modules/image_container.hpp"
+#include "modules/decompress.hpp"
 #include "sys/paths.hpp"
 #include "temporary_directory.hpp"
 

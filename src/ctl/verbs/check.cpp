@@ -6,7 +6,7 @@
 #include "ctl/decide.hpp"
 #include "ctl/verbs.hpp"
 #include "events/event_json.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 #include "protocol/answers.hpp"
 
 #include <fmt/format.h>

@@ -4,7 +4,7 @@
 // word a line, a tab and its meaning behind it where it has one. ":files" or ":directories" leaves it to the
 // shell. All of it comes from the table of verbs, so the scripts in data/completions know nothing of kmodctl.
 #include "ctl/verbs.hpp"
-#include "modules/installed.hpp"
+#include "modules/kmod_index.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>

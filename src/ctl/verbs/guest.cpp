@@ -9,7 +9,7 @@
 #include "enforce/guest/emulator.hpp"
 #include "enforce/guest/find_kernel.hpp"
 #include "enforce/guest/session.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -133,7 +133,7 @@ sys::Result<core::PolicySource> guest_policy(const Context& context, const Guest
     if (options.policy) {
         policy = TRY(read_policy_and_warn(context, options));
     } else {
-        policy.answer = core::Answer::pretend;
+        policy.answer = core::CallerAnswer::pretend;
         if (!options.framework) policy.allow_modules.push_back({std::string(config::framework_module), {}});
         policy.files.emplace_back("the default policy");
     }
@@ -181,16 +181,16 @@ sys::Result<Point> make_point(const Context& context, const GuestOptions& option
 
 std::unique_ptr<guest::Session> make_session(const Context& context, Point& point, gdb::Client debugger,
                                              guest::Session::Boot boot) {
-    guest::Session::Settings settings;
-    settings.watch.hash = point.options.hash;
-    settings.boot = boot;
-    settings.search = [interception = point.options.interception,
+    guest::Session::Setup setup;
+    setup.watch.hash = point.options.hash;
+    setup.boot = boot;
+    setup.search = [interception = point.options.interception,
                        architecture = point.architecture](gdb::Client& halted) {
         return kernel_in_memory(interception, halted, *architecture);
     };
-    if (!point.quiet) settings.report = [&context](const std::string& text) { log(context, text); };
+    if (!point.quiet) setup.report = [&context](const std::string& text) { log(context, text); };
     return std::make_unique<guest::Session>(std::move(debugger), *point.architecture, point.kernel,
-                                            *point.judge, *point.recorder, std::move(settings));
+                                            *point.judge, *point.recorder, std::move(setup));
 }
 
 /// Watches the guest until it ends, `child` ends, or a signal comes that is not for the child: the

@@ -3,7 +3,7 @@
 
 #include "ctl/decide.hpp"
 #include "ctl/verbs.hpp"
-#include "modules/modprobe_lines.hpp"
+#include "modules/kmod_context.hpp"
 #include "sys/kernel.hpp"
 
 #include <fmt/format.h>

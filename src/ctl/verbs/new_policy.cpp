@@ -53,9 +53,12 @@ bool admits_only(const std::string& alias, const Names& names, core::ModuleIndex
 
 Names safe_aliases(const Names& names, core::ModuleIndex& index) {
     Names aliases;
-    for (const std::string& name : names)
-        for (const std::string& alias : index.aliases(name))
+    for (const std::string& name : names) {
+        const auto* known = index.aliases(name);
+        if (known == nullptr) continue;
+        for (const std::string& alias : *known)
             if (admits_only(alias, names, index)) aliases.insert(alias);
+    }
     return aliases;
 }
 

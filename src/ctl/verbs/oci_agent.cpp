@@ -48,15 +48,15 @@ void log(const Context& context, const process::AgentReport& notice) {
 }
 
 /// What containers are judged by, and where their events go. Used by many threads at once.
-class Rulebook {
+class ContainerPolicies {
   public:
-    static sys::Result<Rulebook> open(const Context& context, const OciAgentOptions& options) {
+    static sys::Result<ContainerPolicies> open(const Context& context, const OciAgentOptions& options) {
         auto loud = TRY(open_sinks(context, options.log_dir, options.quiet));
         auto quiet = TRY(open_sinks(context, options.log_dir, true));
-        return Rulebook(context, options, std::move(loud), std::move(quiet));
+        return ContainerPolicies(context, options, std::move(loud), std::move(quiet));
     }
 
-    process::Rules rules_of(const process::OciState& state) {
+    process::ContainerJudge judge_of(const process::OciState& state) {
         auto loaded = policy_of(state);
         if (!loaded) return nothing_allowed(state, loaded.error());
         for (const config::Diagnostic& warning : loaded->warnings)
@@ -83,7 +83,7 @@ class Rulebook {
     }
 
   private:
-    Rulebook(const Context& context, const OciAgentOptions& options, Sinks loud, Sinks quiet)
+    ContainerPolicies(const Context& context, const OciAgentOptions& options, Sinks loud, Sinks quiet)
         : context_(context), options_(options),
           loud_(std::make_unique<events::Recorder>(std::move(loud), recorder_capacity)),
           quiet_(std::make_unique<events::Recorder>(std::move(quiet), recorder_capacity)) {}
@@ -118,14 +118,14 @@ class Rulebook {
 
     /// Its attempts are recorded, and its callers get EPERM even where others get a pretended
     /// success: this is a mistake, which an administrator has to see.
-    process::Rules nothing_allowed(const process::OciState& state, const sys::Error& why) {
+    process::ContainerJudge nothing_allowed(const process::OciState& state, const sys::Error& why) {
         log(context_, {.refused = true,
                        .container = state.id,
                        .text = "has no policy, everything is refused: " + why.what});
         core::PolicySource none;
         none.valid = false;
         return {.judge = std::make_unique<core::Judge>(core::Policy(std::move(none)), nullptr,
-                                                       core::Answer::refuse),
+                                                       core::CallerAnswer::refuse),
                 .recorder = loud_.get()};
     }
 
@@ -162,10 +162,10 @@ void prepare_process() {
 
 sys::Result<int> serve(const Context& context, const OciAgentOptions& options, const Signals& signals) {
     const std::string& path = *options.socket;
-    auto rulebook = TRY(Rulebook::open(context, options));
+    auto policies = TRY(ContainerPolicies::open(context, options));
     process::RunningKernel kernel;
     process::AgentDependencies dependencies{
-        .rules = [&](const process::OciState& state) { return rulebook.rules_of(state); },
+        .judge_of = [&](const process::OciState& state) { return policies.judge_of(state); },
         .report = [&](const process::AgentReport& notice) { log(context, notice); },
         .kernel = kernel};
     auto socket = TRY(sys::listen_unix(path, socket_mode, backlog));
@@ -179,7 +179,7 @@ sys::Result<int> serve(const Context& context, const OciAgentOptions& options, c
     ::unlink(path.c_str());
     const int code = ended ? exit_done : context.fail(ended.error());
     if (!agent.stop(agent_timeout)) { // a load that does not end, or a container that has it wait for a file
-        rulebook.flush();
+        policies.flush();
         std::_Exit(code);
     }
     return code;

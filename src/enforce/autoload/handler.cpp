@@ -17,16 +17,11 @@ namespace {
 constexpr std::array<const char*, 4> usual_handlers = {"/sbin/modprobe", "/usr/sbin/modprobe",
                                                        "/usr/bin/modprobe", "/bin/modprobe"};
 
-std::string without_newline(std::string text) {
-    if (text.ends_with('\n')) text.pop_back();
-    return text;
-}
-
 sys::Result<std::optional<std::string>> read_if_there(const std::filesystem::path& path) {
     auto text = sys::read_pseudo_file(path);
-    if (text) return without_newline(std::move(*text));
-    if (text.error().kind == sys::ErrorKind::not_found) return std::nullopt;
-    return std::unexpected(text.error());
+    if (!text && text.error().kind == sys::ErrorKind::not_found) return std::nullopt;
+    if (text && text->ends_with('\n')) text->pop_back();
+    return text;
 }
 
 sys::Result<std::string> usual_handler(const sys::Paths& paths) {
@@ -52,10 +47,6 @@ sys::Result<void> forget_original(const sys::Paths& paths) {
     if (::unlink(paths.original_handler().c_str()) != 0 && errno != ENOENT)
         return sys::system_failure("cannot remove", paths.original_handler().native());
     return {};
-}
-
-sys::Result<void> set_handler(const sys::Paths& paths, const std::string& handler) {
-    return sys::write_setting(paths.handler_setting(), handler + "\n");
 }
 
 /// What to save as the original before arming; "" if the saved one is to be kept.
@@ -119,7 +110,7 @@ sys::Result<ArmResult> arm(const sys::Paths& paths) {
     if (status.static_helper)
         result.warning = "this kernel ignores the setting (CONFIG_STATIC_USERMODEHELPER)";
     if (status.armed) return result;
-    TRY(set_handler(paths, installation::hook));
+    TRY(sys::write_setting(paths.handler_setting(), std::string(installation::hook) + "\n"));
     result.changed = true;
     return result;
 }
@@ -143,7 +134,7 @@ sys::Result<DisarmResult> disarm(const sys::Paths& paths, bool force) {
             "kmodctl disarm --force sets a modprobe that exists");
     std::string handler =
         TRY(status.original ? sys::Result<std::string>(*status.original) : usual_handler(paths));
-    TRY(set_handler(paths, handler));
+    TRY(sys::write_setting(paths.handler_setting(), handler + "\n"));
     TRY(forget_original(paths));
     result.changed = result.handler != handler;
     result.handler = std::move(handler);

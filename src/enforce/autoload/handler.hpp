@@ -19,9 +19,8 @@ struct HandlerStatus {
     bool static_helper = false;          ///< the kernel ignores the setting (CONFIG_STATIC_USERMODEHELPER)
 
     [[nodiscard]] bool disabled() const { return current && current->empty(); } ///< no autoloading at all
-    [[nodiscard]] bool taken_away() const {
-        return !armed && original.has_value();
-    } ///< rewritten behind our back
+    /// Rewritten by another process.
+    [[nodiscard]] bool taken_away() const { return !armed && original.has_value(); }
 };
 
 [[nodiscard]] sys::Result<HandlerStatus> handler_status(const sys::Paths& paths);

@@ -69,7 +69,7 @@ Task<sys::Result<core::ImageFacts>> identify_in_guest(CallInjection& injection, 
                                                       GuestImageOptions options) {
     if (info.size > max_image) co_return unreadable("the image is too large");
     SparseImage image(info.size);
-    modules::ImageOptions wanted{.with_modinfo = options.policy.has_deny_aliases()};
+    modules::ImageOptions wanted{.with_aliases = options.policy.has_deny_aliases()};
     while (true) {
         auto identity = modules::identify_source(image, wanted);
         const bool hash = options.hash || (identity && !options.policy.pins(identity->facts.name).empty());

@@ -27,16 +27,16 @@ constexpr std::chrono::seconds unknown_kernel_timeout{60}; ///< some boot loader
 } // namespace
 
 Session::Session(gdb::Client debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
-                 core::Judge& judge, events::Recorder& recorder, Settings settings)
-    : machine_(std::move(debugger), architecture), settings_(std::move(settings)),
-      watch_(machine_, judge, recorder, settings_.watch),
-      state_(kernel ? State(SearchingKernel{.boot = settings_.boot,
+                 core::Judge& judge, events::Recorder& recorder, Setup setup)
+    : machine_(std::move(debugger), architecture), setup_(std::move(setup)),
+      watch_(machine_, judge, recorder, setup_.watch),
+      state_(kernel ? State(SearchingKernel{.boot = setup_.boot,
                                             .kernel = {.known = std::move(*kernel)},
                                             .since = Clock::now(),
                                             .unknown_since = std::nullopt})
-                    : State(SearchingSymbols{.boot = settings_.boot, .since = Clock::now()})) {
+                    : State(SearchingSymbols{.boot = setup_.boot, .since = Clock::now()})) {
     machine_.debugger().set_byte_order(architecture.order);
-    if (!settings_.report) settings_.report = [](const std::string&) {};
+    if (!setup_.report) setup_.report = [](const std::string&) {};
 }
 
 Session::HookedKernel* Session::kernel() {
@@ -63,13 +63,11 @@ sys::Result<void> Session::begin() {
     if (kernel() != nullptr)
         TRY(set_hooks(*kernel()));
     else
-        settings_.report(
-            "there are no symbols: they are searched for in its memory, and what is loaded before "
-            "they are found is not decided on");
-    if (settings_.boot == Boot::attached) {
+        setup_.report("there are no symbols: they are searched for in its memory, and what is loaded before "
+                      "they are found is not decided on");
+    if (setup_.boot == Boot::attached) {
         TRY(look());
-        if (!found())
-            settings_.report("its kernel is not to be seen yet: until it is, nothing is decided on");
+        if (!found()) setup_.report("its kernel is not to be seen yet: until it is, nothing is decided on");
     }
     return machine_.resume();
 }
@@ -136,7 +134,7 @@ sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
         return sys::failure(sys::ErrorKind::failed,
                             "no kernel's symbols were found in the guest's memory for 5 minutes",
                             "give them with --symbols");
-    auto known = TRY(settings_.search(machine_.debugger()));
+    auto known = TRY(setup_.search(machine_.debugger()));
     if (!known) return {};
     const auto search = TRY(find_kernel(machine_, known->addresses, false));
     if (!search.kernel || !is_kernel_of(*search.kernel, known->banner)) return {};
@@ -174,7 +172,7 @@ sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownK
     const Boot found_boot = boot();
     const bool is_hooked = kernel() != nullptr && kernel()->offset == found.kaslr_offset;
     if (!is_hooked || !this->found())
-        settings_.report(fmt::format(
+        setup_.report(fmt::format(
             "the guest runs {}{}",
             found.banner.empty() ? "a kernel that cannot be checked against the symbols" : found.banner,
             found.kaslr_offset == 0 ? "" : fmt::format(", moved by {:#x}", found.kaslr_offset)));
@@ -195,7 +193,7 @@ sys::Result<void> Session::report_modules_before(const KernelAddresses& addresse
     const auto threads = TRY(machine_.debugger().threads());
     const auto first = machine_.processor(threads.front()).read_words(addresses.modules, 1);
     if (first && first->front() != 0 && first->front() != addresses.modules)
-        settings_.report(
+        setup_.report(
             "modules were loaded before its kernel was found, and not decided on; with \"nokaslr\" on "
             "its command line there is nothing to find");
     return {};

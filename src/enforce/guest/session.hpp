@@ -47,8 +47,8 @@ class Session {
         next      ///< one that was watched has ended
     };
 
-    struct Settings {
-        Watch::Settings watch;
+    struct Setup {
+        Watch::Hashing watch;
         Boot boot = Boot::first; ///< not `next`
         /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given; nullopt:
         /// it runs none, or not yet.
@@ -58,7 +58,7 @@ class Session {
 
     /// `judge` and `recorder` must outlive it. No `kernel`: its symbols are searched for in the guest.
     Session(gdb::Client debugger, const Architecture& architecture, std::optional<KnownKernel> kernel,
-            core::Judge& judge, events::Recorder& recorder, Settings settings);
+            core::Judge& judge, events::Recorder& recorder, Setup setup);
 
     /// Sets the hooks, and has the guest run.
     [[nodiscard]] sys::Result<void> begin();
@@ -122,7 +122,7 @@ class Session {
     [[nodiscard]] sys::Result<bool> poll_until(Clock::time_point end, const std::function<bool()>& done);
 
     Machine machine_;
-    Settings settings_;
+    Setup setup_;
     Watch watch_;
     State state_;
     Clock::time_point looked_ = Clock::now(); ///< when the state was last compared with the guest

@@ -176,7 +176,7 @@ Task<sys::Result<void>> Watch::judge(CallInjection& injection, Entry attempt, st
     core::ImageFacts facts = unreadable("the guest's kernel keeps the image in a way that is not known");
     if (info) {
         const GuestImageOptions options{
-            .policy = judge_.policy(), .hash = settings_.hash, .of_process = of_process};
+            .policy = judge_.policy(), .hash = hashing_.hash, .of_process = of_process};
         facts = co_await or_end(co_await identify_in_guest(injection, *info, options));
     }
     const auto text = co_await unless_lost(co_await injection.user_text(parameters, max_parameters));

@@ -35,13 +35,13 @@ class Watch {
   public:
     using Clock = std::chrono::steady_clock;
 
-    struct Settings {
+    struct Hashing {
         bool hash = false; ///< of every image, not only of those that are pinned
     };
 
-    /// All but `settings` must outlive it.
-    Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Settings settings)
-        : machine_(machine), judge_(judge), recorder_(recorder), settings_(settings) {}
+    /// All but `hashing` must outlive it.
+    Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Hashing hashing)
+        : machine_(machine), judge_(judge), recorder_(recorder), hashing_(hashing) {}
 
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
@@ -109,7 +109,7 @@ class Watch {
     Machine& machine_;
     core::Judge& judge_;
     events::Recorder& recorder_;
-    Settings settings_;
+    Hashing hashing_;
     KernelAddresses addresses_;
     Machine::Hooks injected_hooks_; ///< those in whose tasks calls are injected
     Attempts attempts_;             ///< in their order

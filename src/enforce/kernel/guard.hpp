@@ -8,7 +8,7 @@
 #include "enforce/kernel/pins.hpp"
 #include "enforce/kernel/policy_table.hpp"
 #include "enforce/kernel/status.hpp"
-#include "modules/content_tag.hpp"
+#include "modules/hash.hpp"
 #include "sys/result.hpp"
 
 #include <cstdint>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/kernel/kernel_point.hpp"
 
-#include "core/loosening.hpp"
 #include "core/names.hpp"
 #include "enforce/kernel/pinned.hpp"
 #include "modules/kmod_index.hpp"
@@ -14,7 +13,7 @@ namespace kmodguard::kernel {
 namespace {
 
 bool wants_kernel_point(const core::Policy& policy) {
-    return core::wants_point(policy.source(), core::Point::kernel);
+    return policy.source().wants(core::Point::kernel);
 }
 
 } // namespace
@@ -190,7 +189,7 @@ void KernelPoint::admit_content(const core::ModuleRecord& module) {
     const auto now = sys::file_identity(module.path);
     const auto known = contents_.find(module.name);
     if (!now || (known != contents_.end() && known->second == *now)) return;
-    const auto image = modules::KmodIndex::packed_image(module, guard_->content_key());
+    const auto image = modules::KmodIndex::compressed_image(module, guard_->content_key());
     if (!image || !image->tag || !image->identity.facts.sha256) return;
     const core::ImageFacts& facts = image->identity.facts;
     const bool agrees = facts.name == module.name
@@ -220,7 +219,7 @@ bool KernelPoint::admit_next() {
     }
     warm_up_position_ = next->first;
     if (const core::ModuleRecord* record = index_->find(next->first)) {
-        if (asks_images) static_cast<void>(index_->knows_aliases(record->name)); // reads, and remembers them
+        if (asks_images) static_cast<void>(index_->aliases(record->name)); // reads, and remembers them
         admit_content(*record);
     }
     return true;

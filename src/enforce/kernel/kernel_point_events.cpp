@@ -2,7 +2,7 @@
 //
 // What the kernel point records and counts, made into events.
 #include "enforce/kernel/kernel_point.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 #include "sys/kernel.hpp"
 
 #include <algorithm>

@@ -5,7 +5,6 @@
 
 #include "sys/process.hpp"
 #include "enforce/kernel/pins.hpp"
-#include "modules/content_tag.hpp"
 #include "modules/hash.hpp"
 #include "sys/trace.hpp"
 #include "sys/unix_socket.hpp"

@@ -2,7 +2,7 @@
 #include "enforce/process/image_copy.hpp"
 
 #include "modules/image.hpp"
-#include "modules/image_container.hpp"
+#include "modules/decompress.hpp"
 
 #include <utility>
 
@@ -31,7 +31,7 @@ void MemoryBudget::GiveBack::operator()(MemoryBudget* budget) const {
 }
 
 core::ImageFacts facts_of(std::span<const std::byte> image) {
-    return modules::identify_image(image, {.with_hash = true, .with_modinfo = true}).facts;
+    return modules::identify_image(image, {.with_hash = true, .with_aliases = true}).facts;
 }
 
 core::ImageFacts unreadable(std::string why) {

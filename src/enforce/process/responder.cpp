@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/responder.hpp"
 
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 #include "sys/result.hpp"
+#include "core/names.hpp"
 #include "sys/trace.hpp"
 
 #include <fmt/format.h>
@@ -45,7 +46,7 @@ Taken<std::string> parameters_of(const Notification& notification, const Caller&
 } // namespace
 
 Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
-                     events::Recorder& recorder, SupervisorSettings settings)
+                     events::Recorder& recorder, Supervision settings)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(settings.container)), limits_(settings.limits), log_order_(recorder, container_),
       budget_(std::max(limits_.memory, limits_.image_bytes)), powerless_(std::move(settings.powerless)),
@@ -177,8 +178,8 @@ core::ImageFacts Responder::identify_decompressed(const modules::Buffer& bytes, 
 /// may not load is told that first, and pretending is for what is not there.
 bool Responder::is_loaded_already(const Caller& caller, const core::ImageFacts& facts,
                                   events::Attempt& event) {
-    return is_enforced_refusal(event.decision) && judge_.answer() == core::Answer::refuse && caller.may_load()
-           && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
+    return is_enforced_refusal(event.decision) && judge_.answer() == core::CallerAnswer::refuse
+           && caller.may_load() && kernel_.is_loaded(facts.name) && core::take_for_loaded(event.decision);
 }
 
 /// What a caller gets that the policy would let pass. A reader of the verdict alone would look for the

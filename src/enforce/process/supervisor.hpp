@@ -29,7 +29,9 @@ class Supervisor {
     [[nodiscard]] static sys::Result<std::unique_ptr<Supervisor>> start(Listener listener, core::Judge& judge,
                                                                         KernelModules& kernel,
                                                                         events::Recorder& recorder,
-                                                                        SupervisorSettings settings);
+                                                                        Supervision supervision);
+    Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
+               events::Recorder& recorder, Supervision supervision); ///< for start()
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
     /// As stop(), without a timeout. Calls that come later fail with ENOSYS: the kernel's answer where no

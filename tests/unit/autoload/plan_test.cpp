@@ -5,7 +5,6 @@
 #include "enforce/autoload/plan.hpp"
 #include "module_tree.hpp"
 #include "modules/elf_builder.hpp"
-#include "modules/judged_files.hpp"
 #include "modules/kmod_index.hpp"
 #include "policy_builder.hpp"
 #include "sys/file.hpp"
@@ -142,9 +141,9 @@ class CurrentTest : public PlanTest {
     void expect_outdated_by(const std::function<void()>& change) {
         const auto decision = decide(PolicyBuilder().allow("kmt_needs"), "kmt_needs");
         ASSERT_EQ(decision.effective(), core::Verdict::allow);
-        EXPECT_TRUE(modules::is_current(decision, index()));
+        EXPECT_TRUE(index().is_current(decision));
         change();
-        EXPECT_FALSE(modules::is_current(decision, index()));
+        EXPECT_FALSE(index().is_current(decision));
     }
 };
 
@@ -164,13 +163,13 @@ TEST_F(CurrentTest, NotAfterAFileIsGone) {
 TEST_F(CurrentTest, StillAfterAnotherModulesFileChanged) {
     const auto decision = decide(PolicyBuilder().allow("kmt_needs"), "kmt_needs");
     tree.add({.name = "kmt_after", .aliases = {"kmt-new"}});
-    EXPECT_TRUE(modules::is_current(decision, index()));
+    EXPECT_TRUE(index().is_current(decision));
 }
 
 TEST_F(CurrentTest, RefusalHasNoFilesToChange) {
     const auto decision = decide(PolicyBuilder(), "kmt_needs");
     tree.add({.name = "kmt_needs"});
-    EXPECT_TRUE(modules::is_current(decision, index()));
+    EXPECT_TRUE(index().is_current(decision));
 }
 
 /// An index that had meanwhile judged the new file for another request lent its state to the old decision.

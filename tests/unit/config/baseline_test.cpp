@@ -16,7 +16,7 @@ using namespace test;
 core::PolicySource full() {
     core::PolicySource source;
     source.mode = core::Mode::audit;
-    source.answer = core::Answer::pretend;
+    source.answer = core::CallerAnswer::pretend;
     source.dependencies = false;
     source.quiet = true;
     source.user_namespaces = true;
@@ -44,7 +44,7 @@ core::PolicySource reread(const core::PolicySource& source) {
 TEST(Baseline, ParsesBackToTheSamePolicy) {
     const auto source = reread(full());
     EXPECT_EQ(source.mode, core::Mode::audit);
-    EXPECT_EQ(source.answer, core::Answer::pretend);
+    EXPECT_EQ(source.answer, core::CallerAnswer::pretend);
     EXPECT_FALSE(source.dependencies);
     EXPECT_TRUE(source.user_namespaces);
     EXPECT_TRUE(source.quiet);
@@ -96,7 +96,7 @@ TEST(Baseline, EveryKeyCountsForWhatAPolicyMeans) {
     const core::PolicySource all = full();
     std::vector<core::PolicySource> changed(15, all);
     changed[0].mode = core::Mode::enforce;
-    changed[1].answer = core::Answer::refuse;
+    changed[1].answer = core::CallerAnswer::refuse;
     changed[2].dependencies = true;
     changed[3].quiet = false;
     changed[4].user_namespaces = false;

@@ -40,7 +40,7 @@ TEST(PolicyFile, ReadsEveryKeyOfVersion1) {
     EXPECT_FALSE(source.dependencies);
     EXPECT_EQ(texts(source.deny_modules), (Texts{"dccp"}));
     EXPECT_EQ(texts(source.deny_aliases), (Texts{"net-pf-21"}));
-    EXPECT_EQ(source.answer, core::Answer::pretend);
+    EXPECT_EQ(source.answer, core::CallerAnswer::pretend);
     ASSERT_EQ(source.pins.size(), 1U);
     EXPECT_EQ(source.pins[0].module, "e1000e");
     EXPECT_EQ(core::to_hex(source.pins[0].sha256),
@@ -50,7 +50,7 @@ TEST(PolicyFile, ReadsEveryKeyOfVersion1) {
 TEST(PolicyFile, AVersionAloneAllowsNothingAndEnforces) {
     const auto source = source_of("version = 1\n");
     EXPECT_EQ(source.mode, core::Mode::enforce);
-    EXPECT_EQ(source.answer, core::Answer::refuse);
+    EXPECT_EQ(source.answer, core::CallerAnswer::refuse);
     EXPECT_TRUE(source.dependencies);
     EXPECT_FALSE(source.user_namespaces);
     EXPECT_FALSE(source.quiet);
@@ -161,7 +161,7 @@ TEST_F(Directory, TheLastSettingHolds) {
     EXPECT_EQ(policy->source.mode, core::Mode::audit);
     EXPECT_EQ(policy->source.points, std::vector{core::Point::kernel});
     EXPECT_FALSE(policy->source.dependencies);
-    EXPECT_EQ(policy->source.answer, core::Answer::pretend);
+    EXPECT_EQ(policy->source.answer, core::CallerAnswer::pretend);
     EXPECT_TRUE(policy->source.unload_denied);
 }
 

@@ -34,7 +34,7 @@ TEST(YamlPolicy, AllowsTheAllowlistAndTheFrameworkAndPretendsToTheRest) {
     EXPECT_EQ(texts(source.allow_modules), (Texts{"wireguard", "igloo"}));
     EXPECT_EQ(texts(source.deny_modules), Texts{"evil"});
     EXPECT_EQ(source.mode, core::Mode::enforce);
-    EXPECT_EQ(source.answer, core::Answer::pretend);
+    EXPECT_EQ(source.answer, core::CallerAnswer::pretend);
     EXPECT_FALSE(source.dependencies) << "the plugin loads what is listed and nothing else";
     EXPECT_FALSE(source.quiet);
     EXPECT_FALSE(source.unload_denied);
@@ -156,7 +156,7 @@ TEST(YamlPolicy, AProjectThatDoesNotMentionThePluginBlocksAllButTheFramework) {
         const auto source = yaml_source(text);
         EXPECT_EQ(texts(source.allow_modules), Texts{"igloo"}) << text;
         EXPECT_EQ(source.mode, core::Mode::enforce);
-        EXPECT_EQ(source.answer, core::Answer::pretend);
+        EXPECT_EQ(source.answer, core::CallerAnswer::pretend);
         EXPECT_FALSE(source.dependencies);
     }
 }
@@ -245,7 +245,7 @@ TEST(YamlPolicy, ConvertsToTomlWithoutLoss) {
     EXPECT_EQ(texts(converted->source.allow_modules), (Texts{"a_b", "b", "igloo"}));
     EXPECT_EQ(texts(converted->source.deny_modules), Texts{"z"});
     EXPECT_EQ(converted->source.mode, core::Mode::enforce);
-    EXPECT_EQ(converted->source.answer, core::Answer::pretend);
+    EXPECT_EQ(converted->source.answer, core::CallerAnswer::pretend);
     EXPECT_FALSE(converted->source.dependencies);
     EXPECT_TRUE(converted->source.quiet);
     ASSERT_EQ(converted->source.pins.size(), 1U);
@@ -274,7 +274,7 @@ TEST(YamlPolicy, DropInsAddToItAndAreToml) {
     const auto policy = load_policy({file, directory.path() / "d"});
     ASSERT_TRUE(policy) << render(policy.error());
     EXPECT_EQ(texts(policy->source.allow_modules), (Texts{"a", "igloo", "b"}));
-    EXPECT_EQ(policy->source.answer, core::Answer::pretend);
+    EXPECT_EQ(policy->source.answer, core::CallerAnswer::pretend);
 }
 
 } // namespace

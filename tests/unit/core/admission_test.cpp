@@ -177,7 +177,7 @@ TEST_F(AdmissionTest, AsksForTheAliasesOfAModuleOnceAndOnlyIfTheIndexDoesNotHave
     index.module("jbd2").alias_in_image("fs-jbd");
     struct CountingIndex : FakeIndex {
         explicit CountingIndex(const FakeIndex& other) : FakeIndex(other) {}
-        const std::vector<std::string>& aliases(std::string_view name) override {
+        const std::vector<std::string>* aliases(std::string_view name) override {
             ++asked[std::string(name)];
             return FakeIndex::aliases(name);
         }

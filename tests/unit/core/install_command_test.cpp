@@ -2,7 +2,7 @@
 //
 // Shows what is known of the commands that modprobe.d's install lines have, among them those of published
 // hardening lists and of Debian's packages; and that what is not known is never taken for nothing.
-#include "core/install_command.hpp"
+#include "core/module_index.hpp"
 #include "random.hpp"
 
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Shows which of the modules that are in the kernel already are said not to be admitted.
-#include "core/loaded.hpp"
+#include "core/admission.hpp"
 #include "fake_index.hpp"
 #include "policy_builder.hpp"
 

@@ -2,7 +2,7 @@
 //
 // Shows which changes of a policy may be made without anybody asking again: those by which nothing more can
 // load.
-#include "core/loosening.hpp"
+#include "core/policy.hpp"
 #include "policy_builder.hpp"
 
 #include <gtest/gtest.h>
@@ -105,10 +105,10 @@ TEST(Loosening, PinningWhatWasNotIsStricter) {
 
 TEST(Loosening, NoPointsMeansEachOfThem) {
     PolicySource source;
-    EXPECT_TRUE(wants_point(source, Point::kernel));
+    EXPECT_TRUE(source.wants(Point::kernel));
     source.points = {Point::autoload, Point::kernel};
-    EXPECT_TRUE(wants_point(source, Point::kernel));
-    EXPECT_FALSE(wants_point(source, Point::guest));
+    EXPECT_TRUE(source.wants(Point::kernel));
+    EXPECT_FALSE(source.wants(Point::guest));
     EXPECT_FALSE(loosens(source, PolicySource{}));
 }
 

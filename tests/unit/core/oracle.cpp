@@ -101,8 +101,9 @@ core::Reason Oracle::image_reason(const std::string& module, const core::ImageFa
     const auto denied = [this](const std::string& alias) {
         return names_or_covers(policy_.deny_aliases, alias);
     };
-    if (std::ranges::any_of(speaks_for_itself ? *facts.aliases : index_.aliases(module), denied))
-        return denied_alias;
+    const auto* known = index_.aliases(module);
+    const std::vector<std::string> own = known != nullptr ? *known : std::vector<std::string>{};
+    if (std::ranges::any_of(speaks_for_itself ? *facts.aliases : own, denied)) return denied_alias;
     if (lists(policy_.allow_modules, module)) return listed;
     if (index_.find(module) == nullptr && !policy_.deny_aliases.empty()) return not_listed;
     if (admitted_by_alias().contains(module)) return alias_listed;
@@ -204,15 +205,15 @@ bool Oracle::is_denied_where_brought(const std::string& module) {
 }
 
 bool Oracle::is_denied_by_alias(const std::string& module) {
-    const auto& aliases = index_.aliases(module);
+    const auto* aliases = index_.aliases(module);
     return matches_any(policy_.deny_aliases, module)
-           || std::ranges::any_of(aliases, [this](const std::string& alias) {
-                  return names_or_covers(policy_.deny_aliases, alias);
-              });
+           || (aliases != nullptr && std::ranges::any_of(*aliases, [this](const std::string& alias) {
+                   return names_or_covers(policy_.deny_aliases, alias);
+               }));
 }
 
 bool Oracle::hides_its_aliases(const std::string& module) {
-    return !policy_.deny_aliases.empty() && !index_.knows_aliases(module);
+    return !policy_.deny_aliases.empty() && index_.aliases(module) == nullptr;
 }
 
 bool Oracle::names_or_covers(const std::vector<core::PolicySource::Entry>& patterns, std::string_view alias) {

@@ -26,7 +26,7 @@ constexpr std::string_view zeros = "00000000000000000000000000000000000000000000
 TEST(PolicyWords, SurviveARoundTrip) {
     for (const Mode mode : {Mode::enforce, Mode::audit})
         EXPECT_EQ(mode_from(to_string(mode)), mode);
-    for (const Answer answer : {Answer::refuse, Answer::pretend})
+    for (const CallerAnswer answer : {CallerAnswer::refuse, CallerAnswer::pretend})
         EXPECT_EQ(answer_from(to_string(answer)), answer);
     for (const Point point : {Point::autoload, Point::kernel, Point::process, Point::guest})
         EXPECT_EQ(point_from(to_string(point)), point);
@@ -35,8 +35,8 @@ TEST(PolicyWords, SurviveARoundTrip) {
 TEST(PolicyWords, AreThoseOfThePolicyFile) {
     EXPECT_EQ(to_string(Mode::enforce), "enforce");
     EXPECT_EQ(to_string(Mode::audit), "audit");
-    EXPECT_EQ(to_string(Answer::refuse), "refuse");
-    EXPECT_EQ(to_string(Answer::pretend), "pretend");
+    EXPECT_EQ(to_string(CallerAnswer::refuse), "refuse");
+    EXPECT_EQ(to_string(CallerAnswer::pretend), "pretend");
     EXPECT_EQ(to_string(Point::autoload), "autoload");
     EXPECT_EQ(to_string(Point::kernel), "kernel");
     EXPECT_EQ(to_string(Point::process), "process");

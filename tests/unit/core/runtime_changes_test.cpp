@@ -29,7 +29,7 @@ class RuntimeChangesTest : public ::testing::Test {
 };
 
 TEST_F(RuntimeChangesTest, NoneLeaveThePolicyAsWritten) {
-    EXPECT_TRUE(changes.empty());
+    EXPECT_EQ(changes.count(), 0U);
     EXPECT_EQ(state("good"), "allowed");
     EXPECT_EQ(state("bad"), "denied");
     EXPECT_EQ(state("torn"), "both");
@@ -49,7 +49,7 @@ TEST_F(RuntimeChangesTest, AllowAddsAModuleAsUnsaved) {
 
 TEST_F(RuntimeChangesTest, AllowOfWhatIsWrittenChangesNothing) {
     changes.allow(written, "good");
-    EXPECT_TRUE(changes.empty());
+    EXPECT_EQ(changes.count(), 0U);
     EXPECT_EQ(Policy(with(written, changes)).allows_module("good").value().line, 1U);
 }
 
@@ -70,7 +70,7 @@ TEST_F(RuntimeChangesTest, DenyAddsADenialAsUnsaved) {
 
 TEST_F(RuntimeChangesTest, DenyOfWhatIsWrittenChangesNothing) {
     changes.deny(written, "bad");
-    EXPECT_TRUE(changes.empty());
+    EXPECT_EQ(changes.count(), 0U);
 }
 
 TEST_F(RuntimeChangesTest, RemoveTakesAModuleOffWhicheverListItIsOn) {
@@ -88,7 +88,7 @@ TEST_F(RuntimeChangesTest, RemoveUndoesWhatWasGivenAtRunTime) {
     changes.deny(written, "new");
     EXPECT_TRUE(changes.remove(written, "new"));
     EXPECT_EQ(state("new"), "neither");
-    EXPECT_TRUE(changes.empty());
+    EXPECT_EQ(changes.count(), 0U);
 }
 
 TEST_F(RuntimeChangesTest, RemoveTakesTheRunTimeAndTheWrittenEntry) {
@@ -101,7 +101,7 @@ TEST_F(RuntimeChangesTest, AllowAfterRemoveAllows) {
     ASSERT_TRUE(changes.remove(written, "good"));
     changes.allow(written, "good");
     EXPECT_EQ(state("good"), "allowed");
-    EXPECT_TRUE(changes.empty()); // as written again
+    EXPECT_EQ(changes.count(), 0U); // as written again
     ASSERT_TRUE(changes.remove(written, "bad"));
     changes.allow(written, "bad");
     EXPECT_EQ(state("bad"), "allowed");
@@ -125,7 +125,7 @@ TEST_F(RuntimeChangesTest, AnAliasIsDeniedAsItWasGivenAndFoundInAnySpelling) {
     EXPECT_EQ(Policy(with(written, changes)).denies_token("net_pf-15"),
               (Rule{RuleKind::deny_alias, "net-pf-15", "", 0}));
     EXPECT_TRUE(changes.remove_alias(written, "net_pf_15"));
-    EXPECT_TRUE(changes.empty());
+    EXPECT_EQ(changes.count(), 0U);
     EXPECT_FALSE(changes.remove_alias(written, "net-pf-15"));
 }
 
@@ -154,7 +154,7 @@ TEST_F(RuntimeChangesTest, ModeIsThatGivenLast) {
     EXPECT_EQ(with(written, changes).mode, Mode::enforce);
     changes.mode = Mode::audit;
     EXPECT_EQ(with(written, changes).mode, Mode::audit);
-    EXPECT_FALSE(changes.empty());
+    EXPECT_NE(changes.count(), 0U);
 }
 
 } // namespace

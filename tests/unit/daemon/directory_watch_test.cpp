@@ -2,7 +2,7 @@
 //
 // Shows that changes in the watched directories are told, once for many at a time, also in directories that
 // did not exist at first.
-#include "daemon/directory_watch.hpp"
+#include "daemon/watches.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>

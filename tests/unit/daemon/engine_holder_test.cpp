@@ -57,12 +57,12 @@ TEST_F(EngineHolderTest, AChangeThatIsNotTakenChangesNothing) {
     EXPECT_FALSE(engine().set_mode(core::Mode::audit));
     tree.write(policy, "version = 1\n");
     EXPECT_FALSE(engine().reload());
-    EXPECT_EQ(engine().policy_error(), "sealed");
+    EXPECT_EQ(engine().status().policy_error, "sealed");
     EXPECT_EQ(engine().generation(), generation);
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
     EXPECT_EQ(verdict("kmt_base"), "allow");
     EXPECT_EQ(engine().policy().mode(), core::Mode::enforce);
-    EXPECT_EQ(engine().changes().count(), 0U);
+    EXPECT_EQ(engine().status().unsaved_changes, 0U);
 }
 
 /// The machine stayed in audit mode for ever, and nothing said so.
@@ -74,14 +74,14 @@ TEST_F(EngineHolderTest, AuditModeThatCannotEndInItsTimeEndsAsSoonAsItCan) {
     EXPECT_FALSE(engine().limited_until()) << "its time is over, and no timer is to run for it";
     EXPECT_EQ(engine().policy().mode(), core::Mode::audit) << "both hold the same";
     EXPECT_TRUE(engine().policy().source().audit_ends) << "the holder ends it by itself";
-    ASSERT_TRUE(engine().wanted());
-    EXPECT_EQ(engine().wanted()->mode, core::Mode::enforce);
-    EXPECT_EQ(engine().wanted()->why.what, "sealed");
+    ASSERT_TRUE(engine().status().wanted_mode);
+    EXPECT_EQ(engine().status().wanted_mode, core::Mode::enforce);
+    EXPECT_EQ(engine().status().wanted_problem, "sealed");
     engine().retry();
-    EXPECT_TRUE(engine().wanted());
+    EXPECT_TRUE(engine().status().wanted_mode);
     holder.refuses = false;
     engine().retry();
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     EXPECT_EQ(engine().policy().mode(), core::Mode::enforce);
     EXPECT_EQ(holder.held.mode(), core::Mode::enforce);
     EXPECT_EQ(holder.generations.back(), engine().generation());
@@ -94,7 +94,7 @@ TEST_F(EngineHolderTest, EnforceModeThatCannotEndInItsTimeStaysAndIsNotAskedAgai
     holder.refuses = true;
     EXPECT_FALSE(engine().end_limited_mode());
     EXPECT_FALSE(engine().limited_until());
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     EXPECT_EQ(engine().policy().mode(), core::Mode::enforce);
 }
 
@@ -112,7 +112,7 @@ TEST_F(EngineHolderTest, AStepTowardsStricterIsKeptAndSaysSo) {
     EXPECT_EQ(reason("kmt_base"), "denied-module");
     EXPECT_EQ(reason("kmt_after"), "not-listed");
     EXPECT_TRUE(holder.held.denies_module("kmt_base"));
-    EXPECT_EQ(engine().changes().count(), 2U);
+    EXPECT_EQ(engine().status().unsaved_changes, 2U);
 }
 
 TEST_F(EngineHolderTest, AStepTowardsLooserIsNotMadeLater) {
@@ -120,7 +120,7 @@ TEST_F(EngineHolderTest, AStepTowardsLooserIsNotMadeLater) {
     holder.refuses = true;
     EXPECT_EQ(engine().allow("kmt_deep").error().what, "sealed");
     EXPECT_EQ(engine().set_mode(core::Mode::audit).error().what, "sealed");
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     holder.refuses = false;
     engine().retry();
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
@@ -133,16 +133,16 @@ TEST_F(EngineHolderTest, AStricterFileIsKeptAndALooserOneIsNot) {
                                  "[deny]\nmodules = [\"kmt_twin_b\"]\n";
     tree.write(policy, stricter);
     EXPECT_FALSE(engine().reload());
-    EXPECT_EQ(engine().policy_error(), "") << "nothing is wrong with the file";
-    ASSERT_TRUE(engine().wanted());
+    EXPECT_EQ(engine().status().policy_error, std::nullopt) << "nothing is wrong with the file";
+    ASSERT_TRUE(engine().status().wanted_mode);
     holder.refuses = false;
     engine().retry();
     EXPECT_EQ(reason("kmt_after"), "not-listed");
     holder.refuses = true;
     tree.write(policy, usual_policy);
     EXPECT_FALSE(engine().reload());
-    EXPECT_EQ(engine().policy_error(), "sealed");
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_EQ(engine().status().policy_error, "sealed");
+    EXPECT_FALSE(engine().status().wanted_mode);
 }
 
 TEST_F(EngineHolderTest, WhatIsWantedIsWhatTheNextChangeStartsFrom) {
@@ -152,7 +152,7 @@ TEST_F(EngineHolderTest, WhatIsWantedIsWhatTheNextChangeStartsFrom) {
     holder.refuses = false;
     EXPECT_FALSE(engine().allow("kmt_base")) << "deny wins, in force or not";
     ASSERT_TRUE(engine().allow("kmt_deep"));
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     EXPECT_EQ(reason("kmt_base"), "denied-module");
     EXPECT_TRUE(holder.held.allows_module("kmt_deep"));
 }
@@ -163,11 +163,11 @@ TEST_F(EngineHolderTest, ANewIndexThatIsNotTakenIsGivenAgain) {
     holder.refuses = true;
     tree.write("etc/modprobe.d/new.conf", "alias kmt_other kmt_base\n");
     ASSERT_TRUE(engine().refresh_index());
-    ASSERT_TRUE(engine().wanted());
+    ASSERT_TRUE(engine().status().wanted_mode);
     const auto times = holder.generations.size();
     holder.refuses = false;
     engine().retry();
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     EXPECT_EQ(holder.generations.size(), times + 1);
     EXPECT_EQ(holder.generations.back(), engine().generation());
 }
@@ -175,7 +175,7 @@ TEST_F(EngineHolderTest, ANewIndexThatIsNotTakenIsGivenAgain) {
 TEST_F(EngineHolderTest, TheFirstPublicationIsTriedAgainAsWell) {
     holder.refuses = true;
     EXPECT_FALSE(engine().publish_to(holder));
-    EXPECT_TRUE(engine().wanted());
+    EXPECT_TRUE(engine().status().wanted_mode);
     holder.refuses = false;
     engine().retry();
     EXPECT_TRUE(holder.held.allows_module("kmt_base"));
@@ -186,13 +186,13 @@ TEST_F(EngineHolderTest, WhatASealRefusesIsNotTriedAgain) {
     holder.refuses = true;
     holder.failure = kernel::Published::Outcome::sealed;
     EXPECT_EQ(engine().publish_to(holder).error().what, "sealed");
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     EXPECT_EQ(engine().deny("kmt_base").error().what, "sealed") << "nor is a step towards stricter";
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
     EXPECT_EQ(verdict("kmt_base"), "allow");
     tree.write("etc/modprobe.d/new.conf", "alias kmt_other kmt_base\n");
     ASSERT_TRUE(engine().refresh_index());
-    EXPECT_FALSE(engine().wanted());
+    EXPECT_FALSE(engine().status().wanted_mode);
 }
 
 /// `check` said "allowed" of what the sealed kernel point refuses.

@@ -25,7 +25,8 @@ TEST_F(EnginePolicyFilesTest, StartWithoutAPolicyRefusesEverythingAndSaysWhatToD
     std::filesystem::remove(tree / policy);
     EXPECT_EQ(verdict("kmt_base"), "refuse");
     EXPECT_EQ(engine().generation(), 0U);
-    EXPECT_NE(engine().policy_error().find(path(policy)), std::string::npos) << engine().policy_error();
+    const auto error = engine().status().policy_error.value_or("");
+    EXPECT_NE(error.find(path(policy)), std::string::npos) << error;
     const auto reloaded = engine().reload();
     ASSERT_FALSE(reloaded);
     EXPECT_NE(reloaded.error().hint.find("kmodctl init"), std::string::npos) << reloaded.error().hint;
@@ -40,7 +41,7 @@ TEST_F(EnginePolicyFilesTest, StartWithGarbageRefusesEverything) {
         tree.write(policy, text);
         restart();
         EXPECT_EQ(verdict("kmt_base"), "refuse");
-        EXPECT_NE(engine().policy_error(), "");
+        EXPECT_TRUE(engine().status().policy_error);
         EXPECT_EQ(engine().generation(), 0U);
     }
 }
@@ -53,7 +54,7 @@ TEST_F(EnginePolicyFilesTest, GarbageLaterKeepsTheOldGenerationInForce) {
         ASSERT_FALSE(reloaded);
         EXPECT_NE(reloaded.error().hint.find("the policy in force stays"), std::string::npos)
             << reloaded.error().hint;
-        EXPECT_NE(engine().policy_error(), "");
+        EXPECT_TRUE(engine().status().policy_error);
         EXPECT_EQ(verdict("kmt_base"), "allow");
         EXPECT_EQ(verdict("kmt_deep"), "refuse");
         EXPECT_EQ(engine().generation(), 1U);
@@ -69,7 +70,7 @@ TEST_F(EnginePolicyFilesTest, GarbageLaterKeepsTheOldGenerationInForce) {
     EXPECT_EQ(verdict("kmt_base"), "allow");
     std::filesystem::remove(tree / "etc/kmodguard/policy.d/broken.toml");
     ASSERT_TRUE(engine().reload());
-    EXPECT_EQ(engine().policy_error(), "");
+    EXPECT_EQ(engine().status().policy_error, std::nullopt);
     EXPECT_EQ(engine().generation(), 2U);
 }
 
@@ -83,7 +84,7 @@ TEST_F(EnginePolicyFilesTest, AllowStillWorksWhileTheFileIsBroken) {
     ASSERT_FALSE(applied);
     EXPECT_EQ(applied.error().kind, ErrorKind::bad_policy);
     EXPECT_EQ(tree.read(policy), "garbage");
-    EXPECT_EQ(engine().changes().count(), 1U); // not lost
+    EXPECT_EQ(engine().status().unsaved_changes, 1U); // not lost
 }
 
 TEST_F(EnginePolicyFilesTest, DropInsAddUpAndTheirDenialsWin) {
@@ -108,7 +109,7 @@ TEST_F(EnginePolicyFilesTest, ReloadKeepsChangesMadeAtRunTimeUnlessTheyAreDiscar
     ASSERT_TRUE(engine().reload(true));
     EXPECT_EQ(verdict("kmt_deep"), "refuse");
     EXPECT_EQ(verdict("kmt_base"), "allow");
-    EXPECT_EQ(engine().changes().count(), 0U);
+    EXPECT_EQ(engine().status().unsaved_changes, 0U);
 }
 
 TEST_F(EnginePolicyFilesTest, DiscardOfABrokenFileDiscardsNothing) {
@@ -139,7 +140,7 @@ TEST_F(EnginePolicyFilesTest, ApplySavesWhatChangedAndKeepsEveryComment) {
                                  "\n"
                                  "[deny]\n"
                                  "modules = [\"kmt_twin_b\", \"kmt_soft\"] # never\n");
-    EXPECT_EQ(engine().changes().count(), 0U);
+    EXPECT_EQ(engine().status().unsaved_changes, 0U);
     restart();
     EXPECT_EQ(engine().policy().mode(), Mode::audit);
     EXPECT_TRUE(engine().policy().denies_module("kmt_soft"));

@@ -2,7 +2,7 @@
 //
 // Shows that a change of kernel.modprobe behind the guard's back is told, once, and that arming and disarming
 // are not taken for one.
-#include "daemon/handler_watch.hpp"
+#include "daemon/watches.hpp"
 #include "installation.hpp"
 #include "temporary_directory.hpp"
 

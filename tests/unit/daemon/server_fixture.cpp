@@ -30,10 +30,9 @@ void ServerFixture::serve(Server::Handler handler, ServerLimits limits, mode_t m
     loop_.reset(loop);
     auto listening = sys::listen_unix(socket, mode, 512);
     ASSERT_TRUE(listening) << listening.error().what;
-    auto created =
-        Server::create(loop, std::move(*listening), std::move(handler), limits, std::move(turned_away));
-    ASSERT_TRUE(created);
-    server = std::move(*created);
+    server = std::make_unique<Server>(loop, std::move(*listening), std::move(handler), limits,
+                                      std::move(turned_away));
+    ASSERT_TRUE(server->start());
 }
 
 void ServerFixture::run_until_idle() {

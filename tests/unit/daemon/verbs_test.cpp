@@ -85,7 +85,7 @@ TEST_F(VerbsTest, CheckAndExplainAreNoAttemptsToLoad) {
         const Response response = ask(verb, "kmt_deep");
         EXPECT_FALSE(response.event);
     }
-    EXPECT_EQ(engine().counts().refused, 0U);
+    EXPECT_EQ(engine().status().refused, 0U);
 }
 
 TEST_F(VerbsTest, ExplainCarriesTheWholeDecision) {
@@ -111,7 +111,7 @@ TEST_F(VerbsTest, AutoloadOfAnAllowedModuleIsAPlan) {
     EXPECT_EQ(response.event->point, core::Point::autoload);
     EXPECT_EQ(response.event->generation, 1U);
     EXPECT_EQ(response.event->decision, engine().decide("kmt_base"));
-    EXPECT_EQ(engine().counts().allowed, 1U);
+    EXPECT_EQ(engine().status().allowed, 1U);
 }
 
 TEST_F(VerbsTest, AutoloadOfARefusedModuleIsABareDenial) {
@@ -121,7 +121,7 @@ TEST_F(VerbsTest, AutoloadOfARefusedModuleIsABareDenial) {
         ASSERT_TRUE(response.event) << token;
         EXPECT_EQ(response.event->decision.token, token);
     }
-    EXPECT_EQ(engine().counts().refused, 4U);
+    EXPECT_EQ(engine().status().refused, 4U);
 }
 
 TEST_F(VerbsTest, AutoloadOfTwoPlansOnlyTheAllowedOne) {
@@ -135,7 +135,7 @@ TEST_F(VerbsTest, AutoloadInAuditModeIsAPlanAndCountedAsAudited) {
     EXPECT_EQ(response.answer.outcome, Outcome::ok);
     EXPECT_EQ(response.answer.fields.size(), 8U);
     EXPECT_TRUE(response.event->decision.audited());
-    EXPECT_EQ(engine().counts().audited, 1U);
+    EXPECT_EQ(engine().status().audited, 1U);
 }
 
 TEST_F(VerbsTest, AutoloadWithoutAnIndexIsADenialEvenInAuditMode) {

@@ -27,13 +27,13 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
                 .banner = symbols::Banner{.text = std::string(TinyKernel::banner), .address = {}}};
     }
     void open(std::optional<KnownKernel> kernel, Boot boot) {
-        Session::Settings settings;
-        settings.boot = boot;
-        settings.search = [this](gdb::Client&) -> sys::Result<std::optional<KnownKernel>> {
+        Session::Setup setup;
+        setup.boot = boot;
+        setup.search = [this](gdb::Client&) -> sys::Result<std::optional<KnownKernel>> {
             return searched_;
         };
-        settings.report = [this](const std::string& text) { reports_.push_back(text); };
-        session_.emplace(tiny_.debugger(), row_, std::move(kernel), judge_, recorder_, std::move(settings));
+        setup.report = [this](const std::string& text) { reports_.push_back(text); };
+        session_.emplace(tiny_.debugger(), row_, std::move(kernel), judge_, recorder_, std::move(setup));
         const auto begun = session_->begin();
         ASSERT_TRUE(begun) << begun.error().what;
     }
@@ -71,7 +71,7 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
     TinyMachine tiny_{row_, 2};
     test::Records records_;
     events::Recorder recorder_{test::sink_for(records_)};
-    core::Judge judge_{test::PolicyBuilder().allow("good").build(), nullptr, core::Answer::refuse};
+    core::Judge judge_{test::PolicyBuilder().allow("good").build(), nullptr, core::CallerAnswer::refuse};
     std::optional<KnownKernel> searched_; ///< what is in the guest's memory
     std::vector<std::string> reports_;
     std::optional<Session> session_;
@@ -159,7 +159,7 @@ TEST_P(SessionTest, KernelOfOtherSymbolsEndsTheWatchAndIsNamed) {
     tiny_.put_text(linked(kernel, offset_).addresses.banner + offset_,
                    "Linux version 5.10.0-other (gcc) #1 SMP\n");
     tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
-    Session::Settings settings{.watch = {}, .boot = Boot::attached, .search = {}, .report = {}};
+    Session::Setup setup{.watch = {}, .boot = Boot::attached, .search = {}, .report = {}};
     Session session(tiny_.debugger(), row_, linked(kernel, offset_), judge_, recorder_, std::move(settings));
     const auto begun = session.begin();
     ASSERT_FALSE(begun);

@@ -11,7 +11,7 @@
 namespace kmodguard::guest {
 namespace {
 
-using core::Answer;
+using core::CallerAnswer;
 using core::Verdict;
 using test::TinyKernel;
 using Answers = std::vector<std::int64_t>;
@@ -118,7 +118,7 @@ TEST_P(WatchCallTest, ImageIsJudgedAtTheCallWhereTheCopyCannotBe) {
 }
 
 TEST_P(WatchCallTest, FileIsNotTakenWhereOnlyTheCallCanBeDecidedOn) {
-    watch_calls({.answer = Answer::pretend});
+    watch_calls({.answer = CallerAnswer::pretend});
     load_file("good");
     run();
     EXPECT_EQ(kernel_.loaded.size(), 0U);
@@ -202,7 +202,7 @@ TEST_P(WatchCallTest, AttemptThatIsLookedAtWhenTheWatchEndsIsRecorded) {
 }
 
 TEST_P(WatchCallTest, WhatIsNoModuleGetsTheKernelsAnswerAtTheCallAsWell) {
-    watch_calls({.answer = Answer::pretend});
+    watch_calls({.answer = CallerAnswer::pretend});
     kernel_.make_call(0, 0, Call::init_module, kernel_.image_of_process(std::vector<std::byte>(100)));
     run();
     EXPECT_EQ(kernel_.loaded.size(), 0U) << "it may be another one by now";
@@ -229,7 +229,7 @@ TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
     begin_load_that_sleeps();
     // It dies here: of the work nothing is left but what is in the guest.
     ASSERT_TRUE(machine_.forget());
-    watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{});
+    watch_.emplace(machine_, *judge_, recorder_, Watch::Hashing{});
     recorder_.flush();
     records_ = {}; // it was killed, and has recorded nothing
     ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));

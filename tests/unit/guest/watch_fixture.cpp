@@ -33,7 +33,7 @@ void WatchFixture::watch(Options options) {
     if (options.audit) policy.audit();
     if (options.no_unload) policy.source().unload_denied = true;
     judge_.emplace(policy.build(), nullptr, options.answer);
-    watch_.emplace(machine_, *judge_, recorder_, Watch::Settings{.hash = options.hash});
+    watch_.emplace(machine_, *judge_, recorder_, Watch::Hashing{.hash = options.hash});
     ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));
 }
 

@@ -40,7 +40,7 @@ std::vector<std::unique_ptr<events::Sink>> sink_for(Records& records);
 class WatchFixture : public testing::TestWithParam<const Architecture*> {
   protected:
     struct Options {
-        core::Answer answer = core::Answer::refuse;
+        core::CallerAnswer answer = core::CallerAnswer::refuse;
         bool hash = false;
         bool audit = false;
         bool no_unload = false;

@@ -13,7 +13,7 @@
 namespace kmodguard::guest {
 namespace {
 
-using core::Answer;
+using core::CallerAnswer;
 using core::Verdict;
 using test::TinyKernel;
 using Answers = std::vector<std::int64_t>;
@@ -84,7 +84,7 @@ TEST_P(WatchLoadTest, RefusedOneIsEmptiedAndItsCallerIsToldSo) {
 }
 
 TEST_P(WatchLoadTest, RefusedOneMayBeToldThatItIsLoaded) {
-    watch({.answer = Answer::pretend});
+    watch({.answer = CallerAnswer::pretend});
     load_file("bad");
     run();
     EXPECT_EQ(kernel_.loaded, std::vector<std::size_t>{});
@@ -126,8 +126,8 @@ TEST_P(WatchLoadTest, HashIsRecordedWhereItIsAskedFor) {
 
 TEST_P(WatchLoadTest, WhatIsNoModuleGetsTheKernelsOwnAnswerWhateverThePolicySays) {
     const std::string script = "#!/bin/sh\n" + std::string(100, '#');
-    for (const Options options :
-         {Options{.answer = Answer::refuse}, Options{.answer = Answer::pretend}, Options{.audit = true}}) {
+    for (const Options options : {Options{.answer = CallerAnswer::refuse},
+                                  Options{.answer = CallerAnswer::pretend}, Options{.audit = true}}) {
         watch(options);
         kernel_.make_call(0, 0, Call::init_module,
                           kernel_.image_of_process(kmodguard::test::to_bytes(script)));
@@ -146,7 +146,7 @@ TEST_P(WatchLoadTest, WhatIsNoModuleGetsTheKernelsOwnAnswerWhateverThePolicySays
 TEST_P(WatchLoadTest, HalfAModuleIsAnsweredByThePolicy) {
     auto half = image("good");
     half.resize(half.size() / 2);
-    watch({.answer = Answer::pretend});
+    watch({.answer = CallerAnswer::pretend});
     kernel_.make_call(0, 0, Call::init_module, kernel_.image_of_process(half));
     run();
     EXPECT_EQ(answers(), Answers{0});
@@ -155,14 +155,14 @@ TEST_P(WatchLoadTest, HalfAModuleIsAnsweredByThePolicy) {
 
 TEST_P(WatchLoadTest, OfAnUnknownLayoutIsReturnedFromAtOnce) {
     kernel_.layout = Layout::unknown;
-    for (const Answer answer : {Answer::refuse, Answer::pretend}) {
+    for (const CallerAnswer answer : {CallerAnswer::refuse, CallerAnswer::pretend}) {
         watch({.answer = answer});
         load_file("good");
         run();
         EXPECT_EQ(kernel_.loaded, std::vector<std::size_t>{}) << "nothing of load_module() has run";
-        EXPECT_EQ(answers(), Answers{answer == Answer::refuse ? -EPERM : 0});
+        EXPECT_EQ(answers(), Answers{answer == CallerAnswer::refuse ? -EPERM : 0});
         EXPECT_EQ(event().decision.reason, core::Reason::unreadable_image);
-        EXPECT_EQ(event().answer, answer == Answer::refuse ? "EPERM" : "0");
+        EXPECT_EQ(event().answer, answer == CallerAnswer::refuse ? "EPERM" : "0");
         EXPECT_FALSE(machine_.busy());
         records_ = {};
     }

@@ -3,7 +3,7 @@
 // Shows that a tag is SipHash-2-4 with 128 bits, as whoever computes it elsewhere will: by the vectors of the
 // reference implementation (github.com/veorq/SipHash, vectors.h; OpenSSL's own test has the same ones), and
 // by a plain reading of the paper for what is longer.
-#include "modules/content_tag.hpp"
+#include "modules/hash.hpp"
 #include "random.hpp"
 
 #include <gtest/gtest.h>

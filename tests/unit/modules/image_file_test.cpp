@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Images in files: judged by content, whatever the file is called (bypasses 1 and 26).
-#include "modules/image_file.hpp"
+#include "modules/image.hpp"
 #include "modules/image_packing.hpp"
 
 #include <fcntl.h>

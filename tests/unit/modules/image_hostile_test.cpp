@@ -20,7 +20,7 @@ constexpr const char* this_module = ".gnu.linkonce.this_module";
 
 std::string problem_of(const test::Bytes& image) {
     const auto identity =
-        identify_image(image, {.with_hash = true, .with_modinfo = true, .with_signature = true});
+        identify_image(image, {.with_hash = true, .with_aliases = true, .with_signature = true});
     if (!identity.facts.problem.empty()) {
         EXPECT_EQ(identity.facts.name, "") << "a name that cannot be relied on must not be given";
         EXPECT_EQ(identity.facts.modinfo_name, "");

@@ -3,8 +3,8 @@
 // Packs test images as module files are packed, and makes the streams that no packer would.
 #pragma once
 
+#include "modules/decompress.hpp"
 #include "modules/elf_builder.hpp"
-#include "modules/image_container.hpp"
 
 #include <lzma.h>
 

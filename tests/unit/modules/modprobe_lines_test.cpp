@@ -2,7 +2,7 @@
 //
 // Shows which lines of modprobe.d are said to be passed over, and that libkmod takes nothing from them.
 #include "module_tree.hpp"
-#include "modules/modprobe_lines.hpp"
+#include "modules/kmod_context.hpp"
 
 #include <gtest/gtest.h>
 

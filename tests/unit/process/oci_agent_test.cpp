@@ -151,11 +151,11 @@ class AgentTest : public testing::Test {
         auto socket = sys::listen_unix(path, 0600, 16);
         ASSERT_TRUE(socket) << socket.error().what;
         AgentDependencies dependencies{
-            .rules =
+            .judge_of =
                 [this](const OciState& state) {
                     told.add("rules for " + state.id + " " + state.policy.value_or("-"));
-                    return Rules{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
-                                 .recorder = &recorder};
+                    return ContainerJudge{.judge = std::make_unique<core::Judge>(core::Policy(), nullptr),
+                                          .recorder = &recorder};
                 },
             .report =
                 [this](const AgentReport& notice) {

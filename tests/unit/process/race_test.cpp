@@ -23,7 +23,7 @@ class RaceTest : public ::testing::Test {
   protected:
     /// That `caller` is answered now so and now otherwise shows that there was a race.
     void expect_only_the_judged(const std::function<int()>& caller) {
-        supervised.answer = core::Answer::refuse;
+        supervised.answer = core::CallerAnswer::refuse;
         ASSERT_EQ(supervised.run(PolicyBuilder().allow("good").build(), caller), 0);
         EXPECT_EQ(supervised.kernel.loaded.count("evil"), 0U);
         EXPECT_EQ(supervised.log.told(), static_cast<std::size_t>(rounds));

@@ -65,8 +65,8 @@ struct Log final : events::Sink {
 struct Supervised {
     FakeKernel kernel;
     Log::Kept log;
-    process::SupervisorSettings settings;
-    std::optional<core::Answer> answer;
+    process::Supervision settings;
+    std::optional<core::CallerAnswer> answer;
     std::optional<FakeIndex> index; ///< of the machine's modules, where there is one
 
     int run(const core::Policy& policy, const std::function<int()>& caller);

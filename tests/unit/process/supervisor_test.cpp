@@ -89,12 +89,12 @@ TEST_F(SupervisorTest, OfALoadedModuleThatNoRuleAllowsItSaysThatItExists) {
     EXPECT_EQ(
         supervised.run(PolicyBuilder().deny("bad").build(), [] { return init_module(image_of("bad")); }),
         EPERM);
-    supervised.answer = core::Answer::pretend;
+    supervised.answer = core::CallerAnswer::pretend;
     EXPECT_EQ(run([] { return init_module(image_of("evil")); }), 0);
 }
 
 TEST_F(SupervisorTest, PretendsSuccessAndLoadsNothing) {
-    supervised.answer = core::Answer::pretend;
+    supervised.answer = core::CallerAnswer::pretend;
     EXPECT_EQ(run([] { return init_module(image_of("evil")); }), 0);
     EXPECT_EQ(supervised.kernel.calls, Strings{});
     EXPECT_EQ(supervised.log.events.at(0).answer, "0");
@@ -108,7 +108,7 @@ TEST_F(SupervisorTest, LeavesWhatIsNoModuleToTheKernelWhateverThePolicySays) {
                 "\xFD"
                 "7zXZ",
                 6);
-    for (const core::Answer answer : {core::Answer::refuse, core::Answer::pretend}) {
+    for (const core::CallerAnswer answer : {core::CallerAnswer::refuse, core::CallerAnswer::pretend}) {
         supervised.answer = answer;
         for (const int flags : {0, 1, 3})
             EXPECT_EQ(run([&] { return finit_module(file_with(packed), "", flags); }),

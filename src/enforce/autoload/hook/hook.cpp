@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/autoload/hook/hook.hpp"
 
-#include "enforce/autoload/hook/message_log.hpp"
-#include "enforce/autoload/hook/plan_runner.hpp"
+#include "enforce/autoload/hook/hook_parts.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -23,6 +22,31 @@ namespace {
 
 constexpr std::size_t max_token = 2048; ///< core/names.hpp
 constexpr std::string_view verb = "AUTOLOAD ";
+
+/// A socket of `type` that is connected to `path`. Empty if nothing listens there, or not in time.
+sys::UniqueFd connect_unix(const char* path, int type, const timeval& send_timeout = {}) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    sys::UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    const auto* generic =
+        reinterpret_cast<const sockaddr*>(&address); // NOLINT(*-reinterpret-cast): socket API
+    if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof send_timeout) != 0
+        || ::connect(socket.get(), generic, sizeof address) != 0)
+        return {};
+    return socket;
+}
+
+bool send_to_syslog(const char* path, std::string_view message) {
+    const sys::UniqueFd socket = connect_unix(path, SOCK_DGRAM | SOCK_NONBLOCK);
+    return socket && ::send(socket.get(), message.data(), message.size(), MSG_NOSIGNAL) >= 0;
+}
+
+void write_to_kernel_log(const char* path, std::string_view message) {
+    const sys::UniqueFd log(::open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    if (!log) return;
+    [[maybe_unused]] const ssize_t written = ::write(log.get(), message.data(), message.size());
+}
 
 /// The one argument that is no option. Empty if there is none, or more than one.
 std::string_view token_of(std::span<char* const> arguments) {
@@ -66,23 +90,9 @@ class Deadline {
     std::int64_t end_;
 };
 
-sys::UniqueFd connect_to_daemon(const HookPaths& paths, const Deadline& deadline) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, paths.socket, sizeof address.sun_path - 1);
-    sys::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const timeval left = deadline.left();
-    const auto* generic =
-        reinterpret_cast<const sockaddr*>(&address); // NOLINT(*-reinterpret-cast): socket API
-    if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left) != 0
-        || ::connect(socket.get(), generic, sizeof address) != 0)
-        return {};
-    return socket;
-}
-
 bool send_request(const sys::UniqueFd& socket, std::string_view token) {
-    std::array<char, verb.size() + max_token + 1>
-        line; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): filled below
+    std::array<char, verb.size() + max_token + 1> line;
     auto end = std::ranges::copy(verb, line.begin()).out;
     end = std::ranges::copy(token, end).out;
     *end++ = '\n';
@@ -158,6 +168,20 @@ int without_daemon(std::span<char* const> arguments, std::string_view token, con
 
 } // namespace
 
+void log_message(const HookPaths& paths, std::initializer_list<std::string_view> parts) {
+    std::array<char, 1024> text; // NOLINT(cppcoreguidelines-pro-type-member-init): filled up to `length`
+    std::size_t length = 0;
+    const auto append = [&](std::string_view part) {
+        for (const char c : part.substr(0, text.size() - length))
+            text[length++] = c >= 0x20 && c < 0x7F ? c : '?';
+    };
+    append("<84>kmodguard-hook: "); // authpriv (10), warning (4): RFC 5424, 6.2.1
+    for (const std::string_view part : parts)
+        append(part);
+    const std::string_view message(text.data(), length);
+    if (!send_to_syslog(paths.syslog, message)) write_to_kernel_log(paths.kernel_log, message);
+}
+
 int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
     static DaemonAnswer answer;
     answer.length = 0;
@@ -171,7 +195,7 @@ int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
         return hook_refused;
     }
     const Deadline deadline(paths.answer_seconds);
-    const sys::UniqueFd socket = connect_to_daemon(paths, deadline);
+    const sys::UniqueFd socket = connect_unix(paths.socket, SOCK_STREAM, deadline.left());
     if (!socket || !send_request(socket, token) || !receive(socket, deadline, answer))
         return without_daemon(arguments, token, paths);
     switch (answer.outcome()) {

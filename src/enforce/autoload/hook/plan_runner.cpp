@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "enforce/autoload/hook/plan_runner.hpp"
-
-#include "enforce/autoload/hook/message_log.hpp"
+#include "enforce/autoload/hook/hook_parts.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -17,7 +15,6 @@
 #include <charconv>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 
 namespace kmodguard::autoload {
 namespace {
@@ -40,8 +37,7 @@ class PathBuffer {
     [[nodiscard]] char* data() { return text_.data(); }
 
   private:
-    std::array<char, path_length>
-        text_; // NOLINT(cppcoreguidelines-pro-type-member-init): filled up to the NUL
+    std::array<char, path_length> text_; // NOLINT(*-pro-type-member-init): filled up to the NUL
     std::size_t length_ = 0;
 };
 
@@ -53,30 +49,19 @@ std::string_view take_word(std::string_view& text) {
     return word;
 }
 
-/// The file that the daemon judged, as it was then.
-struct JudgedFile {
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
-    std::uint64_t size = 0;
-    std::int64_t changed_ns = 0;
-};
-
-std::optional<JudgedFile> parse_judged_file(std::string_view text) {
-    JudgedFile file;
-    const auto read = [&text](auto& number) {
-        const std::string_view word = take_word(text);
-        return std::from_chars(word.data(), word.data() + word.size(), number).ptr
-               == word.data() + word.size();
+/// Whether a file is in the state that the daemon wrote: "DEVICE INODE SIZE CHANGED" (sys/file.hpp).
+bool is_in_state(const struct stat& now, std::string_view judged) {
+    std::array<char, 96> text{}; // four numbers of 20 digits at most, and what is between them
+    char* end = text.data();
+    const auto append = [&](auto number) {
+        if (end != text.data()) *end++ = ' ';
+        end = std::to_chars(end, text.data() + text.size(), number).ptr;
     };
-    if (!read(file.device) || !read(file.inode) || !read(file.size) || !read(file.changed_ns))
-        return std::nullopt;
-    return file;
-}
-
-bool is_same(const JudgedFile& judged, const struct stat& now) {
-    return judged.device == now.st_dev && judged.inode == now.st_ino
-           && judged.size == static_cast<std::uint64_t>(now.st_size)
-           && judged.changed_ns == now.st_ctim.tv_sec * 1'000'000'000 + now.st_ctim.tv_nsec;
+    append(std::uint64_t{now.st_dev});
+    append(std::uint64_t{now.st_ino});
+    append(static_cast<std::uint64_t>(now.st_size));
+    append(std::int64_t{now.st_ctim.tv_sec} * 1'000'000'000 + now.st_ctim.tv_nsec);
+    return judged == std::string_view(text.data(), end);
 }
 
 /// A line "required|soft NAME PATH": what an insert or modprobe step is about.
@@ -92,14 +77,15 @@ class PlanRunner {
 
     void run_line(std::string_view line) {
         const std::string_view key = take_word(line);
-        if (key == "group")
-            begin_group(line);
-        else if (key == "options")
+        if (key == "group") {
+            group_ = line;
+            group_failed_ = false;
+        } else if (key == "options")
             options_ = line.data();
         else if (key == "asked")
             asked_ = line;
         else if (key == "judged")
-            judge(line);
+            judged_ = line;
         else if (key == "insert")
             run_step(line, [this](const PlanStep& step) { return insert(step, 0); });
         else if (key == "insert-compressed")
@@ -111,16 +97,6 @@ class PlanRunner {
     [[nodiscard]] int result() const { return failed_ ? hook_failed : hook_done; }
 
   private:
-    void judge(std::string_view state) {
-        any_file_ = state == "any";
-        judged_ = parse_judged_file(state).value_or(JudgedFile{});
-    }
-
-    void begin_group(std::string_view module) {
-        group_ = module;
-        group_failed_ = false;
-    }
-
     template <typename Run>
     void run_step(std::string_view line, Run run) {
         PlanStep step;
@@ -133,12 +109,12 @@ class PlanRunner {
         }
         options_ = "";
         asked_ = {};
-        judge("");
+        judged_ = {};
     }
 
     void report(const PlanStep& step, int error) {
         log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ",
-                             error == ECHILD ? "the original handler failed" : error_text(error),
+                             error == ECHILD ? "the original handler failed" : ::strerror(error),
                              error == ESTALE ? " (its file changed after it was judged)" : ""});
         if (step.required) group_failed_ = failed_ = true;
     }
@@ -157,7 +133,7 @@ class PlanRunner {
     /// Whether `image` is the file that was judged. What was not judged is loaded only if the plan says so.
     [[nodiscard]] bool is_judged(const sys::UniqueFd& image) const {
         struct stat now{};
-        return any_file_ || (::fstat(image.get(), &now) == 0 && is_same(judged_, now));
+        return judged_ == "any" || (::fstat(image.get(), &now) == 0 && is_in_state(now, judged_));
     }
 
     /// Loads the image, if it still is the file that was judged. Returns 0 or an errno value.
@@ -180,9 +156,8 @@ class PlanRunner {
     bool group_failed_ = false;
     bool failed_ = false;
     const char* options_ = "";
-    std::string_view asked_; ///< what the original handler is asked for in the place of the module
-    JudgedFile judged_;      ///< by default no file at all: none has inode 0
-    bool any_file_ = false;
+    std::string_view asked_;  ///< what the original handler is asked for in the place of the module
+    std::string_view judged_; ///< the state of the file of the next step; "any": it need not be judged
 };
 
 /// The path saved when the hook was armed; nothing if it is lost, or is no absolute path.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR AGPL-3.0-only
  *
  * Which module an image is, read from the bytes that the kernel is about to load. It is modules/image_elf.cpp
- * and modules/image_modinfo.cpp over again, check by check: those files say why each is made. A test gives both
+ * and modules/image.cpp over again, check by check: those files say why each is made. A test gives both
  * the same images.
  *
  * The image is hostile. Whatever it says, each loop ends, since the verifier made sure of it, and each byte is

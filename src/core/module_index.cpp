@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "core/alias_reach.hpp"
+#include "core/module_index.hpp"
 
 #include "core/names.hpp"
 #include "core/pattern_set.hpp"

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "daemon/directory_watch.hpp"
+#include "daemon/watches.hpp"
+
+#include "enforce/autoload/handler.hpp"
 
 #include <sys/inotify.h>
+
+#include <utility>
 
 namespace kmodguard::daemon {
 namespace {
 
-constexpr std::uint64_t quiet_microseconds = DirectoryWatch::quiet.count();
 constexpr std::uint32_t content_events = IN_CLOSE_WRITE | IN_CREATE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM
                                          | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 constexpr std::uint32_t parent_events = IN_CREATE | IN_MOVED_TO | IN_ONLYDIR;
@@ -23,23 +26,18 @@ std::filesystem::path nearest_existing(std::filesystem::path path) {
 DirectoryWatch::DirectoryWatch(sd_event* loop, std::vector<std::filesystem::path> directories,
                                std::function<void()> changed)
     : loop_(loop), directories_(std::move(directories)), changed_(std::move(changed)) {
-    const auto on_quiet = [](sd_event_source*, std::uint64_t, void* self) {
-        auto& watcher = *static_cast<DirectoryWatch*>(self);
-        watcher.watch(); // directories may have come or been replaced
-        watcher.changed_();
-        return 0;
-    };
-    sd_event_source* timer = nullptr;
-    if (sd_event_add_time_relative(loop_, &timer, CLOCK_MONOTONIC, quiet_microseconds, 0, on_quiet, this) < 0)
-        return;
-    sd_event_source_set_enabled(timer, SD_EVENT_OFF);
-    quiet_.reset(timer);
-    watch();
+    quiet_ = stopped_timer<&DirectoryWatch::on_quiet>(loop_, CLOCK_MONOTONIC, this);
+    if (quiet_) watch();
+}
+
+void DirectoryWatch::on_quiet() {
+    watch(); // directories may have come or been replaced
+    changed_();
 }
 
 void DirectoryWatch::watch() {
     const auto on_event = [](sd_event_source*, const inotify_event*, void* self) {
-        static_cast<DirectoryWatch*>(self)->on_change();
+        start_timer(static_cast<DirectoryWatch*>(self)->quiet_, quiet);
         return 0;
     };
     watches_.clear();
@@ -52,9 +50,19 @@ void DirectoryWatch::watch() {
     }
 }
 
-void DirectoryWatch::on_change() {
-    sd_event_source_set_time_relative(quiet_.get(), quiet_microseconds);
-    sd_event_source_set_enabled(quiet_.get(), SD_EVENT_ONESHOT);
+std::optional<std::string> HandlerWatch::look(Occasion occasion) {
+    const auto handler = autoload::handler_setting(paths_);
+    if (!handler || !handler->taken_away()) {
+        reported_.reset();
+        seen_by_timer_ = false;
+        return std::nullopt;
+    }
+    if (handler->current == handler->original
+        && (occasion == Occasion::request || !std::exchange(seen_by_timer_, true)))
+        return std::nullopt;
+    if (reported_ == handler->current) return std::nullopt;
+    reported_ = handler->current.value_or("");
+    return reported_;
 }
 
 } // namespace kmodguard::daemon

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The part of ELF that says which module an image is: the sections .gnu.linkonce.this_module and .modinfo,
-// and the name in the first. Nothing else of the file is looked at.
+// What image.cpp puts together. Of ELF that is the part that says which module an image is: the sections
+// .gnu.linkonce.this_module and .modinfo, and the name in the first. Nothing else of the file is looked at.
 #pragma once
 
-#include "modules/elf_file.hpp"
-#include "modules/image_source.hpp"
-#include "sys/result.hpp"
+#include "modules/image.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -36,5 +34,13 @@ struct ElfModule {
 /// Source: include/linux/module.h.
 [[nodiscard]] sys::Result<std::string> read_struct_module_name(ByteSource& source, const ElfModule& module,
                                                                std::optional<std::uint32_t> name_offset);
+
+/// Reads the signature of `source`, at most 64 KiB of it. A signature that cannot be read is a Signature with
+/// a problem; only a source that cannot be read is an error. Source: include/linux/module_signature.h,
+/// scripts/sign-file.c.
+[[nodiscard]] sys::Result<Signature> read_signature(ByteSource& source);
+
+/// Whether there is one at all. The kernel takes an image without for unsigned; one with it may be no good.
+[[nodiscard]] sys::Result<bool> has_signature(ByteSource& source);
 
 } // namespace kmodguard::modules
