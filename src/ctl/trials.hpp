@@ -8,11 +8,6 @@
 #pragma once
 
 #include "ctl/machine_status.hpp"
-#include "core/module_index.hpp"
-#include "ctl/finding.hpp"
-#include "enforce/kernel/status.hpp"
-#include "modules/decompress.hpp"
-#include "sys/paths.hpp"
 
 #include <cstdint>
 #include <string>

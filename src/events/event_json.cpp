@@ -41,7 +41,7 @@ Json value_of(const std::vector<Item>& items) {
         list.push_back(value_of(item));
     return list;
 }
-Json value_of(const std::optional<core::ImageAdmission>& image) {
+Json value_of(const std::optional<core::Admission>& image) {
     Json::Object object = object_of(*image);
     object.emplace_back("verdict", to_string(verdict_of(image->reason)));
     return object;

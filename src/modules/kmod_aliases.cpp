@@ -187,7 +187,9 @@ bool KmodIndex::has_indexed_aliases(std::string_view name) {
     const std::filesystem::path directory = kmod_get_dirname(context_.get());
     const auto index = sys::file_identity(directory / "modules.alias.bin");
     const auto file = sys::file_identity(record->path);
-    return index && file && file->changed_ns <= index->changed_ns;
+    if (!index || !file || file->changed_ns > index->changed_ns) return false;
+    const auto known = aliases_.find(name);
+    return known == aliases_.end() || known->second.file != *file;
 }
 
 } // namespace kmodguard::modules

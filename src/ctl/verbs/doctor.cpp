@@ -6,7 +6,7 @@
 #include "ctl/machine_status.hpp"
 #include "ctl/trials.hpp"
 #include "ctl/verbs.hpp"
-#include "enforce/kernel/status.hpp"
+#include "enforce/kernel/pins.hpp"
 #include "installation.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"

@@ -3,11 +3,10 @@
 // Sealing cannot be undone but by a restart, so first it is printed what it takes away, and checked whether
 // something is not as it would have to stay. What can still be changed in the last moment is checked
 // once more afterwards.
-#include "enforce/kernel/pinned.hpp"
-#include "ctl/handler_writers.hpp"
 #include "ctl/machine_status.hpp"
 #include "ctl/open_files.hpp"
 #include "ctl/verbs.hpp"
+#include "enforce/kernel/pinned.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>

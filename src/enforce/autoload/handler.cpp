@@ -110,7 +110,7 @@ sys::Result<ArmResult> arm(const sys::Paths& paths) {
     if (status.static_helper)
         result.warning = "this kernel ignores the setting (CONFIG_STATIC_USERMODEHELPER)";
     if (status.armed) return result;
-    TRY(sys::write_setting(paths.handler_setting(), std::string(installation::hook) + "\n"));
+    TRY(sys::write_setting(paths.handler_setting(), fmt::format("{}\n", installation::hook)));
     result.changed = true;
     return result;
 }

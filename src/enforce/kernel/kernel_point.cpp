@@ -232,7 +232,7 @@ void KernelPoint::heed_images() {
     const auto denied = kept.keep_only(core::Admissions(policy_, *index_));
     if (!denied.empty()) {
         const auto table = compile(policy_, kept, *generation_);
-        Published published = table ? guard_->publish(*table) : failed(table.error());
+        Published published = table ? guard_->publish(*table) : Published::failed(table.error());
         if (!published.is_accepted()) {
             if (images_ != Images::not_heeded) report(published.error.what);
             images_ = Images::not_heeded;

@@ -142,9 +142,9 @@ class Agent::Containers {
         // Asked of here and not where it was received: what has been sent may be any file, and take its time.
         auto listener = Listener::adopt(std::move(handed.listener));
         if (!listener) return refuse(id, listener.error().what);
-        const Rules rules = dependencies_.rules(handed.state);
+        const ContainerJudge judged_by = dependencies_.judge_of(handed.state);
         std::uint64_t served = 0;
-        if (rules.judge->policy().serves_user_namespaces()) {
+        if (judged_by.judge->policy().serves_user_namespaces()) {
             const auto configured = configured_user_namespace(handed);
             served = configured.value_or(0);
             if (!configured)
@@ -152,7 +152,7 @@ class Agent::Containers {
                         .text = "is not served in its user namespace: " + configured.error().what});
         }
         const auto supervisor = Supervisor::start(
-            std::move(*listener), *rules.judge, dependencies_.kernel, *rules.recorder,
+            std::move(*listener), *judged_by.judge, dependencies_.kernel, *judged_by.recorder,
             {.container = id, .limits = container_limits, .powerless = powerless_, .user_namespace = served});
         if (!supervisor) return refuse(id, supervisor.error().what);
         wait_for_end((*supervisor)->fd());

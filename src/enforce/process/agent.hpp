@@ -31,16 +31,15 @@ struct AgentReport {
 };
 
 /// What a container's calls are answered by, and where its events go.
-struct Rules {
+struct ContainerJudge {
     std::unique_ptr<core::Judge> judge;
     events::Recorder* recorder = nullptr;
 };
 
 /// What the agent works with. It must outlive it, and is used by many threads at once.
 struct AgentDependencies {
-    /// The rules of a container that starts. Where its policy cannot be had, those of a policy that allows
-    /// nothing.
-    std::function<Rules(const OciState&)> rules;
+    /// What judges a container that starts: where its policy cannot be had, a policy that allows nothing.
+    std::function<ContainerJudge(const OciState&)> judge_of;
     std::function<void(const AgentReport&)> report;
     KernelModules& kernel;
 };

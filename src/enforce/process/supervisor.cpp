@@ -28,8 +28,8 @@ sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, co
                                                            KernelModules& kernel, events::Recorder& recorder,
                                                            Supervision supervision) {
     handle_wake_up();
-    auto supervisor = std::make_unique<Supervisor>(Private(), std::move(listener), judge, kernel, recorder,
-                                                   std::move(supervision));
+    std::unique_ptr<Supervisor> supervisor( // NOLINT(modernize-make-unique): the constructor is private
+        new Supervisor(std::move(listener), judge, kernel, recorder, std::move(supervision)));
     const std::scoped_lock lock(supervisor->mutex_);
     supervisor->add_worker();
     if (supervisor->workers_.empty())
@@ -38,7 +38,7 @@ sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, co
     return supervisor;
 }
 
-Supervisor::Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
+Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel,
                        events::Recorder& recorder, Supervision supervision)
     : listener_(std::move(listener)), responder_(listener_, judge, kernel, recorder, supervision),
       max_threads_(std::max<std::size_t>(1, supervision.limits.threads)) {}

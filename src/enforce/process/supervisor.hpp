@@ -30,8 +30,6 @@ class Supervisor {
                                                                         KernelModules& kernel,
                                                                         events::Recorder& recorder,
                                                                         Supervision supervision);
-    Supervisor(Private /*key*/, Listener listener, core::Judge& judge, KernelModules& kernel,
-               events::Recorder& recorder, Supervision supervision); ///< for start()
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
     /// As stop(), without a timeout. Calls that come later fail with ENOSYS: the kernel's answer where no
@@ -53,7 +51,7 @@ class Supervisor {
     };
 
     Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-               SupervisorSettings settings);
+               Supervision supervision);
     void add_worker();
     void work(Worker& worker);
     [[nodiscard]] bool no_process_left() const;

@@ -69,11 +69,11 @@ TEST_F(Lint, AliasesThatNothingAnswersTo) {
 TEST_F(Lint, ReadsAliasesOnceHoweverManyAreListed) {
     class Counting : public FakeIndex {
       public:
-        bool for_each_alias(const std::function<void(std::string_view, std::string_view)>& visit) override {
+        bool for_each_alias(const core::AliasVisitor& visit) override {
             ++told;
             return FakeIndex::for_each_alias(visit);
         }
-        const std::vector<std::string>& aliases(std::string_view name) override {
+        const std::vector<std::string>* aliases(std::string_view name) override {
             ++asked;
             return FakeIndex::aliases(name);
         }

@@ -160,7 +160,7 @@ TEST_P(SessionTest, KernelOfOtherSymbolsEndsTheWatchAndIsNamed) {
                    "Linux version 5.10.0-other (gcc) #1 SMP\n");
     tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
     Session::Setup setup{.watch = {}, .boot = Boot::attached, .search = {}, .report = {}};
-    Session session(tiny_.debugger(), row_, linked(kernel, offset_), judge_, recorder_, std::move(settings));
+    Session session(tiny_.debugger(), row_, linked(kernel, offset_), judge_, recorder_, std::move(setup));
     const auto begun = session.begin();
     ASSERT_FALSE(begun);
     EXPECT_EQ(begun.error().kind, sys::ErrorKind::invalid);

@@ -53,9 +53,10 @@ std::string_view take_word(std::string_view& text) {
 bool is_in_state(const struct stat& now, std::string_view judged) {
     std::array<char, 96> text{}; // four numbers of 20 digits at most, and what is between them
     char* end = text.data();
+    char* const last = text.data() + text.size();
     const auto append = [&](auto number) {
-        if (end != text.data()) *end++ = ' ';
-        end = std::to_chars(end, text.data() + text.size(), number).ptr;
+        if (end != text.data() && end != last) *end++ = ' ';
+        end = std::to_chars(end, last, number).ptr;
     };
     append(std::uint64_t{now.st_dev});
     append(std::uint64_t{now.st_ino});
