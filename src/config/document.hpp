@@ -31,7 +31,7 @@ struct Node {
     std::int64_t integer = 0;     ///< integer: its value
     bool boolean = false;         ///< boolean: its value
     std::vector<Node> items = {}; ///< array: its elements, in order
-    std::vector<Member> members = {}; ///< table: its entries, in the order in which they are written
+    std::vector<Member> members;  ///< table: its entries, in the order in which they are written
 
     /// The member called `key`, or nullptr.
     [[nodiscard]] const Member* find(std::string_view key) const;

@@ -2,9 +2,9 @@
 #include "config/lint.hpp"
 
 #include "config/entry.hpp"
-#include "core/module_index.hpp"
-#include "core/admission.hpp"
 #include "config/policy_schema.hpp"
+#include "core/admission.hpp"
+#include "core/module_index.hpp"
 #include "core/names.hpp"
 
 #include <fmt/format.h>

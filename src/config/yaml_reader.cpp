@@ -192,11 +192,11 @@ class TreeBuilder final : public YAML::EventHandler {
     void OnDocumentEnd() override {}
 
     void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        put({.kind = Node::Kind::null, .at = place_of_null(mark)});
+        put({.kind = Node::Kind::null, .at = place_of_null(mark), .members = {}});
     }
 
     void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-        put({.kind = Node::Kind::alias, .at = place_of(mark)});
+        put({.kind = Node::Kind::alias, .at = place_of(mark), .members = {}});
     }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,

@@ -198,7 +198,7 @@ class Decider {
             if (!step.by_command && needs_modprobe(*record)
                 && index_.resolve(step.module) != std::vector{step.module})
                 return {step, Reason::shadowed_name};
-            if (const Reason reason = judge_image(*record, step); verdict_of(reason) == Verdict::refuse)
+            if (const Reason reason = judge_file(*record, step); verdict_of(reason) == Verdict::refuse)
                 return {step, reason};
         }
         return {};
@@ -228,7 +228,7 @@ class Decider {
         std::erase_if(decision_.chain, [&missing](const Step& step) { return step.module == missing; });
     }
 
-    Reason judge_image(const ModuleRecord& record, Step& step) {
+    Reason judge_file(const ModuleRecord& record, Step& step) {
         const std::string inside = name_inside(record);
         const bool goes_by_it = !inside.empty() && policy_.allows_module(inside);
         const std::string& name = goes_by_it ? inside : record.name;

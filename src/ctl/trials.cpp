@@ -3,9 +3,9 @@
 
 #include "ctl/canary.hpp"
 #include "modules/kmod_index.hpp"
-#include "sys/result.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
+#include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 
 #include <fmt/format.h>

@@ -180,8 +180,8 @@ const core::Decision& Engine::decide(std::string_view token) {
     sys::trace(sys::Topic::cache, "{}: decided, {}", token,
                decision.is_lasting() ? "and kept" : "and not kept");
     if (decision.is_lasting()) return decisions_.insert(std::string(token), std::move(decision));
-    unnamed_ = std::move(decision);
-    return unnamed_;
+    not_remembered_ = std::move(decision);
+    return not_remembered_;
 }
 
 const core::Decision& Engine::decide_to_load(std::string_view token) {

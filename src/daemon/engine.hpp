@@ -15,9 +15,9 @@
 #include "core/runtime_changes.hpp"
 #include "enforce/kernel/enforcer.hpp"
 #include "modules/kmod_index.hpp"
-#include "sys/kernel.hpp"
 #include "protocol/answers.hpp"
 #include "sys/file.hpp"
+#include "sys/kernel.hpp"
 #include "sys/paths.hpp"
 #include "sys/result.hpp"
 
@@ -148,7 +148,7 @@ class Engine {
 
     core::DecisionCache decisions_;
     std::optional<core::Admissions> admissions_; ///< of policy and index, once they were asked for
-    core::Decision unnamed_;                     ///< the last decision that is not worth remembering
+    core::Decision not_remembered_;              ///< the last decision that is not worth remembering
     std::size_t warm_up_position_ = 0;
     std::uint64_t allowed_ = 0; ///< of the decisions that were acted upon since the start
     std::uint64_t refused_ = 0;

@@ -25,7 +25,7 @@ using protocol::Outcome;
 constexpr long max_limited_mode = 7L * 24 * 3600;
 
 /// A request, and what comes of it besides its answer.
-struct Call {
+struct RequestContext {
     Engine& engine;
     const std::string& argument;
     const StatusSources& sources;
@@ -37,7 +37,7 @@ Answer ok(std::string text = "") {
     return {.fields = {}, .outcome = Outcome::ok, .text = std::move(text)};
 }
 
-Answered autoload_request(Call call) {
+Answered autoload_request(RequestContext call) {
     const core::Decision& decision = call.engine.decide_to_load(call.argument);
     const bool allowed = decision.effective() == core::Verdict::allow;
     call.response.event = events::Attempt(core::Point::autoload, call.engine.generation(), decision);
@@ -65,7 +65,7 @@ void add_newer_files(Answer& answer, const Engine& engine) {
 }
 
 /// Of what the kernel does not load, only a request would take notice that the index has changed.
-core::Decision decide_for_people(Call call) {
+core::Decision decide_for_people(RequestContext call) {
     call.engine.refresh_index();
     return call.engine.decide_for_people(call.argument);
 }
@@ -76,7 +76,7 @@ Answer answer_of(const core::Decision& decision) {
             .text = explain(decision)};
 }
 
-Answered check(Call call) {
+Answered check(RequestContext call) {
     const core::Decision decision = decide_for_people(call);
     Answer answer = answer_of(decision);
     answer.fields = {{"verdict", std::string(to_string(decision.effective()))},
@@ -87,7 +87,7 @@ Answered check(Call call) {
     return answer;
 }
 
-Answered explain_token(Call call) {
+Answered explain_token(RequestContext call) {
     const core::Decision decision = decide_for_people(call);
     Answer answer = answer_of(decision);
     add_newer_files(answer, call.engine);
@@ -95,7 +95,7 @@ Answered explain_token(Call call) {
     return answer;
 }
 
-Answered allow(Call call) {
+Answered allow(RequestContext call) {
     TRY(call.engine.allow(call.argument));
     const std::string name = core::module_name_of(call.argument).value_or("");
     const bool known = call.engine.status().index_error || call.engine.index().find(name) != nullptr;
@@ -151,7 +151,7 @@ void add_what_stays(Answer& answer, Engine& engine, const std::string& name) {
     if (!loaded->empty()) answer.fields.push_back({"warning", core::explain_loaded(*loaded)});
 }
 
-Answered deny(Call call) {
+Answered deny(RequestContext call) {
     TRY(call.engine.deny(call.argument));
     const auto module = module_called(call.engine, call.argument);
     Answer answer = ok(module ? fmt::format("{} is denied until the daemon restarts", *module)
@@ -162,7 +162,7 @@ Answered deny(Call call) {
     return answer;
 }
 
-Answered remove(Call call) {
+Answered remove(RequestContext call) {
     TRY(call.engine.remove(call.argument));
     Answer answer = ok(fmt::format("{} is off the lists until the daemon restarts", call.argument));
     add_what_stays(answer, call.engine, call.argument);
@@ -176,7 +176,7 @@ void add_warnings(Answer& answer, const Engine& engine) {
     if (const std::string lacks = engine.why_not_enforced(); !lacks.empty()) add(answer, "warning", {lacks});
 }
 
-Answered apply(Call call) {
+Answered apply(RequestContext call) {
     const auto changed = TRY(call.engine.apply());
     Answer answer = ok(changed.empty() ? "nothing to save" : "saved");
     add(answer, "changed", changed);
@@ -185,7 +185,7 @@ Answered apply(Call call) {
 }
 
 /// "enforce", "audit", or with seconds after which the former mode returns: "audit 1800".
-Answered mode(Call call) {
+Answered mode(RequestContext call) {
     const std::string& argument = call.argument;
     const std::size_t blank = argument.find(' ');
     const std::string word = argument.substr(0, blank);
@@ -208,7 +208,7 @@ Answered mode(Call call) {
     return ok(fmt::format("the mode is {}", word));
 }
 
-Answered reload(Call call) {
+Answered reload(RequestContext call) {
     const bool discard = call.argument == "discard";
     if (!call.argument.empty() && !discard)
         return sys::failure(sys::ErrorKind::invalid, "RELOAD takes nothing, or \"discard\"");
@@ -219,7 +219,7 @@ Answered reload(Call call) {
     return answer;
 }
 
-Answered status(Call call) {
+Answered status(RequestContext call) {
     protocol::DaemonStatus status = call.engine.status();
     if (call.sources.events_lost) status.events_lost = call.sources.events_lost();
     Answer answer = ok();
@@ -228,14 +228,14 @@ Answered status(Call call) {
     return answer;
 }
 
-Answered loaded(Call call) {
+Answered loaded(RequestContext call) {
     call.engine.refresh_index();
     Answer answer = ok();
     answer.fields = protocol::fields_of(TRY(call.engine.loaded_and_not_admitted()));
     return answer;
 }
 
-Answered list(Call call) {
+Answered list(RequestContext call) {
     Answer answer = ok();
     add_newer_files(answer, call.engine);
     add(answer, protocol::fields_of(protocol::listed_rules(call.engine.policy())));
@@ -243,7 +243,7 @@ Answered list(Call call) {
 }
 
 /// What kmodctl does to the guard by itself, for the record: "arm", "disarm WHY IT FAILED".
-Answered record(Call call) {
+Answered record(RequestContext call) {
     using events::Action;
     static constexpr std::array recorded = {Action::arm, Action::disarm, Action::stop, Action::seal};
     const std::size_t blank = call.argument.find(' ');
@@ -261,7 +261,7 @@ enum class Takes { nothing, maybe_an_argument, an_argument };
 struct Verb {
     std::string_view name;
     Takes takes = Takes::nothing;
-    Answered (*run)(Call) = nullptr;
+    Answered (*run)(RequestContext) = nullptr;
     std::optional<events::Action> change = std::nullopt; ///< what it does to the guard, for the record
 };
 
@@ -281,7 +281,7 @@ constexpr std::array verbs = std::to_array<Verb>({
     {.name = "LIST", .run = list},
 });
 
-Answered run(const Verb& verb, const Call& call) {
+Answered run(const Verb& verb, const RequestContext& call) {
     if (verb.takes == (call.argument.empty() ? Takes::an_argument : Takes::nothing))
         return sys::failure(sys::ErrorKind::invalid, fmt::format("{} takes {} argument", verb.name,
                                                                  call.argument.empty() ? "an" : "no"));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "modules/kmod_context.hpp"
 
-#include "sys/paths.hpp"
 #include "sys/file.hpp"
+#include "sys/paths.hpp"
 
 #include <fmt/format.h>
 #include <libkmod.h>

@@ -3,7 +3,7 @@
 // Runs a command whose module loads, and those of all that descends from it, are decided by a policy. To
 // other processes it is as if the command had been run without: its exit status or signal, its terminal, the
 // signals sent to it.
-#include "ctl/supervision.hpp"
+#include "ctl/point_verbs.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/launch.hpp"
 #include "enforce/process/lender.hpp"

@@ -3,7 +3,7 @@
 // Runs an emulated machine whose module loads are decided by a policy, from outside: through the debugger's
 // stub of QEMU, with nothing in the guest. Or attaches to one that runs.
 #include "config/policy_schema.hpp"
-#include "ctl/supervision.hpp"
+#include "ctl/point_verbs.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/guest/architecture.hpp"
 #include "enforce/guest/emulator.hpp"
@@ -184,8 +184,8 @@ std::unique_ptr<guest::Session> make_session(const Context& context, Point& poin
     guest::Session::Setup setup;
     setup.watch.hash = point.options.hash;
     setup.boot = boot;
-    setup.search = [interception = point.options.interception,
-                       architecture = point.architecture](gdb::Client& halted) {
+    setup.search_memory = [interception = point.options.interception,
+                           architecture = point.architecture](gdb::Client& halted) {
         return kernel_in_memory(interception, halted, *architecture);
     };
     if (!point.quiet) setup.report = [&context](const std::string& text) { log(context, text); };

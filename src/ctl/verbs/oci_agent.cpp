@@ -5,7 +5,7 @@
 // name that means nothing, like a policy that cannot be read, refuses that container everything.
 #include "core/names.hpp"
 #include "ctl/decide.hpp"
-#include "ctl/supervision.hpp"
+#include "ctl/point_verbs.hpp"
 #include "ctl/verbs.hpp"
 #include "enforce/process/agent.hpp"
 #include "enforce/process/caller.hpp"

@@ -174,7 +174,7 @@ sys::Result<int> run_seal(const Context& context, const SealOptions& options) {
     look_at_kexec(obstacles);
     look_at_running(obstacles, context.paths);
     const auto daemon = context.daemon_process();
-    const auto maps = kernel::maps_to_seal();
+    const auto maps = kernel::ids_of_sealed_maps();
     if (maps) // else it is not enforced, and another obstacle is that
         look_at_maps(obstacles, *maps, status.daemon && daemon ? std::optional(*daemon) : std::nullopt);
     else if (obstacles.empty())

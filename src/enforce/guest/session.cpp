@@ -102,7 +102,7 @@ Machine::Work Session::on_restart(Processor processor, Location) {
     if (hooked == nullptr || (!found() && boot() == Boot::next)) co_return sys::Result<void>{};
     if (const std::uint64_t banner = hooked->known.addresses.banner; banner != 0) {
         const std::array<std::byte, 16> nothing{};
-        co_await unless_lost(processor.write(banner + hooked->offset, nothing));
+        static_cast<void>(co_await unless_lost(processor.write(banner + hooked->offset, nothing)));
     }
     end_boot(Clock::now());
     co_return sys::Result<void>{};
@@ -134,7 +134,7 @@ sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
         return sys::failure(sys::ErrorKind::failed,
                             "no kernel's symbols were found in the guest's memory for 5 minutes",
                             "give them with --symbols");
-    auto known = TRY(setup_.search(machine_.debugger()));
+    auto known = TRY(setup_.search_memory(machine_.debugger()));
     if (!known) return {};
     const auto search = TRY(find_kernel(machine_, known->addresses, false));
     if (!search.kernel || !is_kernel_of(*search.kernel, known->banner)) return {};

@@ -52,7 +52,7 @@ class Session {
         Boot boot = Boot::first; ///< not `next`
         /// Finds the addresses of the kernel that a halted guest runs, where no symbols were given; nullopt:
         /// it runs none, or not yet.
-        std::function<sys::Result<std::optional<KnownKernel>>(gdb::Client&)> search;
+        std::function<sys::Result<std::optional<KnownKernel>>(gdb::Client&)> search_memory;
         std::function<void(const std::string&)> report; ///< messages for people
     };
 

@@ -142,7 +142,7 @@ sys::Result<void> Guard::read_state() {
         return {};
     }
     in_force_ = TRY(read_table(pins_));
-    b_ = TRY(is_second_active(pins_));
+    second_in_force_ = TRY(is_second_active(pins_));
     const auto key = TRY(pins_.content_key.get(only));
     key_.bytes = key.value_or(key_.bytes);
     return {};
@@ -187,7 +187,7 @@ sys::Result<void> Guard::replace(const PolicyTable& table) {
     // Returns when no program uses the former one any more (maybe_wait_bpf_programs of kernel/bpf/syscall.c).
     TRY(pins_.policy.set(only, fd));
     sys::trace(sys::Topic::bpf, "published a table of {} entries", table.size());
-    b_ = !b_;
+    second_in_force_ = !second_in_force_;
     in_force_ = table;
     static_cast<void>(spare().clear()); // it is cleared again before it is filled
     return {};

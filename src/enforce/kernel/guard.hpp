@@ -106,15 +106,15 @@ class Guard {
     [[nodiscard]] sys::Result<void> take_away(PolicyTable& from, const PolicyTable& wanted);
     [[nodiscard]] sys::Result<bool> is_as_published();
     [[nodiscard]] const Map<guard_name, guard_rule>& active() const {
-        return b_ ? pins_.policy_b : pins_.policy_a;
+        return second_in_force_ ? pins_.policy_b : pins_.policy_a;
     }
     [[nodiscard]] const Map<guard_name, guard_rule>& spare() const {
-        return b_ ? pins_.policy_a : pins_.policy_b;
+        return second_in_force_ ? pins_.policy_a : pins_.policy_b;
     }
 
     OpenPins pins_;
     std::filesystem::path sealed_table_;
-    bool b_ = false; ///< which of the two policy maps is in force
+    bool second_in_force_ = false; ///< which of the two policy maps is in force
     guard_state state_{};
     modules::ContentKey key_{};
     std::optional<PolicyTable> in_force_;

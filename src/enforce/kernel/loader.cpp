@@ -3,9 +3,9 @@
 // The only unit that sees the generated skeleton, and libbpf's objects.
 #include "enforce/kernel/loader.hpp"
 
-#include "sys/process.hpp"
 #include "enforce/kernel/pins.hpp"
 #include "modules/hash.hpp"
+#include "sys/process.hpp"
 #include "sys/trace.hpp"
 #include "sys/unix_socket.hpp"
 
@@ -100,7 +100,7 @@ sys::Result<bpf_map*> map_of(const Skeleton& skeleton, const MapRow& row) {
 
 /// Draws the key of contents, and freezes what user space does not write to from then on. Freezing, too,
 /// takes CAP_BPF on older kernels.
-sys::Result<void> set_key_and_freeze(const Skeleton& skeleton) {
+sys::Result<void> set_key_and_freeze_program_maps(const Skeleton& skeleton) {
     const auto key = TRY(modules::ContentKey::random());
     const std::uint32_t only = 0;
     if (::bpf_map_update_elem(bpf_map__fd(skeleton->maps.content_key), &only, key.bytes.data(), BPF_ANY) != 0)
@@ -149,7 +149,7 @@ sys::Result<void> load_guarding_programs(const Support& support) {
     sys::trace(sys::Topic::bpf, "loaded: mechanism {}, the kernel {} images by itself",
                to_string(support.mechanism),
                support.kernel_decompresses ? "decompresses" : "does not decompress");
-    TRY(set_key_and_freeze(skeleton));
+    TRY(set_key_and_freeze_program_maps(skeleton));
     TRY(pin_maps(skeleton, new_pin_directory()));
     return pin_programs(skeleton, support.mechanism, new_pin_directory());
 }

@@ -150,7 +150,7 @@ sys::Result<void> seal(const std::filesystem::path& sealed_table) {
     return {};
 }
 
-sys::Result<std::vector<std::uint32_t>> maps_to_seal() {
+sys::Result<std::vector<std::uint32_t>> ids_of_sealed_maps() {
     auto pins = TRY(open_pins(pin_directory()));
     return ids_of_closed_maps(pins);
 }

@@ -22,6 +22,6 @@ namespace kmodguard::kernel {
 [[nodiscard]] sys::Result<void> seal(const std::filesystem::path& sealed_table);
 
 /// The ids of the maps that the seal keeps everybody from. To be asked for before it.
-[[nodiscard]] sys::Result<std::vector<std::uint32_t>> maps_to_seal();
+[[nodiscard]] sys::Result<std::vector<std::uint32_t>> ids_of_sealed_maps();
 
 } // namespace kmodguard::kernel

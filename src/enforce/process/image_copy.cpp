@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "enforce/process/image_copy.hpp"
 
-#include "modules/image.hpp"
 #include "modules/decompress.hpp"
+#include "modules/image.hpp"
 
 #include <utility>
 

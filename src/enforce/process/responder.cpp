@@ -2,11 +2,11 @@
 #include "enforce/process/responder.hpp"
 
 #include "core/admission.hpp"
+#include "core/names.hpp"
 #include "modules/decompress.hpp"
 #include "modules/hash.hpp"
 #include "modules/image.hpp"
 #include "sys/result.hpp"
-#include "core/names.hpp"
 #include "sys/trace.hpp"
 
 #include <fmt/format.h>
@@ -46,7 +46,7 @@ Taken<std::string> parameters_of(const Notification& notification, const Caller&
 } // namespace
 
 Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
-                     events::Recorder& recorder, Supervision settings)
+                     events::Recorder& recorder, SupervisorSettings settings)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
       container_(std::move(settings.container)), limits_(settings.limits), log_order_(recorder, container_),
       budget_(std::max(limits_.memory, limits_.image_bytes)), powerless_(std::move(settings.powerless)),

@@ -34,7 +34,7 @@ struct Limits {
     std::size_t threads = 64; ///< calls answered at one time; others wait
 };
 
-struct Supervision {
+struct SupervisorSettings {
     std::string container = {}; ///< its id, for events; "" where there is none
     Limits limits = {};
     /// The memory for callers that may load nothing, which several supervisors may share; nullptr: one of its
@@ -49,7 +49,7 @@ class Responder {
   public:
     /// All but the settings must outlive it.
     Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-              Supervision settings);
+              SupervisorSettings settings);
 
     /// Answers one call, and records it. Returns when the call has returned.
     void respond(const Notification& notification);

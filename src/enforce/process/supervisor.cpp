@@ -26,10 +26,10 @@ void handle_wake_up() {
 
 sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, core::Judge& judge,
                                                            KernelModules& kernel, events::Recorder& recorder,
-                                                           Supervision supervision) {
+                                                           SupervisorSettings settings) {
     handle_wake_up();
     std::unique_ptr<Supervisor> supervisor( // NOLINT(modernize-make-unique): the constructor is private
-        new Supervisor(std::move(listener), judge, kernel, recorder, std::move(supervision)));
+        new Supervisor(std::move(listener), judge, kernel, recorder, std::move(settings)));
     const std::scoped_lock lock(supervisor->mutex_);
     supervisor->add_worker();
     if (supervisor->workers_.empty())
@@ -39,9 +39,9 @@ sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, co
 }
 
 Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel,
-                       events::Recorder& recorder, Supervision supervision)
-    : listener_(std::move(listener)), responder_(listener_, judge, kernel, recorder, supervision),
-      max_threads_(std::max<std::size_t>(1, supervision.limits.threads)) {}
+                       events::Recorder& recorder, SupervisorSettings settings)
+    : listener_(std::move(listener)), responder_(listener_, judge, kernel, recorder, settings),
+      max_threads_(std::max<std::size_t>(1, settings.limits.threads)) {}
 
 void Supervisor::add_worker() {
     Worker& worker = workers_.emplace_back();

@@ -29,7 +29,7 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
     void open(std::optional<KnownKernel> kernel, Boot boot) {
         Session::Setup setup;
         setup.boot = boot;
-        setup.search = [this](gdb::Client&) -> sys::Result<std::optional<KnownKernel>> {
+        setup.search_memory = [this](gdb::Client&) -> sys::Result<std::optional<KnownKernel>> {
             return searched_;
         };
         setup.report = [this](const std::string& text) { reports_.push_back(text); };
@@ -159,7 +159,7 @@ TEST_P(SessionTest, KernelOfOtherSymbolsEndsTheWatchAndIsNamed) {
     tiny_.put_text(linked(kernel, offset_).addresses.banner + offset_,
                    "Linux version 5.10.0-other (gcc) #1 SMP\n");
     tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
-    Session::Setup setup{.watch = {}, .boot = Boot::attached, .search = {}, .report = {}};
+    Session::Setup setup{.watch = {}, .boot = Boot::attached, .search_memory = {}, .report = {}};
     Session session(tiny_.debugger(), row_, linked(kernel, offset_), judge_, recorder_, std::move(setup));
     const auto begun = session.begin();
     ASSERT_FALSE(begun);

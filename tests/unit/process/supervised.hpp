@@ -65,7 +65,7 @@ struct Log final : events::Sink {
 struct Supervised {
     FakeKernel kernel;
     Log::Kept log;
-    process::Supervision settings;
+    process::SupervisorSettings settings;
     std::optional<core::CallerAnswer> answer;
     std::optional<FakeIndex> index; ///< of the machine's modules, where there is one
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: AGPL-3.0-only
-#include "ctl/supervision.hpp"
+#include "ctl/point_verbs.hpp"
 
 #include "ctl/decide.hpp"
 #include "events/sinks.hpp"
