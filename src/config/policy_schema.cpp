@@ -78,7 +78,7 @@ class Schema : private SchemaReport {
         std::string_view name;
         void (Schema::*read)(const Node& value, std::string_view path); ///< path: "allow.modules"
         std::string (*write)(const Of& of, std::string_view key);       ///< as lines of a fresh file
-        std::string_view comment = ""; ///< before these lines, where there are any
+        std::string_view comment = {}; ///< before these lines, where there are any
     };
     template <typename Of>
     using Keys = std::span<const Key<Of>>;

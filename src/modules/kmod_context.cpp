@@ -22,7 +22,7 @@ namespace {
 /// the context is made, before a log function can be set; the environment alone is asked before.
 class Silence {
   public:
-    Silence() : lock_(mutex_) {
+    Silence() : lock_(mutex) {
         if (const char* level = std::getenv(variable)) before_ = level; // NOLINT(concurrency-mt-unsafe)
         if (before_ != silent) ::setenv(variable, silent, 1);           // NOLINT(concurrency-mt-unsafe)
     }
@@ -40,7 +40,7 @@ class Silence {
     static constexpr const char* silent = "0";
 
   private:
-    static inline std::mutex mutex_;
+    static inline std::mutex mutex;
     std::scoped_lock<std::mutex> lock_;
     std::optional<std::string> before_;
 };

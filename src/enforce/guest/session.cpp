@@ -138,7 +138,7 @@ sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
     if (!known) return {};
     const auto search = TRY(find_kernel(machine_, known->addresses, false));
     if (!search.kernel || !is_kernel_of(*search.kernel, known->banner)) return {};
-    return accept(*search.kernel, std::move(*known));
+    return accept(*search.kernel, std::move(known));
 }
 
 sys::Result<void> Session::search_kernel(SearchingKernel& state) {

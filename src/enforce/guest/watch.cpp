@@ -47,7 +47,7 @@ sys::Result<Arguments> arguments_of(const Processor& processor, const CallConven
     return arguments;
 }
 
-bool is_enforced_refusal(const events::Attempt& event) {
+bool is_refused(const events::Attempt& event) {
     return event.decision.effective() == core::Verdict::refuse;
 }
 
@@ -202,7 +202,7 @@ Machine::Work Watch::on_load_module(Processor processor, Location location) {
     if (info) attempt->event.image_size = info->size;
     co_await or_end(co_await judge(injection, attempt, info, false, arguments[1]));
 
-    const bool refused = is_enforced_refusal(attempt->event);
+    const bool refused = is_refused(attempt->event);
     if (refused && !info) { // the kernel's copy is lost to the guest, but nothing is loaded
         const std::int64_t answer = return_value(attempt->event, -ENOEXEC);
         co_return answer_now(injection, take(attempt), answer);
@@ -243,7 +243,7 @@ Task<sys::Result<void>> Watch::decide_at_call(CallInjection& injection, Argument
     const auto attempt = go_on(injection.location().stack);
     const LoadInfo image{.image = arguments[0], .size = arguments[1]};
     co_await or_end(co_await judge(injection, attempt, image, true, arguments[2]));
-    if (!is_enforced_refusal(attempt->event)) {
+    if (!is_refused(attempt->event)) {
         // Its answer is not waited for: where it returns to, every system call does.
         recorder_.record(take(attempt));
         co_return sys::Result<void>{};
@@ -258,7 +258,7 @@ Task<sys::Result<void>> Watch::unload(CallInjection& injection, Arguments argume
     co_await or_end(injection.leave());
     if (!name) event.note = name.error().what;
     event.decision = core::decide_unload(judge_.policy(), name.value_or(""));
-    if (!is_enforced_refusal(event)) {
+    if (!is_refused(event)) {
         recorder_.record(std::move(event));
         co_return sys::Result<void>{};
     }

@@ -56,7 +56,7 @@ std::string name_at(const std::array<std::string_view, Size>& names, std::uint32
 
 struct Judged {
     core::Reason reason;
-    std::string_view detail = "";
+    std::string_view detail = {};
 };
 
 /// In the order of guard_reason. What is unreadable for a problem of the image has that for a detail.

@@ -46,10 +46,10 @@ Taken<std::string> parameters_of(const Notification& notification, const Caller&
 } // namespace
 
 Responder::Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel,
-                     events::Recorder& recorder, SupervisorSettings settings)
+                     events::Recorder& recorder, const SupervisorSettings& settings)
     : listener_(listener), judge_(judge), kernel_(kernel), recorder_(recorder),
-      container_(std::move(settings.container)), limits_(settings.limits), log_order_(recorder, container_),
-      budget_(std::max(limits_.memory, limits_.image_bytes)), powerless_(std::move(settings.powerless)),
+      container_(settings.container), limits_(settings.limits), log_order_(recorder, container_),
+      budget_(std::max(limits_.memory, limits_.image_bytes)), powerless_(settings.powerless),
       unjudged_(judge.decide(unreadable(lost_caller))), lender_({.judge = judge,
                                                                  .kernel = kernel,
                                                                  .memory = budget_,

@@ -49,7 +49,7 @@ class Responder {
   public:
     /// All but the settings must outlive it.
     Responder(const Listener& listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-              SupervisorSettings settings);
+              const SupervisorSettings& settings);
 
     /// Answers one call, and records it. Returns when the call has returned.
     void respond(const Notification& notification);

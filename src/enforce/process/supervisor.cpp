@@ -26,10 +26,10 @@ void handle_wake_up() {
 
 sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, core::Judge& judge,
                                                            KernelModules& kernel, events::Recorder& recorder,
-                                                           SupervisorSettings settings) {
+                                                           const SupervisorSettings& settings) {
     handle_wake_up();
     std::unique_ptr<Supervisor> supervisor( // NOLINT(modernize-make-unique): the constructor is private
-        new Supervisor(std::move(listener), judge, kernel, recorder, std::move(settings)));
+        new Supervisor(std::move(listener), judge, kernel, recorder, settings));
     const std::scoped_lock lock(supervisor->mutex_);
     supervisor->add_worker();
     if (supervisor->workers_.empty())
@@ -39,7 +39,7 @@ sys::Result<std::unique_ptr<Supervisor>> Supervisor::start(Listener listener, co
 }
 
 Supervisor::Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel,
-                       events::Recorder& recorder, SupervisorSettings settings)
+                       events::Recorder& recorder, const SupervisorSettings& settings)
     : listener_(std::move(listener)), responder_(listener_, judge, kernel, recorder, settings),
       max_threads_(std::max<std::size_t>(1, settings.limits.threads)) {}
 

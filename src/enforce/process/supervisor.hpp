@@ -29,7 +29,7 @@ class Supervisor {
     [[nodiscard]] static sys::Result<std::unique_ptr<Supervisor>> start(Listener listener, core::Judge& judge,
                                                                         KernelModules& kernel,
                                                                         events::Recorder& recorder,
-                                                                        SupervisorSettings settings);
+                                                                        const SupervisorSettings& settings);
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
     /// As stop(), without a timeout. Calls that come later fail with ENOSYS: the kernel's answer where no
@@ -51,7 +51,7 @@ class Supervisor {
     };
 
     Supervisor(Listener listener, core::Judge& judge, KernelModules& kernel, events::Recorder& recorder,
-               SupervisorSettings settings);
+               const SupervisorSettings& settings);
     void add_worker();
     void work(Worker& worker);
     [[nodiscard]] bool no_process_left() const;
