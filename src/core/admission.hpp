@@ -2,8 +2,8 @@
 //
 // All that a policy admits where an image is seen and no token is, as a table of names. An enforcement point
 // inside the kernel can look a name up and can do little more, and it is to have the very answers that
-// decide() gives; so decide() reads them here too. Modules that are in the kernel already are judged by them
-// as well: no policy takes those out, so people are shown which of them it would not let in.
+// decide_image() gives; so that reads them here too. Modules that are in the kernel already are judged by
+// them as well: no policy takes those out, so people are shown which of them it would not let in.
 #pragma once
 
 #include "core/decision.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The decision: decide() for a token, decide_image() for an image. They answer every enforcement point,
+// The decision: decide() for a token, decide_image() for an image, decide_unload() for a module that is to be
+// taken out. They answer every enforcement point,
 // `kmodctl check`, `explain` and the tests, and core/admission.hpp says beforehand what they would of images:
 //
 //  1. A deny rule that matches the token, or any module that the request would load, dependencies and soft

@@ -3,6 +3,7 @@
 
 #include "core/names.hpp"
 #include "sys/file.hpp"
+#include "sys/number.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -29,11 +30,7 @@ std::vector<path> entries_of(const path& directory) {
 }
 
 std::optional<pid_t> number_of(const path& entry) {
-    const std::string name = entry.filename();
-    pid_t number = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc{} || end != name.data() + name.size()) return std::nullopt;
-    return number;
+    return sys::number_in<pid_t>(entry.filename().native());
 }
 
 /// The number that fdinfo (proc(5)) has for a descriptor after `key`.

@@ -3,6 +3,7 @@
 
 #include "core/names.hpp"
 #include "enforce/guest/kernel_addresses.hpp"
+#include "sys/number.hpp"
 
 #include <algorithm>
 #include <array>
@@ -69,11 +70,8 @@ std::string_view read_value(std::string_view text, std::optional<std::chrono::se
 std::string_view read_value(std::string_view text, std::optional<std::uint64_t>& value) {
     constexpr int hexadecimal = 16;
     if (text.starts_with("0x")) text.remove_prefix(2);
-    std::uint64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, hexadecimal);
-    if (error != std::errc{} || end != text.data() + text.size()) return "is not a hexadecimal number";
-    value = number;
-    return "";
+    value = sys::number_in<std::uint64_t>(text, hexadecimal);
+    return value ? "" : "is not a hexadecimal number";
 }
 
 std::string_view read_value(std::string_view text, guest::Interception& value) {

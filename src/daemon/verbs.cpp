@@ -7,12 +7,12 @@
 #include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
 #include "protocol/answers.hpp"
+#include "sys/number.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <iterator>
 
 namespace kmodguard::daemon {
@@ -190,21 +190,17 @@ Answered mode(RequestContext call) {
     const std::size_t blank = argument.find(' ');
     const std::string word = argument.substr(0, blank);
     const auto wanted = core::mode_from(word);
-    long seconds = 0;
-    if (blank != std::string::npos) {
-        const char* end = argument.data() + argument.size();
-        const auto parsed = std::from_chars(argument.data() + blank + 1, end, seconds);
-        if (parsed.ec != std::errc{} || parsed.ptr != end || seconds < 1) seconds = -1;
-    }
-    if (!wanted || seconds < 0 || seconds > max_limited_mode)
+    std::optional<long> seconds;
+    if (blank != std::string::npos) seconds = sys::number_in<long>(argument.substr(blank + 1)).value_or(0);
+    if (!wanted || (seconds && (*seconds < 1 || *seconds > max_limited_mode)))
         return sys::failure(sys::ErrorKind::invalid, "MODE takes enforce or audit, and up to 604800 seconds");
     if (call.engine.status().mode_forced)
         return sys::failure(sys::ErrorKind::failed,
                             "the mode is set on the kernel's command line (kmodguard.mode)",
                             "boot without it");
-    TRY(call.engine.set_mode(
-        *wanted,
-        seconds == 0 ? std::nullopt : std::optional(Engine::Clock::now() + std::chrono::seconds(seconds))));
+    TRY(call.engine.set_mode(*wanted,
+                             seconds ? std::optional(Engine::Clock::now() + std::chrono::seconds(*seconds))
+                                     : std::nullopt));
     return ok(fmt::format("the mode is {}", word));
 }
 

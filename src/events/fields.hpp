@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // What each type of event has, field by field: its name in JSON and in the journal, its value, and what it
-// means. The sinks go through these lists, and a test compares docs/events.md and data/kmodguard.catalog with
-// them.
+// means. The journal and JSON go through these lists, and a test compares docs/events.md and
+// data/kmodguard.catalog with them.
 #pragma once
 
 #include "events/event.hpp"

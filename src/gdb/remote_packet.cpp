@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "gdb/remote_packet.hpp"
 
+#include "sys/number.hpp"
+
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <iterator>
 #include <limits>
 #include <ranges>
@@ -80,11 +81,7 @@ bool from_hex(std::string_view digits, std::span<std::byte> bytes) {
 }
 
 std::optional<std::uint64_t> parse_hex(std::string_view digits) {
-    if (digits.empty() || digits.size() > 16) return std::nullopt;
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-    if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-    return value;
+    return digits.size() > 16 ? std::nullopt : sys::number_in<std::uint64_t>(digits, 16);
 }
 
 sys::Result<std::optional<Received>> PacketDecoder::take(std::string_view& bytes) {

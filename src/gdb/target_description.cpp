@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "gdb/target_description.hpp"
 
+#include "sys/number.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 
 namespace kmodguard::gdb {
@@ -94,13 +95,6 @@ std::optional<std::string_view> attribute(std::string_view attributes, std::stri
     }
 }
 
-std::optional<std::uint32_t> parse_decimal(std::string_view text) {
-    std::uint32_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
-
 /// A name that can be asked for in a packet: no separators, nothing that a terminal would act on.
 bool is_document_name(std::string_view name) {
     return !name.empty() && name.size() <= max_description_name && std::ranges::all_of(name, [](char byte) {
@@ -134,11 +128,11 @@ sys::Result<void> TargetDescription::add_register(std::string_view attributes) {
     if (++seen_ > max_described_registers)
         return unusable(fmt::format("of more than {} registers", max_described_registers));
     const auto name = attribute(attributes, "name");
-    const auto bits = parse_decimal(attribute(attributes, "bitsize").value_or(""));
+    const auto bits = sys::number_in<std::uint32_t>(attribute(attributes, "bitsize").value_or(""));
     if (!name || name->empty() || name->size() > max_description_name || !bits)
         return unusable("with a register without a usable name and size");
     if (const auto text = attribute(attributes, "regnum")) {
-        const auto number = parse_decimal(*text);
+        const auto number = sys::number_in<std::uint32_t>(*text);
         if (!number) return unusable("with a register number that is none");
         next_number_ = *number;
     }

@@ -2,11 +2,11 @@
 #include "protocol/answers.hpp"
 
 #include "core/decision_fields.hpp"
+#include "sys/number.hpp"
 
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <concepts>
 #include <type_traits>
 #include <utility>
@@ -34,10 +34,11 @@ bool from_text(const std::string& text, bool& value) {
     value = text == "yes";
     return value || text == "no";
 }
-bool from_text(const std::string& text, std::unsigned_integral auto& value) {
-    const char* end = text.data() + text.size();
-    const auto parsed = std::from_chars(text.data(), end, value);
-    return parsed.ec == std::errc{} && parsed.ptr == end;
+template <std::unsigned_integral Number>
+bool from_text(const std::string& text, Number& value) {
+    const auto number = sys::number_in<Number>(text);
+    if (number) value = *number;
+    return number.has_value();
 }
 bool from_text(const std::string& text, core::Mode& value) {
     const auto mode = core::mode_from(text);

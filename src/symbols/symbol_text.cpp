@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "symbols/symbols.hpp"
+#include "sys/number.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,11 +49,7 @@ bool is_type(std::string_view word) {
 /// Eight hexadecimal digits of a 32-bit kernel, sixteen of a 64-bit one; some tools leave zeros out.
 std::optional<std::uint64_t> parse_address(std::string_view word) {
     if (word.size() < 8 || word.size() > 16) return std::nullopt;
-    std::uint64_t value = 0;
-    const auto* const end = std::to_address(word.end());
-    const auto read = std::from_chars(std::to_address(word.begin()), end, value, 16);
-    if (read.ptr != end) return std::nullopt;
-    return value;
+    return sys::number_in<std::uint64_t>(word, 16);
 }
 
 std::optional<Line> parse_line(std::string_view text) {

@@ -59,10 +59,10 @@ constexpr void take(std::expected<void, E>&& /*result*/) {}
 } // namespace kmodguard::sys
 
 /// The value of a Result; where it has none, the function around it ends with its error:
-///     auto file = TRY(open_readonly(path));
+///     auto file = TRY(open_regular_file(path));
 ///     TRY(file.sync());
 /// An initialiser or a statement of its own, not an argument: g++ does not destroy the other arguments of a
-/// call that it leaves. In a coroutine the error is handed on by hand.
+/// call that it leaves. Not in a coroutine: the guest point has or_end() for its own.
 #define TRY(...)                                                                                             \
     __extension__({                                                                                          \
         auto try_result_ = (__VA_ARGS__);                                                                    \

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // A trace of what a program does, on standard error, for those who look for a fault in it: `--debug`
-// (docs/ARCHITECTURE.md).
+// (docs/developing.md).
 //
 // Which topics are traced is the one thing that is global in these programs: main() sets it once, before
 // there are threads, and everything may read it. Handed down instead, it would be an argument of nearly every

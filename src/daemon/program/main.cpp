@@ -6,18 +6,15 @@
 // the environment: it runs as root on behalf of others.
 #include "daemon/service.hpp"
 #include "installation.hpp"
+#include "sys/number.hpp"
 #include "sys/trace.hpp"
 
 #include <fmt/format.h>
 #include <getopt.h>
 
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <optional>
-#include <string_view>
-#include <system_error>
 
 namespace {
 
@@ -37,14 +34,6 @@ enum Option : int { root = 1, events, ready_fd, background, debug, show_help, sh
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
 
-/// nullopt: `text` is not the number of a descriptor.
-std::optional<int> descriptor_in(std::string_view text) {
-    int number = -1;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc{} || end != text.data() + text.size() || number < 0) return std::nullopt;
-    return number;
-}
-
 } // namespace
 
 int main(int count, char** arguments) {
@@ -62,10 +51,8 @@ int main(int count, char** arguments) {
         case root: service.paths = kmodguard::sys::Paths(optarg); break;
         case events: service.events_file = optarg; break;
         case ready_fd:
-            if (const auto descriptor = descriptor_in(optarg)) {
-                service.ready_fd = *descriptor;
-                break;
-            }
+            service.ready_fd = kmodguard::sys::number_in<int>(optarg).value_or(-1);
+            if (service.ready_fd >= 0) break;
             fmt::print(stderr, "kmodguard: \"{}\" is not the number of a descriptor\n{}", optarg, help);
             return exit_usage;
         case background: service.background = true; break;

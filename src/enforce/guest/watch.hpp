@@ -3,9 +3,8 @@
 // The guest point itself: every attempt of the guest to load a module, or to take one out, is seen, decided
 // on and recorded.
 //
-//  - At the system call: the attempt. Which file, by which process. Nothing is decided here, for two calls
-//  may
-//    share one load.
+//  - At the system call: the attempt. Which file, by which process. Nothing is decided here, for two
+//    calls may share one load.
 //  - At load_module(): the decision, on the kernel's own copy of the image. What is refused gets a length of
 //    0, so that the kernel throws its copy away as it always does with what is no module.
 //  - At its return: the answer. The kernel's own error is replaced by the policy's.

@@ -64,7 +64,7 @@ class Guard {
     /// right what it can.
     [[nodiscard]] Repair repair();
 
-    /// Whether it was sealed (seal.hpp) meanwhile. From then on this object, too, has no way
+    /// Whether it was sealed (seal() in pinned.hpp) meanwhile. From then on this object, too, has no way
     /// to the maps any more: it lets go of what it has open.
     [[nodiscard]] bool sealed();
 

@@ -52,7 +52,7 @@ struct OpenPins {
 enum class UserWriter : std::uint8_t {
     daemon,      ///< frozen by the seal if that closes it; frozen before, it takes no policy any more
     seal,        ///< which then freezes it
-    none,        ///< programs alone: frozen as soon as it is loaded
+    none,        ///< none any more: frozen as soon as it is loaded
     ring_reader, ///< which notes in the ring how far it has read: never frozen
 };
 

@@ -16,22 +16,13 @@
 namespace kmodguard::process {
 namespace {
 
-bool write_whole(const sys::UniqueFd& file, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return false;
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-    return true;
-}
-
 /// A file that no process can change any more, open for reading only: the kernel takes no module from a file
 /// that any process has open for writing (ETXTBSY).
 sys::UniqueFd sealed_file(std::span<const std::byte> bytes) {
     constexpr int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     const sys::UniqueFd writable = sys::memory_file("module", MFD_ALLOW_SEALING);
-    if (!writable || !write_whole(writable, bytes)) return {};
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (!writable || !sys::write_all(writable.get(), text)) return {};
     if (::fcntl(writable.get(), F_ADD_SEALS, seals) != 0) return {};
     return sys::UniqueFd(
         ::open(fmt::format("/proc/self/fd/{}", writable.get()).c_str(), O_RDONLY | O_CLOEXEC));

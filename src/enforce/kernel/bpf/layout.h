@@ -61,7 +61,7 @@ struct guard_settings {
 	__u64 mount_namespace;
 	__u64 mounts[GUARD_MOUNTS];
 	__u64 mountpoints[GUARD_MOUNTS]; /* dentries that these are mounted on */
-	__u64 table[GUARD_HASH_SIZE / 8]; /* what is sealed: SHA-256 of the file that has it (table_file.hpp) */
+	__u64 table[GUARD_HASH_SIZE / 8]; /* what is sealed: SHA-256 of the file that has it (policy_table.hpp) */
 	__u8 object[GUARD_HASH_SIZE]; /* which build of the programs: SHA-256 of the object file */
 };
 
