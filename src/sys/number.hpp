@@ -14,9 +14,9 @@ namespace kmodguard::sys {
 template <std::integral Number>
 [[nodiscard]] std::optional<Number> number_in(std::string_view text, int base = 10) {
     Number number{};
-    const char* const end = text.data() + text.size();
-    const auto [rest, error] = std::from_chars(text.data(), end, number, base);
-    return error == std::errc{} && rest == end ? std::optional(number) : std::nullopt;
+    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
+    const bool is_whole = rest == text.data() + text.size();
+    return error == std::errc{} && is_whole ? std::optional(number) : std::nullopt;
 }
 
 } // namespace kmodguard::sys
