@@ -83,6 +83,8 @@ class Engine {
     /// Judges the image of one more allowed module ahead of time, so that its first request need not wait for
     /// it. False when there is none left.
     bool warm_up_next();
+    /// Whether it has not begun since policy or index became others.
+    [[nodiscard]] bool needs_warm_up() const { return warm_up_position_ == 0; }
 
     [[nodiscard]] const core::Policy& policy() const { return policy_; } ///< in force
     [[nodiscard]] std::uint64_t generation() const { return generation_; }

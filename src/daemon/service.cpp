@@ -144,6 +144,8 @@ class Service {
             recorder_.record(std::move(*change));
         }
         if (!is_decision) state_changed();
+        if (engine_.needs_warm_up()) // the index may have been found to be another for this decision
+            sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
         return reply;
     }
 

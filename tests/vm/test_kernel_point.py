@@ -253,14 +253,18 @@ def test_a_listed_module_whose_aliases_are_not_known_is_refused_where_aliases_ar
     assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
 
 
-def test_an_alias_that_depmods_files_of_another_build_lack_is_learned_from_the_image(guard: Guard) -> None:
+@pytest.mark.parametrize("noticed", ["by a reload", "by a request"])
+def test_an_alias_that_depmods_files_of_another_build_lack_is_learned_from_the_image(guard: Guard, noticed: str) -> None:
     """They are whole and newer than the images, and say that kmg_twin_a has no alias: it was admitted by its name."""
+    guard.vm.put(POLICY, policy(allow=["kmg_twin_a", "kmg_param"], deny_aliases=["kmg-twin[rs]"]).encode())
+    guard.ctl("reload", check=True)
     twin = file_of(guard.vm, "kmg_twin_a")
     guard.vm.run(f"mkdir -p /tmp/other$(dirname {twin}) && cp {file_of(guard.vm, 'kmg_param')} /tmp/other{twin} && "
                  "cp /lib/modules/$(uname -r)/modules.order /lib/modules/$(uname -r)/modules.builtin* /tmp/other/lib/modules/$(uname -r) && "
-                 "depmod -b /tmp/other && cp /tmp/other/lib/modules/$(uname -r)/*.bin /lib/modules/$(uname -r)", check=True)
-    guard.vm.put(POLICY, policy(allow=["kmg_twin_a"], deny_aliases=["kmg-twin[rs]"]).encode())
-    guard.ctl("reload", check=True)
+                 "depmod -b /tmp/other", check=True)
+    notice = {"by a reload": "kmodctl reload", "by a request": "requester ask kmg_param | grep -q ."}[noticed]
+    guard.vm.run("cd /lib/modules/$(uname -r) && for file in *.bin; do cp /tmp/other$PWD/$file new && mv new $file || exit; done; " + notice,
+                 check=True)
     assert "kmg_twin_a" in guard.wait_log("lack denied aliases that images have")
     assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
 

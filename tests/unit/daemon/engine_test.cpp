@@ -314,6 +314,18 @@ TEST_F(EngineTest, WithoutAModuleIndexEverythingIsRefusedUntilThereIsOne) {
     EXPECT_EQ(verdict("kmt_base"), "allow");
 }
 
+TEST_F(EngineTest, WarmUpIsNeededAgainWhereADecisionFindsAnotherIndex) {
+    EXPECT_TRUE(engine().needs_warm_up());
+    while (engine().warm_up_next()) {
+    }
+    EXPECT_FALSE(engine().needs_warm_up());
+    static_cast<void>(engine().decide_to_load("kmt_base"));
+    EXPECT_FALSE(engine().needs_warm_up());
+    tree.write("etc/modprobe.d/other.conf", "alias kmt-other kmt_base\n");
+    static_cast<void>(engine().decide_to_load("kmt_base"));
+    EXPECT_TRUE(engine().needs_warm_up());
+}
+
 TEST_F(EngineTest, WarmUpJudgesEveryAllowedModuleAndAliasOnceAndEnds) {
     EXPECT_TRUE(engine().warm_up_next());
     EXPECT_TRUE(engine().warm_up_next());
