@@ -2,7 +2,6 @@
 #include "config/lint.hpp"
 
 #include "config/entry.hpp"
-#include "config/policy_schema.hpp"
 #include "core/admission.hpp"
 #include "core/module_index.hpp"
 #include "core/names.hpp"

@@ -2,8 +2,6 @@
 #include "ctl/decide.hpp"
 
 #include "core/admission.hpp"
-#include "core/names.hpp"
-#include "protocol/answers.hpp"
 #include "sys/kernel.hpp"
 
 namespace kmodguard::ctl {

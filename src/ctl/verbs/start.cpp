@@ -7,7 +7,6 @@
 #include "ctl/verbs.hpp"
 #include "enforce/autoload/handler.hpp"
 #include "enforce/autoload/hook/hook.hpp"
-#include "enforce/kernel/pinned.hpp"
 #include "enforce/kernel/pins.hpp"
 #include "installation.hpp"
 #include "sys/kernel.hpp"

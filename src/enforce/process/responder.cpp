@@ -2,10 +2,7 @@
 #include "enforce/process/responder.hpp"
 
 #include "core/admission.hpp"
-#include "core/names.hpp"
 #include "modules/decompress.hpp"
-#include "modules/hash.hpp"
-#include "modules/image.hpp"
 #include "sys/result.hpp"
 #include "sys/trace.hpp"
 

@@ -56,6 +56,20 @@ class CallInjectionTest : public testing::TestWithParam<const Architecture*> {
     void begin_call(std::size_t on, std::uint64_t task, std::uint64_t name) {
         kernel_.make_call(on, task, Call::delete_module, {name, 0, 0});
     }
+    /// Ends the watch while task 0 is in a call of get_file that was injected. `before`: its registers before
+    /// it.
+    void die_in_a_call(TinyMachine::Registers& before) {
+        work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
+            before = tiny_.processors[0].registers;
+            auto value = co_await injection.call(addresses_.functions.get_file, 5);
+            co_return sys::Result<void>{};
+        };
+        tiny_.define(addresses_.functions.get_file,
+                     [&](std::size_t on) { tiny_.processors[on].busy = false; });
+        begin_call(0, 0, TinyKernel::user);
+        run();
+        ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
+    }
     /// All of the frame's magic is gone from the task's stack.
     void expect_clean_stack(std::uint64_t task) {
         const std::array magic = {std::byte{0x72}, std::byte{0x61}, std::byte{0x75}, std::byte{0x67}};
@@ -315,15 +329,7 @@ TEST_P(CallInjectionTest, ThatWaitsIsForgottenWithTheKernelItWasIn) {
 
 TEST_P(CallInjectionTest, LeftByADeadPredecessorIsPutBackAtTheReturnTrampoline) {
     TinyMachine::Registers before;
-    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
-        before = tiny_.processors[0].registers;
-        auto value = co_await injection.call(addresses_.functions.get_file, 5);
-        co_return sys::Result<void>{};
-    };
-    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
-    begin_call(0, 0, TinyKernel::user);
-    run();
-    ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
+    die_in_a_call(before);
     tiny_.give_back(0, 1); // it comes back to the return trampoline, and what waited for it is gone
     ASSERT_EQ(tiny_.reg(0, GetParam()->pc), addresses_.functions.return_trampoline);
     ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), true);
@@ -335,15 +341,7 @@ TEST_P(CallInjectionTest, LeftByADeadPredecessorIsPutBackAtTheReturnTrampoline) 
 
 TEST_P(CallInjectionTest, LeftByADeadPredecessorIsPutBackAtTheEntry) {
     TinyMachine::Registers before;
-    work_ = [&](CallInjection& injection) -> Task<sys::Result<void>> {
-        before = tiny_.processors[0].registers;
-        auto value = co_await injection.call(addresses_.functions.get_file, 5);
-        co_return sys::Result<void>{};
-    };
-    tiny_.define(addresses_.functions.get_file, [&](std::size_t on) { tiny_.processors[on].busy = false; });
-    begin_call(0, 0, TinyKernel::user);
-    run();
-    ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
+    die_in_a_call(before);
     tiny_.processors[0].registers = before; // the frame was made, or not yet wiped, when it died
     tiny_.reg(0, GetParam()->arguments[0]) = mask(0x4711);
     ASSERT_EQ(CallInjection::recover(machine_.processor({1, 1}), hooks()), true);
