@@ -100,6 +100,7 @@ uninstall:
 	@# With the hook gone but still armed, every request would fail.
 	if [ -z "$(DESTDIR)" ] && [ -x $(PREFIX)/bin/kmodctl ]; then $(PREFIX)/bin/kmodctl stop; fi
 	sed 's|^|$(DESTDIR)|' $(main)/install_manifest.txt | xargs -d '\n' rm -fv
+	rm -rf $(DESTDIR)/var/lib/kmodguard
 
 clean:
 	rm -rf $(BUILD)

@@ -42,9 +42,13 @@ Context open_context(const Sample& sample) {
     return {context, kmod_unref};
 }
 
-std::unique_ptr<modules::KmodIndex> open_index(const Sample& sample) {
-    return std::move(*modules::KmodIndex::open(sample.paths(), sample.release()));
-}
+/// As the daemon has it, and what reads for it.
+struct OpenIndex {
+    explicit OpenIndex(const Sample& sample)
+        : reader(sample.paths()), index(std::move(*reader.index(sample.release())), sample.paths(), reader) {}
+    reader::LocalReader reader;
+    compiled::CompiledIndex index;
+};
 
 void look_up(kmod_ctx* context, const std::string& token) {
     kmod_list* found = nullptr;

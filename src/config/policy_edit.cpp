@@ -179,7 +179,6 @@ struct PolicyText {
     PolicySource source = {};
     bool sets_mode = false;
     std::vector<Edit> edits = {};
-    std::string edited = {}; ///< what the text is to be
 };
 
 sys::Result<PolicyText> open_policy(const fs::path& path) {
@@ -260,7 +259,7 @@ sys::Result<std::string> edit_policy(std::string_view text, std::span<const Edit
     return edited;
 }
 
-sys::Result<std::vector<fs::path>> save_edits(std::span<const fs::path> paths, std::span<const Edit> edits) {
+sys::Result<std::vector<EditedFile>> edit_files(std::span<const fs::path> paths, std::span<const Edit> edits) {
     if (paths.empty()) return sys::failure(sys::ErrorKind::invalid, "no policy file to change");
     std::vector<PolicyText> files;
     for (const fs::path& path : paths) {
@@ -268,24 +267,17 @@ sys::Result<std::vector<fs::path>> save_edits(std::span<const fs::path> paths, s
         files.push_back(std::move(file));
     }
     distribute(files, edits);
-    for (PolicyText& file : files) {
+    std::vector<EditedFile> changed;
+    for (const PolicyText& file : files) {
         auto edited = edit_policy(file.text, file.edits);
         if (!edited
             && edited.error().kind == sys::ErrorKind::failed) // an invalid entry is not the file's fault
             edited.error().what = fmt::format("{}: {}", file.path.string(), edited.error().what);
-        file.edited = TRY(std::move(edited));
-    }
-    std::vector<fs::path> changed;
-    for (const PolicyText& file : files) {
-        if (file.edited == file.text) continue;
+        std::string text = TRY(std::move(edited));
+        if (text == file.text) continue;
         std::error_code code;
         const fs::path target = fs::canonical(file.path, code);
-        if (auto done = sys::replace_file_atomically(code ? file.path : target, file.edited); !done) {
-            for (const fs::path& path : changed)
-                done.error().what += "; already written: " + path.string();
-            return std::unexpected(std::move(done.error()));
-        }
-        changed.push_back(file.path);
+        changed.push_back({file.path, code ? file.path : target, std::move(text)});
     }
     return changed;
 }

@@ -45,14 +45,18 @@ using Edit = std::variant<AddEntry, RemoveEntry, SetMode>;
 /// edited safely (failed).
 [[nodiscard]] sys::Result<std::string> edit_policy(std::string_view text, std::span<const Edit> edits);
 
-/// Makes `edits` in the files `paths`, the main file first and then the drop-ins in the order in which they
-/// are read (config::policy_files): entries are added to the main file unless one of the files has them,
-/// removed from every file that has them, and the mode is set in the last file that sets one. All new texts
-/// are made before the first file is written, and each file is replaced atomically and keeps its owner, group
-/// and mode as far as the caller may give them (sys::replace_file_atomically); a symbolic link is followed. A
-/// YAML file is not changed: an error. Returns the files that were written; an error says which had been by
-/// then.
-[[nodiscard]] sys::Result<std::vector<std::filesystem::path>>
-save_edits(std::span<const std::filesystem::path> paths, std::span<const Edit> edits);
+/// A policy file that changes.
+struct EditedFile {
+    std::filesystem::path path;   ///< as it was given
+    std::filesystem::path target; ///< the same, symbolic links followed
+    std::string text;             ///< what it is to be
+};
+
+/// What `edits` make of the files `paths`, the main file first and then the drop-ins in the order in which
+/// they are read (config::policy_files): entries are added to the main file unless one of the files has them,
+/// removed from every file that has them, and the mode is set in the last file that sets one. A YAML file is
+/// not changed: an error. Nothing is written.
+[[nodiscard]] sys::Result<std::vector<EditedFile>> edit_files(std::span<const std::filesystem::path> paths,
+                                                              std::span<const Edit> edits);
 
 } // namespace kmodguard::config

@@ -25,7 +25,7 @@ struct Option {
 };
 
 inline constexpr std::string_view debug_help =
-    "trace to standard error; --debug=TOPICS: a list of packets, bpf, cache, decisions, calls";
+    "trace to standard error; --debug=TOPICS: a list of packets, bpf, cache, decisions, calls, files";
 
 /// What a positional argument is, for completion. `command`: everything after "--".
 enum class Argument { none, module, listed_module, token, mode, file, command, raw };

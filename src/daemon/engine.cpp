@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "daemon/engine.hpp"
 
-#include "config/policy_file.hpp"
+#include "config/policy_location.hpp"
 #include "core/names.hpp"
 #include "installation.hpp"
 #include "sys/kernel.hpp"
@@ -16,23 +16,31 @@
 namespace kmodguard::daemon {
 namespace {
 
-std::vector<std::string> warnings_of(const std::vector<config::Diagnostic>& found,
-                                     const core::PolicySource& source) {
-    std::vector<std::string> warnings;
-    for (config::Diagnostic diagnostic : found) { // each on one line, as an answer's field
-        const std::string hint = std::exchange(diagnostic.hint, {});
-        warnings.push_back(render(diagnostic) + (hint.empty() ? "" : "; " + hint));
-    }
-    if (!source.wants(core::Point::autoload))
-        warnings.emplace_back(
+std::vector<std::string> warnings_of(reader::ReadPolicy& policy) {
+    if (!policy.source.wants(core::Point::autoload))
+        policy.warnings.emplace_back(
             "points leaves autoload out, and it is enforced all the same: requests would pass "
             "unjudged otherwise");
-    return warnings;
+    return std::move(policy.warnings);
 }
 
 sys::FileStates states_of_policy_files(const sys::Paths& paths) {
     const auto files = config::policy_files(paths);
     return sys::file_states(files ? *files : std::vector<std::filesystem::path>{paths.policy()});
+}
+
+/// Removes the kept indexes of kernels that are not installed any more.
+void remove_orphans(const sys::Paths& paths, const std::filesystem::path& folder) {
+    std::error_code error; // then they stay
+    for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+         entry.increment(error)) {
+        const std::string name = entry->path().filename();
+        if (!name.starts_with(sys::Paths::kept_index_name)) continue;
+        const std::string release = name.substr(sys::Paths::kept_index_name.size());
+        std::error_code unknown;
+        if (!std::filesystem::exists(paths.modules(release), unknown) && !unknown)
+            std::filesystem::remove(entry->path(), unknown);
+    }
 }
 
 /// The files that are changed, new or gone.
@@ -48,16 +56,40 @@ std::vector<std::string> changed_files(const sys::FileStates& then, const sys::F
 
 } // namespace
 
-Engine::Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced)
-    : paths_(std::move(paths)), release_(std::move(kernel_release)), forced_(forced) {
+Engine::Engine(sys::Paths paths, std::string kernel_release, reader::Reader& reader,
+               std::optional<core::Mode> forced)
+    : paths_(std::move(paths)), release_(std::move(kernel_release)), reader_(reader), forced_(forced) {
     state_.written.valid = false;
     state_.files = states_of_policy_files(paths_); // which are the ones that are not valid
     open_index();                // and with it a policy, which allows nothing, but for a forced mode
     static_cast<void>(reload()); // its error is kept for those who ask
 }
 
+sys::Result<std::shared_ptr<compiled::CompiledIndex>> Engine::newest_index() {
+    const auto path = paths_.kept_index(release_);
+    const auto index_of = [this](compiled::File file) {
+        return std::make_shared<compiled::CompiledIndex>(std::move(file), paths_, reader_);
+    };
+    if (auto kept = compiled::File::open_kept(path)) {
+        auto index = index_of(std::move(*kept));
+        if (!index->outdated()) return index;
+        sys::trace(sys::Topic::files, "{} is outdated", path.native());
+    } else {
+        sys::trace(sys::Topic::files, "{}", kept.error().what);
+    }
+    auto made = TRY(reader_.index(release_));
+    // Where there is no place to keep it, as while /var is not mounted, it stays in memory.
+    const auto written = made.keep_as(path);
+    sys::trace(sys::Topic::files, "{}",
+               written ? fmt::format("{} is made and kept", path.native()) : written.error().what);
+    if (!written) return index_of(std::move(made));
+    remove_orphans(paths_, path.parent_path());
+    if (auto kept = compiled::File::open_kept(path)) return index_of(std::move(*kept));
+    return index_of(std::move(made));
+}
+
 void Engine::open_index() {
-    auto opened = modules::KmodIndex::open(paths_, release_);
+    auto opened = newest_index();
     index_error_ = opened ? "" : opened.error().what;
     index_ = opened ? std::move(*opened) : nullptr;
     policy_ = policy_of(state_); // which names are those of modules may have changed
@@ -149,9 +181,9 @@ bool Engine::retry() {
 sys::Result<void> Engine::reload(bool discard) {
     sys::FileStates files =
         states_of_policy_files(paths_); // before: what changes meanwhile counts as changed
-    auto loaded = config::load_policy(paths_);
+    auto loaded = reader_.policy();
     if (!loaded) {
-        sys::Error error = config::to_error(loaded.error());
+        sys::Error error = std::move(loaded.error());
         policy_error_ = error.what;
         error.hint += error.hint.empty() ? "" : "; ";
         error.hint +=
@@ -160,9 +192,9 @@ sys::Result<void> Engine::reload(bool discard) {
     }
     State next = latest();
     next.changes.unmask_new_denials(next.written, loaded->source);
+    next.warnings = warnings_of(*loaded);
     next.written = std::move(loaded->source);
     next.files = std::move(files);
-    next.warnings = warnings_of(loaded->warnings, next.written);
     if (discard) next.changes = {};
     auto published = publish(std::move(next));
     policy_error_ = published || published.error().kept ? "" : published.error().error.what;

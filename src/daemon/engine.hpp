@@ -10,12 +10,13 @@
 // looser stays undone.
 #pragma once
 
+#include "compiled/index.hpp"
 #include "core/admission.hpp"
 #include "core/decision_cache.hpp"
 #include "core/runtime_changes.hpp"
 #include "enforce/kernel/enforcer.hpp"
-#include "modules/kmod_index.hpp"
 #include "protocol/answers.hpp"
+#include "reader/reader.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
 #include "sys/paths.hpp"
@@ -35,8 +36,10 @@ class Engine {
   public:
     using Clock = sys::BootClock; ///< a mode for an hour ends after that hour, suspended or not
 
-    /// `forced` is the break-glass of the kernel's command line: a mode that no policy overrides.
-    Engine(sys::Paths paths, std::string kernel_release, std::optional<core::Mode> forced = std::nullopt);
+    /// What is read of files is read by `reader`, which must outlive the engine. `forced` is the break-glass of
+    /// the kernel's command line: a mode that no policy overrides.
+    Engine(sys::Paths paths, std::string kernel_release, reader::Reader& reader,
+           std::optional<core::Mode> forced = std::nullopt);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
@@ -125,6 +128,8 @@ class Engine {
     /// `state` could not be published now, and is to be tried again.
     void keep_wanted(State state, kernel::Published published);
     void open_index();
+    /// The index that was kept, if it still is what would be made now; else a new one, which is kept.
+    [[nodiscard]] sys::Result<std::shared_ptr<compiled::CompiledIndex>> newest_index();
     void forget_decisions();
     /// What the policy in force admits where an image is seen. Valid until policy or index change.
     [[nodiscard]] const core::Admissions& admissions();
@@ -136,9 +141,10 @@ class Engine {
 
     sys::Paths paths_;
     std::string release_;
+    reader::Reader& reader_;
     std::optional<core::Mode> forced_;
 
-    std::shared_ptr<modules::KmodIndex> index_;
+    std::shared_ptr<compiled::CompiledIndex> index_;
     std::string index_error_;
 
     State state_;                       ///< in force

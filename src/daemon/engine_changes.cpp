@@ -2,8 +2,6 @@
 //
 // What is changed at run time, and saved.
 #include "config/entry.hpp"
-#include "config/policy_edit.hpp"
-#include "config/policy_file.hpp"
 #include "core/names.hpp"
 #include "daemon/engine.hpp"
 
@@ -33,27 +31,6 @@ sys::Result<std::string> alias_of(std::string_view name) {
     const auto module = core::module_name_of(name);
     const bool is_file_name = module && core::fold(name) != *module;
     return config::check_entry(config::List::deny_aliases, is_file_name ? *module : name);
-}
-
-std::vector<config::Edit> edits_of(const core::RuntimeChanges& changes) {
-    using config::List;
-    std::vector<config::Edit> edits;
-    for (const std::string& module : changes.removed) {
-        edits.emplace_back(config::RemoveEntry{List::allow_modules, module});
-        edits.emplace_back(config::RemoveEntry{List::deny_modules, module});
-    }
-    for (const std::string& alias : changes.removed_aliases) {
-        edits.emplace_back(config::RemoveEntry{List::allow_aliases, alias});
-        edits.emplace_back(config::RemoveEntry{List::deny_aliases, alias});
-    }
-    for (const std::string& module : changes.allowed)
-        edits.emplace_back(config::AddEntry{List::allow_modules, module});
-    for (const std::string& module : changes.denied)
-        edits.emplace_back(config::AddEntry{List::deny_modules, module});
-    for (const auto& [folded, alias] : changes.denied_aliases)
-        edits.emplace_back(config::AddEntry{List::deny_aliases, alias});
-    if (changes.mode) edits.emplace_back(config::SetMode{*changes.mode});
-    return edits;
 }
 
 } // namespace
@@ -143,14 +120,10 @@ sys::Result<void> Engine::end_limited_mode() {
 }
 
 sys::Result<std::vector<std::string>> Engine::apply() {
-    const auto files = config::policy_files(paths_);
-    if (!files) return std::unexpected(config::to_error({files.error()}));
-    const auto written = TRY(config::save_edits(*files, edits_of(latest().changes)));
+    const auto edited = TRY(reader_.edited(latest().changes));
+    auto written = TRY(reader::write(edited));
     TRY(reload(true));
-    std::vector<std::string> changed;
-    for (const auto& file : written)
-        changed.push_back(file.native());
-    return changed;
+    return written;
 }
 
 } // namespace kmodguard::daemon

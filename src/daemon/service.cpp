@@ -9,7 +9,7 @@
 #include "enforce/kernel/kernel_point.hpp"
 #include "events/recorder.hpp"
 #include "events/sinks.hpp"
-#include "modules/kmod_context.hpp"
+#include "reader/process.hpp"
 #include "sys/file.hpp"
 #include "sys/kernel.hpp"
 #include "sys/process.hpp"
@@ -83,8 +83,9 @@ class Service {
     Service(const ServiceOptions& options, EventLoop loop, events::Recorder& recorder,
             kernel::KernelPoint::Dependencies kernel_point)
         : loop_(std::move(loop)), recorder_(recorder),
-          engine_(options.paths, sys::kernel_release(), mode_of_kernel_command_line(options.paths)),
-          kernel_point_(options.paths, std::move(kernel_point),
+          reader_(options.paths, {.program = reader::ReaderProcess::program_beside_this()}),
+          engine_(options.paths, sys::kernel_release(), reader_, mode_of_kernel_command_line(options.paths)),
+          kernel_point_(options.paths, std::move(kernel_point), reader_,
                         {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
                          .lost = [this](std::size_t count) { recorder_.record_loss(count); },
                          .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
@@ -144,7 +145,8 @@ class Service {
             recorder_.record(std::move(*change));
         }
         if (!is_decision) state_changed();
-        if (engine_.needs_warm_up()) // the index may have been found to be another for this decision
+        // The index may have been found to be another for this decision, or an image.
+        if (engine_.needs_warm_up() || reader_.is_running())
             sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON);
         return reply;
     }
@@ -303,6 +305,7 @@ class Service {
         const auto on_idle = [](sd_event_source* source, void* self) {
             auto& service = *static_cast<Service*>(self);
             if (service.engine_.warm_up_next() || service.kernel_point_.admit_next()) return 0;
+            service.reader_.rest();
             ::malloc_trim(0);
             return sd_event_source_set_enabled(source, SD_EVENT_OFF);
         };
@@ -325,6 +328,7 @@ class Service {
 
     EventLoop loop_;
     events::Recorder& recorder_;
+    reader::ReaderProcess reader_;
     Engine engine_;
     kernel::KernelPoint kernel_point_;
     StatusSources status_sources_;
@@ -357,7 +361,6 @@ void block_signals() {
 sys::Result<void> run_service(const ServiceOptions& options) {
     sys::give_back_freed_memory();
     ::umask(S_IRWXG | S_IRWXO);
-    modules::keep_kmod_silent();
     block_signals();
     TRY(sys::make_directory(options.paths.runtime_directory(), directory_mode));
     auto kernel_point = kernel::KernelPoint::prepare(options.paths);

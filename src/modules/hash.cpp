@@ -4,8 +4,8 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
-#include <sys/random.h>
 
+#include <array>
 #include <memory>
 
 namespace kmodguard::modules {
@@ -32,13 +32,6 @@ sys::Result<core::Sha256> sha256(ByteSource& source) {
 sys::Result<core::Sha256> sha256(std::span<const std::byte> bytes) {
     MemorySource source(bytes);
     return sha256(source);
-}
-
-sys::Result<ContentKey> ContentKey::random() {
-    ContentKey key;
-    if (::getentropy(key.bytes.data(), key.bytes.size()) != 0)
-        return sys::system_failure("cannot get", "random bytes");
-    return key;
 }
 
 sys::Result<ContentTag> tag_of(std::span<const std::byte> bytes, const ContentKey& key) {

@@ -1,120 +1,91 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// The aliases of modules. libkmod looks those of depmod's index up one at a time, by token; all of them it
-// only writes to a descriptor. Here that is one in memory, which is gone again with the mapped index when
-// they have been visited: the caller keeps what it needs of some 26,000, and the daemon stays small.
-//
-// libkmod does not say whether its writes succeed, and a line that is cut in the middle is a shorter alias,
-// which a pattern may match that the whole one does not. So the room is reserved before: within it, no write
-// can fail for want of memory.
+// The aliases of modules, and all else that an index has, to be compiled.
 #include "core/names.hpp"
+#include "modules/depmod_index.hpp"
 #include "modules/kmod_index.hpp"
 #include "sys/file.hpp"
-#include "sys/unique_fd.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <libkmod.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <memory>
+#include <set>
+#include <utility>
 
 namespace kmodguard::modules {
 namespace {
 
-constexpr std::uint64_t min_room = 64U << 10U;
-constexpr std::uint64_t max_room = 1U << 30U;
+std::vector<compiled::Alias> aliases_of(sys::Result<std::vector<DepmodEntry>>&& entries) {
+    std::vector<compiled::Alias> aliases;
+    if (!entries) return aliases;
+    for (DepmodEntry& entry : *entries)
+        aliases.push_back({std::move(entry.key), std::move(entry.value), entry.priority});
+    return aliases;
+}
 
-/// A file in memory.
-class Dump {
-  public:
-    Dump() = default;
-    Dump(const Dump&) = delete;
-    Dump& operator=(const Dump&) = delete;
-    ~Dump() {
-        if (text_ != MAP_FAILED) ::munmap(text_, size_);
-    }
-
-    /// Whether all of the index fits into `room` bytes; text() is of no use if not.
-    [[nodiscard]] sys::Result<bool> fill(kmod_ctx* context, kmod_index index, std::uint64_t room) {
-        fd_ = sys::memory_file("aliases");
-        if (!fd_) return sys::system_failure("cannot create", "a file in memory");
-        if (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(room)) != 0)
-            return sys::system_failure("cannot reserve", fmt::format("{} bytes of memory", room));
-        if (const int code = kmod_dump_index(context, index, fd_.get()); code < 0)
-            return sys::system_failure("cannot read", "depmod's index", -code);
-        const off_t end = ::lseek(fd_.get(), 0, SEEK_CUR);
-        if (end < 0) return sys::system_failure("cannot read", "a file in memory");
-        // Not even if it ends there: what came after may have found no memory.
-        if (static_cast<std::uint64_t>(end) >= room) return false;
-        if (end == 0) return true;
-        text_ = ::mmap(nullptr, static_cast<std::size_t>(end), PROT_READ, MAP_SHARED, fd_.get(), 0);
-        if (text_ == MAP_FAILED) return sys::system_failure("cannot map", "a file in memory");
-        size_ = static_cast<std::size_t>(end);
-        return true;
-    }
-
-    [[nodiscard]] std::string_view text() const {
-        return size_ == 0 ? std::string_view() : std::string_view(static_cast<const char*>(text_), size_);
-    }
-
-  private:
-    sys::UniqueFd fd_;
-    void* text_ = MAP_FAILED;
-    std::size_t size_ = 0;
-};
-
-/// Calls `use` with each line of one of depmod's indexes, `name` in `directory`, as libkmod writes it. On
-/// failure it was called with none.
-template <typename Use>
-sys::Result<void> for_each_index_line(const std::filesystem::path& directory, kmod_index index,
-                                      const char* name, Use use) {
-    const auto file = TRY(sys::file_identity(directory / name));
-    // A context of its own, since every page of the index that is looked at stays mapped for as long as it
-    // lives.
-    const auto context = TRY(open_kmod_context(directory));
-    kmod_load_resources(context.get()); // otherwise it is read byte by byte
-    // The text is about as long as the index. If it is much longer, more room is tried.
-    for (std::uint64_t room = min_room + file.size * 2; room <= max_room; room *= 2) {
-        Dump dump;
-        if (!TRY(dump.fill(context.get(), index, room))) continue;
-        std::string_view text = dump.text(); // what no newline ends is no line
-        for (auto end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
-            use(text.substr(0, end));
-            text.remove_prefix(end + 1);
-        }
-        return {};
-    }
-    return sys::failure(sys::ErrorKind::invalid, fmt::format("{} has too many aliases", directory.native()));
+std::vector<std::string> keys_of(const sys::Result<std::vector<DepmodEntry>>& entries) {
+    std::vector<std::string> keys;
+    if (!entries) return keys;
+    for (const DepmodEntry& entry : *entries)
+        keys.push_back(entry.key);
+    return keys;
 }
 
 /// Calls `visit` with the name of each module, as if it were an alias of that module.
 sys::Result<void> for_each_indexed_name(const std::filesystem::path& directory,
                                         const core::AliasVisitor& visit) {
-    return for_each_index_line(
-        directory, KMOD_INDEX_MODULES_DEP, "modules.dep.bin", [&visit](std::string_view line) {
-            const std::string_view name = line.substr(0, line.find(' ')); // then its file and what it needs
-            if (!name.empty()) visit(name, name);
-        });
+    for (const DepmodEntry& entry : TRY(read_depmod_index(directory / "modules.dep.bin")))
+        visit(entry.key, entry.key);
+    return {};
 }
 
 } // namespace
 
 sys::Result<void> for_each_indexed_alias(const std::filesystem::path& directory,
                                          const core::AliasVisitor& visit) {
-    return for_each_index_line(
-        directory, KMOD_INDEX_MODULES_ALIAS, "modules.alias.bin", [&visit](std::string_view line) {
-            // "alias ALIAS MODULE". An alias may have spaces in it, a module's name may not. Anything else,
-            // which only an index has that is not of depmod's making, names no module.
-            constexpr std::string_view keyword = "alias ";
-            if (!line.starts_with(keyword)) return;
-            line.remove_prefix(keyword.size());
-            const std::size_t space = line.rfind(' ');
-            if (space == std::string_view::npos || space == 0 || space + 1 == line.size()) return;
-            visit(line.substr(0, space), line.substr(space + 1));
-        });
+    for (const DepmodEntry& entry : TRY(read_depmod_index(directory / "modules.alias.bin")))
+        visit(entry.key, entry.value);
+    return {};
+}
+
+compiled::IndexSource KmodIndex::source() {
+    const std::filesystem::path directory = kmod_get_dirname(context_.get());
+    compiled::IndexSource source;
+    source.inputs = inputs_;
+    const auto names = read_depmod_index(directory / "modules.dep.bin");
+    const auto built_in = read_depmod_index(directory / "modules.builtin.bin");
+    auto aliases = read_depmod_index(directory / "modules.alias.bin");
+    auto built_in_aliases = read_depmod_index(directory / "modules.builtin.alias.bin");
+    source.has_all_aliases = names && aliases;
+    source.has_built_in_aliases = built_in_aliases.has_value();
+    source.indexed_names = keys_of(names);
+    source.built_in_names = keys_of(built_in);
+    source.aliases = aliases_of(std::move(aliases));
+    source.symbols = aliases_of(read_depmod_index(directory / "modules.symbols.bin"));
+    source.built_in_aliases = aliases_of(std::move(built_in_aliases));
+
+    for_each_line(
+        kmod_config_get_options(context_.get()),
+        [&](const std::string& name, const std::string& value) { source.options.push_back({name, value}); },
+        foreign_.options);
+    for_each_line(kmod_config_get_aliases(context_.get()), [&](const std::string& alias,
+                                                               const std::string& module) {
+        const auto number = static_cast<std::uint32_t>(source.configured_aliases.size());
+        source.configured_aliases.push_back({alias, module, number});
+    });
+    for_each_line(
+        kmod_config_get_remove_commands(context_.get()),
+        [&](const std::string& name, const std::string&) { source.command_names.push_back(name); });
+    for (const auto& [name, command] : commands_)
+        source.install_names.push_back(name);
+
+    std::set<std::string, std::less<>> all(source.indexed_names.begin(), source.indexed_names.end());
+    all.insert(source.built_in_names.begin(), source.built_in_names.end());
+    all.insert(source.install_names.begin(), source.install_names.end());
+    for (const std::string& name : all)
+        if (const core::ModuleRecord* record = find(name)) source.modules.push_back(*record);
+    return source;
 }
 
 std::optional<std::vector<std::string>> KmodIndex::read_aliases(const core::ModuleRecord& record) const {

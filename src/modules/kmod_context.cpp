@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "modules/kmod_context.hpp"
 
+#include "compiled/inputs.hpp"
 #include "sys/file.hpp"
 #include "sys/paths.hpp"
 
@@ -123,25 +124,11 @@ sys::Result<KmodContext> open_kmod_context(const std::filesystem::path& director
     return context;
 }
 
-std::map<std::string, std::filesystem::path> modprobe_files(const sys::Paths& paths) {
-    std::map<std::string, std::filesystem::path> files;
-    for (const auto& folder : paths.modprobe_configuration()) {
-        std::error_code error;
-        std::filesystem::directory_iterator entry(folder, error);
-        for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-            const std::string name = entry->path().filename();
-            if (!name.starts_with('.') && (name.ends_with(".conf") || name.ends_with(".alias")))
-                files.try_emplace(name, entry->path());
-        }
-    }
-    return files;
-}
-
 std::vector<std::filesystem::path> modprobe_configuration_files(const sys::Paths& paths) {
     if (!paths.moved()) return paths.modprobe_configuration();
     std::vector<std::filesystem::path> found;
     bool leads_out = false;
-    for (const auto& [name, path] : modprobe_files(paths)) {
+    for (const auto& [name, path] : compiled::modprobe_files(paths)) {
         const auto followed = sys::follow_below(paths.root(), path);
         leads_out = leads_out || followed != path;
         std::error_code error;
@@ -187,7 +174,7 @@ std::vector<IgnoredLine> ignored_lines_of(std::string_view text) {
 
 std::vector<IgnoredLine> ignored_lines(const sys::Paths& paths) {
     std::vector<IgnoredLine> ignored;
-    for (const auto& [name, file] : modprobe_files(paths)) {
+    for (const auto& [name, file] : compiled::modprobe_files(paths)) {
         const auto text = sys::read_file(file, max_modprobe_file);
         if (!text) continue;
         for (IgnoredLine& line : ignored_lines_of(*text)) {

@@ -9,7 +9,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,10 +26,6 @@ using KmodContext = std::unique_ptr<kmod_ctx, kmod_ctx* (*)(kmod_ctx*)>;
 [[nodiscard]] sys::Result<KmodContext>
 open_kmod_context(const std::filesystem::path& directory,
                   std::span<const std::filesystem::path> configuration = {});
-
-/// The files of modprobe.d that libkmod reads, by name: one in an earlier folder replaces those of its name
-/// in later ones, a link to /dev/null too.
-[[nodiscard]] std::map<std::string, std::filesystem::path> modprobe_files(const sys::Paths& paths);
 
 /// What libkmod is to read modprobe.d from, strongest first: the folders, or where a file in one is a link
 /// that leads out of another root, the files.

@@ -9,7 +9,6 @@
 #include <libkmod.h>
 
 #include <algorithm>
-#include <sstream>
 
 namespace kmodguard::modules {
 namespace {
@@ -41,36 +40,6 @@ ModuleList look_up(kmod_ctx* context, std::string_view token) {
     return own(found);
 }
 
-/// What the running kernel itself does not load, from its command line and its settings. What cannot be read
-/// counts as no limit: nothing is decided by it.
-core::KernelLimits read_kernel_limits(const sys::Paths& paths) {
-    core::KernelLimits limits;
-    std::istringstream names(sys::kernel_parameter(paths, "module_blacklist").value_or(""));
-    for (std::string name; std::getline(names, name, ',');)
-        if (!name.empty()) limits.blacklist.push_back(std::move(name));
-    limits.loading_disabled = sys::read_pseudo_file(paths.loading_disabled()).value_or("").starts_with('1');
-    // "none [integrity] confidentiality": the one in brackets is in force.
-    if (sys::read_pseudo_file(paths.signature_setting()).value_or("").starts_with('Y'))
-        limits.signature_wanted_by = "module.sig_enforce";
-    else if (const auto lockdown = sys::read_pseudo_file(paths.lockdown());
-             lockdown && lockdown->contains('[') && !lockdown->contains("[none]"))
-        limits.signature_wanted_by = "lockdown";
-    return limits;
-}
-
-/// The state of all that an index is made of. libkmod notices changes only of those of depmod's files that it
-/// keeps open, and keeps none open if one is missing or broken; of modprobe.d only that files come and go.
-sys::FileStates states_of(const sys::Paths& paths, const std::filesystem::path& directory) {
-    std::vector<std::filesystem::path> files;
-    for (const char* name :
-         {"modules.dep.bin", "modules.alias.bin", "modules.symbols.bin", "modules.builtin.bin",
-          "modules.builtin.alias.bin", "modules.builtin.modinfo", "modules.softdep"})
-        files.push_back(directory / name);
-    for (const auto& [name, file] : modprobe_files(paths))
-        files.push_back(file);
-    return sys::file_states(files);
-}
-
 } // namespace
 
 std::vector<std::string> installed_modules(const sys::Paths& paths, const std::string& release) {
@@ -90,12 +59,12 @@ std::vector<std::string> installed_modules(const sys::Paths& paths, const std::s
 }
 
 KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running,
-                     sys::FileStates files)
-    : context_(std::move(context)), paths_(paths), foreign_(foreign),
-      compression_(sys::in_kernel_compression(paths)), running_(running), files_(std::move(files)) {
+                     compiled::Inputs inputs)
+    : context_(std::move(context)), paths_(paths), foreign_(foreign), running_(running),
+      inputs_(std::move(inputs)) {
     kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
     read_configuration();
-    if (running_) limits_ = read_kernel_limits(paths_);
+    if (running_) limits_ = compiled::read_kernel_limits(paths_);
 }
 
 KmodIndex::~KmodIndex() = default;
@@ -107,11 +76,11 @@ sys::Result<std::unique_ptr<KmodIndex>> KmodIndex::open(const sys::Paths& paths,
                             fmt::format("run depmod {}, or install the modules of this kernel", release));
     CommandLineEntries foreign;
     if (paths.moved()) foreign = TRY(command_line_entries(directory));
-    auto files = states_of(paths, directory); // before: what changes meanwhile counts as changed
+    auto inputs = compiled::inputs_of(paths, release); // before: what changes meanwhile counts as changed
     auto context = TRY(open_kmod_context(directory, modprobe_configuration_files(paths)));
     // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
     return std::unique_ptr<KmodIndex>(new KmodIndex(std::move(context), paths, foreign,
-                                                    release == sys::kernel_release(), std::move(files)));
+                                                    release == sys::kernel_release(), std::move(inputs)));
 }
 
 void KmodIndex::read_configuration() {
@@ -198,7 +167,7 @@ std::optional<core::ModuleRecord> KmodIndex::asked_for(const core::ModuleRecord&
         if (options == module.options) return std::nullopt;
         core::ModuleRecord asked = module;
         asked.options = options;
-        asked.by_modprobe = asked.install_command || !kernel_takes(asked);
+        asked.by_modprobe = asked.install_command || !compiled::kernel_takes(asked, inputs_.compression);
         return asked;
     }
     return std::nullopt;
@@ -211,19 +180,6 @@ bool KmodIndex::is_configured_alias(std::string_view token) {
         found = found || ::fnmatch(alias.c_str(), wanted.c_str(), 0) == 0;
     });
     return found;
-}
-
-/// Whether finit_module can be given the image file and the options as they are. Both must also fit a line of
-/// the plan.
-bool KmodIndex::kernel_takes(const core::ModuleRecord& record) const {
-    constexpr std::size_t max_options = 2048;
-    const auto fits_a_line = [](const std::string& text) {
-        return core::printable(text, text.size() + 1) == text;
-    };
-    const bool form =
-        record.path.ends_with(".ko") || (!compression_.empty() && record.path.ends_with(compression_));
-    return form && record.options.size() <= max_options && fits_a_line(record.options)
-           && fits_a_line(record.path);
 }
 
 core::ModuleRecord KmodIndex::record_of(std::string_view name, kmod_module* module) const {
@@ -246,7 +202,7 @@ core::ModuleRecord KmodIndex::record_of(std::string_view name, kmod_module* modu
     const char* command = kmod_module_get_install_commands(module); // also by a pattern
     if (command != nullptr && record.soft_before.empty() && record.soft_after.empty())
         record.install_command = core::read_install_command(command);
-    record.by_modprobe = record.install_command || !kernel_takes(record);
+    record.by_modprobe = record.install_command || !compiled::kernel_takes(record, inputs_.compression);
     return record;
 }
 
@@ -308,8 +264,8 @@ bool KmodIndex::is_current(const core::Decision& decision) {
 
 bool KmodIndex::outdated() const {
     return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK
-           || files_ != states_of(paths_, kmod_get_dirname(context_.get()))
-           || (running_ && read_kernel_limits(paths_) != limits_);
+           || inputs_ != compiled::inputs_of(paths_, inputs_.release)
+           || (running_ && compiled::read_kernel_limits(paths_) != limits_);
 }
 
 } // namespace kmodguard::modules

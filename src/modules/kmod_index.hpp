@@ -5,6 +5,7 @@
 // attacker can make it grow to the number of modules that exist, no further.
 #pragma once
 
+#include "compiled/index.hpp"
 #include "core/decision.hpp"
 #include "core/module_index.hpp"
 #include "modules/image.hpp"
@@ -71,6 +72,9 @@ class KmodIndex final : public core::ModuleIndex {
     /// it was judged.
     [[nodiscard]] bool is_current(const core::Decision& decision);
 
+    /// All of it, for a compiled file.
+    [[nodiscard]] compiled::IndexSource source();
+
     /// Whether depmod ran, or modprobe.d or the kernel's limits changed, since open(): then open a new one.
     [[nodiscard]] bool outdated() const;
 
@@ -90,13 +94,12 @@ class KmodIndex final : public core::ModuleIndex {
 
     /// `running`: the modules are for the kernel that runs there.
     KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running,
-              sys::FileStates files);
+              compiled::Inputs inputs);
     void read_configuration();
     [[nodiscard]] KmodModule module_called(std::string_view name) const;
     [[nodiscard]] std::string path_of(const kmod_module* module) const;
     [[nodiscard]] std::string options_of(const kmod_module* module, const std::string& alias) const;
     [[nodiscard]] std::string alias_of(const std::string& token, const std::string& module) const;
-    [[nodiscard]] bool kernel_takes(const core::ModuleRecord& record) const;
     [[nodiscard]] std::optional<std::vector<std::string>>
     read_aliases(const core::ModuleRecord& record) const;
     [[nodiscard]] std::vector<std::string> with_configured(std::vector<std::string> aliases,
@@ -107,9 +110,8 @@ class KmodIndex final : public core::ModuleIndex {
     sys::Paths paths_;
     /// Of the running kernel's command line, which says nothing of the modules below another root.
     CommandLineEntries foreign_;
-    std::string compression_; ///< suffix of images that the kernel decompresses itself; "" if none
     bool running_ = false;
-    sys::FileStates files_;     ///< depmod's and those of modprobe.d, before they were opened
+    compiled::Inputs inputs_;   ///< before they were opened
     core::KernelLimits limits_; ///< none of a kernel that does not run
     std::set<std::string, std::less<>> blacklist_;
     ByName<core::InstallCommand> commands_; ///< by the name that the line is for, which may be a pattern

@@ -42,6 +42,11 @@ class Paths {
     [[nodiscard]] Path original_handler() const { return below("run/kmodguard/original_modprobe"); }
     /// What the kernel point was sealed with: it cannot be read back.
     [[nodiscard]] Path sealed_table() const { return below("run/kmodguard/sealed_table"); }
+    /// The compiled index of the modules of kernel `release`, kept for the next start.
+    [[nodiscard]] Path kept_index(const std::string& release) const {
+        return below("var/lib/kmodguard/" + std::string(kept_index_name) + release);
+    }
+    static constexpr std::string_view kept_index_name = "index-"; ///< and the release
     [[nodiscard]] Path handler_setting() const { return below("proc/sys/kernel/modprobe"); }
     [[nodiscard]] Path loaded_modules() const { return below("proc/modules"); }
     [[nodiscard]] Path kernel_command_line() const { return below("proc/cmdline"); }

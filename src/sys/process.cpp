@@ -147,8 +147,10 @@ Result<void> start_daemon(std::vector<std::string> command, std::chrono::millise
                    fmt::format("{} ended at once, with status {}", command.front(), status_of(pid)));
 }
 
-Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals) {
+Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals, const UniqueFd& given) {
+    constexpr int given_as = 3;
     SpawnSettings settings;
+    if (given) posix_spawn_file_actions_adddup2(&settings.actions, given.get(), given_as);
     posix_spawnattr_setsigmask(&settings.attributes, &signals);
     posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSIGMASK);
     const auto pid = TRY(spawn(command, settings));

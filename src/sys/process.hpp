@@ -54,9 +54,10 @@ struct Child {
 };
 
 /// Starts `command` (searched in PATH, no shell) with `signals` as its signal mask and everything else as it
-/// is here: terminal, process group, descriptors without close-on-exec. One that is not there is not_found,
-/// one that cannot be run denied.
-[[nodiscard]] Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals);
+/// is here: terminal, process group, descriptors without close-on-exec; and `given`, if there is one, as
+/// descriptor 3. One that is not there is not_found, one that cannot be run denied.
+[[nodiscard]] Result<Child> start_child(std::vector<std::string> command, const sigset_t& signals,
+                                        const UniqueFd& given = UniqueFd());
 
 /// How a child ended.
 struct Ending {

@@ -15,11 +15,12 @@ namespace {
 
 constexpr std::size_t max_line = 1000; ///< bytes of a message, escaped
 
-constexpr std::array<std::pair<Topic, std::string_view>, 5> names = {{{Topic::packets, "packets"},
+constexpr std::array<std::pair<Topic, std::string_view>, 6> names = {{{Topic::packets, "packets"},
                                                                       {Topic::bpf, "bpf"},
                                                                       {Topic::cache, "cache"},
                                                                       {Topic::decisions, "decisions"},
-                                                                      {Topic::calls, "calls"}}};
+                                                                      {Topic::calls, "calls"},
+                                                                      {Topic::files, "files"}}};
 
 Result<unsigned> topics_of(std::string_view name) {
     unsigned topics = 0;
@@ -27,7 +28,7 @@ Result<unsigned> topics_of(std::string_view name) {
         if (name == known || name == "all") topics |= static_cast<unsigned>(topic);
     if (topics != 0) return topics;
     return failure(ErrorKind::invalid, fmt::format("--debug knows no \"{}\"", name.substr(0, 32)),
-                   "it takes all, or a list of packets, bpf, cache, decisions, calls");
+                   "it takes all, or a list of packets, bpf, cache, decisions, calls, files");
 }
 
 } // namespace

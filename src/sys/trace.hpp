@@ -23,6 +23,7 @@ enum class Topic : unsigned {
     cache = 1U << 2U,     ///< decisions that were remembered, and those that were not
     decisions = 1U << 3U, ///< what was asked, and what was decided
     calls = 1U << 4U,     ///< system calls of supervised processes
+    files = 1U << 5U,     ///< what was read of files, and kept
 };
 
 namespace trace_state {

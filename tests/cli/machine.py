@@ -24,6 +24,7 @@ atexit.register(shutil.rmtree, COPIES)
 COPIES.chmod(0o755)
 KMODCTL = Path(shutil.copy(PROGRAMS / "src" / "ctl" / "kmodctl", COPIES))
 DAEMON = Path(shutil.copy(PROGRAMS / "src" / "daemon" / "kmodguard", COPIES))
+READER = Path(shutil.copy(PROGRAMS / "src" / "daemon" / "kmodguard-reader", COPIES))  # beside the daemon, which starts it
 RELEASE = os.uname().release
 NOBODY = 65534
 PATIENCE = 60  # seconds until a wait counts as failed, on however busy a machine; nothing here takes one

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("install")
 INSTALLED = {
     "etc/systemd/system/kmodguard.service", "etc/systemd/system/kmodguard-oci-agent.service",
     "usr/share/kmodguard/seccomp-kmodguard.json", "usr/bin/kmodctl", "usr/libexec/kmodguard/kmodguard",
-    "usr/libexec/kmodguard/kmodguard-hook", "usr/lib/systemd/catalog/kmodguard.catalog",
+    "usr/libexec/kmodguard/kmodguard-hook", "usr/libexec/kmodguard/kmodguard-reader", "usr/lib/systemd/catalog/kmodguard.catalog",
     "usr/share/bash-completion/completions/kmodctl", "usr/share/fish/vendor_completions.d/kmodctl.fish",
     "usr/share/zsh/site-functions/_kmodctl", "usr/share/man/man5/kmodguard-policy.5.gz",
     "usr/share/man/man8/kmodctl.8.gz", "usr/share/man/man8/kmodguard.8.gz", "usr/share/man/man8/kmodguard-hook.8.gz",

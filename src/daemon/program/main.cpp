@@ -25,7 +25,7 @@ Decide which kernel modules may be loaded. Runs in the foreground; kmodctl start
   --events FILE    append every event to FILE, a JSON object a line
   --ready-fd N     write a newline to descriptor N when requests are served
   --background     let go of the standard streams then
-  --debug[=TOPICS] trace to standard error: all, or a list of bpf, cache, decisions
+  --debug[=TOPICS] trace to standard error: all, or a list of bpf, cache, decisions, files
   --help, --version
 )";
 

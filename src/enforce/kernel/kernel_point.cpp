@@ -3,7 +3,6 @@
 
 #include "core/names.hpp"
 #include "enforce/kernel/pinned.hpp"
-#include "modules/kmod_index.hpp"
 
 #include <fmt/format.h>
 
@@ -31,9 +30,10 @@ KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
     return dependencies;
 }
 
-KernelPoint::KernelPoint(sys::Paths paths, Dependencies dependencies, Callbacks callbacks)
-    : paths_(std::move(paths)), dependencies_(std::move(dependencies)), callbacks_(std::move(callbacks)),
-      problem_(dependencies_.support.problem) {
+KernelPoint::KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::ImageReader& images,
+                         Callbacks callbacks)
+    : paths_(std::move(paths)), dependencies_(std::move(dependencies)), image_reader_(images),
+      callbacks_(std::move(callbacks)), problem_(dependencies_.support.problem) {
     if (dependencies_.loader_error) fail(*dependencies_.loader_error);
 }
 
@@ -189,9 +189,9 @@ void KernelPoint::admit_content(const core::ModuleRecord& module) {
     const auto now = sys::file_identity(module.path);
     const auto known = contents_.find(module.name);
     if (!now || (known != contents_.end() && known->second == *now)) return;
-    const auto image = modules::KmodIndex::compressed_image(module, guard_->content_key());
-    if (!image || !image->tag || !image->identity.facts.sha256) return;
-    const core::ImageFacts& facts = image->identity.facts;
+    const auto image = image_reader_.read(module.path, {.hash = true, .key = guard_->content_key()});
+    if (!image || !image->tag || !image->facts.sha256) return;
+    const core::ImageFacts& facts = image->facts;
     const bool agrees = facts.name == module.name
                         && (facts.modinfo_name.empty() || core::fold(facts.modinfo_name) == module.name);
     if (!facts.problem.empty() || !agrees) return;

@@ -7,6 +7,7 @@
 // questions go through callbacks.
 #pragma once
 
+#include "compiled/image_reader.hpp"
 #include "core/admission.hpp"
 #include "enforce/kernel/enforcer.hpp"
 #include "enforce/kernel/guard.hpp"
@@ -46,7 +47,8 @@ class KernelPoint final : public Enforcer {
         std::function<events::Attempt(std::string_view token)> judge;
     };
 
-    KernelPoint(sys::Paths paths, Dependencies dependencies, Callbacks callbacks);
+    /// Images are read by `images`, which must outlive it.
+    KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::ImageReader& images, Callbacks callbacks);
 
     /// Establishes the point at the first policy that names it, and takes it away at one that does not.
     [[nodiscard]] Published publish(const Publication& publication) override;
@@ -112,6 +114,7 @@ class KernelPoint final : public Enforcer {
 
     sys::Paths paths_;
     Dependencies dependencies_;
+    compiled::ImageReader& image_reader_;
     Callbacks callbacks_;
     std::optional<Guard> guard_; ///< what is loaded, also while no policy wants it
     std::unique_ptr<RecordReader> reader_;

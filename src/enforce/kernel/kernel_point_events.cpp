@@ -2,7 +2,6 @@
 //
 // What the kernel point records and counts, made into events.
 #include "enforce/kernel/kernel_point.hpp"
-#include "modules/image.hpp"
 #include "sys/kernel.hpp"
 
 #include <algorithm>
@@ -101,9 +100,9 @@ void KernelPoint::on_image(const guard_record& record) {
 void KernelPoint::judge_by_file(events::Attempt& event) {
     // Nothing but the system's modules: a path from elsewhere could keep the daemon waiting.
     if (!event.file.starts_with("/usr/lib/modules/") && !event.file.starts_with("/lib/modules/")) return;
-    const auto found = modules::identify_file(event.file, {.image = {.with_hash = true}});
-    if (!found || !found->identity.facts.problem.empty()) return;
-    event.decision = core::decide_image(policy_, index_or_none(), admissions_, found->identity.facts);
+    const auto found = image_reader_.read(event.file, {.hash = true});
+    if (!found || !found->facts.problem.empty()) return;
+    event.decision = core::decide_image(policy_, index_or_none(), admissions_, found->facts);
     event.note = "judged by what the file holds now";
 }
 

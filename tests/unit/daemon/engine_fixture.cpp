@@ -11,7 +11,7 @@ EngineFixture::EngineFixture() {
 EngineFixture::~EngineFixture() = default;
 
 Engine& EngineFixture::engine() {
-    if (!engine_) engine_.emplace(tree.paths(), test::ModuleTree::release, forced);
+    if (!engine_) engine_.emplace(tree.paths(), test::ModuleTree::release, reader, forced);
     return *engine_;
 }
 

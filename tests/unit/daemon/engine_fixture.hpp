@@ -5,6 +5,7 @@
 
 #include "daemon/engine.hpp"
 #include "module_tree.hpp"
+#include "reader/local/local_reader.hpp"
 
 #include <gtest/gtest.h>
 
@@ -41,6 +42,7 @@ class EngineFixture : public ::testing::Test {
     std::string reason(const std::string& token);
 
     test::ModuleTree tree;
+    reader::LocalReader reader{tree.paths()};
     std::optional<core::Mode> forced;
 
   private:

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Aliases and the modules that they lead to, as depmod's indexes have them: which of 26,000 patterns match a
+// token is found out by those alone that begin as it does. Patterns are filed under the text before their
+// first wildcard, in a table of hashes; a token has as many beginnings as there are lengths of such texts,
+// and most of them end in a character in which none of that length does.
+//
+// It answers what libkmod's index_searchwild() does (kmod, libkmod/libkmod-index.c): what is before the first
+// '*', '?' or '[' must be the same, the rest match by fnmatch(3) without flags; and in the order of the
+// priorities that depmod gave. Of a token that has a wildcard in it libkmod finds more by chance, where a
+// node of its tree ends just before that: here it is a character like another.
+#pragma once
+
+#include "compiled/file.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kmodguard::compiled {
+
+/// A pattern, folded, and one of the modules that it leads to.
+struct Alias {
+    std::string pattern;
+    std::string module;
+    std::uint32_t priority = 0; ///< lower ones first
+
+    auto operator<=>(const Alias&) const = default;
+};
+
+class PatternTable {
+  public:
+    /// The three tables that one consists of, and where in a pattern the literal beginning ends.
+    struct Kind {
+        Table patterns;
+        Table slots;
+        Table lengths;
+        std::string_view wildcards;
+    };
+    // In depmod's indexes a backslash is a character like another before the first wildcard, where they are
+    // searched one by one, and begins an escape after it. To fnmatch(3) it always does.
+    static constexpr Kind aliases = {Table::alias_patterns, Table::alias_slots, Table::alias_lengths, "*?["};
+    static constexpr Kind symbols = {Table::symbol_patterns, Table::symbol_slots, Table::symbol_lengths,
+                                     "*?["};
+    static constexpr Kind built_in = {Table::built_in_patterns, Table::built_in_slots,
+                                      Table::built_in_lengths, "*?["};
+    static constexpr Kind configured = {Table::configured_patterns, Table::configured_slots,
+                                        Table::configured_lengths, "*?[\\"};
+
+    static void write(FileWriter& writer, const Kind& kind, std::vector<Alias> aliases);
+
+    /// Of `file`, which must outlive this object.
+    PatternTable(const File& file, const Kind& kind);
+
+    struct Match {
+        std::string_view pattern;
+        std::string_view module;
+    };
+    /// All that match `token`, which is folded, in the order of their priorities.
+    [[nodiscard]] std::vector<Match> match(std::string_view token) const;
+    /// All that there are, in no order that means anything.
+    void for_each(const std::function<void(std::string_view pattern, std::string_view module)>& visit) const;
+
+  private:
+    /// What follows the literal beginning of a pattern.
+    enum class Form : std::uint32_t {
+        nothing,
+        anything, ///< "*"
+        stars,    ///< '*', and then text and '*' alone
+        pattern,  ///< what only fnmatch(3) can tell
+    };
+    [[nodiscard]] static Form form_of(std::string_view rest);
+    struct Entry {
+        Text pattern;
+        Text module;
+        std::uint32_t literal = 0; ///< length of its beginning
+        Form form = Form::nothing;
+        std::uint32_t priority = 0;
+        std::uint32_t reserved = 0;
+    };
+    /// Where the entries of one beginning are; none: a free slot.
+    struct Slot {
+        std::uint32_t hash = 0;
+        Range entries;
+    };
+    /// A length that beginnings have, and the characters in which those end.
+    struct Length {
+        std::uint32_t length = 0;
+        std::uint32_t reserved = 0;
+        std::array<std::uint64_t, 4> endings{};
+
+        void add(std::string_view beginning);
+        [[nodiscard]] bool has_ending_of(std::string_view beginning) const;
+    };
+
+    [[nodiscard]] std::span<const Entry> entries_of(std::string_view beginning, std::uint32_t hash) const;
+    [[nodiscard]] bool matches(const Entry& entry, std::string_view token) const;
+
+    const File& file_;
+    std::span<const Entry> entries_;
+    std::span<const Slot> slots_;
+    std::span<const Length> lengths_;
+};
+
+} // namespace kmodguard::compiled

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+#include "reader/messages.hpp"
+
+#include "sys/unix_socket.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace kmodguard::reader {
+namespace {
+
+constexpr int whole_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+
+} // namespace
+
+sys::Result<void> send_message(const sys::UniqueFd& channel, char kind, std::string_view bytes) {
+    const sys::UniqueFd file = sys::memory_file("message", MFD_ALLOW_SEALING);
+    if (!file) return sys::system_failure("cannot create", "a file in memory");
+    if (!sys::write_all(file.get(), bytes)) return sys::system_failure("cannot write", "a file in memory");
+    if (::fcntl(file.get(), F_ADD_SEALS, whole_seals) != 0)
+        return sys::system_failure("cannot seal", "a file in memory");
+    iovec part{.iov_base = &kind, .iov_len = 1};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    const int fd = file.get();
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+    while (::sendmsg(channel.get(), &header, MSG_NOSIGNAL) < 0)
+        if (errno != EINTR) return sys::system_failure("cannot send to", "the other process");
+    return {};
+}
+
+sys::Result<Message> receive_message(const sys::UniqueFd& channel) {
+    Message message;
+    std::array<char, 2> buffer{};
+    auto received = TRY(sys::receive(channel, buffer));
+    if (!received || received->bytes == 0) return message;
+    const bool is_one = received->bytes == 1 && received->descriptors.size() == 1 && !received->lost_descriptors;
+    if (!is_one || buffer.front() == 0)
+        return sys::failure(sys::ErrorKind::invalid, "the other process sent what is no message");
+    message.file = std::move(received->descriptors.front());
+    // What could still be changed, or cut short, would be another by the time it is read.
+    const int seals = ::fcntl(message.file.get(), F_GET_SEALS);
+    if (seals < 0 || (seals & whole_seals) != whole_seals)
+        return sys::failure(sys::ErrorKind::invalid, "the other process sent a file that it can still change");
+    message.kind = buffer.front();
+    return message;
+}
+
+sys::Result<std::string> content_of(const Message& message) {
+    struct stat status {};
+    if (::fstat(message.file.get(), &status) != 0) return sys::system_failure("cannot look at", "a message");
+    const auto size = static_cast<std::size_t>(status.st_size);
+    if (size > max_message) return sys::failure(sys::ErrorKind::invalid, "a message is too large");
+    std::string content(size, '\0');
+    std::size_t done = 0;
+    while (done < size) {
+        const ssize_t count = ::pread(message.file.get(), content.data() + done, size - done,
+                                      static_cast<off_t>(done));
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return sys::system_failure("cannot read", "a message");
+        done += static_cast<std::size_t>(count);
+    }
+    return content;
+}
+
+} // namespace kmodguard::reader

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// What a process asks its reader, and what it is answered. A message is a file in memory, sent with one byte
+// over a pair of sockets: it may be as large as a policy of 100,000 entries, and is never read in part.
+#pragma once
+
+#include "compiled/image_reader.hpp"
+#include "core/module_index.hpp"
+#include "core/policy.hpp"
+#include "core/runtime_changes.hpp"
+#include "reader/reader.hpp"
+#include "reader/wire.hpp"
+#include "sys/file.hpp"
+#include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace kmodguard::reader {
+
+/// The byte that says what a question is about.
+enum class Question : char { index = 'i', policy = 'p', image = 'm', edits = 'e' };
+/// The byte that says what an answer is: the value that was asked for, or an error.
+enum class Answer : char { value = 'v', error = 'e' };
+
+inline constexpr std::size_t max_message = 256U << 20U;
+
+/// Sends `kind` with `bytes` as a file in memory that nobody changes any more.
+[[nodiscard]] sys::Result<void> send_message(const sys::UniqueFd& channel, char kind, std::string_view bytes);
+
+struct Message {
+    char kind = 0;
+    sys::UniqueFd file; ///< sealed
+};
+/// The next one; of kind 0 if the other end is gone. What is no message is an error.
+[[nodiscard]] sys::Result<Message> receive_message(const sys::UniqueFd& channel);
+[[nodiscard]] sys::Result<std::string> content_of(const Message& message);
+
+} // namespace kmodguard::reader
+
+// What the structures consist of, where wire.hpp finds it.
+
+namespace kmodguard::sys {
+
+template <typename Archive>
+void fields(Archive& archive, Error& error) {
+    archive(error.kind, error.what, error.hint);
+}
+template <typename Archive>
+void fields(Archive& archive, FileIdentity& file) {
+    archive(file.device, file.inode, file.size, file.changed_ns);
+}
+
+} // namespace kmodguard::sys
+
+namespace kmodguard::core {
+
+template <typename Archive>
+void fields(Archive& archive, ImageFacts& facts) {
+    archive(facts.problem, facts.name, facts.modinfo_name, facts.sha256, facts.aliases, facts.is_signed,
+            facts.state, facts.no_module);
+}
+template <typename Archive>
+void fields(Archive& archive, Origin& origin) {
+    archive(origin.file, origin.line);
+}
+template <typename Archive>
+void fields(Archive& archive, PolicySource::Entry& entry) {
+    archive(entry.text, entry.origin);
+}
+template <typename Archive>
+void fields(Archive& archive, PolicySource::PinEntry& pin) {
+    archive(pin.module, pin.sha256, pin.origin);
+}
+/// Not when audit mode ends: that is of run time, and in no file.
+template <typename Archive>
+void fields(Archive& archive, PolicySource& source) {
+    archive(source.files, source.valid, source.mode, source.answer, source.dependencies, source.quiet,
+            source.user_namespaces, source.user_namespaces_origin, source.unload_denied, source.points,
+            source.generated_at, source.kernel_release, source.allow_modules, source.allow_aliases,
+            source.deny_modules, source.deny_aliases, source.pins);
+}
+template <typename Archive>
+void fields(Archive& archive, RuntimeChanges& changes) {
+    archive(changes.allowed, changes.denied, changes.removed, changes.denied_aliases,
+            changes.removed_aliases, changes.mode);
+}
+
+} // namespace kmodguard::core
+
+namespace kmodguard::compiled {
+
+template <typename Archive>
+void fields(Archive& archive, ContentKey& key) {
+    archive(key.bytes);
+}
+template <typename Archive>
+void fields(Archive& archive, ContentTag& tag) {
+    archive(tag.size, tag.digest);
+}
+template <typename Archive>
+void fields(Archive& archive, ImageReader::Wanted& wanted) {
+    archive(wanted.hash, wanted.aliases, wanted.is_signed, wanted.key);
+}
+template <typename Archive>
+void fields(Archive& archive, ImageReader::Read& read) {
+    archive(read.file, read.facts, read.tag);
+}
+
+} // namespace kmodguard::compiled
+
+namespace kmodguard::reader {
+
+template <typename Archive>
+void fields(Archive& archive, ReadPolicy& policy) {
+    archive(policy.source, policy.warnings);
+}
+template <typename Archive>
+void fields(Archive& archive, NewText& text) {
+    archive(text.file, text.shown_as, text.text);
+}
+
+} // namespace kmodguard::reader

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// A reader that fails in the way that the file `way` below its root names.
+#include "reader/messages.hpp"
+#include "sys/file.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+
+int main(int /*count*/, char** arguments) {
+    using namespace kmodguard;
+    const std::string way = *sys::read_file(std::string(arguments[2]) + "/way", 100);
+    const sys::UniqueFd channel(3);
+    if (way == "crashes") std::raise(SIGKILL);
+    if (way == "hangs") ::pause();
+    if (way == "ends") return 0;
+    if (!reader::receive_message(channel)) return 1;
+    if (way == "sends no file") return ::send(channel.get(), "v", 1, 0) == 1 ? 0 : 1;
+    if (way == "sends nonsense") return reader::send_message(channel, 'v', "nonsense") ? 0 : 1;
+    const sys::UniqueFd file = sys::memory_file("open");
+    msghdr header{};
+    char kind = 'v';
+    iovec part{.iov_base = &kind, .iov_len = 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    *reinterpret_cast<int*>(CMSG_DATA(rights)) = file.get();
+    return ::sendmsg(channel.get(), &header, 0) == 1 ? 0 : 1;
+}

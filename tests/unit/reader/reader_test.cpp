@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: AGPL-3.0-only
+//
+// Shows that a reader in a process of its own answers as one in this process does, that it can do nothing
+// else, and that nothing it reads, and no end of it, ends the process that asks.
+#include "compiled/index.hpp"
+#include "module_tree.hpp"
+#include "reader/local/local_reader.hpp"
+#include "reader/messages.hpp"
+#include "reader/process.hpp"
+#include "temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+
+namespace kmodguard::reader {
+namespace {
+
+using test::ModuleTree;
+
+class ReaderTest : public ::testing::Test {
+  protected:
+    ReaderTest() {
+        add_usual_modules(tree);
+        tree.write("etc/kmodguard/policy.toml", "version = 1\nallow.modules = ['kmt_base']\n");
+        tree.write("etc/kmodguard/policy.d/1.toml", "version = 1\n[[pin]]\nmodule = 'kmt_deep'\nsha256 = '"
+                                                        + std::string(64, 'a') + "'\n");
+    }
+
+    ModuleTree tree;
+    LocalReader local{tree.paths()};
+    ReaderProcess remote{tree.paths(), {.program = READER}};
+};
+
+TEST_F(ReaderTest, AnswersAsOneInThisProcessDoes) {
+    const auto policy = remote.policy();
+    ASSERT_TRUE(policy) << policy.error().what;
+    EXPECT_EQ(encoded(policy->source), encoded(local.policy()->source));
+    EXPECT_EQ(policy->warnings, local.policy()->warnings);
+    EXPECT_EQ(policy->source.pins.size(), 1U);
+
+    const auto path = tree / ("lib/modules/" + ModuleTree::release + "/kernel/kmt_needs.ko");
+    const compiled::ImageReader::Wanted wanted{.hash = true, .aliases = true, .key = compiled::ContentKey{}};
+    const auto image = remote.read(path, wanted);
+    ASSERT_TRUE(image) << image.error().what;
+    EXPECT_EQ(encoded(*image), encoded(*local.read(path, wanted)));
+    EXPECT_TRUE(image->tag);
+
+    core::RuntimeChanges changes;
+    changes.denied = {"kmt_deep"};
+    const auto edited = remote.edited(changes);
+    ASSERT_TRUE(edited) << edited.error().what;
+    EXPECT_EQ(encoded(*edited), encoded(*local.edited(changes)));
+    ASSERT_EQ(edited->size(), 1U);
+    EXPECT_EQ(edited->front().file, tree / "etc/kmodguard/policy.toml");
+
+    auto index = remote.index(ModuleTree::release);
+    ASSERT_TRUE(index) << index.error().what;
+    compiled::CompiledIndex modules(std::move(*index), tree.paths(), remote);
+    EXPECT_EQ(modules.resolve("kmt-only-b"), std::vector<std::string>{"kmt_twin_b"});
+    EXPECT_EQ(modules.image(*modules.find("kmt_base"), false).name, "kmt_base");
+}
+
+TEST_F(ReaderTest, GivesTheErrorsOfOneInThisProcess) {
+    tree.write("etc/kmodguard/policy.toml", "version = 1\nallow.modules = ['a b']\n");
+    for (const auto& [theirs, ours] : {std::pair{remote.policy().error(), local.policy().error()},
+                                       std::pair{remote.index("6.6.6").error(), local.index("6.6.6").error()},
+                                       std::pair{remote.read(tree / "no", {}).error(), local.read(tree / "no", {}).error()}}) {
+        EXPECT_EQ(theirs.kind, ours.kind);
+        EXPECT_EQ(theirs.what, ours.what);
+        EXPECT_EQ(theirs.hint, ours.hint);
+    }
+}
+
+TEST_F(ReaderTest, IsStartedAgainWhereItEnded) {
+    EXPECT_FALSE(remote.is_running());
+    ASSERT_TRUE(remote.policy());
+    EXPECT_TRUE(remote.is_running());
+    remote.rest();
+    EXPECT_FALSE(remote.is_running());
+    EXPECT_TRUE(remote.policy());
+}
+
+TEST_F(ReaderTest, OneThatIsNotThereIsSaid) {
+    ReaderProcess none{tree.paths(), {.program = tree / "none"}};
+    const auto failed = none.policy();
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().what, "cannot find " + (tree / "none").native() + ": No such file or directory");
+}
+
+TEST_F(ReaderTest, OneThatCrashesHangsOrTalksNonsenseIsAnErrorOfThatQuestion) {
+    const std::string file = tree.paths().policy().native();
+    for (const char* way : {"ends", "crashes", "sends no file", "sends an open file", "sends nonsense"}) {
+        tree.write("way", way);
+        ReaderProcess bad{tree.paths(), {.program = BAD_READER}};
+        const auto failed = bad.policy();
+        ASSERT_FALSE(failed) << way;
+        EXPECT_TRUE(failed.error().what.starts_with("cannot read " + file + ": ")) << failed.error().what;
+        EXPECT_FALSE(bad.is_running());
+        EXPECT_FALSE(bad.policy()) << "the next question starts another, which is no better";
+    }
+    tree.write("way", "hangs");
+    ReaderProcess slow{tree.paths(), {.program = BAD_READER, .timeout = std::chrono::milliseconds(20)}};
+    const auto failed = slow.policy();
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().what, "cannot read " + file + ": the process that reads it takes too long");
+}
+
+} // namespace
+
+TEST(Wire, WhatWasNotEncodedIsNotDecoded) {
+    core::RuntimeChanges changes;
+    changes.allowed = {"a", "b"};
+    changes.denied_aliases = {{"x", "y"}};
+    changes.mode = core::Mode::audit;
+    const std::string bytes = encoded(changes);
+    core::RuntimeChanges decoded;
+    ASSERT_TRUE(decode(bytes, decoded));
+    EXPECT_EQ(encoded(decoded), bytes);
+    for (std::size_t length = 0; length < bytes.size(); ++length) {
+        core::RuntimeChanges none;
+        EXPECT_FALSE(decode(std::string_view(bytes).substr(0, length), none)) << length;
+    }
+    core::RuntimeChanges none;
+    EXPECT_FALSE(decode(bytes + "x", none));
+    EXPECT_FALSE(decode(std::string(8, '\xff'), none)) << "a length that is not there";
+}
+
+TEST(Reader, AFailedWriteSaysWhichFilesWereWritten) {
+    const test::TemporaryDirectory directory;
+    const auto first = directory.write("policy.toml", "before");
+    // The longest possible name leaves no room for that of a temporary file beside it.
+    const auto stuck = directory.write(std::string(250, 'x') + ".toml", "before");
+    const auto report = write({{first, "shown", "after"}, {stuck, stuck, "after"}});
+    ASSERT_FALSE(report);
+    EXPECT_NE(report.error().what.find("; already written: shown"), std::string::npos) << report.error().what;
+    EXPECT_EQ(*sys::read_file(first, 100), "after");
+    EXPECT_EQ(*sys::read_file(stuck, 100), "before");
+}
+
+} // namespace kmodguard::reader
