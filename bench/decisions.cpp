@@ -6,11 +6,12 @@
 // for the first time. The others have met every module before.
 #include "decisions.hpp"
 
+#include "compiled/index.hpp"
 #include "core/decision.hpp"
 #include "core/pattern_set.hpp"
 #include "daemon/engine.hpp"
-#include "modules/kmod_index.hpp"
 #include "policies.hpp"
+#include "reader/local/local_reader.hpp"
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -48,6 +49,7 @@ struct OpenIndex {
         : reader(sample.paths()), index(std::move(*reader.index(sample.release())), sample.paths(), reader) {}
     reader::LocalReader reader;
     compiled::CompiledIndex index;
+    core::Policy policy;
 };
 
 void look_up(kmod_ctx* context, const std::string& token) {
@@ -122,15 +124,21 @@ void register_decide(const Sample& sample, const std::string& kind, const Tokens
                      core::PolicySource source) {
     const auto policy = std::make_shared<core::Policy>(std::move(source));
     register_one("decide/" + kind, [&sample, &tokens, policy](benchmark::State& state) {
-        const auto index = open_index(sample);
-        measure(state, tokens, [&](const std::string& token) { decide(*policy, *index, token); });
+        OpenIndex open(sample);
+        const core::Policy fitted = policy->for_modules_of(open.index);
+        measure(state, tokens, [&](const std::string& token) { decide(fitted, open.index, token); });
     });
     register_one(
         "decide-cold/" + kind,
         [&sample, &tokens, policy](benchmark::State& state) {
             measure_cold(
-                state, tokens, [&] { return open_index(sample); },
-                [&](core::ModuleIndex& index, const std::string& token) { decide(*policy, index, token); });
+                state, tokens,
+                [&] {
+                    auto open = std::make_unique<OpenIndex>(sample);
+                    open->policy = policy->for_modules_of(open->index); // once a publication
+                    return open;
+                },
+                [](OpenIndex& open, const std::string& token) { decide(open.policy, open.index, token); });
         },
         true);
 }
@@ -140,7 +148,8 @@ void register_seen(const Sample& sample, const std::string& kind, const Tokens& 
                    core::PolicySource source) {
     register_one("seen/" + kind, [&sample, &tokens, policy = std::move(source)](benchmark::State& state) {
         write_policy(sample, policy);
-        daemon::Engine engine(sample.paths(), sample.release());
+        reader::LocalReader reader(sample.paths());
+        daemon::Engine engine(sample.paths(), sample.release(), reader);
         if (const auto error = engine.status().policy_error) state.SkipWithError(error->c_str());
         measure(state, tokens,
                 [&](const std::string& token) { benchmark::DoNotOptimize(engine.decide(token).judged); });

@@ -26,14 +26,25 @@ using Random = std::mt19937;
 constexpr std::uint32_t seed = 20'261'121;
 constexpr std::size_t other_pattern_count = 10'000;
 
-/// A new folder with nothing in it but lib/modules/RELEASE, a link to the index.
+/// A new folder with nothing in it but lib/modules/RELEASE, of hard links where there can be such: a link to
+/// the folder would lead out of that root, where none is followed to.
 fs::path make_root(const fs::path& modules, const std::string& release) {
     std::string name = fs::temp_directory_path() / "kmodguard-bench-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
     const fs::path root(name);
     fs::create_directories(root / "lib/modules");
     fs::create_directories(root / "etc/kmodguard");
-    fs::create_directory_symlink(fs::canonical(modules), root / "lib/modules" / release);
+    const auto copy = [&](fs::copy_options how, std::error_code& error) {
+        fs::copy(fs::canonical(modules), root / "lib/modules" / release,
+                 fs::copy_options::recursive | fs::copy_options::skip_symlinks | how, error);
+    };
+    std::error_code other_file_system;
+    copy(fs::copy_options::create_hard_links, other_file_system);
+    if (other_file_system) {
+        std::error_code error;
+        copy(fs::copy_options::overwrite_existing, error);
+        if (error) throw std::runtime_error("cannot copy " + modules.native() + ": " + error.message());
+    }
     return root;
 }
 

@@ -30,13 +30,13 @@ class IndexWriter {
   private:
     void write_inputs() {
         const Inputs& inputs = source_.inputs;
-        file_.set<IndexIdentity>(Table::identity, {{.release = file_.add(inputs.release),
-                                                    .root = file_.add(inputs.root.native()),
-                                                    .command_line = file_.add(inputs.command_line),
-                                                    .compression = file_.add(inputs.compression),
-                                                    .has_all_aliases = source_.has_all_aliases ? 1U : 0U,
-                                                    .has_built_in_aliases =
-                                                        source_.has_built_in_aliases ? 1U : 0U}});
+        file_.set<IndexIdentity>(Table::identity,
+                                 {{.release = file_.add(inputs.release),
+                                   .root = file_.add(inputs.root.native()),
+                                   .command_line = file_.add(inputs.command_line),
+                                   .compression = file_.add(inputs.compression),
+                                   .has_all_aliases = source_.has_all_aliases ? 1U : 0U,
+                                   .has_built_in_aliases = source_.has_built_in_aliases ? 1U : 0U}});
         std::vector<InputEntry> files;
         for (const auto& [path, state] : inputs.files) {
             InputEntry entry{.path = file_.add(path.native()), .is_there = state ? 1U : 0U};

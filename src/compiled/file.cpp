@@ -18,8 +18,6 @@ namespace kmodguard::compiled {
 namespace {
 
 constexpr std::array<char, 8> magic = {'K', 'M', 'G', 'T', 'A', 'B', 'L', 'E'};
-/// Another one for every change of a structure, of a table's meaning, or of how what is in it is found out.
-constexpr std::uint32_t version = 1;
 constexpr std::size_t read_at_once = 64U << 10U;
 
 struct Place {
@@ -29,7 +27,7 @@ struct Place {
 
 struct Header {
     std::array<char, 8> magic = compiled::magic;
-    std::uint32_t version = compiled::version;
+    std::uint32_t version = file_version;
     std::uint32_t tables = table_count;
     std::uint64_t size = 0;     ///< of the whole file
     std::uint64_t checksum = 0; ///< XXH3 of all that follows this member
@@ -69,7 +67,7 @@ sys::Result<Header> read_header(const sys::UniqueFd& file, std::size_t size, std
     if (bytes.size() < sizeof header) return unusable(shown_as, "is cut short");
     std::memcpy(&header, bytes.data(), sizeof header);
     if (header.magic != magic) return unusable(shown_as, "is no compiled file");
-    if (header.version != version || header.tables != table_count)
+    if (header.version != file_version || header.tables != table_count)
         return unusable(shown_as, "was compiled by another version");
     if (header.size != size) return unusable(shown_as, "is cut short");
     return header;
@@ -120,12 +118,14 @@ sys::Result<std::string> FileWriter::finish() const {
     for (const std::string& table : tables_)
         total += table.size() + File::table_alignment;
     if (total > max_file)
-        return sys::failure(sys::ErrorKind::invalid,
-                            fmt::format("the compiled file would have {} bytes, more than {}", total, max_file));
+        return sys::failure(
+            sys::ErrorKind::invalid,
+            fmt::format("the compiled file would have {} bytes, more than {}", total, max_file));
     body.reserve(total);
     for (std::size_t i = 0; i < table_count; ++i) {
         const std::string& bytes = static_cast<Table>(i) == Table::text ? text_ : tables_.at(i);
-        body.resize((body.size() + File::table_alignment - 1) / File::table_alignment * File::table_alignment);
+        body.resize((body.size() + File::table_alignment - 1) / File::table_alignment
+                    * File::table_alignment);
         header.places.at(i) = {sizeof header + body.size(), bytes.size()};
         body += bytes;
     }
@@ -147,7 +147,7 @@ sys::Result<File> File::open(const std::filesystem::path& path) {
 
 sys::Result<File> File::open_kept(const std::filesystem::path& path) {
     const sys::UniqueFd file = TRY(sys::open_regular_file(path, O_RDONLY | O_NOFOLLOW));
-    struct stat status {};
+    struct stat status{};
     if (::fstat(file.get(), &status) != 0) return sys::system_failure("cannot look at", path.native());
     const bool is_own = status.st_uid == 0 || status.st_uid == ::geteuid();
     if (!is_own || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
@@ -155,13 +155,13 @@ sys::Result<File> File::open_kept(const std::filesystem::path& path) {
     return open(file, path.native());
 }
 
-sys::Result<void> File::keep_as(const std::filesystem::path& path) const {
+sys::Result<void> keep(std::string_view bytes, const std::filesystem::path& path) {
     TRY(sys::make_directory(path.parent_path(), S_IRWXU));
-    return sys::write_file_atomically(path, {static_cast<const char*>(start_), size_}, S_IRUSR | S_IWUSR);
+    return sys::write_file_atomically(path, bytes, S_IRUSR | S_IWUSR);
 }
 
 sys::Result<File> File::open(const sys::UniqueFd& file, std::string_view shown_as) {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(file.get(), &status) != 0) return sys::system_failure("cannot look at", shown_as);
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size > max_file) return unusable(shown_as, "is too large");

@@ -26,6 +26,8 @@
 
 namespace kmodguard::compiled {
 
+/// Another one for every change of a structure, of a table's meaning, or of how what is in it is found out.
+inline constexpr std::uint32_t file_version = 1;
 /// Larger ones are refused: the modules of a distribution's kernel take two megabytes.
 inline constexpr std::size_t max_file = 256U << 20U;
 
@@ -42,15 +44,23 @@ enum class Table : std::uint8_t {
     configured_patterns,
     configured_slots,
     configured_lengths,
+    configured_families,
+    configured_signatures,
     alias_patterns,
     alias_slots,
     alias_lengths,
+    alias_families,
+    alias_signatures,
     symbol_patterns,
     symbol_slots,
     symbol_lengths,
+    symbol_families,
+    symbol_signatures,
     built_in_patterns,
     built_in_slots,
     built_in_lengths,
+    built_in_families,
+    built_in_signatures,
     count,
 };
 inline constexpr std::size_t table_count = static_cast<std::size_t>(Table::count);
@@ -106,8 +116,7 @@ class File {
 
     /// The same of one that was kept: only root, or this process's own user, may have written it.
     [[nodiscard]] static sys::Result<File> open_kept(const std::filesystem::path& path);
-    /// Writes it there, for open_kept(); makes the folder.
-    [[nodiscard]] sys::Result<void> keep_as(const std::filesystem::path& path) const;
+    [[nodiscard]] std::string_view bytes() const { return {static_cast<const char*>(start_), size_}; }
 
     File(File&& other) noexcept;
     File& operator=(File&& other) noexcept;
@@ -145,5 +154,8 @@ class File {
     std::size_t size_ = 0;
     std::string_view text_;
 };
+
+/// Writes the `bytes` of a file to `path`, for File::open_kept(); makes the folder.
+[[nodiscard]] sys::Result<void> keep(std::string_view bytes, const std::filesystem::path& path);
 
 } // namespace kmodguard::compiled

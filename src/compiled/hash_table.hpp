@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
 // Tables of slots in a compiled file: where an entry with a hash is, if there is one. A slot that is taken
-// sends the next entry to the one after it, so a search ends at the first free one; half of them are free.
+// sends the next entry to the one after it, so a search ends at the first free one; a third of them is free.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,7 +21,7 @@ namespace kmodguard::compiled {
 }
 
 [[nodiscard]] constexpr std::size_t slots_for(std::size_t entries) {
-    return std::bit_ceil(entries * 2 + 1);
+    return entries * 3 / 2 + 1;
 }
 
 /// The lowest bits of FNV-1a are its worst.

@@ -43,8 +43,8 @@ class ImageReader {
         std::optional<ContentKey> key = std::nullopt; ///< where the tag of the file's bytes is wanted
     };
     struct Read {
-        sys::FileIdentity file; ///< that was read
-        core::ImageFacts facts; ///< without a state
+        sys::FileIdentity file;                       ///< that was read
+        core::ImageFacts facts;                       ///< without a state
         std::optional<ContentTag> tag = std::nullopt; ///< where asked for; never of an image with a problem
     };
 

@@ -99,9 +99,8 @@ std::vector<std::string> CompiledIndex::names_in(Range range) const {
 }
 
 bool CompiledIndex::is_command(std::string_view name) const {
-    return std::ranges::any_of(file_.table<CommandEntry>(Table::commands), [&](const CommandEntry& command) {
-        return file_.text(command.name) == name;
-    });
+    return std::ranges::any_of(file_.table<CommandEntry>(Table::commands),
+                               [&](const CommandEntry& command) { return file_.text(command.name) == name; });
 }
 
 std::vector<std::string> CompiledIndex::resolve(std::string_view token) {
@@ -254,7 +253,8 @@ bool CompiledIndex::for_each_alias(const core::AliasVisitor& visit) {
     };
     aliases_table_.for_each(visit_folded);
     for (const ModuleEntry& module : file_.table<ModuleEntry>(Table::modules))
-        if ((module.flags & module_indexed) != 0) visit_folded(file_.text(module.name), file_.text(module.name));
+        if ((module.flags & module_indexed) != 0)
+            visit_folded(file_.text(module.name), file_.text(module.name));
     configured_.for_each(visit_folded);
     for (const CommandEntry& command : file_.table<CommandEntry>(Table::commands))
         if (command.is_install != 0) visit(file_.text(command.name), file_.text(command.name));

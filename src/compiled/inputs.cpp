@@ -49,9 +49,9 @@ Inputs inputs_of(const sys::Paths& paths, const std::string& release) {
     return {.release = release,
             .root = paths.root(),
             .files = sys::file_states(files),
-            .command_line = paths.moved()
-                                ? ""
-                                : for_modprobe(sys::read_pseudo_file(paths.kernel_command_line()).value_or("")),
+            .command_line =
+                paths.moved() ? ""
+                              : for_modprobe(sys::read_pseudo_file(paths.kernel_command_line()).value_or("")),
             .compression = sys::in_kernel_compression(paths)};
 }
 

@@ -21,10 +21,10 @@ namespace kmodguard::compiled {
 struct Inputs {
     std::string release; ///< of the kernel whose modules they are
     std::filesystem::path root;
-    sys::FileStates files;    ///< depmod's and those of modprobe.d
+    sys::FileStates files; ///< depmod's and those of modprobe.d
     /// What modprobe may read of the running kernel's command line; "" below another root.
     std::string command_line;
-    std::string compression;  ///< suffix of images that the running kernel decompresses itself
+    std::string compression; ///< suffix of images that the running kernel decompresses itself
 
     bool operator==(const Inputs&) const = default;
 };

@@ -25,7 +25,31 @@ bool match_stars(std::string_view pattern, std::string_view text) {
     return text.ends_with(pattern);
 }
 
+constexpr std::uint32_t few = 8;
+constexpr std::size_t max_text = 4096;
+
 } // namespace
+
+std::uint64_t PatternTable::signature_of(std::string_view text) {
+    std::uint64_t bits = 0;
+    for (std::size_t i = 1; i < text.size(); ++i) {
+        const auto pair = static_cast<unsigned>(static_cast<unsigned char>(text[i - 1])) << 8U
+                          | static_cast<unsigned char>(text[i]);
+        bits |= std::uint64_t{1} << (pair * 40503U >> 8U & 63U);
+    }
+    return bits;
+}
+
+/// Of what is between the stars of a pattern that has no other wildcard.
+std::uint64_t PatternTable::signature_of_parts(std::string_view rest) {
+    std::uint64_t bits = 0;
+    while (!rest.empty()) {
+        const std::size_t star = std::min(rest.find('*'), rest.size());
+        bits |= signature_of(rest.substr(0, star));
+        rest.remove_prefix(std::min(star + 1, rest.size()));
+    }
+    return bits;
+}
 
 PatternTable::Form PatternTable::form_of(std::string_view rest) {
     if (rest.empty()) return Form::nothing;
@@ -49,6 +73,9 @@ void PatternTable::write(FileWriter& writer, const Kind& kind, std::vector<Alias
         const std::string_view pattern = alias.pattern;
         return pattern.substr(0, pattern.find_first_of(kind.wildcards));
     };
+    std::erase_if(aliases, [](const Alias& alias) {
+        return alias.pattern.size() > max_text || alias.module.size() > max_text;
+    });
     std::ranges::sort(aliases, {}, [&](const Alias& alias) {
         return std::tuple(beginning_of(alias), alias.priority, std::string_view(alias.pattern),
                           std::string_view(alias.module));
@@ -56,51 +83,71 @@ void PatternTable::write(FileWriter& writer, const Kind& kind, std::vector<Alias
     aliases.erase(std::ranges::unique(aliases).begin(), aliases.end());
 
     std::vector<Entry> entries;
+    std::vector<Signature> signatures;
     std::vector<Slot> beginnings; // not in their places yet
-    std::map<std::uint32_t, Length> lengths;
+    std::map<std::string_view, std::map<std::uint32_t, Length>> families;
     std::string_view last;
     for (const Alias& alias : aliases) {
         const std::string_view beginning = beginning_of(alias);
         const auto length = static_cast<std::uint32_t>(beginning.size());
         if (entries.empty() || beginning != last) {
             beginnings.push_back({hash_of(beginning), {static_cast<std::uint32_t>(entries.size()), 0}});
-            lengths.try_emplace(length, Length{.length = length}).first->second.add(beginning);
+            families[family_of(beginning)]
+                .try_emplace(length, Length{.length = length})
+                .first->second.add(beginning);
             last = beginning;
         }
         ++beginnings.back().entries.count;
-        entries.push_back({.pattern = writer.add(alias.pattern),
-                           .module = writer.add(alias.module),
-                           .literal = length,
-                           .form = form_of(std::string_view(alias.pattern).substr(length)),
-                           .priority = alias.priority});
+        entries.push_back({.pattern_at = writer.add(alias.pattern).offset,
+                           .module_at = writer.add(alias.module).offset,
+                           .priority = alias.priority,
+                           .pattern_size = static_cast<std::uint16_t>(alias.pattern.size()),
+                           .literal = static_cast<std::uint16_t>(length),
+                           .module_size = static_cast<std::uint16_t>(alias.module.size()),
+                           .form = form_of(std::string_view(alias.pattern).substr(length))});
+        signatures.push_back({form_of(std::string_view(alias.pattern).substr(length)) == Form::stars
+                                  ? signature_of_parts(std::string_view(alias.pattern).substr(length))
+                                  : 0});
     }
     std::vector<Slot> slots(slots_for(beginnings.size()));
     for (const Slot& slot : beginnings)
         slots[free_slot(slots, slot.hash, [](const Slot& taken) { return taken.entries.count == 0; })] = slot;
-    std::vector<Length> by_length;
-    for (const auto& [length, endings] : lengths)
-        by_length.push_back(endings);
+    std::vector<Length> lengths;
+    std::vector<Family> family_slots(slots_for(families.size()));
+    for (const auto& [family, of_family] : families) {
+        const Range range{static_cast<std::uint32_t>(lengths.size()),
+                          static_cast<std::uint32_t>(of_family.size())};
+        for (const auto& [length, endings] : of_family)
+            lengths.push_back(endings);
+        family_slots[free_slot(family_slots, hash_of(family), [](const Family& taken) {
+            return taken.lengths.count == 0;
+        })] = {writer.add(family), range};
+    }
     writer.set(kind.patterns, entries);
     writer.set(kind.slots, slots);
-    writer.set(kind.lengths, by_length);
+    writer.set(kind.lengths, lengths);
+    writer.set(kind.families, family_slots);
+    writer.set(kind.signatures, signatures);
 }
 
 PatternTable::PatternTable(const File& file, const Kind& kind)
     : file_(file), entries_(file.table<Entry>(kind.patterns)), slots_(file.table<Slot>(kind.slots)),
-      lengths_(file.table<Length>(kind.lengths)) {}
+      lengths_(file.table<Length>(kind.lengths)), families_(file.table<Family>(kind.families)),
+      signatures_(file.table<Signature>(kind.signatures)) {
+    if (signatures_.size() != entries_.size()) signatures_ = {};
+}
 
-std::span<const PatternTable::Entry> PatternTable::entries_of(std::string_view beginning,
-                                                              std::uint32_t hash) const {
-    std::span<const Entry> found;
+Range PatternTable::entries_of(std::string_view beginning, std::uint32_t hash) const {
+    Range found;
     probe(slots_, hash, [&](const Slot& slot) {
         if (slot.entries.count == 0) return Probe::stop;
         if (slot.hash != hash) return Probe::go_on;
         const auto entries = File::part(entries_, slot.entries);
         if (entries.empty()) return Probe::go_on;
         const Entry& first = entries.front();
-        if (first.literal != beginning.size() || !file_.text(first.pattern).starts_with(beginning))
+        if (first.literal != beginning.size() || !file_.text(first.pattern()).starts_with(beginning))
             return Probe::go_on;
-        found = entries;
+        found = slot.entries;
         return Probe::stop;
     });
     return found;
@@ -109,7 +156,7 @@ std::span<const PatternTable::Entry> PatternTable::entries_of(std::string_view b
 bool PatternTable::matches(const Entry& entry, std::string_view token) const {
     if (entry.form == Form::nothing) return token.size() == entry.literal;
     if (entry.form == Form::anything) return true;
-    const std::string_view pattern = file_.text(entry.pattern);
+    const std::string_view pattern = file_.text(entry.pattern());
     if (pattern.size() < entry.literal) return false;
     const std::string_view rest = pattern.substr(entry.literal);
     if (entry.form == Form::stars && rest.starts_with('*'))
@@ -117,30 +164,55 @@ bool PatternTable::matches(const Entry& entry, std::string_view token) const {
     return ::fnmatch(std::string(rest).c_str(), std::string(token.substr(entry.literal)).c_str(), 0) == 0;
 }
 
-std::vector<PatternTable::Match> PatternTable::match(std::string_view token) const {
-    std::vector<const Entry*> found;
+/// Those of `family` whose beginnings have at most `longest` characters.
+void PatternTable::find(std::string_view family, std::string_view token, std::size_t longest,
+                        std::vector<const Entry*>& found) const {
+    Range lengths;
+    probe(families_, hash_of(family), [&](const Family& slot) {
+        if (slot.lengths.count == 0) return Probe::stop;
+        if (file_.text(slot.name) != family) return Probe::go_on;
+        lengths = slot.lengths;
+        return Probe::stop;
+    });
     std::size_t hashed = 0;
     std::uint32_t hash = hash_of({});
-    for (const Length& length : lengths_) {
-        if (length.length > token.size()) break;
+    for (const Length& length : File::part(lengths_, lengths)) {
+        if (length.length > longest) break;
         const std::string_view beginning = token.substr(0, length.length);
         if (!length.has_ending_of(beginning)) continue;
         hash = hash_of(beginning.substr(std::min(hashed, beginning.size())), hash);
         hashed = beginning.size();
-        for (const Entry& entry : entries_of(beginning, hash))
-            if (matches(entry, token)) found.push_back(&entry);
+        const Range range = entries_of(beginning, hash);
+        if (range.count == 0) continue;
+        // Of few it is quicker to look at the patterns themselves.
+        const bool are_many = range.count > few && !signatures_.empty();
+        const std::uint64_t missing = are_many ? ~signature_of(token.substr(length.length)) : 0;
+        const auto signatures = File::part(signatures_, range);
+        const auto entries = File::part(entries_, range);
+        for (std::size_t i = 0; i < entries.size(); ++i)
+            if ((!are_many || (signatures[i].bits & missing) == 0) && matches(entries[i], token))
+                found.push_back(&entries[i]);
     }
+}
+
+std::vector<PatternTable::Match> PatternTable::match(std::string_view token) const {
+    std::vector<const Entry*> found;
+    const std::string_view family = family_of(token);
+    find({}, token, family.empty() ? token.size() : family.size() - 1, found);
+    if (!family.empty()) find(family, token, token.size(), found);
+    if (found.empty()) return {};
     std::ranges::stable_sort(found, {}, &Entry::priority);
     std::vector<Match> matching;
+    matching.reserve(found.size());
     for (const Entry* entry : found)
-        matching.push_back({file_.text(entry->pattern), file_.text(entry->module)});
+        matching.push_back({file_.text(entry->pattern()), file_.text(entry->module())});
     return matching;
 }
 
 void PatternTable::for_each(
     const std::function<void(std::string_view pattern, std::string_view module)>& visit) const {
     for (const Entry& entry : entries_)
-        visit(file_.text(entry.pattern), file_.text(entry.module));
+        visit(file_.text(entry.pattern()), file_.text(entry.module()));
 }
 
 } // namespace kmodguard::compiled

@@ -2,8 +2,10 @@
 //
 // Aliases and the modules that they lead to, as depmod's indexes have them: which of 26,000 patterns match a
 // token is found out by those alone that begin as it does. Patterns are filed under the text before their
-// first wildcard, in a table of hashes; a token has as many beginnings as there are lengths of such texts,
-// and most of them end in a character in which none of that length does.
+// first wildcard, in a table of hashes. A token has as many beginnings as there are lengths of such texts in
+// its family, which is the bus that a device is on ("pci:"); most families have few. Of the thousands that
+// begin alike ("of:N*T*C...") most are told from the token by their signatures: a bit for each two characters
+// that are in them side by side.
 //
 // It answers what libkmod's index_searchwild() does (kmod, libkmod/libkmod-index.c): what is before the first
 // '*', '?' or '[' must be the same, the rest match by fnmatch(3) without flags; and in the order of the
@@ -32,23 +34,30 @@ struct Alias {
 
 class PatternTable {
   public:
-    /// The three tables that one consists of, and where in a pattern the literal beginning ends.
+    /// The tables that one consists of, and where in a pattern the literal beginning ends.
     struct Kind {
         Table patterns;
         Table slots;
         Table lengths;
+        Table families;
+        Table signatures;
         std::string_view wildcards;
     };
     // In depmod's indexes a backslash is a character like another before the first wildcard, where they are
     // searched one by one, and begins an escape after it. To fnmatch(3) it always does.
-    static constexpr Kind aliases = {Table::alias_patterns, Table::alias_slots, Table::alias_lengths, "*?["};
-    static constexpr Kind symbols = {Table::symbol_patterns, Table::symbol_slots, Table::symbol_lengths,
-                                     "*?["};
-    static constexpr Kind built_in = {Table::built_in_patterns, Table::built_in_slots,
-                                      Table::built_in_lengths, "*?["};
-    static constexpr Kind configured = {Table::configured_patterns, Table::configured_slots,
-                                        Table::configured_lengths, "*?[\\"};
+    static constexpr Kind aliases = {Table::alias_patterns, Table::alias_slots,      Table::alias_lengths,
+                                     Table::alias_families, Table::alias_signatures, "*?["};
+    static constexpr Kind symbols = {Table::symbol_patterns, Table::symbol_slots,      Table::symbol_lengths,
+                                     Table::symbol_families, Table::symbol_signatures, "*?["};
+    static constexpr Kind built_in = {Table::built_in_patterns,   Table::built_in_slots,
+                                      Table::built_in_lengths,    Table::built_in_families,
+                                      Table::built_in_signatures, "*?["};
+    static constexpr Kind configured = {Table::configured_patterns,   Table::configured_slots,
+                                        Table::configured_lengths,    Table::configured_families,
+                                        Table::configured_signatures, "*?[\\"};
 
+    /// Aliases of more than 4,096 characters, or of a module whose name is as long, are left out: libkmod
+    /// finds none either (PATH_MAX).
     static void write(FileWriter& writer, const Kind& kind, std::vector<Alias> aliases);
 
     /// Of `file`, which must outlive this object.
@@ -65,21 +74,33 @@ class PatternTable {
 
   private:
     /// What follows the literal beginning of a pattern.
-    enum class Form : std::uint32_t {
+    enum class Form : std::uint8_t {
         nothing,
         anything, ///< "*"
         stars,    ///< '*', and then text and '*' alone
         pattern,  ///< what only fnmatch(3) can tell
     };
     [[nodiscard]] static Form form_of(std::string_view rest);
+    /// Small, since there are tens of thousands.
     struct Entry {
-        Text pattern;
-        Text module;
-        std::uint32_t literal = 0; ///< length of its beginning
-        Form form = Form::nothing;
+        std::uint32_t pattern_at = 0; ///< in the text, as the module's name
+        std::uint32_t module_at = 0;
         std::uint32_t priority = 0;
-        std::uint32_t reserved = 0;
+        std::uint16_t pattern_size = 0;
+        std::uint16_t literal = 0; ///< length of its beginning
+        std::uint16_t module_size = 0;
+        Form form = Form::nothing;
+        std::uint8_t reserved = 0;
+
+        [[nodiscard]] Text pattern() const { return {pattern_at, pattern_size}; }
+        [[nodiscard]] Text module() const { return {module_at, module_size}; }
     };
+    struct Signature {
+        std::uint64_t bits = 0;
+    };
+    /// Of text that any match of it has.
+    [[nodiscard]] static std::uint64_t signature_of(std::string_view text);
+    [[nodiscard]] static std::uint64_t signature_of_parts(std::string_view rest);
     /// Where the entries of one beginning are; none: a free slot.
     struct Slot {
         std::uint32_t hash = 0;
@@ -95,13 +116,26 @@ class PatternTable {
         [[nodiscard]] bool has_ending_of(std::string_view beginning) const;
     };
 
-    [[nodiscard]] std::span<const Entry> entries_of(std::string_view beginning, std::uint32_t hash) const;
+    /// What a literal beginning has up to its first colon; "" without one.
+    struct Family {
+        Text name;
+        Range lengths; ///< that beginnings of it have, the shortest first; none: a free slot
+    };
+    [[nodiscard]] static std::string_view family_of(std::string_view beginning) {
+        return beginning.substr(0, beginning.find(':') + 1);
+    }
+    void find(std::string_view family, std::string_view token, std::size_t longest,
+              std::vector<const Entry*>& found) const;
+
+    [[nodiscard]] Range entries_of(std::string_view beginning, std::uint32_t hash) const;
     [[nodiscard]] bool matches(const Entry& entry, std::string_view token) const;
 
     const File& file_;
     std::span<const Entry> entries_;
     std::span<const Slot> slots_;
     std::span<const Length> lengths_;
+    std::span<const Family> families_;
+    std::span<const Signature> signatures_; ///< of the entries; none: they are not looked at
 };
 
 } // namespace kmodguard::compiled

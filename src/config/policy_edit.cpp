@@ -259,7 +259,8 @@ sys::Result<std::string> edit_policy(std::string_view text, std::span<const Edit
     return edited;
 }
 
-sys::Result<std::vector<EditedFile>> edit_files(std::span<const fs::path> paths, std::span<const Edit> edits) {
+sys::Result<std::vector<EditedFile>> edit_files(std::span<const fs::path> paths,
+                                                std::span<const Edit> edits) {
     if (paths.empty()) return sys::failure(sys::ErrorKind::invalid, "no policy file to change");
     std::vector<PolicyText> files;
     for (const fs::path& path : paths) {

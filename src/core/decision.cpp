@@ -114,7 +114,7 @@ class Decider {
     /// The deny rule that matches the token, or the module, or the name in its image.
     std::optional<Denial> find_denial() {
         if (request_.denied) return Denial{Reason::denied_token, request_.denied, {}};
-        if (auto denial = module_denial(policy_, index_, decision_.module)) return denial;
+        if (auto denial = indexed_denial(policy_, index_, decision_.module)) return denial;
         const std::string inside = name_inside(*record_);
         return inside.empty() ? std::nullopt : module_denial(policy_, index_, inside);
     }
@@ -142,6 +142,11 @@ class Decider {
     /// Judges what the module, which is allowed for `reason`, would pull in as dependencies. Hard
     /// dependencies refuse it, soft ones are left out, but a denied one refuses it in either case.
     Reason with_dependencies(Reason reason) {
+        if (auto denial = module_denial(policy_, index_, decision_.module)) {
+            decision_.rule = std::move(denial->rule);
+            decision_.detail = std::move(denial->detail);
+            return denial->reason;
+        }
         decision_.chain = load_order(index_, decision_.module);
         for (const Step& step : decision_.chain) {
             if (step.module == decision_.module) continue;

@@ -26,6 +26,16 @@ std::optional<Denial> module_denial(const Policy& policy, ModuleIndex& index, co
                   "its aliases are not known, and the policy denies aliases"};
 }
 
+std::optional<Denial> indexed_denial(const Policy& policy, ModuleIndex& index, const std::string& module) {
+    const ModuleRecord* record = index.find(module);
+    const bool has_image = record != nullptr && !record->built_in && !record->command_only;
+    const auto indexed = has_image ? policy.denies_indexed_aliases(module) : std::nullopt;
+    if (!indexed) return module_denial(policy, index, module);
+    if (auto denial = name_denial(policy, module)) return denial;
+    if (*indexed) return Denial{Reason::denied_alias, *indexed, {}};
+    return std::nullopt;
+}
+
 std::optional<Denial> dependency_denial(const Policy& policy, ModuleIndex& index, const std::string& module) {
     return index.find(module) == nullptr ? name_denial(policy, module) : module_denial(policy, index, module);
 }

@@ -22,6 +22,11 @@ struct Denial {
 [[nodiscard]] std::optional<Denial> module_denial(const Policy& policy, ModuleIndex& index,
                                                   const std::string& module);
 
+/// The same by what the index knows, without a look into the module's image: that is to be asked as well
+/// before the module may load.
+[[nodiscard]] std::optional<Denial> indexed_denial(const Policy& policy, ModuleIndex& index,
+                                                   const std::string& module);
+
 /// The same of one that another module would pull in. Of what `index` has not only the name can be
 /// denied: it does not load, and what needs it is judged by that.
 [[nodiscard]] std::optional<Denial> dependency_denial(const Policy& policy, ModuleIndex& index,

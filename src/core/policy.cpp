@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -155,6 +156,9 @@ struct Policy::Indexes {
     PatternSet allow_patterns;
     PatternSet deny_patterns; ///< those of deny_aliases, then with the numbers that follow, of deny_modules
     std::unordered_map<std::string_view, std::vector<PolicySource::PinEntry>> pins;
+    /// The modules that have a denied alias in the index, and the number of the first rule; nothing: not
+    /// known.
+    std::optional<std::map<std::string, std::uint32_t, std::less<>>> denied_by_alias;
 };
 
 Policy::Policy() : Policy(PolicySource{}) {}
@@ -169,6 +173,16 @@ Policy Policy::for_modules_of(ModuleIndex& index) const {
     for (std::uint32_t i = 0; i < source_->deny_modules.size(); ++i) {
         const std::string& name = source_->deny_modules[i].text;
         if (index.find(name) == nullptr) indexes->deny_patterns.add(name, first + i);
+    }
+    if (!indexes->deny_patterns.empty()) {
+        std::map<std::string, std::uint32_t, std::less<>> denied;
+        const bool are_all = index.for_each_alias([&](std::string_view alias, std::string_view module) {
+            const auto number = indexes->deny_patterns.covers(alias);
+            if (!number) return;
+            const auto [known, is_new] = denied.try_emplace(std::string(module), *number);
+            known->second = std::min(known->second, *number);
+        });
+        if (are_all) indexes->denied_by_alias = std::move(denied);
     }
     Policy fitted(*this);
     fitted.indexes_ = std::move(indexes);
@@ -213,6 +227,13 @@ std::optional<Rule> Policy::denies_token(std::string_view token) const {
 
 std::optional<Rule> Policy::denies_aliases(const std::vector<std::string>& aliases) const {
     return denying_entry(find_cover(indexes_->deny_patterns, aliases));
+}
+
+std::optional<std::optional<Rule>> Policy::denies_indexed_aliases(std::string_view module) const {
+    if (!indexes_->denied_by_alias) return std::nullopt;
+    const auto found = indexes_->denied_by_alias->find(module);
+    if (found == indexes_->denied_by_alias->end()) return std::optional<Rule>();
+    return denying_entry(found->second);
 }
 
 std::optional<std::uint32_t> Policy::pattern_allowing(std::string_view alias) const {

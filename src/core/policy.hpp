@@ -101,7 +101,8 @@ class Policy {
     Policy(); ///< allows nothing
     explicit Policy(PolicySource source);
     /// The same rules for the modules of `index`: what deny.modules lists and no module there is called is an
-    /// alias, and is denied as one. To be made again when the index is another.
+    /// alias, and is denied as one; and which modules have a denied alias, as far as the index knows, is
+    /// found out once for all of them. To be made again when the index is another.
     [[nodiscard]] Policy for_modules_of(ModuleIndex& index) const;
 
     /// The lists and settings as written; for listing, linting and saving.
@@ -121,6 +122,9 @@ class Policy {
     [[nodiscard]] std::optional<Rule> denies_token(std::string_view token) const;
     /// The first rule whose pattern equals one of a module's own `aliases`, or matches it.
     [[nodiscard]] std::optional<Rule> denies_aliases(const std::vector<std::string>& aliases) const;
+    /// The same of the aliases that the index has of `module`, for which the policy was made. Nothing within:
+    /// none of them is denied; nothing: it is not known.
+    [[nodiscard]] std::optional<std::optional<Rule>> denies_indexed_aliases(std::string_view module) const;
     /// The number in allow_aliases of the first such pattern, of one alias: cheap enough to ask of all.
     [[nodiscard]] std::optional<std::uint32_t> pattern_allowing(std::string_view alias) const;
     /// Whether a pattern of deny_aliases, or what counts as one, is such.

@@ -61,8 +61,21 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, reader::Reader& rea
     : paths_(std::move(paths)), release_(std::move(kernel_release)), reader_(reader), forced_(forced) {
     state_.written.valid = false;
     state_.files = states_of_policy_files(paths_); // which are the ones that are not valid
-    open_index();                // and with it a policy, which allows nothing, but for a forced mode
-    static_cast<void>(reload()); // its error is kept for those who ask
+    open_index(); // and with it a policy, which allows nothing, but for a forced mode
+    // Its error is kept for those who ask. What cannot be used does not take the place of what could be; that
+    // there is no policy is another matter.
+    if (const auto loaded = reload(); !loaded && loaded.error().kind == sys::ErrorKind::bad_policy)
+        use_kept_policy();
+}
+
+void Engine::use_kept_policy() {
+    auto kept = reader::kept_policy(paths_.kept_policy());
+    sys::trace(sys::Topic::files, "{}", kept ? "the kept policy is in force" : kept.error().what);
+    if (!kept) return;
+    State next = latest();
+    next.warnings = warnings_of(*kept);
+    next.written = std::move(kept->source);
+    static_cast<void>(publish(std::move(next))); // nothing is published to yet that could refuse it
 }
 
 sys::Result<std::shared_ptr<compiled::CompiledIndex>> Engine::newest_index() {
@@ -79,7 +92,7 @@ sys::Result<std::shared_ptr<compiled::CompiledIndex>> Engine::newest_index() {
     }
     auto made = TRY(reader_.index(release_));
     // Where there is no place to keep it, as while /var is not mounted, it stays in memory.
-    const auto written = made.keep_as(path);
+    const auto written = compiled::keep(made.bytes(), path);
     sys::trace(sys::Topic::files, "{}",
                written ? fmt::format("{} is made and kept", path.native()) : written.error().what);
     if (!written) return index_of(std::move(made));
@@ -192,6 +205,9 @@ sys::Result<void> Engine::reload(bool discard) {
     }
     State next = latest();
     next.changes.unmask_new_denials(next.written, loaded->source);
+    // Where it cannot be kept, the next start finds no former policy, or one before it.
+    if (const auto kept = reader::keep(*loaded, paths_.kept_policy()); !kept)
+        sys::trace(sys::Topic::files, "{}", kept.error().what);
     next.warnings = warnings_of(*loaded);
     next.written = std::move(loaded->source);
     next.files = std::move(files);

@@ -36,8 +36,8 @@ class Engine {
   public:
     using Clock = sys::BootClock; ///< a mode for an hour ends after that hour, suspended or not
 
-    /// What is read of files is read by `reader`, which must outlive the engine. `forced` is the break-glass of
-    /// the kernel's command line: a mode that no policy overrides.
+    /// What is read of files is read by `reader`, which must outlive the engine. `forced` is the break-glass
+    /// of the kernel's command line: a mode that no policy overrides.
     Engine(sys::Paths paths, std::string kernel_release, reader::Reader& reader,
            std::optional<core::Mode> forced = std::nullopt);
     Engine(const Engine&) = delete;
@@ -130,6 +130,7 @@ class Engine {
     void open_index();
     /// The index that was kept, if it still is what would be made now; else a new one, which is kept.
     [[nodiscard]] sys::Result<std::shared_ptr<compiled::CompiledIndex>> newest_index();
+    void use_kept_policy();
     void forget_decisions();
     /// What the policy in force admits where an image is seen. Valid until policy or index change.
     [[nodiscard]] const core::Admissions& admissions();

@@ -100,7 +100,8 @@ class Tree {
         for (unsigned next = *first; next <= *last; ++next) {
             const auto reference = cursor.number();
             if (!reference) return false;
-            if ((*reference & offset_bits) != 0) ahead_.push_back({*reference, key + static_cast<char>(next)});
+            if ((*reference & offset_bits) != 0)
+                ahead_.push_back({*reference, key + static_cast<char>(next)});
         }
         std::reverse(ahead_.begin() + static_cast<std::ptrdiff_t>(begin), ahead_.end());
         return true;

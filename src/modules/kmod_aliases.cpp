@@ -69,14 +69,13 @@ compiled::IndexSource KmodIndex::source() {
         kmod_config_get_options(context_.get()),
         [&](const std::string& name, const std::string& value) { source.options.push_back({name, value}); },
         foreign_.options);
-    for_each_line(kmod_config_get_aliases(context_.get()), [&](const std::string& alias,
-                                                               const std::string& module) {
-        const auto number = static_cast<std::uint32_t>(source.configured_aliases.size());
-        source.configured_aliases.push_back({alias, module, number});
-    });
-    for_each_line(
-        kmod_config_get_remove_commands(context_.get()),
-        [&](const std::string& name, const std::string&) { source.command_names.push_back(name); });
+    for_each_line(kmod_config_get_aliases(context_.get()),
+                  [&](const std::string& alias, const std::string& module) {
+                      const auto number = static_cast<std::uint32_t>(source.configured_aliases.size());
+                      source.configured_aliases.push_back({alias, module, number});
+                  });
+    for_each_line(kmod_config_get_remove_commands(context_.get()),
+                  [&](const std::string& name, const std::string&) { source.command_names.push_back(name); });
     for (const auto& [name, command] : commands_)
         source.install_names.push_back(name);
 

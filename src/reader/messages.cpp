@@ -49,28 +49,30 @@ sys::Result<Message> receive_message(const sys::UniqueFd& channel) {
     std::array<char, 2> buffer{};
     auto received = TRY(sys::receive(channel, buffer));
     if (!received || received->bytes == 0) return message;
-    const bool is_one = received->bytes == 1 && received->descriptors.size() == 1 && !received->lost_descriptors;
+    const bool is_one =
+        received->bytes == 1 && received->descriptors.size() == 1 && !received->lost_descriptors;
     if (!is_one || buffer.front() == 0)
         return sys::failure(sys::ErrorKind::invalid, "the other process sent what is no message");
     message.file = std::move(received->descriptors.front());
     // What could still be changed, or cut short, would be another by the time it is read.
     const int seals = ::fcntl(message.file.get(), F_GET_SEALS);
     if (seals < 0 || (seals & whole_seals) != whole_seals)
-        return sys::failure(sys::ErrorKind::invalid, "the other process sent a file that it can still change");
+        return sys::failure(sys::ErrorKind::invalid,
+                            "the other process sent a file that it can still change");
     message.kind = buffer.front();
     return message;
 }
 
 sys::Result<std::string> content_of(const Message& message) {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(message.file.get(), &status) != 0) return sys::system_failure("cannot look at", "a message");
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size > max_message) return sys::failure(sys::ErrorKind::invalid, "a message is too large");
     std::string content(size, '\0');
     std::size_t done = 0;
     while (done < size) {
-        const ssize_t count = ::pread(message.file.get(), content.data() + done, size - done,
-                                      static_cast<off_t>(done));
+        const ssize_t count =
+            ::pread(message.file.get(), content.data() + done, size - done, static_cast<off_t>(done));
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return sys::system_failure("cannot read", "a message");
         done += static_cast<std::size_t>(count);

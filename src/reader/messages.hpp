@@ -73,7 +73,9 @@ template <typename Archive>
 void fields(Archive& archive, PolicySource::PinEntry& pin) {
     archive(pin.module, pin.sha256, pin.origin);
 }
-/// Not when audit mode ends: that is of run time, and in no file.
+/// Not when audit mode ends: that is of run time, and in no file. A policy is also kept in this form, for a
+/// start that may be of another build: if this list changes, or those below it, so does
+/// compiled::file_version.
 template <typename Archive>
 void fields(Archive& archive, PolicySource& source) {
     archive(source.files, source.valid, source.mode, source.answer, source.dependencies, source.quiet,
@@ -83,8 +85,8 @@ void fields(Archive& archive, PolicySource& source) {
 }
 template <typename Archive>
 void fields(Archive& archive, RuntimeChanges& changes) {
-    archive(changes.allowed, changes.denied, changes.removed, changes.denied_aliases,
-            changes.removed_aliases, changes.mode);
+    archive(changes.allowed, changes.denied, changes.removed, changes.denied_aliases, changes.removed_aliases,
+            changes.mode);
 }
 
 } // namespace kmodguard::core

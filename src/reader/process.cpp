@@ -54,16 +54,15 @@ sys::Result<void> ReaderProcess::start() {
     const sys::UniqueFd theirs(ends[1]);
     sigset_t signals;
     ::sigemptyset(&signals);
-    auto child = TRY(sys::start_child(
-        {fmt::format("/proc/self/fd/{}", program_.get()), "--root", paths_.root().native()}, signals, theirs));
+    auto child = TRY(
+        sys::start_child({fmt::format("/proc/self/fd/{}", program_.get()), "--root", paths_.root().native()},
+                         signals, theirs));
     running_.emplace(std::move(child), std::move(ours));
     return {};
 }
 
 void ReaderProcess::rest() {
-    if (!running_) return;
-    running_->channel.reset();
-    static_cast<void>(end({}, {}));
+    if (running_) static_cast<void>(end({}, {}));
 }
 
 sys::Error ReaderProcess::end(std::string_view shown, std::string_view why) {
@@ -102,7 +101,8 @@ sys::Result<Value> ReaderProcess::ask_for(char question, std::string_view about,
     const Message answer{.kind = question, .file = TRY(ask(question, about, shown))};
     const std::string content = TRY(content_of(answer));
     Value value;
-    if (!decode(content, value)) return std::unexpected(end(shown, "the process that reads it talks nonsense"));
+    if (!decode(content, value))
+        return std::unexpected(end(shown, "the process that reads it talks nonsense"));
     return value;
 }
 

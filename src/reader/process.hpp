@@ -47,7 +47,8 @@ class ReaderProcess final : public Reader {
     };
     [[nodiscard]] sys::Result<void> start();
     /// The file that the answer is.
-    [[nodiscard]] sys::Result<sys::UniqueFd> ask(char question, std::string_view about, std::string_view shown);
+    [[nodiscard]] sys::Result<sys::UniqueFd> ask(char question, std::string_view about,
+                                                 std::string_view shown);
     /// The same, as a Value.
     template <typename Value>
     [[nodiscard]] sys::Result<Value> ask_for(char question, std::string_view about, std::string_view shown);

@@ -23,6 +23,11 @@ struct ReadPolicy {
     std::vector<std::string> warnings; ///< a line each
 };
 
+/// Keeps `policy` at `path` for a start at which the files cannot be used. Nothing is written where it is
+/// kept already.
+[[nodiscard]] sys::Result<void> keep(const ReadPolicy& policy, const std::filesystem::path& path);
+[[nodiscard]] sys::Result<ReadPolicy> kept_policy(const std::filesystem::path& path);
+
 /// A policy file that is to be written.
 struct NewText {
     std::filesystem::path file; ///< symbolic links followed
@@ -30,8 +35,9 @@ struct NewText {
     std::string text;
 };
 
-/// Writes the files, each as a whole, and returns as what they are shown. Each keeps its owner, group and mode
-/// as far as the caller may give them (sys::replace_file_atomically). An error says which had been written.
+/// Writes the files, each as a whole, and returns as what they are shown. Each keeps its owner, group and
+/// mode as far as the caller may give them (sys::replace_file_atomically). An error says which had been
+/// written.
 [[nodiscard]] sys::Result<std::vector<std::string>> write(const std::vector<NewText>& files);
 
 class Reader : public compiled::ImageReader {

@@ -46,6 +46,8 @@ class Paths {
     [[nodiscard]] Path kept_index(const std::string& release) const {
         return below("var/lib/kmodguard/" + std::string(kept_index_name) + release);
     }
+    /// The policy as it was read the last time that it could be.
+    [[nodiscard]] Path kept_policy() const { return below("var/lib/kmodguard/policy"); }
     static constexpr std::string_view kept_index_name = "index-"; ///< and the release
     [[nodiscard]] Path handler_setting() const { return below("proc/sys/kernel/modprobe"); }
     [[nodiscard]] Path loaded_modules() const { return below("proc/modules"); }

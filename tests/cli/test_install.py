@@ -42,6 +42,20 @@ def test_everything_is_installed_and_nothing_else(stage):
     assert files_below(stage) == INSTALLED
 
 
+def test_the_daemon_has_no_parser_of_what_others_wrote(stage):
+    """Its reader has them, which may do nothing else."""
+    def needed(program):
+        ran = run(["readelf", "-d", stage / "usr/libexec/kmodguard" / program])
+        return set(re.findall(r"NEEDED.*\[([\w-]+)\.so", ran.out))
+
+    daemon = stage / "usr/libexec/kmodguard/kmodguard"
+    parsers = {"libkmod", "libcrypto", "liblzma", "libzstd", "libz", "libyaml-cpp"}
+    assert not needed("kmodguard") & parsers
+    assert {"libkmod"} <= needed("kmodguard-reader")
+    assert b"toml" not in daemon.read_bytes().replace(b".toml", b""), "toml++ is linked"
+    assert b"YAML::" not in daemon.read_bytes()
+
+
 def test_the_installed_programs_run(stage):
     assert run([stage / "usr/bin/kmodctl", "--version"]).code == 0
     assert run([stage / "usr/libexec/kmodguard/kmodguard", "--version"]).code == 0

@@ -48,7 +48,8 @@ class KernelPoint final : public Enforcer {
     };
 
     /// Images are read by `images`, which must outlive it.
-    KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::ImageReader& images, Callbacks callbacks);
+    KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::ImageReader& images,
+                Callbacks callbacks);
 
     /// Establishes the point at the first policy that names it, and takes it away at one that does not.
     [[nodiscard]] Published publish(const Publication& publication) override;

@@ -46,7 +46,8 @@ sys::Result<std::string> LocalReader::index_bytes(const std::string& release) {
 sys::Result<compiled::File> LocalReader::index(const std::string& release) {
     const std::string bytes = TRY(index_bytes(release));
     const sys::UniqueFd file = sys::memory_file("index");
-    if (!file || !sys::write_all(file.get(), bytes)) return sys::system_failure("cannot write", "a file in memory");
+    if (!file || !sys::write_all(file.get(), bytes))
+        return sys::system_failure("cannot write", "a file in memory");
     return compiled::File::open(file, "the module index of " + release);
 }
 

@@ -24,7 +24,8 @@ class CompiledFileTest : public ::testing::Test {
     }
     static std::string some_file() {
         FileWriter writer;
-        writer.set<Text>(Table::names, {writer.add("one"), writer.add("two"), writer.add("one"), writer.add("")});
+        writer.set<Text>(Table::names,
+                         {writer.add("one"), writer.add("two"), writer.add("one"), writer.add("")});
         writer.set<Number>(Table::inputs, {{1}, {2}, {3}});
         return *writer.finish();
     }

@@ -10,7 +10,9 @@
 #include "random.hpp"
 #include "temporary_directory.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -93,8 +95,10 @@ class CompiledIndexTest : public ::testing::Test {
         using Aliases = std::set<std::pair<std::string, std::string>>;
         Aliases theirs;
         Aliases ours;
-        const bool all = kmod->for_each_alias([&](auto alias, auto module) { theirs.emplace(alias, module); });
-        EXPECT_EQ(compiled->for_each_alias([&](auto alias, auto module) { ours.emplace(alias, module); }), all);
+        const bool all =
+            kmod->for_each_alias([&](auto alias, auto module) { theirs.emplace(alias, module); });
+        EXPECT_EQ(compiled->for_each_alias([&](auto alias, auto module) { ours.emplace(alias, module); }),
+                  all);
         EXPECT_EQ(ours, theirs);
         for (const auto& [alias, module] : theirs) {
             for (std::string token : {alias, module}) {
@@ -146,8 +150,9 @@ TEST_F(CompiledIndexTest, AnswersAsLibkmodDoesForTheUsualModules) {
     add_usual_modules(tree);
     open();
     expect_same_index();
-    for (const char* token : {"", "-", "_", "kmt", "kmt_base.ko", "kmt.base", "[", "]", "kmt_[", "kmt-twin-[1]",
-                              "*", "?", "kmt_twin_*", "symbol:kmt_base_symbol", "symbol:", "no-such", "a:b"})
+    for (const char* token :
+         {"", "-", "_", "kmt", "kmt_base.ko", "kmt.base", "[", "]", "kmt_[", "kmt-twin-[1]", "*", "?",
+          "kmt_twin_*", "symbol:kmt_base_symbol", "symbol:", "no-such", "a:b"})
         expect_same_answers(token);
 }
 
@@ -169,8 +174,9 @@ TEST_F(CompiledIndexTest, AnswersAsLibkmodDoesWhateverModprobeDHas) {
         open();
         SCOPED_TRACE(text);
         expect_same_index();
-        for (const char* token : {"kmt_x1", "kmt-x", "kmt-x12", "kmt*lit", "kmtzlit", "kmt-b", "kmt_a_1", "abc",
-                                  "kmt_thing", "kmt-thing", "kmt_gone", "kmt_twin_1", "net-pf-15", "off"})
+        for (const char* token :
+             {"kmt_x1", "kmt-x", "kmt-x12", "kmt*lit", "kmtzlit", "kmt-b", "kmt_a_1", "abc", "kmt_thing",
+              "kmt-thing", "kmt_gone", "kmt_twin_1", "net-pf-15", "off"})
             expect_same_answers(token);
     }
 }
@@ -223,6 +229,29 @@ TEST_F(CompiledIndexTest, WithoutDepmodsOtherFilesKnowsWhatIsLeft) {
         expect_same_index();
         for (const char* token : {"kmt_base", "kmt_twin_1", "kmt_configured"})
             expect_same_answers(token);
+    }
+}
+
+/// Whatever its tables say, once it is taken for a whole one: it was damaged where it is mapped.
+TEST_F(CompiledIndexTest, OneThatChangesWhileItIsMappedIsNotLeft) {
+    add_usual_modules(tree);
+    open();
+    const auto path = directory / "index";
+    const std::string whole = *sys::read_file(path, 1U << 20U);
+    const sys::UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    test::Random random(11, 400);
+    while (random.next_round()) {
+        std::string damaged = whole;
+        for (int i = 0; i < 12; ++i)
+            damaged[32 + random.below(damaged.size() - 32)] = static_cast<char>(random.below(256));
+        ASSERT_EQ(::pwrite(file.get(), damaged.data(), damaged.size(), 0),
+                  static_cast<ssize_t>(damaged.size()));
+        auto again = compiled->for_each_alias([this](auto, auto module) {
+            static_cast<void>(compiled->find(module));
+            static_cast<void>(compiled->resolve(module));
+        });
+        static_cast<void>(again);
+        static_cast<void>(compiled->resolve("kmt-twin-1"));
     }
 }
 

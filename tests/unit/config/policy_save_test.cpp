@@ -13,7 +13,8 @@ using namespace test;
 namespace fs = std::filesystem;
 
 /// What the edits make of the files, written as the daemon writes it.
-sys::Result<std::vector<fs::path>> save_edits(const std::vector<fs::path>& files, const std::vector<Edit>& edits) {
+sys::Result<std::vector<fs::path>> save_edits(const std::vector<fs::path>& files,
+                                              const std::vector<Edit>& edits) {
     std::vector<fs::path> changed;
     for (const EditedFile& file : TRY(edit_files(files, edits))) {
         TRY(sys::replace_file_atomically(file.target, file.text));

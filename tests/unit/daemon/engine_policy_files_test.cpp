@@ -46,6 +46,71 @@ TEST_F(EnginePolicyFilesTest, StartWithGarbageRefusesEverything) {
     }
 }
 
+/// A typing error was an empty allowlist at the next boot.
+TEST_F(EnginePolicyFilesTest, StartWithGarbageKeepsThePolicyInForceThatCouldBeUsedLast) {
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    tree.write(policy, "version = 1\nmod = 'enforce'\n");
+    restart();
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+    EXPECT_EQ(reason("kmt_twin_b"), "denied-module");
+    EXPECT_TRUE(engine().status().policy_valid);
+    EXPECT_TRUE(engine().status().policy_error->ends_with(":2:1: unknown key \"mod\""));
+    EXPECT_EQ(engine().decide("kmt_base").rule->line, 7U);
+    tree.write(policy, "version = 1\nallow.modules = ['kmt_deep']\n");
+    ASSERT_TRUE(engine().reload());
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    EXPECT_FALSE(engine().status().policy_error);
+}
+
+TEST_F(EnginePolicyFilesTest, WhatWasChangedAtRunTimeIsNotKeptForTheNextStart) {
+    ASSERT_TRUE(engine().allow("kmt_deep"));
+    ASSERT_EQ(verdict("kmt_deep"), "allow");
+    tree.write(policy, "garbage");
+    restart();
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+}
+
+TEST_F(EnginePolicyFilesTest, AStartWithoutAPolicyRefusesEverythingWhateverThereWas) {
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    std::filesystem::remove(tree / policy);
+    restart();
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    EXPECT_FALSE(engine().status().policy_valid);
+}
+
+TEST_F(EnginePolicyFilesTest, AKeptPolicyThatOthersMayHaveWrittenIsNotUsed) {
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    tree.write(policy, "garbage");
+    std::filesystem::permissions(tree / "var/lib/kmodguard/policy", std::filesystem::perms::others_write,
+                                 std::filesystem::perm_options::add);
+    restart();
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+}
+
+TEST_F(EnginePolicyFilesTest, AKeptIndexThatIsDamagedOrOutdatedIsMadeAgain) {
+    const auto kept = "var/lib/kmodguard/index-" + test::ModuleTree::release;
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    const std::string whole = tree.read(kept);
+    tree.write(kept, whole.substr(0, whole.size() - 1));
+    restart();
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    EXPECT_EQ(tree.read(kept), whole);
+    tree.write("etc/modprobe.d/more.conf", "alias kmt-new kmt_base\n");
+    restart();
+    EXPECT_EQ(verdict("kmt-new"), "allow");
+    EXPECT_NE(tree.read(kept), whole);
+}
+
+TEST_F(EnginePolicyFilesTest, IndexesOfKernelsThatAreGoneAreRemoved) {
+    tree.write("var/lib/kmodguard/index-6.6.6", "old");
+    tree.write("var/lib/kmodguard/other", "stays");
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    EXPECT_FALSE(std::filesystem::exists(tree / "var/lib/kmodguard/index-6.6.6"));
+    EXPECT_TRUE(std::filesystem::exists(tree / "var/lib/kmodguard/other"));
+}
+
 TEST_F(EnginePolicyFilesTest, GarbageLaterKeepsTheOldGenerationInForce) {
     EXPECT_EQ(verdict("kmt_base"), "allow");
     const auto break_it = [this](const std::function<void()>& how) {

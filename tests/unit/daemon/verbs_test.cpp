@@ -69,6 +69,7 @@ TEST_F(VerbsTest, LoadedNamesWhatIsInTheKernelAndWouldNotBeAdmitted) {
     EXPECT_EQ(found[0].reason, core::Reason::denied_module);
     EXPECT_EQ(found[1].module, "kmt_deep");
     tree.write(policy, "nonsense");
+    std::filesystem::remove(tree / "var/lib/kmodguard/policy"); // nor one of the start before
     restart();
     EXPECT_EQ(ask("LOADED").answer.text, "bad-policy: there is no valid policy");
 }

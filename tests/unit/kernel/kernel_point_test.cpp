@@ -14,14 +14,25 @@ namespace {
 using Outcome = Published::Outcome;
 using test::PolicyBuilder;
 
+/// None of the points here comes to ask for one.
+class NoImages final : public compiled::ImageReader {
+    sys::Result<Read> read(const std::filesystem::path& /*image*/, const Wanted& /*wanted*/) override {
+        return sys::failure(sys::ErrorKind::failed, "there are no images");
+    }
+};
+
 class KernelPointTest : public ::testing::Test {
   protected:
+    NoImages images;
     KernelPoint point(Problem problem, std::optional<sys::Error> loader_error = std::nullopt) {
         KernelPoint::Dependencies dependencies{
             .support = {}, .loader = std::nullopt, .loader_error = std::move(loader_error)};
         dependencies.support.problem = problem;
         dependencies.support.notes = {Note::may_skip};
-        return {sys::Paths(root.path()), std::move(dependencies), {.record = {}, .lost = {}, .judge = {}}};
+        return {sys::Paths(root.path()),
+                std::move(dependencies),
+                images,
+                {.record = {}, .lost = {}, .judge = {}}};
     }
     static core::Policy policy(std::vector<core::Point> points) {
         PolicyBuilder builder;

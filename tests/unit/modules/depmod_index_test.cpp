@@ -84,8 +84,8 @@ TEST_F(DepmodIndexTest, OneThatIsDamagedEnds) {
     }
     EXPECT_GT(read, 0U);
     std::string circle(whole, 0, 8);
-    circle += std::string("\x20\x00\x00\x0c", 4);                       // the root: one with children, at 12
-    circle += std::string("aa\x20\x00\x00\x0c", 6);                     // of which one is itself
+    circle += std::string("\x20\x00\x00\x0c", 4);   // the root: one with children, at 12
+    circle += std::string("aa\x20\x00\x00\x0c", 6); // of which one is itself
     EXPECT_EQ(parse_depmod_index(circle, "it").error().what, "it is damaged");
 }
 

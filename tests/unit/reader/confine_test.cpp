@@ -65,7 +65,8 @@ TEST_F(Confined, MakesNoProcessAndReachesNone) {
     EXPECT_EQ(error_of([] { return ::fork(); }), EPERM);
     EXPECT_EQ(error_of([] { return ::execl("/bin/true", "true", nullptr); }), EPERM);
     EXPECT_EQ(error_of([] { return ::kill(::getppid(), 0); }), EPERM);
-    EXPECT_EQ(error_of([] { return static_cast<int>(::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr)); }), EPERM);
+    EXPECT_EQ(error_of([] { return static_cast<int>(::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr)); }),
+              EPERM);
     EXPECT_EQ(error_of([] { return ::socket(AF_UNIX, SOCK_STREAM, 0); }), EPERM);
     EXPECT_EQ(error_of([] { return ::socket(AF_INET, SOCK_STREAM, 0); }), EPERM);
     EXPECT_EQ(error_of([] { return static_cast<int>(::syscall(SYS_io_uring_setup, 1, nullptr)); }), EPERM);

@@ -2,6 +2,7 @@
 //
 // Shows that a reader in a process of its own answers as one in this process does, that it can do nothing
 // else, and that nothing it reads, and no end of it, ends the process that asks.
+#include "compiled/hash_table.hpp"
 #include "compiled/index.hpp"
 #include "module_tree.hpp"
 #include "reader/local/local_reader.hpp"
@@ -10,7 +11,6 @@
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>
-
 
 namespace kmodguard::reader {
 namespace {
@@ -22,8 +22,8 @@ class ReaderTest : public ::testing::Test {
     ReaderTest() {
         add_usual_modules(tree);
         tree.write("etc/kmodguard/policy.toml", "version = 1\nallow.modules = ['kmt_base']\n");
-        tree.write("etc/kmodguard/policy.d/1.toml", "version = 1\n[[pin]]\nmodule = 'kmt_deep'\nsha256 = '"
-                                                        + std::string(64, 'a') + "'\n");
+        tree.write("etc/kmodguard/policy.d/1.toml",
+                   "version = 1\n[[pin]]\nmodule = 'kmt_deep'\nsha256 = '" + std::string(64, 'a') + "'\n");
     }
 
     ModuleTree tree;
@@ -62,9 +62,10 @@ TEST_F(ReaderTest, AnswersAsOneInThisProcessDoes) {
 
 TEST_F(ReaderTest, GivesTheErrorsOfOneInThisProcess) {
     tree.write("etc/kmodguard/policy.toml", "version = 1\nallow.modules = ['a b']\n");
-    for (const auto& [theirs, ours] : {std::pair{remote.policy().error(), local.policy().error()},
-                                       std::pair{remote.index("6.6.6").error(), local.index("6.6.6").error()},
-                                       std::pair{remote.read(tree / "no", {}).error(), local.read(tree / "no", {}).error()}}) {
+    for (const auto& [theirs, ours] :
+         {std::pair{remote.policy().error(), local.policy().error()},
+          std::pair{remote.index("6.6.6").error(), local.index("6.6.6").error()},
+          std::pair{remote.read(tree / "no", {}).error(), local.read(tree / "no", {}).error()}}) {
         EXPECT_EQ(theirs.kind, ours.kind);
         EXPECT_EQ(theirs.what, ours.what);
         EXPECT_EQ(theirs.hint, ours.hint);
@@ -123,6 +124,22 @@ TEST(Wire, WhatWasNotEncodedIsNotDecoded) {
     core::RuntimeChanges none;
     EXPECT_FALSE(decode(bytes + "x", none));
     EXPECT_FALSE(decode(std::string(8, '\xff'), none)) << "a length that is not there";
+}
+
+/// It may have been written by an older build, whose policies this one would read as others.
+TEST(Wire, APolicyIsKeptInTheSameForm) {
+    ReadPolicy policy;
+    policy.source.files = {"a", "b"};
+    policy.source.mode = core::Mode::audit;
+    policy.source.points = {core::Point::kernel};
+    policy.source.allow_modules = {{"c", {1, 2}}};
+    policy.source.allow_aliases = {{"d", {0, 3}}, {"e", {}}};
+    policy.source.deny_modules = {{"f", {}}};
+    policy.source.pins = {{"g", {}, {1, 4}}};
+    policy.source.generated_at = "h";
+    policy.warnings = {"i"};
+    EXPECT_EQ(compiled::hash_of(encoded(policy)), 989228841U)
+        << "raise compiled::file_version, and write the new number here";
 }
 
 TEST(Reader, AFailedWriteSaysWhichFilesWereWritten) {
