@@ -53,7 +53,7 @@ cli-test: build
 
 vm-test: stage
 	@scripts/bootstrap vm
-	cmake --build $(main) --target powerless verdicts fail_bpf
+	cmake --build $(main) --target powerless verdicts fail_bpf index_oracle
 	KMODGUARD_BUILD=$(abspath $(main)) $(vm_environment) $(pytest) --junitxml=$(results)/vm-test.xml -k '$(VM_ONLY)' $(VM_TESTS)
 
 # For the inner loop: what a change touches, and a list of what was left out.

@@ -40,13 +40,15 @@ std::uint64_t PatternTable::signature_of(std::string_view text) {
     return bits;
 }
 
-/// Of what is between the stars of a pattern that has no other wildcard.
+/// Of the literal parts of what follows a beginning, up to where a set or an escape makes it hard to say what is
+/// literal.
 std::uint64_t PatternTable::signature_of_parts(std::string_view rest) {
     std::uint64_t bits = 0;
+    rest = rest.substr(0, rest.find_first_of("[\\"));
     while (!rest.empty()) {
-        const std::size_t star = std::min(rest.find('*'), rest.size());
-        bits |= signature_of(rest.substr(0, star));
-        rest.remove_prefix(std::min(star + 1, rest.size()));
+        const std::size_t wildcard = std::min(rest.find_first_of("*?"), rest.size());
+        bits |= signature_of(rest.substr(0, wildcard));
+        rest.remove_prefix(std::min(wildcard + 1, rest.size()));
     }
     return bits;
 }
@@ -68,26 +70,26 @@ bool PatternTable::Length::has_ending_of(std::string_view beginning) const {
     return (endings[last / 64] >> (last % 64) & 1U) != 0;
 }
 
-void PatternTable::write(FileWriter& writer, const Kind& kind, std::vector<Alias> aliases) {
+void PatternTable::write(FileWriter& writer, const Kind& kind, std::vector<Alias> all) {
     const auto beginning_of = [&kind](const Alias& alias) {
         const std::string_view pattern = alias.pattern;
         return pattern.substr(0, pattern.find_first_of(kind.wildcards));
     };
-    std::erase_if(aliases, [](const Alias& alias) {
+    std::erase_if(all, [](const Alias& alias) {
         return alias.pattern.size() > max_text || alias.module.size() > max_text;
     });
-    std::ranges::sort(aliases, {}, [&](const Alias& alias) {
+    std::ranges::sort(all, {}, [&](const Alias& alias) {
         return std::tuple(beginning_of(alias), alias.priority, std::string_view(alias.pattern),
                           std::string_view(alias.module));
     });
-    aliases.erase(std::ranges::unique(aliases).begin(), aliases.end());
+    all.erase(std::ranges::unique(all).begin(), all.end());
 
     std::vector<Entry> entries;
     std::vector<Signature> signatures;
     std::vector<Slot> beginnings; // not in their places yet
     std::map<std::string_view, std::map<std::uint32_t, Length>> families;
     std::string_view last;
-    for (const Alias& alias : aliases) {
+    for (const Alias& alias : all) {
         const std::string_view beginning = beginning_of(alias);
         const auto length = static_cast<std::uint32_t>(beginning.size());
         if (entries.empty() || beginning != last) {
@@ -105,9 +107,7 @@ void PatternTable::write(FileWriter& writer, const Kind& kind, std::vector<Alias
                            .literal = static_cast<std::uint16_t>(length),
                            .module_size = static_cast<std::uint16_t>(alias.module.size()),
                            .form = form_of(std::string_view(alias.pattern).substr(length))});
-        signatures.push_back({form_of(std::string_view(alias.pattern).substr(length)) == Form::stars
-                                  ? signature_of_parts(std::string_view(alias.pattern).substr(length))
-                                  : 0});
+        signatures.push_back({signature_of_parts(std::string_view(alias.pattern).substr(length))});
     }
     std::vector<Slot> slots(slots_for(beginnings.size()));
     for (const Slot& slot : beginnings)
@@ -201,7 +201,7 @@ std::vector<PatternTable::Match> PatternTable::match(std::string_view token) con
     find({}, token, family.empty() ? token.size() : family.size() - 1, found);
     if (!family.empty()) find(family, token, token.size(), found);
     if (found.empty()) return {};
-    std::ranges::stable_sort(found, {}, &Entry::priority);
+    std::ranges::sort(found, {}, [](const Entry* entry) { return std::tuple(entry->priority, entry); });
     std::vector<Match> matching;
     matching.reserve(found.size());
     for (const Entry* entry : found)

@@ -58,7 +58,7 @@ class PatternTable {
 
     /// Aliases of more than 4,096 characters, or of a module whose name is as long, are left out: libkmod
     /// finds none either (PATH_MAX).
-    static void write(FileWriter& writer, const Kind& kind, std::vector<Alias> aliases);
+    static void write(FileWriter& writer, const Kind& kind, std::vector<Alias> all);
 
     /// Of `file`, which must outlive this object.
     PatternTable(const File& file, const Kind& kind);

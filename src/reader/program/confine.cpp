@@ -97,15 +97,13 @@ constexpr int allowed[] = {
 
 using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
 
-/// Opening is for reading alone.
-int allow_reading(scmp_filter_ctx filter) {
-    constexpr scmp_datum_t changes = O_ACCMODE | O_CREAT | O_TRUNC;
-    int code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-                                SCMP_A2(SCMP_CMP_MASKED_EQ, changes, O_RDONLY));
-    if (code == 0)
-        code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(open), 1,
-                                SCMP_A1(SCMP_CMP_MASKED_EQ, changes, O_RDONLY));
-    return code;
+/// Opening is for reading alone. `flags` is the number of that argument.
+int allow_reading(scmp_filter_ctx filter, int call, unsigned flags) {
+    const scmp_arg_cmp reads{.arg = flags,
+                             .op = SCMP_CMP_MASKED_EQ,
+                             .datum_a = O_ACCMODE | O_CREAT | O_TRUNC,
+                             .datum_b = O_RDONLY};
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &reads);
 }
 
 } // namespace
@@ -120,7 +118,8 @@ sys::Result<void> confine() {
     if (::setrlimit(RLIMIT_AS, &memory) != 0) return sys::system_failure("cannot limit", "the memory");
 #endif
     const Filter filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release);
-    int code = filter ? allow_reading(filter.get()) : -ENOMEM;
+    int code = filter ? allow_reading(filter.get(), SCMP_SYS(openat), 2) : -ENOMEM;
+    if (code == 0) code = allow_reading(filter.get(), SCMP_SYS(open), 1);
     for (const int call : allowed)
         if (code == 0) code = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
     if (code == 0) code = seccomp_load(filter.get());
