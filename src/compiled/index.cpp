@@ -175,7 +175,7 @@ std::optional<core::ModuleRecord> CompiledIndex::asked_for(const core::ModuleRec
     std::string alias = wanted;
     for (const PatternTable::Match& match : configured_.match(wanted))
         if (core::fold(match.module) == module.name) {
-            alias = match.pattern;
+            alias = match.pattern();
             break;
         }
     core::ModuleRecord asked = module;

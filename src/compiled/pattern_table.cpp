@@ -40,8 +40,8 @@ std::uint64_t PatternTable::signature_of(std::string_view text) {
     return bits;
 }
 
-/// Of the literal parts of what follows a beginning, up to where a set or an escape makes it hard to say what is
-/// literal.
+/// Of the literal parts of what follows a beginning, up to where a set or an escape makes it hard to say what
+/// is literal.
 std::uint64_t PatternTable::signature_of_parts(std::string_view rest) {
     std::uint64_t bits = 0;
     rest = rest.substr(0, rest.find_first_of("[\\"));
@@ -91,23 +91,24 @@ void PatternTable::write(FileWriter& writer, const Kind& kind, std::vector<Alias
     std::string_view last;
     for (const Alias& alias : all) {
         const std::string_view beginning = beginning_of(alias);
-        const auto length = static_cast<std::uint32_t>(beginning.size());
+        const std::string_view rest = std::string_view(alias.pattern).substr(beginning.size());
         if (entries.empty() || beginning != last) {
-            beginnings.push_back({hash_of(beginning), {static_cast<std::uint32_t>(entries.size()), 0}});
+            beginnings.push_back(
+                {hash_of(beginning), writer.add(beginning), {static_cast<std::uint32_t>(entries.size()), 0}});
+            const auto length = static_cast<std::uint32_t>(beginning.size());
             families[family_of(beginning)]
                 .try_emplace(length, Length{.length = length})
                 .first->second.add(beginning);
             last = beginning;
         }
         ++beginnings.back().entries.count;
-        entries.push_back({.pattern_at = writer.add(alias.pattern).offset,
+        entries.push_back({.rest_at = writer.add(rest).offset,
                            .module_at = writer.add(alias.module).offset,
                            .priority = alias.priority,
-                           .pattern_size = static_cast<std::uint16_t>(alias.pattern.size()),
-                           .literal = static_cast<std::uint16_t>(length),
+                           .rest_size = static_cast<std::uint16_t>(rest.size()),
                            .module_size = static_cast<std::uint16_t>(alias.module.size()),
-                           .form = form_of(std::string_view(alias.pattern).substr(length))});
-        signatures.push_back({signature_of_parts(std::string_view(alias.pattern).substr(length))});
+                           .form = form_of(rest)});
+        signatures.push_back({signature_of_parts(rest)});
     }
     std::vector<Slot> slots(slots_for(beginnings.size()));
     for (const Slot& slot : beginnings)
@@ -141,32 +142,24 @@ Range PatternTable::entries_of(std::string_view beginning, std::uint32_t hash) c
     Range found;
     probe(slots_, hash, [&](const Slot& slot) {
         if (slot.entries.count == 0) return Probe::stop;
-        if (slot.hash != hash) return Probe::go_on;
-        const auto entries = File::part(entries_, slot.entries);
-        if (entries.empty()) return Probe::go_on;
-        const Entry& first = entries.front();
-        if (first.literal != beginning.size() || !file_.text(first.pattern()).starts_with(beginning))
-            return Probe::go_on;
+        if (slot.hash != hash || file_.text(slot.beginning) != beginning) return Probe::go_on;
         found = slot.entries;
         return Probe::stop;
     });
     return found;
 }
 
-bool PatternTable::matches(const Entry& entry, std::string_view token) const {
-    if (entry.form == Form::nothing) return token.size() == entry.literal;
+bool PatternTable::matches(const Entry& entry, std::string_view text) const {
+    if (entry.form == Form::nothing) return text.empty();
     if (entry.form == Form::anything) return true;
-    const std::string_view pattern = file_.text(entry.pattern());
-    if (pattern.size() < entry.literal) return false;
-    const std::string_view rest = pattern.substr(entry.literal);
-    if (entry.form == Form::stars && rest.starts_with('*'))
-        return match_stars(rest, token.substr(entry.literal));
-    return ::fnmatch(std::string(rest).c_str(), std::string(token.substr(entry.literal)).c_str(), 0) == 0;
+    const std::string_view rest = file_.text(entry.rest());
+    if (entry.form == Form::stars && rest.starts_with('*')) return match_stars(rest, text);
+    return ::fnmatch(std::string(rest).c_str(), std::string(text).c_str(), 0) == 0;
 }
 
 /// Those of `family` whose beginnings have at most `longest` characters.
 void PatternTable::find(std::string_view family, std::string_view token, std::size_t longest,
-                        std::vector<const Entry*>& found) const {
+                        std::vector<Found>& found) const {
     Range lengths;
     probe(families_, hash_of(family), [&](const Family& slot) {
         if (slot.lengths.count == 0) return Probe::stop;
@@ -185,34 +178,40 @@ void PatternTable::find(std::string_view family, std::string_view token, std::si
         const Range range = entries_of(beginning, hash);
         if (range.count == 0) continue;
         // Of few it is quicker to look at the patterns themselves.
+        const std::string_view rest = token.substr(beginning.size());
         const bool are_many = range.count > few && !signatures_.empty();
-        const std::uint64_t missing = are_many ? ~signature_of(token.substr(length.length)) : 0;
+        const std::uint64_t missing = are_many ? ~signature_of(rest) : 0;
         const auto signatures = File::part(signatures_, range);
         const auto entries = File::part(entries_, range);
         for (std::size_t i = 0; i < entries.size(); ++i)
-            if ((!are_many || (signatures[i].bits & missing) == 0) && matches(entries[i], token))
-                found.push_back(&entries[i]);
+            if ((!are_many || (signatures[i].bits & missing) == 0) && matches(entries[i], rest))
+                found.push_back({&entries[i], beginning});
     }
 }
 
 std::vector<PatternTable::Match> PatternTable::match(std::string_view token) const {
-    std::vector<const Entry*> found;
+    std::vector<Found> found;
     const std::string_view family = family_of(token);
     find({}, token, family.empty() ? token.size() : family.size() - 1, found);
     if (!family.empty()) find(family, token, token.size(), found);
     if (found.empty()) return {};
-    std::ranges::sort(found, {}, [](const Entry* entry) { return std::tuple(entry->priority, entry); });
+    std::ranges::sort(found, {}, [](const Found& one) { return std::tuple(one.entry->priority, one.entry); });
     std::vector<Match> matching;
     matching.reserve(found.size());
-    for (const Entry* entry : found)
-        matching.push_back({file_.text(entry->pattern()), file_.text(entry->module())});
+    for (const Found& one : found)
+        matching.push_back({one.beginning, file_.text(one.entry->rest()), file_.text(one.entry->module())});
     return matching;
 }
 
 void PatternTable::for_each(
     const std::function<void(std::string_view pattern, std::string_view module)>& visit) const {
-    for (const Entry& entry : entries_)
-        visit(file_.text(entry.pattern()), file_.text(entry.module()));
+    std::string pattern;
+    for (const Slot& slot : slots_)
+        for (const Entry& entry : File::part(entries_, slot.entries)) {
+            pattern = file_.text(slot.beginning);
+            pattern += file_.text(entry.rest());
+            visit(pattern, file_.text(entry.module()));
+        }
 }
 
 } // namespace kmodguard::compiled

@@ -64,8 +64,11 @@ class PatternTable {
     PatternTable(const File& file, const Kind& kind);
 
     struct Match {
-        std::string_view pattern;
+        std::string_view beginning; ///< of the pattern
+        std::string_view rest;
         std::string_view module;
+
+        [[nodiscard]] std::string pattern() const { return std::string(beginning).append(rest); }
     };
     /// All that match `token`, which is folded, in the order of their priorities.
     [[nodiscard]] std::vector<Match> match(std::string_view token) const;
@@ -81,18 +84,18 @@ class PatternTable {
         pattern,  ///< what only fnmatch(3) can tell
     };
     [[nodiscard]] static Form form_of(std::string_view rest);
-    /// Small, since there are tens of thousands.
+    /// Small, since there are tens of thousands. Of the patterns of one beginning only what follows is in
+    /// them, which is the same text for many.
     struct Entry {
-        std::uint32_t pattern_at = 0; ///< in the text, as the module's name
+        std::uint32_t rest_at = 0; ///< in the text, as the module's name
         std::uint32_t module_at = 0;
         std::uint32_t priority = 0;
-        std::uint16_t pattern_size = 0;
-        std::uint16_t literal = 0; ///< length of its beginning
+        std::uint16_t rest_size = 0;
         std::uint16_t module_size = 0;
         Form form = Form::nothing;
-        std::uint8_t reserved = 0;
+        std::array<std::uint8_t, 3> reserved{};
 
-        [[nodiscard]] Text pattern() const { return {pattern_at, pattern_size}; }
+        [[nodiscard]] Text rest() const { return {rest_at, rest_size}; }
         [[nodiscard]] Text module() const { return {module_at, module_size}; }
     };
     struct Signature {
@@ -104,6 +107,7 @@ class PatternTable {
     /// Where the entries of one beginning are; none: a free slot.
     struct Slot {
         std::uint32_t hash = 0;
+        Text beginning;
         Range entries;
     };
     /// A length that beginnings have, and the characters in which those end.
@@ -124,11 +128,16 @@ class PatternTable {
     [[nodiscard]] static std::string_view family_of(std::string_view beginning) {
         return beginning.substr(0, beginning.find(':') + 1);
     }
+    struct Found {
+        const Entry* entry;
+        std::string_view beginning;
+    };
     void find(std::string_view family, std::string_view token, std::size_t longest,
-              std::vector<const Entry*>& found) const;
+              std::vector<Found>& found) const;
 
     [[nodiscard]] Range entries_of(std::string_view beginning, std::uint32_t hash) const;
-    [[nodiscard]] bool matches(const Entry& entry, std::string_view token) const;
+    /// Whether what follows its beginning in a token is matched by what follows it in a pattern.
+    [[nodiscard]] bool matches(const Entry& entry, std::string_view text) const;
 
     const File& file_;
     std::span<const Entry> entries_;
