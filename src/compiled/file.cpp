@@ -170,12 +170,12 @@ sys::Result<File> File::open(const sys::UniqueFd& file, std::string_view shown_a
     for (const Place& place : header.places)
         if (place.offset > size || place.size > size - place.offset || place.offset % table_alignment != 0)
             return unusable(shown_as, "is damaged");
-    const void* start = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+    void* start = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
     if (start == MAP_FAILED) return sys::system_failure("cannot map", shown_as);
     return File(start, size);
 }
 
-File::File(const void* start, std::size_t size) : start_(start), size_(size) {
+File::File(void* start, std::size_t size) : start_(start), size_(size) {
     const auto text = bytes_of(Table::text);
     text_ = {reinterpret_cast<const char*>(text.data()), text.size()};
 }
@@ -192,7 +192,7 @@ File& File::operator=(File&& other) noexcept {
 }
 
 File::~File() {
-    if (start_ != nullptr) ::munmap(const_cast<void*>(start_), size_);
+    if (start_ != nullptr) ::munmap(start_, size_);
 }
 
 /// The places were checked when the file was opened; another process might have changed them since.

@@ -147,10 +147,10 @@ class File {
     static constexpr std::size_t table_alignment = 8;
 
   private:
-    File(const void* start, std::size_t size);
+    File(void* start, std::size_t size);
     [[nodiscard]] std::span<const std::byte> bytes_of(Table table) const;
 
-    const void* start_ = nullptr;
+    void* start_ = nullptr;
     std::size_t size_ = 0;
     std::string_view text_;
 };

@@ -58,9 +58,9 @@ std::vector<std::string> installed_modules(const sys::Paths& paths, const std::s
     return names;
 }
 
-KmodIndex::KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running,
+KmodIndex::KmodIndex(KmodContext context, sys::Paths paths, CommandLineEntries foreign, bool running,
                      compiled::Inputs inputs)
-    : context_(std::move(context)), paths_(paths), foreign_(foreign), running_(running),
+    : context_(std::move(context)), paths_(std::move(paths)), foreign_(foreign), running_(running),
       inputs_(std::move(inputs)) {
     kmod_load_resources(context_.get()); // whatever is missing is searched in its file instead
     read_configuration();

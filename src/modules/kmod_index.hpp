@@ -93,7 +93,7 @@ class KmodIndex final : public core::ModuleIndex {
     };
 
     /// `running`: the modules are for the kernel that runs there.
-    KmodIndex(KmodContext context, const sys::Paths& paths, CommandLineEntries foreign, bool running,
+    KmodIndex(KmodContext context, sys::Paths paths, CommandLineEntries foreign, bool running,
               compiled::Inputs inputs);
     void read_configuration();
     [[nodiscard]] KmodModule module_called(std::string_view name) const;

@@ -5,9 +5,9 @@
 // comes back is taken for hostile, since the reader has read what is: no length in it is believed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -78,7 +78,9 @@ class Encoder {
     template <typename Structure>
         requires std::is_class_v<Structure>
     void put(const Structure& structure) {
-        fields(*this, const_cast<Structure&>(structure)); // nothing is changed by it
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): one fields() for both, and here it changes
+        // nothing
+        fields(*this, const_cast<Structure&>(structure));
     }
 
     std::string bytes_;
@@ -104,7 +106,7 @@ class Decoder {
             if constexpr (std::is_same_v<Value, bool>)
                 value = bytes.front() != 0; // any other value of a bool is none
             else
-                std::memcpy(&value, bytes.data(), sizeof value);
+                std::ranges::copy(bytes, reinterpret_cast<char*>(&value));
         }
     }
     void get(std::string& text) { text = take(count()); }

@@ -107,6 +107,18 @@ def test_start_with_a_broken_policy_arms_and_is_6(machine, start):
     assert machine.handler.read_text() == HOOK
 
 
+def test_start_with_a_policy_that_was_broken_since_keeps_what_it_said_and_is_6(machine, start):
+    start().stop()
+    machine.policy.write_text(machine.policy.read_text() + "broken\n")
+    start()
+    ran = machine.kmodctl("start")
+    assert ran.code == 6
+    assert "the policy in force stays" in ran.err
+    assert machine.kmodctl("check", "af_key").code == 0
+    assert machine.kmodctl("check", "no-such-module").code == 3
+    assert "INVALID: " in machine.kmodctl("status").out
+
+
 def test_stop_disarms_and_ends_the_daemon(machine, daemon):
     machine.ask("start")
     machine.ask("stop")
