@@ -78,9 +78,8 @@ class Encoder {
     template <typename Structure>
         requires std::is_class_v<Structure>
     void put(const Structure& structure) {
-        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): one fields() for both, and here it changes
-        // nothing
-        fields(*this, const_cast<Structure&>(structure));
+        // One fields() for both directions; in this one it changes nothing.
+        fields(*this, const_cast<Structure&>(structure)); // NOLINT(*-const-cast)
     }
 
     std::string bytes_;
