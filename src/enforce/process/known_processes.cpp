@@ -159,7 +159,7 @@ std::optional<KnownProcesses::User> KnownProcesses::user_of(const KnownProcess& 
     const std::uint32_t name_space = known.requester.user_namespace;
     if (info) return User{.id = info->user};
     if (unchanged && known.ids_are_fixed) return User{.id = known.requester.uid.value_or(0), .fixed = true};
-    if (name_space != 0 && name_space == own_namespace_ && has_own_ids(known.id))
+    if (name_space != 0 && name_space == own_namespace_ && own_ids_.has(known.id))
         return User{.id = ::getuid()};
     const auto status = status_of(known.id);
     if (!status) return std::nullopt;

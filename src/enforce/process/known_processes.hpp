@@ -96,6 +96,7 @@ class KnownProcesses {
 
     std::size_t max_;
     std::uint32_t own_namespace_; ///< user namespace
+    OwnIds own_ids_;
     sys::UniqueFd own_descriptors_;
     std::atomic<bool> has_info_ = true; ///< the kernel may have PIDFD_GET_INFO
     std::mutex mutex_;                  ///< of what follows

@@ -130,19 +130,22 @@ std::optional<ProcessInfo> info_of(const sys::UniqueFd& process) {
                        .cgroup_id = (info.mask & with_cgroup_id) != 0 ? info.cgroup_id : 0};
 }
 
-bool has_own_ids(pid_t thread) {
+OwnIds::OwnIds() {
     __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-    std::array<__user_cap_data_struct, 2> before{};
-    if (::syscall(SYS_capget, &header, before.data()) != 0) return false;
-    auto without = before;
-    without[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective &= ~CAP_TO_MASK(CAP_SYS_PTRACE);
-    const bool has_it =
-        without[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective != before[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective;
-    if (has_it && ::syscall(SYS_capset, &header, without.data()) != 0) return false;
+    known_ = ::syscall(SYS_capget, &header, with_.data()) == 0;
+    without_ = with_;
+    auto& effective = without_.at(CAP_TO_INDEX(CAP_SYS_PTRACE)).effective;
+    effective &= ~CAP_TO_MASK(CAP_SYS_PTRACE);
+    has_it_ = effective != with_.at(CAP_TO_INDEX(CAP_SYS_PTRACE)).effective;
+}
+
+bool OwnIds::has(pid_t thread) const {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    if (!known_ || (has_it_ && ::syscall(SYS_capset, &header, without_.data()) != 0)) return false;
     const bool own = ::syscall(SYS_kcmp, ::getpid(), thread, KCMP_FS, 0, 0) >= 0;
     // It is still permitted, so nothing is in the way; were it, callers could not be looked at any more, and
     // would be refused.
-    if (has_it) ::syscall(SYS_capset, &header, before.data());
+    if (has_it_) ::syscall(SYS_capset, &header, with_.data());
     return own;
 }
 

@@ -6,8 +6,10 @@
 
 #include "sys/unique_fd.hpp"
 
+#include <linux/capability.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -47,11 +49,23 @@ struct ProcessInfo {
 /// What the kernel says of a process by its pidfd (Linux 6.13); nothing where it does not.
 [[nodiscard]] std::optional<ProcessInfo> info_of(const sys::UniqueFd& process);
 
-/// Whether all user ids of a thread in this process's own user namespace are this process's real one. False
-/// may also mean that it is not known.
-///
-/// It is what the kernel asks before it lets one process look into another, of those without CAP_SYS_PTRACE
-/// (ptrace(2), "Ptrace access mode checking"): so the calling thread does without for a moment.
-[[nodiscard]] bool has_own_ids(pid_t thread);
+/// Whether all user ids of another thread are this process's real one. It is what the kernel asks before it
+/// lets one process look into another, of those without CAP_SYS_PTRACE (ptrace(2), "Ptrace access mode
+/// checking"): so the calling thread does without for a moment.
+class OwnIds {
+  public:
+    /// Its capabilities are those that the calling thread has now.
+    OwnIds();
+    /// Only of a thread in this process's own user namespace. False may also mean that it is not known.
+    [[nodiscard]] bool has(pid_t thread) const;
+
+  private:
+    using Sets = std::array<__user_cap_data_struct, 2>;
+
+    bool known_ = false;
+    bool has_it_ = false; ///< CAP_SYS_PTRACE
+    Sets with_{};
+    Sets without_{};
+};
 
 } // namespace kmodguard::process
