@@ -21,9 +21,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 #include <span>
+#include <utility>
 
 namespace kmodguard::process {
 namespace {
@@ -38,14 +38,11 @@ constexpr std::size_t page = 4096; // or less than a page: only how much is read
 /// `own_descriptors`: the folder /proc/self/fd, which need not be looked up then; nullptr: it is.
 std::string path_of(const sys::UniqueFd& file, const sys::UniqueFd* own_descriptors) {
     const bool has_folder = own_descriptors != nullptr && *own_descriptors;
-    const std::string link = fmt::format("{}{}", has_folder ? "" : "/proc/self/fd/", file.get());
-    std::array<char, PATH_MAX> text; // NOLINT(cppcoreguidelines-pro-type-member-init): readlinkat() fills it
-    const ssize_t size =
-        ::readlinkat(has_folder ? own_descriptors->get() : AT_FDCWD, link.c_str(), text.data(), text.size());
-    if (size <= 0) return "";
-    const std::string_view target(text.data(), static_cast<std::size_t>(size));
+    const std::string number = std::to_string(file.get());
+    std::string target =
+        has_folder ? link_target(number, own_descriptors->get()) : link_target("/proc/self/fd/" + number);
     // "/memfd:x (deleted)" and "pipe:[5]" are no paths, "/tmp/x.ko (deleted)" was one.
-    return target.starts_with('/') && !target.starts_with("/memfd:") ? std::string(target) : "";
+    return target.starts_with('/') && !target.starts_with("/memfd:") ? std::move(target) : "";
 }
 
 /// fstat(2). The C library asks by an empty path where it need not, for which the kernel fetches a page.

@@ -190,9 +190,10 @@ void KnownProcesses::set_cgroup(KnownProcess& known, const std::optional<Process
         }
     }
     std::array<char, 4096> memory; // NOLINT(cppcoreguidelines-pro-type-member-init): pread() fills it
-    const auto kept = known.cgroup ? content_of(known.cgroup, memory) : std::nullopt;
-    const std::string read = kept ? "" : read_proc(known.id, "cgroup");
-    const std::string_view path = field(kept ? *kept : read, "0::"); // the one hierarchy of version 2
+    const auto part = known.cgroup ? content_of(known.cgroup, memory)
+                                   : content_of(open_of(known.id, "cgroup", O_RDONLY), memory);
+    const std::string whole = part ? "" : read_proc(known.id, "cgroup"); // one too long for this
+    const std::string_view path = field(part ? *part : whole, "0::");    // the one hierarchy of version 2
     if (path != requester.cgroup) {
         requester.cgroup = path;
         requester.container = events::container_of_cgroup(path);

@@ -8,16 +8,14 @@
 #include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <filesystem>
+#include <climits>
 #include <ranges>
-#include <system_error>
 
 namespace kmodguard::process {
 namespace {
@@ -37,6 +35,12 @@ constexpr std::uint64_t with_cgroup_id = 1U << 2U;
 constexpr unsigned long get_info =
     _IOWR(0xFF, 11, PidfdInfo); // NOLINT(google-runtime-int): as ioctl(2) has it
 
+std::uint32_t user_namespace_at(int folder, const std::string& path) {
+    constexpr std::string_view before = "user:["; // and a bracket after it
+    const std::string target = link_target(path, folder);
+    return target.starts_with(before) ? number(std::string_view(target).substr(before.size())) : 0;
+}
+
 } // namespace
 
 std::string proc_path(pid_t thread, std::string_view entry) {
@@ -53,9 +57,10 @@ std::string read_proc(pid_t thread, std::string_view entry) {
     return sys::read_pseudo_file(proc_path(thread, entry)).value_or("");
 }
 
-std::string link_target(const std::string& path) {
-    std::error_code ignored;
-    return std::filesystem::read_symlink(path, ignored).native();
+std::string link_target(const std::string& path, int folder) {
+    std::array<char, PATH_MAX> text; // NOLINT(cppcoreguidelines-pro-type-member-init): readlinkat() fills it
+    const ssize_t size = ::readlinkat(folder, path.c_str(), text.data(), text.size());
+    return size <= 0 ? "" : std::string(text.data(), static_cast<std::size_t>(size));
 }
 
 std::string_view field(std::string_view text, std::string_view key) {
@@ -107,18 +112,11 @@ std::optional<Status> status_of(pid_t thread) {
 }
 
 std::uint32_t user_namespace_of(pid_t thread) {
-    struct stat status{};
-    const bool known = ::stat(proc_path(thread, "ns/user").c_str(), &status) == 0;
-    return known ? static_cast<std::uint32_t>(status.st_ino) : 0;
+    return user_namespace_at(AT_FDCWD, proc_path(thread, "ns/user"));
 }
 
 std::uint32_t user_namespace_in(const sys::UniqueFd& namespaces) {
-    constexpr std::string_view before = "user:["; // and a bracket after it
-    std::array<char, 64> text{};
-    const ssize_t size = ::readlinkat(namespaces.get(), "user", text.data(), text.size());
-    if (size <= 0) return 0;
-    const std::string_view target(text.data(), static_cast<std::size_t>(size));
-    return target.starts_with(before) ? number(target.substr(before.size())) : 0;
+    return user_namespace_at(namespaces.get(), "user");
 }
 
 std::optional<ProcessInfo> info_of(const sys::UniqueFd& process) {

@@ -6,6 +6,7 @@
 
 #include "sys/unique_fd.hpp"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/types.h>
 
@@ -19,7 +20,8 @@ namespace kmodguard::process {
 
 [[nodiscard]] std::string proc_path(pid_t thread, std::string_view entry); ///< "/proc/42/exe"
 [[nodiscard]] std::string read_proc(pid_t thread, std::string_view entry); ///< "" if it cannot be
-[[nodiscard]] std::string link_target(const std::string& path);            ///< "" if it is none
+/// What a link names, up to PATH_MAX bytes; "" if it is none. A relative path is one from `folder`.
+[[nodiscard]] std::string link_target(const std::string& path, int folder = AT_FDCWD);
 
 /// The first word after `key` in a text of "Key:\tvalue" lines.
 [[nodiscard]] std::string_view field(std::string_view text, std::string_view key);
