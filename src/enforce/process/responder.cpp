@@ -113,7 +113,7 @@ void Responder::respond_to_load(const Notification& notification) {
     auto image = take(notification, look, power, file);
     // All that was read until here was the caller's, if the caller is still there.
     if (!listener_.is_waiting(notification.id))
-        return record_unjudged(notification, began,
+        return record_unjudged(notification, began, is_powerless(look),
                                DeferredRecord::Line{.place = std::move(line), .text = "?"});
 
     core::Decision decision = image ? judge(*image) : judge_.decide(unreadable(image.error().why));
@@ -316,7 +316,8 @@ void Responder::respond_to_unload(const Notification& notification) {
     const Look look = processes_.look(notification.thread);
     const Caller& caller = look.caller;
     const auto name = caller.copy_text(notification.arguments[0], max_unload_name);
-    if (!listener_.is_waiting(notification.id)) return record_unjudged(notification, began);
+    if (!listener_.is_waiting(notification.id))
+        return record_unjudged(notification, began, is_powerless(look));
     DeferredRecord record{.event = event_of(notification, look, began,
                                             core::decide_unload(judge_.policy(), name.value_or("")))};
     events::Attempt& event = *record.event;
@@ -345,10 +346,11 @@ void Responder::refuse_unseen(const Notification& notification, int error, const
 }
 
 /// For a caller that is gone: another process may have its number by now, and what was read be that one's.
-void Responder::record_unjudged(const Notification& notification, Time began,
+void Responder::record_unjudged(const Notification& notification, Time began, bool powerless,
                                 std::optional<DeferredRecord::Line> line) {
     events::Attempt event(core::Point::process, generation, unjudged_, to_string(notification.call));
     event.time = began;
+    event.powerless = powerless;
     if (!container_.empty()) event.requester.emplace().container = container_;
     deferred_.add({.event = std::move(event), .line = std::move(line)});
 }

@@ -98,7 +98,7 @@ class Responder {
     [[nodiscard]] int lend(const Notification& notification, const Caller& caller, Brought image,
                            events::Attempt& event);
     void record_needed(events::Attempt event, const Lender::Attempt& tried);
-    void record_unjudged(const Notification& notification, Time began,
+    void record_unjudged(const Notification& notification, Time began, bool powerless,
                          std::optional<DeferredRecord::Line> line = std::nullopt);
     void finish(const Notification& notification, int result, DeferredRecord record);
     [[nodiscard]] events::Attempt event_of(const Notification& notification, const Look& look, Time began,
