@@ -198,7 +198,8 @@ void KnownProcesses::set_cgroup(KnownProcess& known, const std::optional<Process
         requester.cgroup = path;
         requester.container = events::container_of_cgroup(path);
     }
-    const auto after = id != 0 ? info_of(known) : std::nullopt; // it may have been moved meanwhile
+    // It may have been moved meanwhile, and what could not be read is not remembered.
+    const auto after = id != 0 && !path.empty() ? info_of(known) : std::nullopt;
     if (!after || after->cgroup_id != id) {
         known.cgroup_id = 0;
         return;
