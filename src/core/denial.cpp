@@ -42,6 +42,7 @@ std::optional<Denial> dependency_denial(const Policy& policy, ModuleIndex& index
 
 std::optional<Denial> image_denial(const Policy& policy, ModuleIndex& index, const std::string& module,
                                    const ImageFacts& facts) {
+    if (!policy.has_deny_aliases()) return name_denial(policy, module); // to look for it in vain takes long
     if (!facts.aliases || index.find(module) != nullptr) return module_denial(policy, index, module);
     if (auto denial = name_denial(policy, module)) return denial;
     return alias_denial(policy, *facts.aliases);

@@ -159,7 +159,7 @@ bool Coalescer::join(Attempt& attempt, Clock::time_point now, std::vector<Event>
     if (auto first = first_calls_.extract(*caller)) {
         FirstCall& known = first.mapped();
         const bool second = attempt.call == "init_module" && known.attempt.call == "finit_module"
-                            && now <= known.until
+                            && now <= known.until && attempt.time - known.attempt.time <= retry_span
                             && without_number(known.attempt.requester) == without_number(attempt.requester)
                             && is_same_image(known.attempt, attempt);
         if (second && !known.held_back && is_refusal(attempt)) return true;

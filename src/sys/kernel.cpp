@@ -2,9 +2,13 @@
 #include "sys/kernel.hpp"
 
 #include "sys/file.hpp"
+#include "sys/unique_fd.hpp"
 
+#include <fcntl.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <sstream>
 
@@ -39,8 +43,13 @@ bool has_live_module(std::string_view name) {
     if (name.empty() || name.starts_with('.') || name.find_first_of(std::string_view("/\0", 2)) != name.npos)
         return false; // it would be another path
     // Of what is built in there is a folder as well, but no such file.
-    const auto state = read_pseudo_file(std::filesystem::path("/sys/module") / name / "initstate");
-    return state && state->starts_with("live");
+    std::string path = "/sys/module/";
+    path.append(name).append("/initstate");
+    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC)); // mostly there is none
+    constexpr std::string_view live = "live";
+    std::array<char, live.size()> state{};
+    return file && ::read(file.get(), state.data(), state.size()) == static_cast<ssize_t>(state.size())
+           && std::string_view(state.data(), state.size()) == live;
 }
 
 std::vector<std::string> device_aliases(const Paths& paths) {

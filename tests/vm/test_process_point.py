@@ -442,6 +442,34 @@ def test_with_the_kernel_point_both_must_allow(supervised: Supervised) -> None:
     assert {"kmg_slow", "kmg_inner"} & supervised.vm.loaded() == set()
 
 
+@pytest.mark.leaves_nothing
+def test_a_process_that_is_known_is_recorded_as_it_is_at_each_call(supervised: Supervised) -> None:
+    """A change of the real user alone shows in nothing but /proc/PID/status before Linux 6.13."""
+    supervised.vm.run("cp /usr/bin/caller /tmp/another && chmod 755 /tmp/another", check=True)
+    ran = supervised.run(f"caller changes {supervised.raw_file('kmg_inner')}", "--quiet")
+    supervised.vm.run("rm /tmp/another", check=True)
+    assert ran.stdout == "finit EPERM 1\n"
+    recorded = [(event["requester"]["uid"], event["requester"]["comm"], event["requester"]["exe"]) for event in supervised.events()]
+    assert list(dict.fromkeys(recorded)) == [(0, "caller", "/usr/bin/caller"), (0, "renamed", "/usr/bin/caller"),
+                                             (1000, "renamed", "/usr/bin/caller"), (2000, "renamed", "/usr/bin/caller"),
+                                             (2000, "another", "/tmp/another")]
+    assert told(supervised.events()) == len(supervised.attempts()) == 10
+    image = Path(supervised.raw_file("kmg_inner"))
+    digest = supervised.vm.run(f"sha256sum {image}", check=True).stdout.split()[0]
+    assert {event["sha256"] for event in supervised.events()} == {digest}
+    assert set(supervised.attempts()) == {str(image)}
+
+
+@pytest.mark.leaves_nothing
+def test_what_ends_at_once_is_recorded_as_it_was(supervised: Supervised) -> None:
+    ran = supervised.run(f"caller short-lived {supervised.raw_file('kmg_inner')}", "--quiet")
+    assert ran.stdout == "short-lived EPERM 1\n"
+    events = supervised.events()
+    assert [event["requester"]["comm"] for event in events] == [f"child-{number}" for number in range(20)]
+    assert len({event["requester"]["pid"] for event in events}) == 20
+    assert {event["requester"]["exe"] for event in events} == {"/usr/bin/caller"} and all(event["sha256"] for event in events)
+
+
 RACES = {"init": 4000, "dup": 4000, "write": 2000}
 
 

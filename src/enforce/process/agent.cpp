@@ -30,7 +30,8 @@ constexpr int accepted_at_once = 64;
 constexpr std::chrono::milliseconds pause{200};
 
 /// Of one container. Many share the agent's memory, and few modules are as large.
-constexpr Limits container_limits{.image_bytes = 512ULL << 20U, .memory = 512ULL << 20U, .threads = 16};
+constexpr Limits container_limits{
+    .image_bytes = 512ULL << 20U, .memory = 512ULL << 20U, .threads = 16, .known_processes = 2};
 
 /// The user namespace that the container has by its configuration. Where that gives it none, the one that its
 /// first process was found in is one that it has made itself. 0: none, or it cannot be known.

@@ -4,6 +4,7 @@
 // cannot be judged.
 #include "enforce/process/caller.hpp"
 
+#include "enforce/process/proc_files.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>
@@ -20,12 +21,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
-#include <filesystem>
-#include <ranges>
 #include <span>
-#include <system_error>
+#include <utility>
 
 namespace kmodguard::process {
 namespace {
@@ -36,50 +34,24 @@ constexpr std::size_t page = 4096; // or less than a page: only how much is read
 #define PIDFD_THREAD O_EXCL // Linux 6.9
 #endif
 
-std::string proc(pid_t thread, std::string_view entry) {
-    return fmt::format("/proc/{}/{}", thread, entry);
-}
-
-std::string link_target(const std::string& path) {
-    std::error_code ignored;
-    return std::filesystem::read_symlink(path, ignored).native();
-}
-
-/// Of a descriptor of our own: what the caller's means may be another file by now.
-std::string path_of(const sys::UniqueFd& file) {
-    const std::string target = link_target(fmt::format("/proc/self/fd/{}", file.get()));
+/// Of an open file of our own, by its descriptor: what the caller's means may be another file by now.
+/// `own_descriptors`: the folder /proc/self/fd, which need not be looked up then; nullptr: it is.
+std::string path_of(const sys::UniqueFd& file, const sys::UniqueFd* own_descriptors) {
+    const bool has_folder = own_descriptors != nullptr && *own_descriptors;
+    const std::string number = std::to_string(file.get());
+    std::string target =
+        has_folder ? link_target(number, own_descriptors->get()) : link_target("/proc/self/fd/" + number);
     // "/memfd:x (deleted)" and "pipe:[5]" are no paths, "/tmp/x.ko (deleted)" was one.
-    return target.starts_with('/') && !target.starts_with("/memfd:") ? target : "";
+    return target.starts_with('/') && !target.starts_with("/memfd:") ? std::move(target) : "";
 }
 
-std::uint64_t inode_of(const std::string& path) {
-    struct stat status{};
-    return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
-}
-
-/// The first word after `key` in a text of "Key:\tvalue" lines.
-std::string_view field(std::string_view text, std::string_view key) {
-    for (const auto part : std::views::split(text, '\n'))
-        if (std::string_view line(part); line.starts_with(key)) {
-            line.remove_prefix(key.size());
-            line.remove_prefix(std::min(line.find_first_not_of("\t "), line.size()));
-            return line.substr(0, line.find('\t'));
-        }
-    return {};
-}
-
-unsigned number(std::string_view text) {
-    unsigned value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-}
-
-std::string status_of(pid_t thread) {
-    return sys::read_pseudo_file(proc(thread, "status")).value_or("");
-}
-
-pid_t process_of(pid_t thread) {
-    return static_cast<pid_t>(number(field(status_of(thread), "Tgid:")));
+/// fstat(2). The C library asks by an empty path where it need not, for which the kernel fetches a page.
+int file_status(const sys::UniqueFd& file, struct stat& status) {
+#if defined(__x86_64__) && defined(__LP64__) // there the kernel's struct is the library's
+    return static_cast<int>(::syscall(SYS_fstat, file.get(), &status));
+#else
+    return ::fstat(file.get(), &status);
+#endif
 }
 
 sys::UniqueFd descriptor_of(const sys::UniqueFd& process, int descriptor) {
@@ -95,23 +67,24 @@ sys::UniqueFd fetch_descriptor(pid_t thread, int descriptor) {
     };
     if (const auto leader = pidfd(thread, 0); leader) return descriptor_of(leader, descriptor);
     if (const auto task = pidfd(thread, PIDFD_THREAD); task) return descriptor_of(task, descriptor);
-    const pid_t process = process_of(thread);
+    const auto status = status_of(thread);
+    const pid_t process = status ? status->process : 0;
     if (process > 0 && ::syscall(SYS_kcmp, thread, process, KCMP_FILES, 0, 0) == 0) {
         const auto leader = pidfd(process, 0);
         return leader ? descriptor_of(leader, descriptor) : sys::UniqueFd();
     }
     // Its mode says what it was opened for (proc(5)); what was not for reading is not read now.
     struct stat link{};
-    const bool readable = ::lstat(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), &link) == 0
+    const bool readable = ::lstat(proc_path(thread, fmt::format("fd/{}", descriptor)).c_str(), &link) == 0
                           && (link.st_mode & S_IRUSR) != 0;
     const sys::UniqueFd handle(
-        ::open(proc(thread, fmt::format("fd/{}", descriptor)).c_str(), O_PATH | O_CLOEXEC));
-    struct stat status{};
-    if (!readable || !handle || ::fstat(handle.get(), &status) != 0) {
+        ::open(proc_path(thread, fmt::format("fd/{}", descriptor)).c_str(), O_PATH | O_CLOEXEC));
+    struct stat file{};
+    if (!readable || !handle || ::fstat(handle.get(), &file) != 0) {
         errno = EBADF;
         return {};
     }
-    if (!S_ISREG(status.st_mode)) {
+    if (!S_ISREG(file.st_mode)) {
         errno = EINVAL;
         return {};
     }
@@ -141,16 +114,30 @@ sys::Result<void> check_proc() {
                         "mount -t proc proc /proc in it");
 }
 
-bool Caller::has_capability() const {
+std::optional<Capabilities> Caller::capabilities() const {
     __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = thread_};
     std::array<__user_cap_data_struct, 2> sets{};
-    return ::syscall(SYS_capget, &header, sets.data()) == 0
-           && (sets[CAP_TO_INDEX(CAP_SYS_MODULE)].effective & CAP_TO_MASK(CAP_SYS_MODULE)) != 0;
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) return std::nullopt;
+    const auto whole = [&sets](auto set) {
+        return std::uint64_t{sets[1].*set} << 32U | sets[0].*set; // NOLINT(*-magic-numbers): halves
+    };
+    return Capabilities{.effective = whole(&__user_cap_data_struct::effective),
+                        .permitted = whole(&__user_cap_data_struct::permitted),
+                        .inheritable = whole(&__user_cap_data_struct::inheritable)};
+}
+
+bool Capabilities::has_module() const {
+    return (effective & std::uint64_t{1} << CAP_SYS_MODULE) != 0;
+}
+
+bool Caller::has_capability() const {
+    const auto sets = capabilities();
+    return sets && sets->has_module();
 }
 
 Taken<void> Caller::may_load(std::string_view who) const {
     if (!has_capability()) return refused(EPERM, fmt::format("{} has no CAP_SYS_MODULE", who));
-    if (inode_of(proc(thread_, "ns/user")) != initial_user_namespace)
+    if (user_namespace_of(thread_) != initial_user_namespace)
         return refused(
             EPERM, fmt::format("{}'s CAP_SYS_MODULE is of another user namespace than the machine's, as in a "
                                "rootless container; load the module outside of it",
@@ -161,7 +148,7 @@ Taken<void> Caller::may_load(std::string_view who) const {
 }
 
 Taken<UserNamespace> Caller::user_namespace() const {
-    const sys::UniqueFd file(::open(proc(thread_, "ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+    const sys::UniqueFd file(::open(proc_path(thread_, "ns/user").c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status{};
     UserNamespace found;
     if (!file || ::fstat(file.get(), &status) != 0
@@ -174,20 +161,22 @@ Taken<UserNamespace> Caller::user_namespace() const {
 }
 
 Taken<OpenFile> Caller::open_file(int descriptor) const {
-    sys::UniqueFd file = fetch_descriptor(thread_, descriptor);
+    const bool is_known = kept_.process != nullptr && *kept_.process;
+    sys::UniqueFd file =
+        is_known ? descriptor_of(*kept_.process, descriptor) : fetch_descriptor(thread_, descriptor);
     if (!file && errno == EBADF) return refused(EBADF, "not an open descriptor");
     if (!file && errno == EINVAL) return refused(EINVAL, "not a regular file");
     if (!file)
         return refused(EPERM, fmt::format("the caller's descriptor cannot be taken: {}",
                                           std::strerror(errno))); // NOLINT
     struct stat status{};
-    if (::fstat(file.get(), &status) != 0) return refused(errno, "the file cannot be inspected");
+    if (file_status(file, status) != 0) return refused(errno, "the file cannot be inspected");
     const int access = ::fcntl(file.get(), F_GETFL);
     if (access < 0 || (access & O_ACCMODE) == O_WRONLY || (access & O_PATH) != 0)
         return refused(EBADF, "the descriptor is not open for reading");
     if (!S_ISREG(status.st_mode) || status.st_size <= 0)
         return refused(EINVAL, "not a regular file with content");
-    std::string path = path_of(file);
+    std::string path = path_of(file, kept_.own_descriptors);
     return OpenFile{
         .file = std::move(file), .size = static_cast<std::uint64_t>(status.st_size), .path = std::move(path)};
 }
@@ -242,15 +231,14 @@ Taken<std::string> Caller::copy_text(std::uint64_t address, std::size_t limit) c
 }
 
 events::Requester Caller::requester() const {
-    const std::string status = status_of(thread_);
+    const Status status = status_of(thread_).value_or(Status());
     events::Requester requester;
-    requester.pid = static_cast<pid_t>(number(field(status, "Tgid:")));
-    requester.uid = number(field(status, "Uid:"));
-    requester.command = field(status, "Name:");
-    requester.user_namespace = static_cast<std::uint32_t>(inode_of(proc(thread_, "ns/user")));
-    requester.executable = link_target(proc(thread_, "exe"));
-    const std::string cgroups = sys::read_pseudo_file(proc(thread_, "cgroup")).value_or("");
-    requester.cgroup = field(cgroups, "0::"); // the one hierarchy of version 2
+    requester.pid = status.process;
+    requester.uid = status.user;
+    requester.command = status.name;
+    requester.user_namespace = user_namespace_of(thread_);
+    requester.executable = link_target(proc_path(thread_, "exe"));
+    requester.cgroup = field(read_proc(thread_, "cgroup"), "0::"); // the one hierarchy of version 2
     requester.container = events::container_of_cgroup(requester.cgroup);
     return requester;
 }

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,13 +53,33 @@ struct UserNamespace {
     uid_t owner = 0;      ///< who made it, in the initial user namespace
 };
 
+/// The capability sets of a thread, in its user namespace.
+struct Capabilities {
+    std::uint64_t effective = 0;
+    std::uint64_t permitted = 0;
+    std::uint64_t inheritable = 0;
+
+    [[nodiscard]] bool has_module() const; ///< CAP_SYS_MODULE is effective
+    bool operator==(const Capabilities&) const = default;
+};
+
+/// Descriptors that spare the caller's look-up in /proc; nullptr where there is none.
+struct KeptOpen {
+    const sys::UniqueFd* process = nullptr; ///< the caller's pidfd, which is its process's first thread
+    const sys::UniqueFd* own_descriptors = nullptr; ///< /proc/self/fd
+};
+
 /// Whether /proc shows the processes by the numbers that notifications come with: not one of another pid
 /// namespace, in which they would be other processes.
 [[nodiscard]] sys::Result<void> check_proc();
 
 class Caller {
   public:
-    explicit Caller(pid_t thread) : thread_(thread) {}
+    /// What is kept open must outlive it.
+    explicit Caller(pid_t thread, const KeptOpen& kept = {}) : thread_(thread), kept_(kept) {}
+
+    /// Nothing: it has ended.
+    [[nodiscard]] std::optional<Capabilities> capabilities() const;
 
     /// Whether the calling thread has CAP_SYS_MODULE effective, in whichever user namespace.
     [[nodiscard]] bool has_capability() const;
@@ -90,6 +111,7 @@ class Caller {
 
   private:
     pid_t thread_;
+    KeptOpen kept_;
 };
 
 } // namespace kmodguard::process

@@ -34,6 +34,10 @@ core::ImageFacts facts_of(std::span<const std::byte> image) {
     return modules::identify_image(image, {.with_hash = true, .with_aliases = true}).facts;
 }
 
+core::ImageFacts facts_without_hash(std::span<const std::byte> image) {
+    return modules::identify_image(image, {.with_aliases = true}).facts;
+}
+
 core::ImageFacts unreadable(std::string why) {
     return {.problem = std::move(why), .name = {}, .modinfo_name = {}};
 }

@@ -48,8 +48,10 @@ struct ImageCopy {
     core::ImageFacts facts;
 };
 
-/// What the kernel would take the bytes for.
+/// What the kernel would take the bytes for, with their hash.
 [[nodiscard]] core::ImageFacts facts_of(std::span<const std::byte> image);
+/// The same without: on a small image the hash is most of the work.
+[[nodiscard]] core::ImageFacts facts_without_hash(std::span<const std::byte> image);
 /// Of an image that cannot be read.
 [[nodiscard]] core::ImageFacts unreadable(std::string why);
 

@@ -31,8 +31,9 @@ class LogOrder {
     class Line {
       public:
         explicit Line(LogOrder& order);
-        Line(const Line&) = delete;
-        Line& operator=(const Line&) = delete;
+        Line(Line&& other) noexcept
+            : order_(other.order_), number_(other.number_), written_(std::exchange(other.written_, true)) {}
+        Line& operator=(Line&&) = delete;
         ~Line();
         /// Once.
         void write(std::string text, Clock::time_point now = Clock::now());
@@ -40,7 +41,7 @@ class LogOrder {
       private:
         LogOrder& order_;
         std::uint64_t number_;
-        bool written_ = false;
+        bool written_ = false; ///< or another has its place now
     };
 
     /// Writes what waits for those that hang.

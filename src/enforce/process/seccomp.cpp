@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <system_error>
 #include <type_traits>
 
@@ -137,6 +138,24 @@ ModuleCall call_of(std::uint32_t architecture, int number) {
     return ModuleCall::other;
 }
 
+CallNumbers::CallNumbers() {
+    std::vector<std::uint32_t> tables = further_tables();
+    tables.push_back(seccomp_arch_native());
+    for (const std::uint32_t table : tables)
+        for (const ModuleCall call :
+             {ModuleCall::init_module, ModuleCall::finit_module, ModuleCall::delete_module}) {
+            const int number = seccomp_syscall_resolve_name_arch(table, std::string(to_string(call)).c_str());
+            const std::uint32_t architecture = table == SCMP_ARCH_X32 ? AUDIT_ARCH_X86_64 : table;
+            if (call_of(architecture, number) == call) known_.push_back({architecture, number, call});
+        }
+}
+
+ModuleCall CallNumbers::find(std::uint32_t architecture, int number) const {
+    for (const Known& known : known_)
+        if (known.architecture == architecture && known.number == number) return known.call;
+    return call_of(architecture, number);
+}
+
 sys::Result<Listener> Listener::adopt(sys::UniqueFd fd) {
     std::error_code error;
     const auto kind = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd.get()), error);
@@ -162,7 +181,7 @@ sys::Result<std::optional<Notification>> Listener::receive() const {
     }
     Notification notification{.id = received.id,
                               .thread = static_cast<pid_t>(received.pid),
-                              .call = call_of(received.data.arch, received.data.nr)};
+                              .call = numbers_.find(received.data.arch, received.data.nr)};
     // A 32-bit entry takes the lower halves of the registers, whatever the upper ones hold.
     const bool narrow = (received.data.arch & __AUDIT_ARCH_64BIT) == 0;
     for (std::size_t i = 0; i < notification.arguments.size(); ++i) {

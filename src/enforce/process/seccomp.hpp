@@ -43,6 +43,22 @@ using FilterProgram = std::vector<sock_filter>;
 /// share x86-64's architecture, included.
 [[nodiscard]] ModuleCall call_of(std::uint32_t architecture, int number);
 
+/// The numbers of the module system calls on every table that this machine's kernel has, found once: to ask
+/// the library of each call takes longer than the kernel does for it.
+class CallNumbers {
+  public:
+    CallNumbers();
+    [[nodiscard]] ModuleCall find(std::uint32_t architecture, int number) const; ///< as call_of()
+
+  private:
+    struct Known {
+        std::uint32_t architecture = 0;
+        int number = 0;
+        ModuleCall call = ModuleCall::other;
+    };
+    std::vector<Known> known_;
+};
+
 struct Notification {
     std::uint64_t id = 0;
     pid_t thread = 0; ///< the calling thread, in the supervisor's pid namespace; 0: not visible from here
@@ -73,6 +89,7 @@ class Listener {
     explicit Listener(sys::UniqueFd fd) : fd_(std::move(fd)) {}
 
     sys::UniqueFd fd_;
+    CallNumbers numbers_;
 };
 
 } // namespace kmodguard::process

@@ -103,14 +103,15 @@ bool Supervisor::stop(std::chrono::milliseconds timeout) {
         stopping_ = true; // no worker is added from here on
     }
     const auto end = std::chrono::steady_clock::now() + timeout;
-    while (!interrupt_workers()) {
-        if (std::chrono::steady_clock::now() > end) {
-            responder_.release_log();
-            return false;
-        }
+    responder_.finish_records(); // whatever becomes of this process while it waits
+    bool ended = interrupt_workers();
+    while (!ended && std::chrono::steady_clock::now() <= end) {
         std::this_thread::sleep_for(pause);
+        ended = interrupt_workers();
     }
-    return true;
+    responder_.finish_records();
+    if (!ended) responder_.release_log();
+    return ended;
 }
 
 Supervisor::~Supervisor() {

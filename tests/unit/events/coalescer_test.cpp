@@ -279,6 +279,7 @@ TEST(Coalescer, TwoAttemptsStayTwo) {
         other([](Attempt& e) { e.requester->container = "c"; }),
         other([](Attempt& e) { e.point = core::Point::process; }),
         other([](Attempt& e) { e.requester->pid = 0; }),
+        other([](Attempt& e) { e.time += 1001ms; }), // both recorded late
         {second(), first()},
     };
     for (const auto& pair : pairs) {

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -244,6 +245,39 @@ int without_effective_capability(const Options& o) {
     return finit(open_or_die(o.argument, O_RDONLY));
 }
 
+// A process that is another from call to call: by its name, its real user, all its users, its program.
+// Each twice, so that it is known.
+int with_changes(const Options& o) {
+    const int fd = open_or_die(o.argument, O_RDONLY);
+    const int first = finit(fd);
+    const auto again = [fd] {
+        for (int i = 0; i < 2; ++i)
+            finit(fd);
+    };
+    again();
+    prctl(PR_SET_NAME, "renamed");
+    again();
+    if (setreuid(1000, static_cast<uid_t>(-1)) == 0) again();
+    if (setresuid(2000, 2000, 2000) == 0) again();
+    execl("/tmp/another", "another", "finit", o.argument.c_str(), nullptr);
+    return first;
+}
+
+// Many that end at once, each with a name of its own.
+int by_short_lived(const Options& o) {
+    const int fd = open_or_die(o.argument, O_RDONLY);
+    int status = 0;
+    for (int i = 0; i < 20; ++i) {
+        const pid_t child = fork();
+        if (child == 0) {
+            prctl(PR_SET_NAME, ("child-" + std::to_string(i)).c_str());
+            _exit(finit(fd));
+        }
+        waitpid(child, &status, 0);
+    }
+    return WEXITSTATUS(status);
+}
+
 struct Way {
     const char* name;
     int (*attempt)(const Options&);
@@ -288,6 +322,8 @@ constexpr Way ways[] = {
     {"own-descriptors", by_own_descriptors, "FILE, open in the calling thread alone"},
     {"others-descriptor", by_others_descriptor, "FILE, open in all but the calling thread"},
     {"odd-name", with_an_odd_name, "FILE, by a program whose name is no text"},
+    {"changes", with_changes, "FILE, by a process that changes its name, its users and its program"},
+    {"short-lived", by_short_lived, "FILE, by twenty processes that end at once"},
     {"no-effective", without_effective_capability, "FILE, CAP_SYS_MODULE permitted and not effective"},
 };
 

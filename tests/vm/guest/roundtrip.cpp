@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 // What a supervised system call costs: finit_module of one file, over and over, with the time of each. Under
 // "bare" this program is supervised by itself, by a loop that receives a notification and answers EPERM
-// without a look: less than that no supervisor can do. Under "call" it only calls, for whoever supervises it.
+// without a look: less than that no supervisor can do. Under "call" it only calls, for whoever supervises it;
+// under "first" each call is the first of a new process.
 //
-//   roundtrip bare|call REPEAT FILE
+//   roundtrip bare|call|first REPEAT FILE
 //
 // It prints a line a call, "RESULT NANOSECONDS".
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -41,22 +43,54 @@ long long now() {
     return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
 }
 
-int call(int repeat, const char* path) {
+struct Sample {
+    int result;
+    long long time;
+};
+
+Sample call_once(int file) {
+    const long long begin = now();
+    const long result = ::syscall(SYS_finit_module, file, "", 0);
+    return {result == 0 ? 0 : errno, now() - begin};
+}
+
+int open_image(const char* path) {
     const int file = ::open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) die(path);
-    struct Sample {
-        int result;
-        long long time;
-    };
-    std::vector<Sample> samples(static_cast<std::size_t>(repeat));
-    for (Sample& sample : samples) {
-        const long long begin = now();
-        const long result = ::syscall(SYS_finit_module, file, "", 0);
-        sample = {result == 0 ? 0 : errno, now() - begin};
-    }
-    for (const Sample& sample : samples)
-        std::printf("%s %lld\n", sample.result == 0 ? "ok" : strerrorname_np(sample.result), sample.time);
+    return file;
+}
+
+int print(const Sample* samples, int count) {
+    for (int i = 0; i < count; ++i)
+        std::printf("%s %lld\n", samples[i].result == 0 ? "ok" : strerrorname_np(samples[i].result),
+                    samples[i].time);
     return 0;
+}
+
+int call(int repeat, const char* path) {
+    const int file = open_image(path);
+    std::vector<Sample> samples(static_cast<std::size_t>(repeat));
+    for (Sample& sample : samples)
+        sample = call_once(file);
+    return print(samples.data(), repeat);
+}
+
+int first_calls(int repeat, const char* path) {
+    const int file = open_image(path);
+    void* shared = ::mmap(nullptr, sizeof(Sample) * static_cast<std::size_t>(repeat), PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) die("mmap");
+    auto* samples = static_cast<Sample*>(shared);
+    for (int i = 0; i < repeat; ++i) {
+        const pid_t child = ::fork();
+        if (child < 0) die("fork");
+        if (child == 0) {
+            samples[i] = call_once(file);
+            ::_exit(0);
+        }
+        ::waitpid(child, nullptr, 0);
+    }
+    return print(samples, repeat);
 }
 
 int filter_finit_module() {
@@ -113,6 +147,7 @@ int main(int count, char** arguments) {
     const std::string_view mode = valid ? arguments[1] : "";
     if (mode == "bare") return bare(std::atoi(arguments[2]), arguments[3]);
     if (mode == "call") return call(std::atoi(arguments[2]), arguments[3]);
-    std::fprintf(stderr, "usage: roundtrip bare|call REPEAT FILE\n");
+    if (mode == "first") return first_calls(std::atoi(arguments[2]), arguments[3]);
+    std::fprintf(stderr, "usage: roundtrip bare|call|first REPEAT FILE\n");
     return 2;
 }
