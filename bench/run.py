@@ -46,6 +46,8 @@ def guest_point_rows(_: Path) -> Iterator[table.Row]:
 
 
 def daemon_rows(_: Path) -> Iterator[table.Row]:
+    for kernel in KERNELS:
+        yield from daemon.starts(kernel)
     yield from daemon.in_machine()
     yield from daemon.on_host(packages.kernel(daemon.FULL))
 

@@ -116,6 +116,9 @@ class Service {
     sys::Result<void> run() {
         if (const auto loaded = engine_.loaded_and_not_admitted(); loaded && !loaded->empty())
             say(core::explain_loaded(*loaded)); // what came before the guard, as from the initramfs
+        // What was taken over is looked through now that requests are served: the kernel takes its time to
+        // answer.
+        static_cast<void>(kernel_point_.look_after());
         const int code = sd_event_loop(loop_.get());
         kernel_point_.report_all();
         if (code < 0) return sys::system_failure("cannot go on with", "the event loop", -code);

@@ -53,17 +53,38 @@ sys::Result<bool> is_usable(OpenPins& pins) {
     return same_build && first_frozen(pins).empty();
 }
 
-/// Whether the policy in force is that of the second map.
+/// Whether the policy in force is that of the second map. Where the kernel is asked what the programs look up
+/// it answers when no program runs any more that began before, many milliseconds later.
 sys::Result<bool> is_second_active(const OpenPins& pins) {
     const auto active = TRY(pins.policy.get(only));
     const auto second = TRY(pins.policy_b.id());
     return active.value_or(0) == second;
 }
 
+/// The same without waiting: of the two the one that is not in use is empty, but for a moment.
+sys::Result<bool> is_second_filled(const OpenPins& pins) {
+    const auto first = TRY(pins.policy_a.get(head_key));
+    const auto second = TRY(pins.policy_b.get(head_key));
+    if (first.has_value() != second.has_value()) return second.has_value();
+    return is_second_active(pins);
+}
+
+sys::Result<PolicyTable> read_rules(const OpenPins& pins, bool second) {
+    const auto rules = TRY((second ? pins.policy_b : pins.policy_a).read_all(GUARD_MAX_MODULES));
+    PolicyTable table(rules.begin(), rules.end());
+    const auto tightened = TRY(pins.tightened.read_all(GUARD_MAX_MODULES));
+    for (const auto& [name, yes] : tightened)
+        table.erase(name);
+    return table;
+}
+
+/// The head last: without one nothing is admitted.
 sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const PolicyTable& table) {
     TRY(map.clear());
-    for (const auto& [name, rule] : table)
-        TRY(map.set(name, rule));
+    const auto head = table.find(head_key);
+    for (auto entry = table.begin(); entry != table.end(); ++entry)
+        if (entry != head) TRY(map.set(entry->first, entry->second));
+    if (head != table.end()) TRY(map.set(head->first, head->second));
     return {};
 }
 
@@ -93,8 +114,7 @@ PolicyTable stricter_half(const PolicyTable& in_force, const PolicyTable& wanted
 
 sys::Result<bool> is_this_build(const OpenPins& pins) {
     const auto settings = TRY(settings_of(pins));
-    const auto hash = TRY(programs_hash());
-    return settings.layout == GUARD_LAYOUT && std::ranges::equal(hash, settings.object);
+    return settings.layout == GUARD_LAYOUT && std::ranges::equal(programs_hash(), settings.object);
 }
 
 sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed_table) {
@@ -121,13 +141,14 @@ sys::Result<Guard> Guard::establish(Loader& loader, std::filesystem::path sealed
 
 /// What a new set begins with.
 sys::Result<void> Guard::prepare() {
-    const auto hash = TRY(programs_hash());
     guard_settings settings{};
     settings.layout = GUARD_LAYOUT;
-    std::ranges::copy(hash, settings.object);
+    std::ranges::copy(programs_hash(), settings.object);
     TRY(pins_.settings.set(only, settings));
-    TRY(pins_.state.set(only, {.layout = GUARD_LAYOUT, .epoch = 0, .lost_reported = 0}));
-    return read_state();
+    state_ = {.layout = GUARD_LAYOUT, .epoch = 0, .lost_reported = 0};
+    TRY(pins_.state.set(only, state_));
+    in_force_.emplace(); // nothing, and so nothing is admitted
+    return read_key();
 }
 
 sys::Result<void> Guard::read_state() {
@@ -141,8 +162,12 @@ sys::Result<void> Guard::read_state() {
             unknown_ = std::move(table.error());
         return {};
     }
-    in_force_ = TRY(read_table(pins_));
-    second_in_force_ = TRY(is_second_active(pins_));
+    second_in_force_ = TRY(is_second_filled(pins_));
+    in_force_ = TRY(read_rules(pins_, second_in_force_));
+    return read_key();
+}
+
+sys::Result<void> Guard::read_key() {
     const auto key = TRY(pins_.content_key.get(only));
     key_.bytes = key.value_or(key_.bytes);
     return {};
@@ -175,7 +200,25 @@ bool Guard::seal_admits(std::string_view module) const {
 }
 
 Published Guard::publish(const PolicyTable& table) {
-    return sealed() ? tighten(table) : published(replace(table));
+    return sealed() ? tighten(table) : published(put_in_force(table));
+}
+
+/// A swap of the two maps ends when no program uses the former one any more, which the kernel waits for. It
+/// takes none where the table is there already, as after a restart of the daemon, or none is. That programs
+/// look up this map, and not another process's, repair() sees.
+sys::Result<void> Guard::put_in_force(const PolicyTable& table) {
+    auto now = read_rules(pins_, second_in_force_);
+    if (!now) return replace(table);
+    PolicyTable& renumbered = *now;
+    const bool is_new = renumbered.empty();
+    if (!is_new) renumbered[head_key].number = head_of(table).number;
+    if (!is_new && text_of_table(renumbered) != text_of_table(table)) return replace(table);
+    TRY(forget_refusals()); // the index may be another
+    TRY(is_new ? fill(active(), table) : active().set(head_key, head_of(table)));
+    sys::trace(sys::Topic::bpf, "published a table of {} entries {}", table.size(),
+               is_new ? "as the first" : "that was in force already");
+    in_force_ = table;
+    return {};
 }
 
 sys::Result<void> Guard::replace(const PolicyTable& table) {
@@ -252,12 +295,12 @@ bool Guard::sealed() {
     return true;
 }
 
-sys::Result<bool> Guard::is_as_published() {
-    const auto in_kernel = TRY(read_table(pins_));
-    const auto active = TRY(pins_.policy.get(only));
-    const auto expected = TRY(this->active().id());
-    return in_force_ && text_of_table(in_kernel) == text_of_table(*in_force_)
-           && active.value_or(0) == expected;
+sys::Result<bool> Guard::is_as_published() const {
+    const auto used = TRY(pins_.policy.get(only));
+    const auto expected = TRY(active().id());
+    if (!in_force_ || used.value_or(0) != expected) return false;
+    const auto in_kernel = TRY(read_rules(pins_, second_in_force_));
+    return text_of_table(in_kernel) == text_of_table(*in_force_);
 }
 
 Repair Guard::repair() {
@@ -343,12 +386,7 @@ std::uint64_t Guard::take_lost() {
 
 sys::Result<PolicyTable> read_table(const OpenPins& pins) {
     const bool second = TRY(is_second_active(pins));
-    const auto rules = TRY((second ? pins.policy_b : pins.policy_a).read_all(GUARD_MAX_MODULES));
-    PolicyTable table(rules.begin(), rules.end());
-    const auto tightened = TRY(pins.tightened.read_all(GUARD_MAX_MODULES));
-    for (const auto& [name, yes] : tightened)
-        table.erase(name);
-    return table;
+    return read_rules(pins, second);
 }
 
 } // namespace kmodguard::kernel

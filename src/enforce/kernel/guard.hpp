@@ -101,10 +101,12 @@ class Guard {
     [[nodiscard]] sys::Result<void> prepare();
     [[nodiscard]] sys::Result<void> read_state();
     [[nodiscard]] sys::Result<PolicyTable> read_sealed_table() const;
+    [[nodiscard]] sys::Result<void> put_in_force(const PolicyTable& table);
     [[nodiscard]] sys::Result<void> replace(const PolicyTable& table);
     [[nodiscard]] Published tighten(const PolicyTable& wanted);
     [[nodiscard]] sys::Result<void> take_away(PolicyTable& from, const PolicyTable& wanted);
-    [[nodiscard]] sys::Result<bool> is_as_published();
+    [[nodiscard]] sys::Result<void> read_key();
+    [[nodiscard]] sys::Result<bool> is_as_published() const;
     [[nodiscard]] const Map<guard_name, guard_rule>& active() const {
         return second_in_force_ ? pins_.policy_b : pins_.policy_a;
     }

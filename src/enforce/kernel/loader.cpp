@@ -3,13 +3,19 @@
 // The only unit that sees the generated skeleton, and libbpf's objects.
 #include "enforce/kernel/loader.hpp"
 
+#include "enforce/kernel/needed_types.hpp"
 #include "enforce/kernel/pins.hpp"
 #include "modules/hash.hpp"
+#include "sys/file.hpp"
 #include "sys/process.hpp"
 #include "sys/trace.hpp"
 #include "sys/unix_socket.hpp"
 
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <kmodguard.hash.h>
 #include <kmodguard.skel.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -22,13 +28,21 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace kmodguard::kernel {
 namespace {
 
 constexpr std::size_t max_answer = 4096; ///< of the child
+
+/// Whether its program is of the BPF security module.
+bool is_lsm(const ProgramRow& row, Mechanism mechanism) {
+    return mechanism == Mechanism::lsm && row.kind != ProgramKind::request;
+}
 
 /// The row of a program, if it is one of this mechanism.
 const ProgramRow* row_of(const bpf_program* program, Mechanism mechanism) {
@@ -36,11 +50,15 @@ const ProgramRow* row_of(const bpf_program* program, Mechanism mechanism) {
     const std::string_view name = bpf_program__name(program);
     const auto found = std::ranges::find_if(program_table, [&](const ProgramRow& row) {
         if (row.kind == ProgramKind::called) return name == row.name;
-        const bool lsm = mechanism == Mechanism::lsm && row.kind != ProgramKind::request;
-        const std::string_view prefix = lsm ? "lsm/" : "fmod_ret/security_";
+        const std::string_view prefix = is_lsm(row, mechanism) ? "lsm/" : "fmod_ret/security_";
         return section.starts_with(prefix) && section.substr(prefix.size()) == row.name;
     });
     return found == program_table.end() ? nullptr : &*found;
+}
+
+/// The function of the kernel that a program is attached to.
+std::string function_of(const ProgramRow& row, Mechanism mechanism) {
+    return (is_lsm(row, mechanism) ? "bpf_lsm_" : "security_") + std::string(row.name);
 }
 
 struct Destroy {
@@ -73,16 +91,115 @@ std::unexpected<sys::Error> load_failure(int code) {
                         std::move(hint));
 }
 
+constexpr const char* kernel_types = "/sys/kernel/btf/vmlinux";
+constexpr std::size_t max_kernel_types = 64 * 1024 * 1024;
+
+/// All that the object's programs name: what is needed of types that are its own, the kernel has not.
+NeededTypes needed_types(const bpf_object* object, Mechanism mechanism, Part part) {
+    NeededTypes needed;
+    const btf* types = bpf_object__btf(object);
+    for (std::uint32_t id = 1; types != nullptr && id < btf__type_cnt(types); ++id) {
+        const btf_type* type = btf__type_by_id(types, id);
+        const bool has_members = btf_is_composite(type);
+        if (!has_members && !btf_is_any_enum(type)) continue;
+        const std::string_view name = btf__name_by_offset(types, type->name_off);
+        needed.types.emplace(
+            name.substr(0, name.find("___"))); // one name for several versions of a structure
+        for (int i = 0; has_members && i < btf_vlen(type); ++i)
+            needed.members.emplace(btf__name_by_offset(types, btf_members(type)[i].name_off));
+    }
+    for (const ProgramRow& row : hooks_of(part))
+        needed.functions.insert(function_of(row, mechanism));
+    return needed;
+}
+
+/// What the programs are fitted to: the kernel's types that they need, in a file for libbpf to read.
+struct Fitting {
+    Mechanism mechanism = Mechanism::lsm;
+    sys::UniqueFd types;
+    std::map<std::string, std::uint32_t, std::less<>> functions = {}; ///< to attach to, by name
+};
+
+/// libbpf is about to load the program.
+int on_load(bpf_program* program, bpf_prog_load_opts* options, long fitting_address) {
+    const auto& fitting = *reinterpret_cast<const Fitting*>(fitting_address);
+    const ProgramRow* row = row_of(program, fitting.mechanism);
+    if (row == nullptr) return -EINVAL;
+    const auto function = fitting.functions.find(function_of(*row, fitting.mechanism));
+    if (function == fitting.functions.end()) return -ESRCH;
+    const bool lsm = is_lsm(*row, fitting.mechanism);
+    options->expected_attach_type = lsm ? BPF_LSM_MAC : BPF_MODIFY_RETURN;
+    options->attach_btf_id = function->second;
+    return ::bpf_program__set_type(program, lsm ? BPF_PROG_TYPE_LSM : BPF_PROG_TYPE_TRACING);
+}
+
+/// While this is there, libbpf takes programs that are attached to functions of the kernel for some that are
+/// not, and asks on_load() when it loads one: otherwise it reads all of the kernel's types for them.
+class SectionHandlers {
+  public:
+    explicit SectionHandlers(const Fitting& fitting) {
+        libbpf_prog_handler_opts options{};
+        options.sz = sizeof options;
+        options.cookie = reinterpret_cast<long>(&fitting);
+        options.prog_prepare_load_fn = on_load;
+        for (std::size_t i = 0; i < sections.size(); ++i)
+            ids_[i] = ::libbpf_register_prog_handler(sections[i], BPF_PROG_TYPE_SYSCALL, {}, &options);
+    }
+    SectionHandlers(SectionHandlers&&) = delete;
+    SectionHandlers& operator=(SectionHandlers&&) = delete;
+    ~SectionHandlers() {
+        for (const int id : ids_)
+            ::libbpf_unregister_prog_handler(id);
+    }
+
+  private:
+    static constexpr std::array<const char*, 2> sections = {"lsm/", "fmod_ret/"};
+    std::array<int, sections.size()> ids_{};
+};
+
 /// Opened, with the programs of `part` chosen: of what is not, nothing is fitted to the kernel or verified.
-sys::Result<Skeleton> open_skeleton(Mechanism mechanism, Part part) {
-    libbpf_set_print(keep_message);
-    Skeleton skeleton(kmodguard_programs__open());
+sys::Result<Skeleton> open_skeleton(Mechanism mechanism, Part part, const Fitting& fitting) {
+    const std::string types = fmt::format("/proc/self/fd/{}", fitting.types.get());
+    bpf_object_open_opts options{};
+    options.sz = sizeof options;
+    if (fitting.types) options.btf_custom_path = types.c_str();
+    Skeleton skeleton(kmodguard_programs__open_opts(&options));
     if (!skeleton) return load_failure(errno);
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, skeleton->obj) {
         const ProgramRow* row = row_of(program, mechanism);
         bpf_program__set_autoload(program, row != nullptr && row->part == part);
     }
+    return skeleton;
+}
+
+/// Picks out of the kernel's types those that `skeleton` needs, which was opened with this `fitting`.
+sys::Result<void> fit(const Skeleton& skeleton, Part part, Fitting& fitting) {
+    const std::string all = TRY(sys::read_file(kernel_types, max_kernel_types));
+    auto found = TRY(find_types(all, needed_types(skeleton->obj, fitting.mechanism, part)));
+    if (!sys::write_all(fitting.types.get(), found.btf))
+        return sys::system_failure("cannot write", "the types that the programs need");
+    sys::trace(sys::Topic::bpf, "of {} bytes of the kernel's types the programs need {}", all.size(),
+               found.btf.size());
+    fitting.functions = std::move(found.functions);
+    return {};
+}
+
+/// Has `prepare` make the programs of `part` ready to be loaded, and loads them. What they are fitted to is
+/// found here, or, where that fails, by libbpf itself.
+template <typename Prepare>
+sys::Result<Skeleton> load_programs(Mechanism mechanism, Part part, Prepare prepare) {
+    ::libbpf_set_print(keep_message);
+    Fitting fitting{.mechanism = mechanism, .types = sys::memory_file("kmodguard-types")};
+    std::optional<SectionHandlers> handlers(std::in_place, fitting);
+    auto skeleton = TRY(open_skeleton(mechanism, part, fitting));
+    if (const auto fitted = fit(skeleton, part, fitting); !fitted) {
+        sys::trace(sys::Topic::bpf, "{}; libbpf looks for them", fitted.error().what);
+        handlers.reset();
+        skeleton = TRY(open_skeleton(mechanism, part, {}));
+    }
+    TRY(prepare(skeleton));
+    if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
     return skeleton;
 }
 
@@ -140,12 +257,14 @@ sys::Result<void> pin_programs(const Skeleton& skeleton, Mechanism mechanism,
 }
 
 sys::Result<void> load_guarding_programs(const Support& support) {
-    const Skeleton skeleton = TRY(open_skeleton(support.mechanism, Part::guarding));
-    skeleton->rodata->kernel_decompresses = support.kernel_decompresses ? 1 : 0;
-    const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
-    const auto attempts = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
-    bpf_map__set_max_entries(skeleton->maps.scratch, attempts);
-    if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
+    const auto prepare = [&support](const Skeleton& skeleton) -> sys::Result<void> {
+        skeleton->rodata->kernel_decompresses = support.kernel_decompresses ? 1 : 0;
+        const long processors = ::sysconf(_SC_NPROCESSORS_CONF);
+        const auto attempts = static_cast<std::uint32_t>(std::clamp(processors * 4, 256L, 8192L));
+        bpf_map__set_max_entries(skeleton->maps.scratch, attempts);
+        return {};
+    };
+    const Skeleton skeleton = TRY(load_programs(support.mechanism, Part::guarding, prepare));
     sys::trace(sys::Topic::bpf, "loaded: mechanism {}, the kernel {} images by itself",
                to_string(support.mechanism),
                support.kernel_decompresses ? "decompresses" : "does not decompress");
@@ -215,21 +334,22 @@ sys::Result<void> Loader::load() {
 }
 
 sys::Result<void> load_sealing_programs(Mechanism mechanism) {
-    const Skeleton skeleton = TRY(open_skeleton(mechanism, Part::sealing));
-    for (const MapRow& row : map_table) {
-        bpf_map* map = TRY(map_of(skeleton, row));
-        const RawMap pinned = TRY(RawMap::open(pin_directory() / map_pin(row.name)));
-        if (const int code = bpf_map__reuse_fd(map, pinned.fd()); code != 0)
-            return sys::system_failure("cannot use the map", row.name, -code);
-    }
-    if (const int code = kmodguard_programs__load(skeleton.get()); code != 0) return load_failure(-code);
+    const auto prepare = [](const Skeleton& skeleton) -> sys::Result<void> {
+        for (const MapRow& row : map_table) {
+            bpf_map* map = TRY(map_of(skeleton, row));
+            const RawMap pinned = TRY(RawMap::open(pin_directory() / map_pin(row.name)));
+            if (const int code = bpf_map__reuse_fd(map, pinned.fd()); code != 0)
+                return sys::system_failure("cannot use the map", row.name, -code);
+        }
+        return {};
+    };
+    const Skeleton skeleton = TRY(load_programs(mechanism, Part::sealing, prepare));
     return pin_programs(skeleton, mechanism, pin_directory());
 }
 
-sys::Result<core::Sha256> programs_hash() {
-    std::size_t size = 0;
-    const void* bytes = kmodguard_programs__elf_bytes(&size);
-    return modules::sha256({static_cast<const std::byte*>(bytes), size});
+const core::Sha256& programs_hash() {
+    static const core::Sha256 hash = core::sha256_from(KMODGUARD_PROGRAMS_HASH).value();
+    return hash;
 }
 
 } // namespace kmodguard::kernel

@@ -47,6 +47,6 @@ class Loader {
 [[nodiscard]] sys::Result<void> load_sealing_programs(Mechanism mechanism);
 
 /// SHA-256 of the object file: tells one build of the programs from another.
-[[nodiscard]] sys::Result<core::Sha256> programs_hash();
+[[nodiscard]] const core::Sha256& programs_hash();
 
 } // namespace kmodguard::kernel

@@ -86,10 +86,17 @@ class Map : public RawMap {
         }
         return entries;
     }
+    /// The next key is asked for by the one before, while that is there still: without one the kernel begins
+    /// anew, and looks through all that is empty by now. Another process may take keys away meanwhile, and
+    /// then it does begin anew, so that nothing is left.
     [[nodiscard]] sys::Result<void> clear() const {
         Key key{};
-        while (TRY(found(::bpf_map_get_next_key(fd(), nullptr, &key), Access::read)))
-            TRY(found(::bpf_map_delete_elem(fd(), &key), Access::write));
+        bool more = TRY(found(::bpf_map_get_next_key(fd(), nullptr, &key), Access::read));
+        while (more) {
+            const Key last = key;
+            more = TRY(found(::bpf_map_get_next_key(fd(), &last, &key), Access::read));
+            TRY(found(::bpf_map_delete_elem(fd(), &last), Access::write));
+        }
         return {};
     }
 };

@@ -2,7 +2,9 @@
 //
 // Shows that the tables of maps and programs have a row for each that is in the object file, and for nothing
 // else: what has no row would be neither pinned nor frozen nor closed by the seal.
+#include "enforce/kernel/loader.hpp"
 #include "enforce/kernel/pins.hpp"
+#include "modules/hash.hpp"
 
 #include <bpf/libbpf.h>
 #include <elf.h>
@@ -173,6 +175,12 @@ TEST_F(ProgramTables, EveryProgramHasARow) {
     EXPECT_EQ(programs_in("syscall").size(), called.size());
     for (const std::string& name : called)
         EXPECT_NE(bpf_object__find_program_by_name(skeleton->obj, name.c_str()), nullptr) << name;
+}
+
+TEST(ProgramsHash, IsOfTheObjectFile) {
+    std::size_t size = 0;
+    const void* bytes = kmodguard_programs__elf_bytes(&size);
+    EXPECT_EQ(programs_hash(), modules::sha256({static_cast<const std::byte*>(bytes), size}).value());
 }
 
 } // namespace

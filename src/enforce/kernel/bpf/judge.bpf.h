@@ -200,7 +200,7 @@ static __always_inline bool audits(const struct guard_rule *head)
 	return (head->flags & GUARD_AUDIT) && (!head->reason || bpf_ktime_get_boot_ns() < head->reason * SECOND);
 }
 
-static __noinline int judge_image(const void *bytes, __u64 size, const struct file *file, __u32 known_reason)
+static __always_inline int judge(const void *bytes, __u64 size, const struct file *file, __u32 known_reason)
 {
 	const __u32 zero = 0;
 	struct guard_name head_key = {};
@@ -227,13 +227,24 @@ static __noinline int judge_image(const void *bytes, __u64 size, const struct fi
 	} else {
 		audit = audits(head);
 		s->record.generation = head->number;
-		s->record.reason = known_reason ? known_reason : identify(s);
-		if (s->record.reason == GUARD_ADMITTED)
-			s->record.reason = judge_name(s, rules);
+		const __u32 reason = known_reason ? known_reason : identify(s);
+		s->record.reason = reason == GUARD_ADMITTED ? judge_name(s, rules) : reason;
 	}
 	const int answer = conclude(s, audit);
 	end_scratch();
 	return answer;
+}
+
+static __noinline int judge_image(const void *bytes, __u64 size, const struct file *file)
+{
+	return judge(bytes, size, file, 0);
+}
+
+/* An image that is not shown as a whole. In a function of its own, with nothing that reads an image: the verifier's work
+ * grows with the length of a program, what is never reached included. */
+static __noinline int judge_unseen(const struct file *file)
+{
+	return judge(NULL, 0, file, GUARD_IN_PIECES);
 }
 
 /* False: it could not be. */

@@ -38,14 +38,14 @@ static __always_inline int on_file(const struct file *file, __u64 id, bool whole
 		     bpf_core_enum_value(enum kernel_read_file_id, READING_KEXEC_INITRAMFS)))
 		return is_sealed() ? forbid(GUARD_FORBIDDEN_KEXEC) : 0;
 	if (!whole && is_module_file(id)) /* it would not be shown */
-		return judge_image(NULL, 0, file, GUARD_IN_PIECES);
+		return judge_unseen(file);
 	return 0;
 }
 
 /* With its bytes. Where a kernel shows a compressed file first and the image after that, the image counts. */
 static __always_inline int on_file_read(const struct file *file, const void *bytes, __u64 size, __u64 id)
 {
-	return is_module_file(id) ? judge_image(bytes, size, file, 0) : 0;
+	return is_module_file(id) ? judge_image(bytes, size, file) : 0;
 }
 
 static __always_inline int on_data(__u64 id, bool whole)
@@ -54,13 +54,13 @@ static __always_inline int on_data(__u64 id, bool whole)
 		     bpf_core_enum_value(enum kernel_load_data_id, LOADING_KEXEC_INITRAMFS)))
 		return is_sealed() ? forbid(GUARD_FORBIDDEN_KEXEC) : 0;
 	if (!whole && id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE))
-		return judge_image(NULL, 0, NULL, GUARD_IN_PIECES);
+		return judge_unseen(NULL);
 	return 0;
 }
 
 static __always_inline int on_data_read(const void *bytes, __u64 size, __u64 id)
 {
-	return id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE) ? judge_image(bytes, size, NULL, 0) :
+	return id == bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE) ? judge_image(bytes, size, NULL) :
 										     0;
 }
 

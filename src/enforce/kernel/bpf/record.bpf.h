@@ -99,20 +99,36 @@ static __always_inline bool within(struct guard_budget *some, __u64 limit)
 
 #define MAX_NAMESPACES 33 /* that lie in one another (kernel/user_namespace.c) */
 
+/* Both of no value that the verifier knows, before the loop and after it (scratch.bpf.h says why that matters). */
+struct guard_ascent {
+	__u64 namespace;
+	__u64 user;
+};
+
+static long on_namespace(__u32 index, void *context)
+{
+	struct guard_ascent *ascent = context;
+	const struct user_namespace *namespace = (const void *)ascent->namespace;
+	const struct user_namespace *parent = BPF_CORE_READ(namespace, parent);
+
+	if (!parent)
+		return 1;
+	ascent->user = BPF_CORE_READ(namespace, owner.val);
+	ascent->namespace = (__u64)parent;
+	return 0;
+}
+
 static __noinline void find_owner(struct guard_owner *owner)
 {
 	const struct task_struct *task = (const void *)bpf_get_current_task();
-	const struct user_namespace *namespace = BPF_CORE_READ(task, cred, user_ns);
+	struct guard_ascent ascent = {
+		.namespace = (__u64)BPF_CORE_READ(task, cred, user_ns),
+		.user = (__u32)bpf_get_current_uid_gid(),
+	};
 
+	bpf_loop(MAX_NAMESPACES, on_namespace, &ascent, 0);
 	owner->unused = 0;
-	owner->user = (__u32)bpf_get_current_uid_gid();
-	for (int i = 0; i < MAX_NAMESPACES; ++i) {
-		const struct user_namespace *parent = BPF_CORE_READ(namespace, parent);
-		if (!parent)
-			break;
-		owner->user = BPF_CORE_READ(namespace, owner.val);
-		namespace = parent;
-	}
+	owner->user = (__u32)ascent.user;
 	owner->cgroup = bpf_get_current_ancestor_cgroup_id(2);
 	if (!owner->cgroup)
 		owner->cgroup = bpf_get_current_cgroup_id();
