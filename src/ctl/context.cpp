@@ -109,7 +109,8 @@ void Context::record(events::Action action, const sys::Error* error) const {
     events::Change change(action, 0, error != nullptr ? std::optional(error->what) : std::nullopt);
     change.by = sys::identify_process(::getpid(), ::geteuid());
     const auto sink = events::has_journal() ? events::journal_sink() : events::syslog_sink();
-    sink->write(change);
+    const events::Event event(std::move(change));
+    sink->write({&event, 1});
 }
 
 int Context::record_failure(events::Action action, const sys::Error& error) const {

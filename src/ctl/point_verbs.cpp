@@ -33,16 +33,16 @@ make_judge(const sys::Paths& paths, const SupervisionOptions& options, core::Pol
 
 sys::Result<Sinks> open_sinks(const Context& context, const File& log_dir, bool quiet) {
     Sinks sinks;
-    if (!quiet) {
-        sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
-        sinks.push_back(context.json ? events::json_stderr_sink() : events::stderr_sink());
+    if (log_dir) { // first: a file takes at once what it is given, and waits for no reader
+        constexpr mode_t owner_only = 0700;
+        const std::filesystem::path directory = *log_dir;
+        TRY(sys::make_directory(directory, owner_only));
+        sinks.push_back(TRY(events::json_lines_sink(directory / "events.jsonl")));
+        sinks.push_back(TRY(events::modules_log_sink(directory / "modules.log")));
     }
-    if (!log_dir) return sinks;
-    constexpr mode_t owner_only = 0700;
-    const std::filesystem::path directory = *log_dir;
-    TRY(sys::make_directory(directory, owner_only));
-    sinks.push_back(TRY(events::json_lines_sink(directory / "events.jsonl")));
-    sinks.push_back(TRY(events::modules_log_sink(directory / "modules.log")));
+    if (quiet) return sinks;
+    sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
+    sinks.push_back(context.json ? events::json_stderr_sink() : events::stderr_sink());
     return sinks;
 }
 

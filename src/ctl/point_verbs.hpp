@@ -35,8 +35,8 @@ make_judge(const sys::Paths& paths, const SupervisionOptions& options, core::Pol
 
 using Sinks = std::vector<std::unique_ptr<events::Sink>>;
 
-/// As many as a firmware's hundreds of modules need at once: a line of modules.log is not to be lost.
-inline constexpr std::size_t recorder_capacity = 65536;
+/// Bytes, for what a firmware's hundreds of modules bring at once: a line of modules.log is not to be lost.
+inline constexpr std::size_t recorder_capacity = 64UL * 1024 * 1024;
 
 /// Where events go: the journal or syslog and standard error, unless `quiet`; with --log-dir also
 /// events.jsonl and modules.log there. With --json standard error gets all events as JSON. The directory is

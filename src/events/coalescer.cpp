@@ -4,6 +4,8 @@
 #include "core/names.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <string_view>
 #include <utility>
 
@@ -53,29 +55,53 @@ std::optional<Requester> without_number(std::optional<Requester> by) {
 
 } // namespace
 
-Coalescer::Key Coalescer::key_of(const Attempt& attempt) {
-    const core::Decision& decision = attempt.decision;
-    Key key{.point = attempt.point,
-            .reason = decision.reason,
-            .mode = decision.mode,
-            .generation = attempt.generation,
-            .image_size = attempt.image_size,
-            .withheld = attempt.withheld,
-            .by = without_number(attempt.requester),
-            .sha256 = attempt.sha256,
-            .texts = {attempt.call, is_for_nothing(attempt) ? "" : decision.token, attempt.file,
-                      attempt.parameters, attempt.answer, attempt.note,
-                      attempt.after ? attempt.after->call : ""}};
-    for (const core::ModuleDecision& module : decision.modules)
-        key.texts.push_back(module.module);
-    return key;
+void Coalescer::Key::add(std::uint64_t number) {
+    std::array<char, sizeof number> bytes{};
+    std::memcpy(bytes.data(), &number, sizeof number);
+    bytes_.append(bytes.data(), bytes.size());
 }
 
-Coalescer::Key Coalescer::key_of(const SealRefusal& refusal) {
-    return {.generation = refusal.generation,
-            .by_seal = true,
-            .by = without_number(refusal.requester),
-            .texts = {refusal.forbidden}};
+void Coalescer::Key::add(std::string_view text) {
+    add(std::uint64_t{text.size()});
+    bytes_ += text;
+}
+
+void Coalescer::Key::add(const std::optional<Requester>& by) {
+    add(std::uint64_t{by.has_value()});
+    if (!by) return;
+    add(std::uint64_t{by->uid.has_value()});
+    add(std::uint64_t{by->uid.value_or(0)});
+    add(std::uint64_t{by->user_namespace});
+    add(std::uint64_t{by->kernel_thread});
+    for (const std::string* text : {&by->command, &by->executable, &by->container})
+        add(*text);
+}
+
+void Coalescer::write_key(Key& key, const Attempt& attempt) {
+    const core::Decision& decision = attempt.decision;
+    const std::uint64_t is_of_the_seal = 0;
+    for (const std::uint64_t number :
+         {is_of_the_seal, static_cast<std::uint64_t>(attempt.point),
+          static_cast<std::uint64_t>(decision.reason), static_cast<std::uint64_t>(decision.mode),
+          attempt.generation, attempt.image_size, std::uint64_t{attempt.withheld}})
+        key.add(number);
+    key.add(attempt.requester);
+    key.add(attempt.sha256 ? core::to_hex(*attempt.sha256) : "");
+    key.add(is_for_nothing(attempt) ? "" : std::string_view(decision.token));
+    for (const std::string* text :
+         {&attempt.call, &attempt.file, &attempt.parameters, &attempt.answer, &attempt.note})
+        key.add(*text);
+    key.add(attempt.after ? std::string_view(attempt.after->call) : "");
+    for (const core::ModuleDecision& module : decision.modules)
+        key.add(module.module);
+}
+
+void Coalescer::write_key(Key& key, const SealRefusal& refusal) {
+    const std::uint64_t is_of_the_seal = 1;
+    key.add(is_of_the_seal);
+    key.add(refusal.generation);
+    key.add(refusal.requester);
+    key.add(refusal.forbidden);
 }
 
 std::optional<Coalescer::Caller> Coalescer::caller_of(const Attempt& event) {
@@ -140,14 +166,15 @@ void Coalescer::take_one(Type event, Clock::time_point now, std::vector<Event>& 
         result.emplace_back(std::move(event));
         return;
     }
-    Key key = key_of(event);
-    if (const auto known = kinds_.find(key); known != kinds_.end()) {
+    key_.clear();
+    write_key(key_, event);
+    if (const auto known = kinds_.find(key_); known != kinds_.end()) {
         count(known->second, std::move(event));
         return;
     }
     if (std::string who = originator_of(event.requester); has_room(who)) {
         ++kinds_of_[who];
-        const auto kind = kinds_.emplace(std::move(key), Kind{.who = std::move(who)}).first;
+        const auto kind = kinds_.emplace(key_, Kind{.who = std::move(who)}).first;
         ends_.emplace(now + kind->second.span, kind);
     }
     result.emplace_back(std::move(event));

@@ -17,6 +17,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kmodguard::events {
@@ -43,19 +44,18 @@ class Coalescer {
     [[nodiscard]] std::optional<Clock::time_point> next_due() const;
 
   private:
-    /// What makes two refusals the same to a reader: all but the process's number and the time.
-    struct Key {
-        core::Point point{};
-        core::Reason reason{};
-        core::Mode mode{};
-        std::uint64_t generation = 0;
-        std::uint64_t image_size = 0;
-        bool withheld = false;
-        bool by_seal = false;
-        std::optional<Requester> by = std::nullopt; ///< without its number and its cgroup
-        std::optional<core::Sha256> sha256 = std::nullopt;
-        std::vector<std::string> texts = {};
+    /// What makes two refusals the same to a reader, all but the process's number and the time, one part
+    /// after the other: it is looked up for each, and nothing is copied for that but bytes.
+    class Key {
+      public:
+        void clear() { bytes_.clear(); }
+        void add(std::uint64_t number);
+        void add(std::string_view text); ///< with its length, so that no two keys are the same by accident
+        void add(const std::optional<Requester>& by);
         auto operator<=>(const Key&) const = default;
+
+      private:
+        std::string bytes_;
     };
     struct Kind {
         std::string who;
@@ -81,8 +81,8 @@ class Coalescer {
         Clock::time_point until = {};
     };
 
-    [[nodiscard]] static Key key_of(const Attempt& attempt);
-    [[nodiscard]] static Key key_of(const SealRefusal& refusal);
+    static void write_key(Key& key, const Attempt& attempt);
+    static void write_key(Key& key, const SealRefusal& refusal);
     [[nodiscard]] static std::optional<Caller> caller_of(const Attempt& attempt);
     [[nodiscard]] bool has_room(const std::string& who) const;
     template <typename Refusal>
@@ -94,6 +94,7 @@ class Coalescer {
     /// Whether `attempt` was the second call of one that has been recorded.
     [[nodiscard]] bool join(Attempt& attempt, Clock::time_point now, std::vector<Event>& result);
 
+    Key key_; ///< that is looked up
     Kinds kinds_;
     std::map<std::string, std::size_t> kinds_of_; ///< by container or user
     std::multimap<Clock::time_point, Kinds::iterator> ends_;

@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -213,6 +214,17 @@ struct LogLineLoss {
 
 using Event = std::variant<Attempt, Change, SealRefusal, Tampering, Loss, LogLine, LogLineLoss>;
 
+/// Calls `use` with what `event` is, and returns true; false if it goes to modules.log, and nowhere else.
+template <typename Use>
+bool visit_logged(const Event& event, Use use) {
+    const auto one = [&use]<typename Type>(const Type& logged) {
+        constexpr bool is_line = std::is_same_v<Type, LogLine> || std::is_same_v<Type, LogLineLoss>;
+        if constexpr (!is_line) use(logged);
+        return !is_line;
+    };
+    return std::visit(one, event);
+}
+
 /// Of syslog(3): LOG_WARNING for what is to be looked at.
 [[nodiscard]] int priority_of(const Attempt& attempt);
 [[nodiscard]] int priority_of(const Change& change);
@@ -235,5 +247,8 @@ using Event = std::variant<Attempt, Change, SealRefusal, Tampering, Loss, LogLin
 
 /// How many attempts or changes it represents.
 [[nodiscard]] std::uint64_t count_of(const Event& event);
+
+/// Bytes of memory that it has beside its own size: of its texts and lists.
+[[nodiscard]] std::size_t memory_beside(const Event& event);
 
 } // namespace kmodguard::events

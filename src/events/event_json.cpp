@@ -3,114 +3,147 @@
 
 #include "core/decision_fields.hpp"
 #include "events/fields.hpp"
+#include "events/json_text.hpp"
 
-#include <fmt/chrono.h>
-
+#include <array>
+#include <concepts>
 #include <type_traits>
 
 namespace kmodguard::events {
 namespace {
 
-template <typename Value>
-    requires std::is_constructible_v<Json, const Value&>
-Json value_of(const Value& value) {
-    return value;
-}
-template <typename Enum>
-    requires std::is_enum_v<Enum>
-Json value_of(Enum value) {
-    return to_string(value);
-}
+template <typename Owner>
+    requires std::is_class_v<decltype(core::Fields<Owner>::list)>
+void write_value(Output& out, const Owner& owner);
+template <typename Item>
+void write_value(Output& out, const std::vector<Item>& items);
 
 template <typename Owner>
-Json::Object object_of(const Owner& owner);
+void write_value(Output& out, const std::optional<Owner>& owner) {
+    write_value(out, *owner);
+}
+void write_value(Output& out, const std::optional<core::Admission>& image);
+
+template <typename Owner>
+void write_members(Output& out, const Owner& owner) {
+    const auto write_one = [&](const auto& field) {
+        if (field.json.empty() || !is_said(field, owner)) return;
+        out.name(field.json);
+        write_value(out, owner.*field.member);
+    };
+    std::apply([&](const auto&... field) { (write_one(field), ...); }, core::Fields<Owner>::list);
+}
 
 template <typename Owner>
     requires std::is_class_v<decltype(core::Fields<Owner>::list)>
-Json value_of(const Owner& owner) {
-    return object_of(owner);
+void write_value(Output& out, const Owner& owner) {
+    out.begin_object();
+    write_members(out, owner);
+    out.end_object();
 }
-template <typename Owner>
-Json value_of(const std::optional<Owner>& owner) {
-    return object_of(*owner);
-}
+
 template <typename Item>
-Json value_of(const std::vector<Item>& items) {
-    Json::List list;
+void write_value(Output& out, const std::vector<Item>& items) {
+    out.begin_list();
     for (const Item& item : items)
-        list.push_back(value_of(item));
-    return list;
-}
-Json value_of(const std::optional<core::Admission>& image) {
-    Json::Object object = object_of(*image);
-    object.emplace_back("verdict", to_string(verdict_of(image->reason)));
-    return object;
+        write_value(out, item);
+    out.end_list();
 }
 
-template <typename Owner>
-Json::Object object_of(const Owner& owner) {
-    Json::Object object;
-    const auto add = [&](const auto& field) {
-        if (!field.json.empty() && is_said(field, owner))
-            object.emplace_back(field.json, value_of(owner.*field.member));
-    };
-    std::apply([&](const auto&... field) { (add(field), ...); }, core::Fields<Owner>::list);
-    return object;
+void write_value(Output& out, const std::optional<core::Admission>& image) {
+    out.begin_object();
+    write_members(out, *image);
+    out.name("verdict");
+    write_value(out, verdict_of(image->reason));
+    out.end_object();
 }
 
-/// Adds the members of `of` that `fields` lists. Those of one inner object are next to each other in the
-/// lists.
+/// Writes the members of `of` that `fields` lists. Those of one inner object are next to each other in the
+/// lists, and the first of them is always there.
 template <typename List, typename Of>
-void add_members(Json::Object& object, const List& fields, const Of& of) {
+void write_listed(Output& out, const List& fields, const Of& of) {
+    std::string_view open; // the inner object
     for (const auto& field : fields) {
         if (field.json.empty()) continue;
-        auto value = field.value(of);
-        if (!value) continue;
         const std::size_t dot = field.json.find('.');
-        const std::string_view outer = field.json.substr(0, dot);
-        if (dot == std::string_view::npos) {
-            object.emplace_back(outer, std::move(*value));
-            continue;
+        const std::string_view outer =
+            dot == std::string_view::npos ? std::string_view() : field.json.substr(0, dot);
+        if (outer != open) {
+            if (!open.empty()) out.end_object();
+            if (!outer.empty()) {
+                out.name(outer);
+                out.begin_object();
+            }
+            open = outer;
         }
-        if (object.empty() || object.back().first != outer) object.emplace_back(outer, Json::Object());
-        object.back().second.add(field.json.substr(dot + 1), std::move(*value));
+        out.name(outer.empty() ? field.json : field.json.substr(dot + 1));
+        field.write(of, out);
     }
+    if (!open.empty()) out.end_object();
+}
+
+/// `value` in decimal, with zeros before it, in `length` characters at `at`.
+void write_digits(char* at, std::size_t length, std::int64_t value) {
+    for (std::size_t i = length; i-- > 0; value /= 10)
+        at[i] = static_cast<char>('0' + value % 10);
 }
 
 } // namespace
 
-Json json_of(const core::Rule& rule) {
-    return object_of(rule);
+void write(Output& out, const core::Rule& rule) {
+    write_value(out, rule);
 }
 
-Json json_of(const core::ModuleDecision& module, const core::Decision& decision) {
-    Json::Object object = object_of(module);
-    object.emplace_back("verdict", to_string(module.verdict()));
-    object.emplace_back("loads", decision.loads(module));
-    object.emplace_back("will_load", decision.will_load(module));
-    return object;
+void write(Output& out, const core::ModuleDecision& module, const core::Decision& decision) {
+    out.begin_object();
+    write_members(out, module);
+    out.name("verdict");
+    write_value(out, module.verdict());
+    out.name("loads");
+    out.boolean(decision.loads(module));
+    out.name("will_load");
+    out.boolean(decision.will_load(module));
+    out.end_object();
+}
+
+Json json_of(const core::Rule& rule) {
+    JsonBuilder builder;
+    write(builder, rule);
+    return builder.take();
 }
 
 Json::Object json_of(const core::Decision& decision) {
-    Json::Object object;
-    add_members(object, decision_fields, decision);
-    return object;
+    JsonBuilder builder;
+    builder.begin_object();
+    write_listed(builder, decision_fields, decision);
+    builder.end_object();
+    return *builder.take().object();
 }
 
-Json::Object json_of(const Event& event) {
-    Json::Object object;
-    const auto add = [&object](const auto& fields, const auto* of) {
-        if (of != nullptr) add_members(object, fields, *of);
+bool append_json(std::string& to, const Event& event) {
+    const auto append = [&to](const auto& one) {
+        JsonText text(to);
+        text.begin_object();
+        visit_fields(&one, [&text](const auto& fields, const auto* of) {
+            if (of != nullptr) write_listed(text, fields, *of);
+        });
+        text.end_object();
     };
-    std::visit([&](const auto& one) { visit_fields(&one, add); }, event);
-    return object;
+    return visit_logged(event, append);
 }
 
-std::string timestamp(std::chrono::system_clock::time_point time) {
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-    const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time - seconds);
-    return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z",
-                       fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)), micros.count());
+Timestamp::Timestamp(WallClock::time_point time) {
+    const auto day = std::chrono::floor<std::chrono::days>(time);
+    const std::chrono::year_month_day date(day);
+    const auto micros = std::chrono::floor<std::chrono::microseconds>(time - day).count();
+    constexpr std::int64_t minute = 60'000'000;
+    write_digits(&text_[0], 4, int{date.year()});
+    write_digits(&text_[5], 2, unsigned{date.month()});
+    write_digits(&text_[8], 2, unsigned{date.day()});
+    write_digits(&text_[11], 2, micros / (60 * minute));
+    write_digits(&text_[14], 2, micros / minute % 60);
+    write_digits(&text_[17], 2, micros / 1'000'000 % 60);
+    write_digits(&text_[20], 6, micros % 1'000'000);
 }
 
 } // namespace kmodguard::events

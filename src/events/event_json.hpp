@@ -7,16 +7,30 @@
 #include "events/event.hpp"
 #include "events/json.hpp"
 
+#include <array>
+#include <string>
+#include <string_view>
+
 namespace kmodguard::events {
 
-[[nodiscard]] Json json_of(const core::Rule& rule);
+void write(Output& out, const core::Rule& rule);
 /// The judgement on a module of `decision`, with what becomes of it by that.
-[[nodiscard]] Json json_of(const core::ModuleDecision& module, const core::Decision& decision);
+void write(Output& out, const core::ModuleDecision& module, const core::Decision& decision);
+
+[[nodiscard]] Json json_of(const core::Rule& rule);
 [[nodiscard]] Json::Object json_of(const core::Decision& decision);
-/// Without members for what goes to modules.log alone.
-[[nodiscard]] Json::Object json_of(const Event& event);
+
+/// Appends `event` as a line of JSON, without its newline. False: it goes to modules.log alone.
+[[nodiscard]] bool append_json(std::string& to, const Event& event);
 
 /// RFC 3339 in UTC, with microseconds.
-[[nodiscard]] std::string timestamp(std::chrono::system_clock::time_point time);
+class Timestamp {
+  public:
+    explicit Timestamp(WallClock::time_point time);
+    [[nodiscard]] std::string_view text() const { return {text_.data(), text_.size() - 1}; }
+
+  private:
+    std::array<char, 28> text_ = std::to_array("0000-00-00T00:00:00.000000Z");
+};
 
 } // namespace kmodguard::events

@@ -10,57 +10,57 @@
 
 #include <array>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace kmodguard::events {
 
-using FieldValue = std::optional<Json>; ///< nothing: the field is absent
-
 template <typename Of>
 struct Field {
-    std::string_view json;    ///< "a.b": member b of the object a; "": it is not in JSON
-    std::string_view journal; ///< "": it is not in the journal
-    std::string_view meaning; ///< for docs/events.md
-    FieldValue (*value)(const Of&);
-    /// Where it is another in the journal. What this gives is in the journal also if it is empty.
-    FieldValue (*in_journal)(const Of&) = nullptr;
+    std::string_view json;             ///< "a.b": member b of the object a; "": it is not in JSON
+    std::string_view journal;          ///< "": it is not in the journal
+    std::string_view meaning;          ///< for docs/events.md
+    void (*write)(const Of&, Output&); ///< its value; nothing: the field is absent
+    /// Where it is another in the journal. What this writes is in the journal also if it is empty.
+    void (*in_journal)(const Of&, Output&) = nullptr;
 };
 
-inline FieldValue value_if(bool condition, Json value) {
-    return condition ? FieldValue(std::move(value)) : std::nullopt;
-}
-
 // The value of a member: an empty text, a zero and what is not there are absent.
-inline FieldValue value_if_any(const std::string& text) {
-    return value_if(!text.empty(), text);
+inline void write_if_any(Output& out, const std::string& text) {
+    if (!text.empty()) out.text(text);
 }
-inline FieldValue value_if_any(std::uint64_t number) {
-    return value_if(number != 0, number);
+inline void write_if_any(Output& out, std::uint64_t number) {
+    if (number != 0) write_value(out, number);
 }
-inline FieldValue value_if_any(bool flag) {
-    return value_if(flag, true);
+inline void write_if_any(Output& out, bool flag) {
+    if (flag) out.boolean(true);
 }
-inline FieldValue value_if_any(WallClock::time_point time) {
-    return timestamp(time);
+inline void write_if_any(Output& out, WallClock::time_point time) {
+    out.text(Timestamp(time).text());
 }
-inline FieldValue value_if_any(const core::Sha256& hash) {
-    return core::to_hex(hash);
+inline void write_if_any(Output& out, const core::Sha256& hash) {
+    out.text(core::to_hex(hash));
 }
-inline FieldValue value_if_any(const core::Rule& rule) {
-    return json_of(rule);
+inline void write_if_any(Output& out, const core::Rule& rule) {
+    write(out, rule);
 }
-inline FieldValue value_if_any(const std::vector<std::string>& texts) {
-    return value_if(!texts.empty(), Json::List(texts.begin(), texts.end()));
+inline void write_if_any(Output& out, const std::vector<std::string>& texts) {
+    if (texts.empty()) return;
+    out.begin_list();
+    for (const std::string& text : texts)
+        out.text(text);
+    out.end_list();
 }
 template <typename Enum>
     requires std::is_enum_v<Enum>
-FieldValue value_if_any(Enum value) {
-    return to_string(value);
+void write_if_any(Output& out, Enum value) {
+    write_value(out, value);
 }
 template <typename Value>
-FieldValue value_if_any(const std::optional<Value>& value) {
-    return value ? value_if_any(*value) : std::nullopt;
+void write_if_any(Output& out, const std::optional<Value>& value) {
+    if (value) write_if_any(out, *value);
 }
 
 template <typename Of, typename Value>
@@ -69,25 +69,27 @@ template <auto member>
 using Owner = decltype(owner_of(member));
 
 template <auto member>
-FieldValue if_any(const Owner<member>& of) {
-    return value_if_any(of.*member);
+void if_any(const Owner<member>& of, Output& out) {
+    write_if_any(out, of.*member);
 }
 /// Also if it is empty; null where it is not there.
 template <auto member>
-FieldValue always(const Owner<member>& of) {
-    if constexpr (requires { (of.*member).value(); })
-        return of.*member ? Json(*(of.*member)) : Json();
-    else
-        return Json(of.*member);
+void always(const Owner<member>& of, Output& out) {
+    if constexpr (requires { (of.*member).value(); }) {
+        if (!(of.*member)) return out.null();
+        write_value(out, *(of.*member));
+    } else {
+        write_value(out, of.*member);
+    }
 }
 
 /// The journal's own fields.
 template <typename Of>
 constexpr std::array<Field<Of>, 3> heading = {{
-    {"", "MESSAGE_ID", "of the type of event", [](const Of&) -> FieldValue { return Of::message_id; }},
-    {"", "MESSAGE", "one sentence", [](const Of& of) -> FieldValue { return summary(of); }},
+    {"", "MESSAGE_ID", "of the type of event", [](const Of&, Output& out) { out.text(Of::message_id); }},
+    {"", "MESSAGE", "one sentence", [](const Of& of, Output& out) { out.text(summary(of)); }},
     {"", "PRIORITY", "of syslog: 3 to 6, as above",
-     [](const Of& of) -> FieldValue { return std::int64_t{priority_of(of)}; }},
+     [](const Of& of, Output& out) { out.number(priority_of(of)); }},
 }};
 
 template <typename Of>
@@ -102,19 +104,19 @@ inline constexpr std::array<Field<Attempt>, 4> occasion_fields = {{
     {"point", "KMODGUARD_POINT", "`autoload`, `kernel`, `process` or `guest`", if_any<&Attempt::point>},
     generation_field<Attempt>,
     {"", "KMODGUARD_SUBJECT", "for a headline: what was asked for, or the module that was given, or its file",
-     [](const Attempt& attempt) -> FieldValue { return subject_of(attempt); }},
+     [](const Attempt& attempt, Output& out) { out.text(subject_of(attempt)); }},
 }};
 
 inline constexpr std::array<Field<core::Decision>, 10> decision_fields = {{
     {"token", "KMODGUARD_TOKEN", "what the kernel asked for; empty where an image was loaded",
      always<&core::Decision::token>, always<&core::Decision::token>},
     {"verdict", "KMODGUARD_VERDICT", "what happened: `allow` or `refuse`",
-     [](const core::Decision& decision) -> FieldValue { return to_string(decision.effective()); }},
+     [](const core::Decision& decision, Output& out) { write_value(out, decision.effective()); }},
     {"will_load", "KMODGUARD_WILL_LOAD",
      "whether a module will be loaded by it, as far as is known beforehand: `no` with verdict `allow` "
      "where modprobe.d or the kernel keeps it out (`modules[].kept_out`), and where there is nothing to "
      "load",
-     [](const core::Decision& decision) -> FieldValue { return decision.will_load(); }},
+     [](const core::Decision& decision, Output& out) { out.boolean(decision.will_load()); }},
     {"judged", "KMODGUARD_JUDGED", "what the rules decide; differs in audit mode",
      if_any<&core::Decision::judged>},
     {"mode", "KMODGUARD_MODE", "`enforce` or `audit`", if_any<&core::Decision::mode>},
@@ -122,30 +124,30 @@ inline constexpr std::array<Field<core::Decision>, 10> decision_fields = {{
     {"blocked", "KMODGUARD_BLOCKED",
      "where the verdict is `refuse`: `no` if all that was asked for is built into the kernel "
      "(`modules[].built_in`), and so is there all the same",
-     [](const core::Decision& decision) -> FieldValue {
-         return value_if(decision.effective() == core::Verdict::refuse, decision.blocks());
+     [](const core::Decision& decision, Output& out) {
+         if (decision.effective() == core::Verdict::refuse) out.boolean(decision.blocks());
      }},
     {"rule", "KMODGUARD_RULE", "the rule that decided, with file and line", if_any<&core::Decision::rule>,
-     [](const core::Decision& decision) -> FieldValue {
-         return decision.rule ? FieldValue(describe(*decision.rule)) : std::nullopt;
+     [](const core::Decision& decision, Output& out) {
+         if (decision.rule) out.text(describe(*decision.rule));
      }},
     {"modules", "KMODGUARD_MODULE",
      "the modules that the token resolves to; in JSON each with its own verdict, chain and file, in the "
      "journal a field for each name",
-     [](const core::Decision& decision) -> FieldValue {
-         Json::List modules;
+     [](const core::Decision& decision, Output& out) {
+         out.begin_list();
          for (const core::ModuleDecision& module : decision.modules)
-             modules.push_back(json_of(module, decision));
-         return modules;
+             write(out, module, decision);
+         out.end_list();
      },
-     [](const core::Decision& decision) -> FieldValue {
-         Json::List names;
+     [](const core::Decision& decision, Output& out) {
+         out.begin_list();
          for (const core::ModuleDecision& module : decision.modules)
-             names.emplace_back(module.module);
-         return names;
+             out.text(module.module);
+         out.end_list();
      }},
     {"explanation", "", "the decision in one sentence",
-     [](const core::Decision& decision) -> FieldValue { return explain(decision); }},
+     [](const core::Decision& decision, Output& out) { out.text(explain(decision)); }},
 }};
 
 template <typename Of>
@@ -175,7 +177,7 @@ inline constexpr std::array<Field<Attempt>, 9> attempt_fields = {{
      if_any<&Attempt::other_tokens>},
     {"note", "KMODGUARD_NOTE", "anything else", if_any<&Attempt::note>},
     {"trial", "KMODGUARD_TRIAL", "`kmodctl doctor` made the attempt, to see whether it is refused",
-     [](const Attempt& attempt) { return value_if_any(is_trial(attempt)); }},
+     [](const Attempt& attempt, Output& out) { write_if_any(out, is_trial(attempt)); }},
     {"withheld", "KMODGUARD_WITHHELD",
      "process point: the rules allow it and nothing was done, since the caller had not the right to "
      "(`note` says which)",
@@ -227,7 +229,7 @@ inline constexpr std::array<Field<Change>, 7> change_fields = {{
      "and `publish` the mode",
      if_any<&Change::argument>, always<&Change::argument>},
     {"result", "KMODGUARD_RESULT", "`done` or `failed`",
-     [](const Change& change) -> FieldValue { return change.error ? "failed" : "done"; }},
+     [](const Change& change, Output& out) { out.text(change.error ? "failed" : "done"); }},
     {"error", "KMODGUARD_ERROR", "why it failed", if_any<&Change::error>},
     generation_field<Change>,
     {"repeated", "KMODGUARD_REPEATED",
@@ -249,18 +251,18 @@ inline constexpr std::array<Field<sys::ProcessIdentity>, 4> process_fields = {{
 
 inline constexpr std::array<Field<SealRefusal>, 5> seal_fields = {{
     time_field<SealRefusal>,
-    {"point", "KMODGUARD_POINT", "`kernel`", [](const SealRefusal&) -> FieldValue { return "kernel"; }},
+    {"point", "KMODGUARD_POINT", "`kernel`", [](const SealRefusal&, Output& out) { out.text("kernel"); }},
     generation_field<SealRefusal>,
-    {"reason", "KMODGUARD_REASON", "`sealed`", [](const SealRefusal&) -> FieldValue { return "sealed"; }},
+    {"reason", "KMODGUARD_REASON", "`sealed`", [](const SealRefusal&, Output& out) { out.text("sealed"); }},
     {"forbidden", "KMODGUARD_FORBIDDEN", "what was tried, and is not possible before the machine restarts",
      always<&SealRefusal::forbidden>},
 }};
 
 inline constexpr std::array<Field<Tampering>, 5> tampering_fields = {{
     time_field<Tampering>,
-    {"point", "KMODGUARD_POINT", "`kernel`", [](const Tampering&) -> FieldValue { return "kernel"; }},
+    {"point", "KMODGUARD_POINT", "`kernel`", [](const Tampering&, Output& out) { out.text("kernel"); }},
     generation_field<Tampering>,
-    {"reason", "KMODGUARD_REASON", "`tampered`", [](const Tampering&) -> FieldValue { return "tampered"; }},
+    {"reason", "KMODGUARD_REASON", "`tampered`", [](const Tampering&, Output& out) { out.text("tampered"); }},
     {"found", "KMODGUARD_FOUND", "what is not as kmodguard left it, and whether that was put right",
      always<&Tampering::found>},
 }};
@@ -268,7 +270,7 @@ inline constexpr std::array<Field<Tampering>, 5> tampering_fields = {{
 inline constexpr std::array<Field<Loss>, 2> loss_fields = {{
     time_field<Loss>,
     {"lost", "KMODGUARD_LOST", "attempts and changes that have no event and were not counted by any",
-     [](const Loss& loss) -> FieldValue { return std::uint64_t{loss.count}; }},
+     [](const Loss& loss, Output& out) { write_value(out, loss.count); }},
 }};
 
 /// Calls `visit(fields, of)` with each list of the fields of an event of this type. `of` is nullptr where the

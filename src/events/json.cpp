@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 #include "events/json.hpp"
 
+#include "events/json_text.hpp"
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -13,30 +15,11 @@ namespace {
 
 using Tree = nlohmann::ordered_json;
 
-Tree tree_of(const Json& json) {
-    if (const Json::List* list = json.list()) {
-        Tree tree = Tree::array();
-        for (const Json& item : *list)
-            tree.push_back(tree_of(item));
-        return tree;
-    }
-    if (const Json::Object* object = json.object()) {
-        Tree tree = Tree::object();
-        for (const auto& [key, item] : *object)
-            tree[key] = tree_of(item);
-        return tree;
-    }
-    if (const std::string* text = json.text()) return *text;
-    if (const bool* boolean = json.boolean()) return *boolean;
-    const std::int64_t* number = json.number();
-    return number != nullptr ? Tree(*number) : Tree();
-}
-
-/// Puts a value together from what the parser calls out, without a tree of the library's own in between. The
-/// parser keeps no stack that the text could exhaust, and stops where a function here returns false.
-class Builder final : public nlohmann::json_sax<Tree> {
+/// Hands on what the parser calls out, without a tree of the library's own in between. The parser keeps no
+/// stack that the text could exhaust, and stops where a function here returns false.
+class Reader final : public nlohmann::json_sax<Tree> {
   public:
-    explicit Builder(std::size_t depth) : depth_(depth) {}
+    explicit Reader(std::size_t depth) : depth_(depth) {}
 
     bool null() override { return add(Json()); }
     bool boolean(bool value) override { return add(value); }
@@ -52,60 +35,47 @@ class Builder final : public nlohmann::json_sax<Tree> {
     bool string(string_t& value) override { return add(std::move(value)); }
     bool binary(binary_t& /*value*/) override { return stop("it holds binary data"); }
 
-    bool start_object(std::size_t /*members*/) override { return open(true); }
+    bool start_object(std::size_t /*members*/) override { return open(&JsonBuilder::begin_object); }
     bool key(string_t& name) override {
-        Container& inner = open_.back();
-        if (!inner.names.insert(name).second) return stop("two members of an object have one name");
-        inner.name = std::move(name);
+        if (!names_.back().insert(name).second) return stop("two members of an object have one name");
+        builder_.name(name);
         return true;
     }
-    bool end_object() override { return close(); }
-    bool start_array(std::size_t /*elements*/) override { return open(false); }
-    bool end_array() override { return close(); }
+    bool end_object() override { return close(&JsonBuilder::end_object); }
+    bool start_array(std::size_t /*elements*/) override { return open(&JsonBuilder::begin_list); }
+    bool end_array() override { return close(&JsonBuilder::end_list); }
     bool parse_error(std::size_t position, const std::string& /*token*/,
                      const nlohmann::detail::exception& /*error*/) override {
         return stop(fmt::format("it is not JSON from byte {} on", position));
     }
 
     [[nodiscard]] const std::string& error() const { return error_; }
-    [[nodiscard]] Json take() { return std::move(whole_); }
+    [[nodiscard]] Json take() { return builder_.take(); }
 
   private:
-    struct Container {
-        bool is_object = false;
-        Json::Object members;
-        Json::List items;
-        std::string name; ///< of the member whose value comes next
-        std::unordered_set<std::string> names;
-    };
-
     bool stop(std::string why) {
         error_ = std::move(why);
         return false;
     }
     bool add(Json value) {
-        if (open_.empty())
-            whole_ = std::move(value);
-        else if (Container& inner = open_.back(); inner.is_object)
-            inner.members.emplace_back(std::move(inner.name), std::move(value));
-        else
-            inner.items.push_back(std::move(value));
+        builder_.add(std::move(value));
         return true;
     }
-    bool open(bool is_object) {
-        if (open_.size() == depth_) return stop(fmt::format("it is nested more than {} deep", depth_));
-        open_.emplace_back().is_object = is_object;
+    bool open(void (JsonBuilder::*begin)()) {
+        if (builder_.depth() == depth_) return stop(fmt::format("it is nested more than {} deep", depth_));
+        (builder_.*begin)();
+        names_.emplace_back();
         return true;
     }
-    bool close() {
-        Container done = std::move(open_.back());
-        open_.pop_back();
-        return add(done.is_object ? Json(std::move(done.members)) : Json(std::move(done.items)));
+    bool close(void (JsonBuilder::*end)()) {
+        (builder_.*end)();
+        names_.pop_back();
+        return true;
     }
 
     std::size_t depth_;
-    std::vector<Container> open_;
-    Json whole_;
+    JsonBuilder builder_;
+    std::vector<std::unordered_set<std::string>> names_; ///< of the members of what is open
     std::string error_;
 };
 
@@ -132,13 +102,9 @@ sys::Result<Json> Json::parse(std::string_view text, const JsonLimits& limits) {
     if (text.size() > limits.bytes) return refuse(fmt::format("it has more than {} bytes", limits.bytes));
     if (text.find('\0') != std::string_view::npos) // the library takes one for the end
         return refuse("it holds a NUL");
-    Builder builder(limits.depth);
-    if (!Tree::sax_parse(text, &builder)) return refuse(builder.error());
-    return builder.take();
-}
-
-void Json::add(std::string_view name, Json value) {
-    std::get<Object>(value_).emplace_back(name, std::move(value));
+    Reader reader(limits.depth);
+    if (!Tree::sax_parse(text, &reader)) return refuse(reader.error());
+    return reader.take();
 }
 
 const Json* Json::find(std::string_view name) const {
@@ -148,8 +114,55 @@ const Json* Json::find(std::string_view name) const {
     return found == members->end() ? nullptr : &found->second;
 }
 
+void Json::write(Output& out) const {
+    if (const List* items = list()) {
+        out.begin_list();
+        for (const Json& item : *items)
+            item.write(out);
+        out.end_list();
+    } else if (const Object* members = object()) {
+        out.begin_object();
+        for (const auto& [name, member] : *members) {
+            out.name(name);
+            member.write(out);
+        }
+        out.end_object();
+    } else if (const std::string* value = text()) {
+        out.text(*value);
+    } else if (const bool* answer = boolean()) {
+        out.boolean(*answer);
+    } else if (const std::int64_t* integer = number()) {
+        out.number(*integer);
+    } else {
+        out.null();
+    }
+}
+
 std::string Json::line() const {
-    return tree_of(*this).dump(-1, ' ', false, nlohmann::detail::error_handler_t::replace);
+    std::string line;
+    JsonText text(line);
+    write(text);
+    return line;
+}
+
+void JsonBuilder::add(Json value) {
+    if (open_.empty())
+        whole_ = std::move(value);
+    else if (Container& inner = open_.back(); inner.is_object)
+        inner.members.emplace_back(std::move(name_), std::move(value));
+    else
+        inner.items.push_back(std::move(value));
+}
+
+void JsonBuilder::open(bool is_object) {
+    open_.push_back({.is_object = is_object, .name = std::move(name_)});
+}
+
+void JsonBuilder::close() {
+    Container done = std::move(open_.back());
+    open_.pop_back();
+    name_ = std::move(done.name);
+    add(done.is_object ? Json(std::move(done.members)) : Json(std::move(done.items)));
 }
 
 } // namespace kmodguard::events

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 //
-// JSON values to print and to read; the library behind it is heavy and stays in one translation
+// JSON values to print and to read; the library that reads them is heavy and stays in one translation
 // unit. What is read comes from others, and may be made to be misread: a reader that keeps the first of two
 // members of one name and a writer that meant the second do not talk of the same thing.
 #pragma once
 
+#include "events/output.hpp"
 #include "sys/result.hpp"
 
 #include <concepts>
@@ -53,8 +54,6 @@ class Json {
     /// over the limits. Errors are of kind invalid, name the byte, and contain nothing of the text.
     [[nodiscard]] static sys::Result<Json> parse(std::string_view text, const JsonLimits& limits = {});
 
-    /// Adds a member to what is an object.
-    void add(std::string_view name, Json value);
     /// The member `name`; nullptr if there is none, or this is no object.
     [[nodiscard]] const Json* find(std::string_view name) const;
     /// nullptr if it is something else.
@@ -64,11 +63,49 @@ class Json {
     [[nodiscard]] const List* list() const { return std::get_if<List>(&value_); }
     [[nodiscard]] const Object* object() const { return std::get_if<Object>(&value_); }
 
-    /// As one line. Bytes that are no UTF-8 become the replacement character.
+    /// As one line (json_text.hpp).
     [[nodiscard]] std::string line() const;
 
   private:
+    void write(Output& out) const;
+
     std::variant<std::monostate, bool, std::int64_t, std::string, List, Object> value_;
+};
+
+/// Puts a value together from its parts.
+class JsonBuilder final : public Output {
+  public:
+    void name(std::string_view member) override { name_ = member; }
+    void null() override { add({}); }
+    void boolean(bool value) override { add(value); }
+    void number(std::int64_t value) override { add(value); }
+    void text(std::string_view value) override { add(value); }
+    void begin_object() override { open(true); }
+    void end_object() override { close(); }
+    void begin_list() override { open(false); }
+    void end_list() override { close(); }
+
+    void add(Json value);
+    [[nodiscard]] std::size_t depth() const {
+        return open_.size();
+    } ///< of lists and objects that are not ended
+    /// The value, once it is whole.
+    [[nodiscard]] Json take() { return std::move(whole_); }
+
+  private:
+    struct Container {
+        bool is_object = false;
+        std::string name; ///< its own, in the object that it is in
+        Json::Object members = {};
+        Json::List items = {};
+    };
+
+    void open(bool is_object);
+    void close();
+
+    std::vector<Container> open_;
+    std::string name_; ///< of the value that comes next
+    Json whole_;
 };
 
 } // namespace kmodguard::events

@@ -3,29 +3,36 @@
 
 #include "sys/trace.hpp"
 
-#include <algorithm>
-#include <optional>
+#include <utility>
 #include <variant>
 
 namespace kmodguard::events {
+namespace {
 
-Recorder::Room::Room(std::size_t capacity)
-    : capacity_(capacity), share_(std::max<std::size_t>(1, capacity / sharers)) {}
+/// Of what is taken out of the queue at a time, so that what a crash would lose of it stays little.
+constexpr std::size_t max_batch = 64UL * 1024;
 
-bool Recorder::Room::take(const std::string& who) {
-    if (taken_ >= capacity_) return false;
+} // namespace
+
+Recorder::Room::Room(std::size_t capacity) : capacity_(capacity), share_(capacity / sharers) {}
+
+bool Recorder::Room::take(const std::string& who, std::size_t memory) {
+    if (taken_ != 0 && taken_ + memory > capacity_) return false;
     if (!who.empty()) {
-        const auto of = of_.try_emplace(who, 0).first;
-        if (of->second >= share_) return false;
-        ++of->second;
+        std::size_t& of = of_[who];
+        if (of != 0 && of + memory > share_) return false;
+        of += memory;
     }
-    ++taken_;
+    taken_ += memory;
     return true;
 }
 
-void Recorder::Room::give_back(const std::string& who) {
-    --taken_;
-    if (const auto of = of_.find(who); of != of_.end() && --of->second == 0) of_.erase(of);
+void Recorder::Room::give_back(const std::string& who, std::size_t memory) {
+    taken_ -= memory;
+    const auto of = who.empty() ? of_.end() : of_.find(who);
+    if (of == of_.end()) return;
+    of->second -= memory;
+    if (of->second == 0) of_.erase(of);
 }
 
 Recorder::Recorder(std::vector<std::unique_ptr<Sink>> sinks, std::size_t capacity)
@@ -41,16 +48,27 @@ Recorder::~Recorder() {
     thread_.join();
 }
 
-void Recorder::record(Event event) {
+void Recorder::record(Event event, Wake wake) {
     if (const auto* attempt = std::get_if<Attempt>(&event);
         attempt != nullptr && sys::is_traced(sys::Topic::decisions))
         sys::trace(sys::Topic::decisions, "{}", summary(*attempt));
+    bool is_to_wake = false;
     {
         const std::scoped_lock lock(mutex_);
         for (Event& now : coalescer_.take(std::move(event), Coalescer::Clock::now()))
             enqueue(std::move(now));
+        is_to_wake = wake == Wake::now && oversleeps();
     }
-    changed_.notify_one(); // also of what is held back: the thread is to wake up for it
+    if (is_to_wake) changed_.notify_one();
+}
+
+void Recorder::wake() {
+    bool is_to_wake = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        is_to_wake = oversleeps();
+    }
+    if (is_to_wake) changed_.notify_one();
 }
 
 void Recorder::record_loss(std::size_t count) {
@@ -76,10 +94,15 @@ auto Recorder::room_of(const Event& event) -> std::pair<Room*, std::string> {
     return {&important_, contained ? originator_of(event) : ""};
 }
 
+std::size_t Recorder::room_for(const Event& event) {
+    return sizeof(Waiting) + memory_beside(event);
+}
+
 void Recorder::enqueue(Event event) {
-    const auto [room, who] = room_of(event);
-    if (room->take(who))
-        queue_.push_back(std::move(event));
+    auto [room, who] = room_of(event);
+    const std::size_t memory = room_for(event);
+    if (room->take(who, memory))
+        queue_.push_back({.event = std::move(event), .room = room, .who = std::move(who), .memory = memory});
     else if (std::holds_alternative<LogLine>(event))
         ++losses_.lines;
     else
@@ -100,49 +123,73 @@ void Recorder::flush() {
     written_.wait(lock, [this] { return queue_.empty() && !writing_ && !flushing_; });
 }
 
-void Recorder::write(const Event& event) {
-    for (const auto& sink : sinks_)
-        sink->write(event);
+bool Recorder::has_work() const {
+    return stopping_ || flushing_ || !queue_.empty() || losses_ != reported_;
 }
 
-void Recorder::report(const Losses& from, const Losses& to) {
-    if (const std::size_t events = to.here + to.before - from.here - from.before; events != 0)
-        write(Loss{.count = events});
-    if (const std::size_t lines = to.lines - from.lines; lines != 0) write(LogLineLoss{.count = lines});
+bool Recorder::oversleeps() const {
+    if (!sleeps_until_) return false;
+    if (has_work()) return true;
+    const auto due = coalescer_.next_due();
+    return due && *due < *sleeps_until_;
+}
+
+void Recorder::wait_for_work(std::unique_lock<std::mutex>& lock) {
+    if (has_work()) return;
+    const auto due = coalescer_.next_due();
+    sleeps_until_ = due.value_or(Coalescer::Clock::time_point::max());
+    if (due)
+        changed_.wait_until(lock, *due);
+    else
+        changed_.wait(lock);
+    sleeps_until_.reset();
+}
+
+Recorder::Queue Recorder::take_oldest() {
+    std::size_t memory = 0;
+    auto end = queue_.begin();
+    for (; end != queue_.end() && memory < max_batch; ++end) {
+        end->room->give_back(end->who, end->memory);
+        memory += end->memory;
+    }
+    Queue oldest;
+    oldest.splice(oldest.end(), queue_, queue_.begin(), end);
+    return oldest;
+}
+
+/// What is lost comes first: those who read on shall know.
+void Recorder::write(Queue waiting, const Losses& losses) {
+    batch_.clear();
+    const Losses& from = reported_;
+    if (const std::size_t events = losses.here + losses.before - from.here - from.before; events != 0)
+        batch_.emplace_back(Loss{.count = events});
+    if (const std::size_t lines = losses.lines - from.lines; lines != 0)
+        batch_.emplace_back(LogLineLoss{.count = lines});
+    for (Waiting& one : waiting)
+        batch_.push_back(std::move(one.event));
+    for (const auto& sink : sinks_)
+        sink->write(batch_);
+    batch_.clear();
 }
 
 void Recorder::run() {
-    Losses reported;
     std::unique_lock lock(mutex_);
     while (true) {
-        const auto something = [&] {
-            return stopping_ || flushing_ || !queue_.empty() || losses_ != reported;
-        };
-        if (const auto due = coalescer_.next_due(); due && !something())
-            changed_.wait_until(lock, *due);
-        else
-            changed_.wait(lock, something);
+        wait_for_work(lock);
         enqueue_due();
-        std::optional<Event> event;
-        if (!queue_.empty()) {
-            event = std::move(queue_.front());
-            queue_.pop_front();
-            const auto [room, who] = room_of(*event);
-            room->give_back(who);
-        }
+        Queue oldest = take_oldest();
         const Losses losses = losses_;
-        if (event || losses != reported) {
+        if (!oldest.empty() || losses != reported_) {
             writing_ = true;
             lock.unlock();
-            report(reported, losses);
-            if (event) write(*event);
-            reported = losses;
+            write(std::move(oldest), losses);
             lock.lock();
+            reported_ = losses;
             writing_ = false;
         }
         if (!queue_.empty()) continue;
         written_.notify_all();
-        if (stopping_ && losses_ == reported) return;
+        if (stopping_ && losses_ == reported_) return;
     }
 }
 

@@ -2,89 +2,162 @@
 #include "events/sinks.hpp"
 
 #include "core/names.hpp"
+#include "events/event_json.hpp"
 #include "events/fields.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <syslog.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <type_traits>
+#include <climits>
+#include <utility>
 
 namespace kmodguard::events {
 namespace {
 
-/// Adds `value` as the journal has it: a list as a field for each item. Objects have another form there.
-void add_field(std::vector<std::string>& fields, std::string_view name, const Json& value, bool if_empty) {
-    if (const std::string* text = value.text(); text != nullptr && (if_empty || !text->empty()))
-        fields.push_back(fmt::format("{}={}", name, *text));
-    if (const std::int64_t* number = value.number()) fields.push_back(fmt::format("{}={}", name, *number));
-    if (const bool* answer = value.boolean())
-        fields.push_back(fmt::format("{}={}", name, *answer ? "yes" : "no"));
-    if (const Json::List* items = value.list())
-        for (const Json& item : *items)
-            add_field(fields, name, item, if_empty);
-}
+/// A message as the journal has it: a list is a field for each item, true and false are yes and no, and what
+/// is null or an object of its own is in no field.
+class JournalFields final : public Output {
+  public:
+    /// `if_empty`: an empty text is a field as well.
+    void begin(std::string_view field, bool if_empty) {
+        field_ = field;
+        if_empty_ = if_empty;
+    }
+    [[nodiscard]] std::vector<std::string> take() { return std::move(fields_); }
+
+    void name(std::string_view /*member*/) override {} // of an object
+    void null() override {}
+    void boolean(bool value) override { add(value ? "yes" : "no"); }
+    void number(std::int64_t value) override { add(fmt::format_int(value).c_str()); }
+    void text(std::string_view value) override {
+        if (if_empty_ || !value.empty()) add(value);
+    }
+    void begin_object() override { ++objects_; }
+    void end_object() override { --objects_; }
+    void begin_list() override {}
+    void end_list() override {}
+
+  private:
+    void add(std::string_view value) {
+        if (objects_ == 0) fields_.push_back(fmt::format("{}={}", field_, value));
+    }
+
+    std::vector<std::string> fields_ = {"SYSLOG_IDENTIFIER=kmodguard"};
+    std::string_view field_;
+    bool if_empty_ = false;
+    std::size_t objects_ = 0; ///< that a value is in
+};
 
 template <typename Type>
 std::vector<std::string> journal_fields(const Type& event) {
-    std::vector<std::string> fields = {"SYSLOG_IDENTIFIER=kmodguard"};
+    JournalFields fields;
     visit_fields(&event, [&fields](const auto& list, const auto* of) {
         for (const auto& field : list) {
             if (of == nullptr || field.journal.empty()) continue;
             const bool another_way = field.in_journal != nullptr;
-            const FieldValue value = another_way ? field.in_journal(*of) : field.value(*of);
-            if (value) add_field(fields, field.journal, *value, another_way);
+            fields.begin(field.journal, another_way);
+            another_way ? field.in_journal(*of, fields) : field.write(*of, fields);
         }
     });
-    return fields;
-}
-
-/// Calls `use` with what `event` is, unless it goes to modules.log, and nowhere else.
-template <typename Use>
-void visit_logged(const Event& event, Use use) {
-    const auto one = [&use]<typename Type>(const Type& logged) {
-        if constexpr (!std::is_same_v<Type, LogLine> && !std::is_same_v<Type, LogLineLoss>) use(logged);
-    };
-    std::visit(one, event);
+    return fields.take();
 }
 
 /// Best effort: a log that cannot be written must not stop the guard.
-void write_to_stderr(const std::string& line) {
-    static_cast<void>(sys::write_all(STDERR_FILENO, line + "\n"));
+void write_to_stderr(std::string_view text) {
+    static_cast<void>(sys::write_all(STDERR_FILENO, text));
 }
 
-/// A file of lines. What a full disk cuts short is ended before the next line, and reported once.
+constexpr std::size_t max_file_write = 64UL * 1024;
+/// To what others may write to at the same time: no pipe takes more in one piece.
+constexpr std::size_t max_shared_write = PIPE_BUF;
+
+/// Whether the file at `path` ends within a line. One that cannot be read is not known to.
+bool ends_within_line(const std::filesystem::path& path) {
+    const auto file = sys::open_regular_file(path, O_RDONLY | O_NOFOLLOW);
+    struct stat status{};
+    char last = '\n';
+    return file && ::fstat(file->get(), &status) == 0 && status.st_size > 0
+           && ::pread(file->get(), &last, 1, status.st_size - 1) == 1 && last != '\n';
+}
+
+/// A file of lines, of which several are written at a time. What a full disk, or a crash, cuts short is ended
+/// before the next line; the disk is reported once.
 class LineFile {
   public:
-    LineFile(sys::UniqueFd file, std::string name) : file_(std::move(file)), name_(std::move(name)) {}
-    void write(std::string_view line) {
-        const bool written = sys::write_all(file_.get(), fmt::format("{}{}\n", torn_ ? "\n" : "", line));
-        if (!written && !torn_)
-            write_to_stderr(fmt::format("kmodguard: {} cannot be written: lines are lost", name_));
-        torn_ = !written;
+    /// To be appended to.
+    static sys::Result<LineFile> open(const std::filesystem::path& path) {
+        constexpr mode_t owner_only = 0600;
+        constexpr int flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW;
+        sys::UniqueFd file = TRY(sys::open_regular_file(path, flags, owner_only));
+        LineFile lines(std::move(file), path, max_file_write);
+        lines.torn_ = ends_within_line(path);
+        return lines;
+    }
+    /// `max_write`: bytes that are written at a time, unless one line has more.
+    LineFile(sys::UniqueFd file, std::string name, std::size_t max_write)
+        : file_(std::move(file)), name_(std::move(name)), max_write_(max_write) {}
+
+    /// Has `append(lines)` append a line without its newline. False: it has appended nothing.
+    template <typename Append>
+    void add(Append append) {
+        const std::size_t before = lines_.size();
+        if (!append(lines_)) return;
+        lines_ += '\n';
+        if (lines_.size() <= max_write_) return;
+        write(std::string_view(lines_).substr(0, before));
+        lines_.erase(0, before);
+    }
+    /// Writes what was added, as far as that has not been done.
+    void write() {
+        write(lines_);
+        lines_.clear();
+        if (lines_.capacity() > 2 * max_write_) lines_.shrink_to_fit(); // after a line that was longer
     }
 
   private:
+    void write(std::string_view lines) {
+        while (!lines.empty()) {
+            const std::size_t written = torn_ ? write_after_torn(lines) : sys::write_most(file_.get(), lines);
+            torn_ = written != lines.size();
+            if (!torn_) {
+                losing_ = false;
+                return;
+            }
+            if (!std::exchange(losing_, true))
+                write_to_stderr(fmt::format("kmodguard: {} cannot be written: lines are lost\n", name_));
+            lines.remove_prefix(lines.find('\n', written) + 1); // there may be room for a shorter one
+        }
+    }
+    [[nodiscard]] std::size_t write_after_torn(std::string_view lines) const {
+        const std::size_t written = sys::write_most(file_.get(), fmt::format("\n{}", lines));
+        return written == 0 ? 0 : written - 1;
+    }
+
     sys::UniqueFd file_;
     std::string name_;
-    bool torn_ = false;
+    std::size_t max_write_;
+    std::string lines_;   ///< that are not written yet
+    bool torn_ = false;   ///< the file ends within a line, or may do so
+    bool losing_ = false; ///< the last line that was to be written was not
 };
 
 class JournalSink final : public Sink {
   public:
-    void write(const Event& event) override {
-        visit_logged(event, [](const auto& logged) {
-            std::vector<std::string> fields = journal_fields(logged);
-            std::vector<iovec> vectors;
-            for (std::string& field : fields)
-                vectors.push_back({.iov_base = field.data(), .iov_len = field.size()});
-            sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size()));
-        });
+    void write(Events events) override {
+        for (const Event& event : events)
+            visit_logged(event, [](const auto& logged) {
+                std::vector<std::string> fields = journal_fields(logged);
+                std::vector<iovec> vectors;
+                for (std::string& field : fields)
+                    vectors.push_back({.iov_base = field.data(), .iov_len = field.size()});
+                sd_journal_sendv(vectors.data(), static_cast<int>(vectors.size()));
+            });
     }
 };
 
@@ -94,18 +167,28 @@ class SyslogSink final : public Sink {
     SyslogSink(const SyslogSink&) = delete;
     SyslogSink& operator=(const SyslogSink&) = delete;
     ~SyslogSink() override { ::closelog(); }
-    void write(const Event& event) override {
-        visit_logged(
-            event, [](const auto& logged) { ::syslog(priority_of(logged), "%s", summary(logged).c_str()); });
+    void write(Events events) override {
+        for (const Event& event : events)
+            visit_logged(event, [](const auto& logged) {
+                ::syslog(priority_of(logged), "%s", summary(logged).c_str());
+            });
     }
 };
 
 class StderrSink final : public Sink {
   public:
-    void write(const Event& event) override {
-        visit_logged(event, [](const auto& logged) {
-            if (priority_of(logged) <= LOG_WARNING) write_to_stderr(summary(logged));
-        });
+    void write(Events events) override {
+        std::string lines;
+        for (const Event& event : events) {
+            const std::size_t before = lines.size();
+            visit_logged(event, [&lines](const auto& logged) {
+                if (priority_of(logged) <= LOG_WARNING) lines += summary(logged) + "\n";
+            });
+            if (before == 0 || lines.size() <= max_shared_write) continue;
+            write_to_stderr(std::string_view(lines).substr(0, before));
+            lines.erase(0, before);
+        }
+        write_to_stderr(lines);
     }
 };
 
@@ -114,35 +197,40 @@ class StderrSink final : public Sink {
 class ModulesLogSink final : public Sink {
   public:
     explicit ModulesLogSink(LineFile file) : file_(std::move(file)) {}
-    void write(const Event& event) override {
-        constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
-        if (const auto* line = std::get_if<LogLine>(&event))
-            file_.write(core::printable(line->text, escaped * line->text.size() + 1));
-        // No path begins with '#', and no module's name.
-        if (const auto* loss = std::get_if<LogLineLoss>(&event))
-            file_.write(fmt::format("# {} attempts are missing here", loss->count));
+    void write(Events events) override {
+        for (const Event& event : events)
+            file_.add([&event](std::string& lines) { return append(lines, event); });
+        file_.write();
     }
 
   private:
+    static bool append(std::string& lines, const Event& event) {
+        constexpr std::size_t escaped = 4; // "\\x0a" for one byte: nothing is cut
+        if (const auto* line = std::get_if<LogLine>(&event))
+            lines += core::printable(line->text, escaped * line->text.size() + 1);
+        else if (const auto* loss =
+                     std::get_if<LogLineLoss>(&event)) // no path begins so, and no module's name
+            lines += fmt::format("# {} attempts are missing here", loss->count);
+        else
+            return false;
+        return true;
+    }
+
     LineFile file_;
 };
 
 class JsonLinesSink final : public Sink {
   public:
     explicit JsonLinesSink(LineFile file) : file_(std::move(file)) {}
-    void write(const Event& event) override {
-        if (Json::Object object = json_of(event); !object.empty()) // else it is of modules.log alone
-            file_.write(Json(std::move(object)).line());
+    void write(Events events) override {
+        for (const Event& event : events)
+            file_.add([&event](std::string& lines) { return append_json(lines, event); });
+        file_.write();
     }
 
   private:
     LineFile file_;
 };
-
-sys::Result<sys::UniqueFd> open_log(const std::filesystem::path& path) {
-    constexpr mode_t owner_only = 0600;
-    return sys::open_regular_file(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, owner_only);
-}
 
 } // namespace
 
@@ -161,18 +249,18 @@ std::unique_ptr<Sink> stderr_sink() {
 }
 
 sys::Result<std::unique_ptr<Sink>> json_lines_sink(const std::filesystem::path& path) {
-    sys::UniqueFd file = TRY(open_log(path));
-    return std::make_unique<JsonLinesSink>(LineFile(std::move(file), path));
+    LineFile file = TRY(LineFile::open(path));
+    return std::make_unique<JsonLinesSink>(std::move(file));
 }
 
 std::unique_ptr<Sink> json_stderr_sink() {
-    return std::make_unique<JsonLinesSink>(
-        LineFile(sys::UniqueFd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)), "standard error"));
+    sys::UniqueFd stream(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    return std::make_unique<JsonLinesSink>(LineFile(std::move(stream), "standard error", max_shared_write));
 }
 
 sys::Result<std::unique_ptr<Sink>> modules_log_sink(const std::filesystem::path& path) {
-    sys::UniqueFd file = TRY(open_log(path));
-    return std::make_unique<ModulesLogSink>(LineFile(std::move(file), path));
+    LineFile file = TRY(LineFile::open(path));
+    return std::make_unique<ModulesLogSink>(std::move(file));
 }
 
 } // namespace kmodguard::events

@@ -129,14 +129,19 @@ Result<std::string> read_pseudo_file(const std::filesystem::path& path, std::siz
     return read_up_to(fd, path, limit);
 }
 
-bool write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t count = ::write(fd, text.data(), text.size());
+std::size_t write_most(int fd, std::string_view text) {
+    std::size_t written = 0;
+    while (written < text.size()) {
+        const ssize_t count = ::write(fd, text.data() + written, text.size() - written);
         if (count < 0 && errno == EINTR) continue;
-        if (count <= 0) return false;
-        text.remove_prefix(static_cast<std::size_t>(count));
+        if (count <= 0) break;
+        written += static_cast<std::size_t>(count);
     }
-    return true;
+    return written;
+}
+
+bool write_all(int fd, std::string_view text) {
+    return write_most(fd, text) == text.size();
 }
 
 UniqueFd memory_file(const char* name, unsigned flags) {

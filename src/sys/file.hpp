@@ -59,6 +59,8 @@ using FileStates = std::map<std::filesystem::path, std::optional<FileIdentity>>;
 [[nodiscard]] Result<std::string> read_pseudo_file(const std::filesystem::path& path,
                                                    std::size_t limit = 65536);
 
+/// Writes `text`, and returns how many bytes of it were: with errno, if not all.
+[[nodiscard]] std::size_t write_most(int fd, std::string_view text);
 /// Writes all of `text`. False, with errno: not all of it was.
 [[nodiscard]] bool write_all(int fd, std::string_view text);
 

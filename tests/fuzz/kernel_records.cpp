@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 using namespace kmodguard;
 
@@ -20,8 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     core::NoModules index;
     const events::Attempt attempt = kernel::event_of(record, {policy, index, admissions, 0});
     const events::SealRefusal refusal = kernel::seal_refusal_of(record);
-    if (summary(attempt).empty() || events::Json(events::json_of(attempt)).line().empty()) std::abort();
-    if (summary(refusal).empty() || events::Json(events::json_of(refusal)).line().empty()) std::abort();
+    std::string line;
+    if (summary(attempt).empty() || !events::append_json(line, attempt)) std::abort();
+    if (summary(refusal).empty() || !events::append_json(line, refusal)) std::abort();
     if (const auto table = kernel::parse_table({reinterpret_cast<const char*>(data), size});
         table && kernel::text_of_table(*table).size() > size)
         std::abort();

@@ -65,10 +65,8 @@ Names safe_aliases(const Names& names, core::ModuleIndex& index) {
 /// The baseline of what `loaded` names.
 core::PolicySource baseline(const std::vector<std::string>& loaded, core::ModuleIndex& index) {
     core::PolicySource source;
-    source.generated_at =
-        events::timestamp(std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()))
-            .substr(0, 19)
-        + "Z";
+    const events::Timestamp now(std::chrono::system_clock::now());
+    source.generated_at = std::string(now.text().substr(0, 19)) + "Z";
     source.kernel_release = sys::kernel_release();
     const Names names = with_dependencies(loaded, index);
     for (const std::string& name : names)

@@ -37,12 +37,12 @@ void log(const Context& context, const process::AgentReport& notice) {
     const std::string who = notice.container.empty() ? "" : fmt::format("container {} ", notice.container);
     std::string line = fmt::format("kmodctl oci-agent: {}{}", who, notice.text);
     if (context.json)
-        line =
-            events::Json(events::Json::Object{{"time", events::timestamp(std::chrono::system_clock::now())},
-                                              {"notice", notice.text},
-                                              {"container", notice.container},
-                                              {"refused", notice.refused}})
-                .line();
+        line = events::Json(
+                   events::Json::Object{{"time", events::Timestamp(std::chrono::system_clock::now()).text()},
+                                        {"notice", notice.text},
+                                        {"container", notice.container},
+                                        {"refused", notice.refused}})
+                   .line();
     line += "\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }

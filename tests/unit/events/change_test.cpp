@@ -2,7 +2,7 @@
 //
 // Shows how a change of the guard reads, for people and for programs, and that no name can break the line.
 #include "events/event.hpp"
-#include "events/event_json.hpp"
+#include "events/event_lines.hpp"
 
 #include <gtest/gtest.h>
 
@@ -42,13 +42,13 @@ TEST(Change, InJson) {
     Change change = mode_change();
     change.by->login_uid.reset();
     EXPECT_EQ(
-        Json(json_of(change)).line(),
+        line_of(change),
         R"({"time":"1970-01-01T00:00:00.000000Z","change":"mode","argument":"audit 1800",)"
         R"("result":"done","generation":3,"by":{"pid":812,"uid":0,"comm":"kmodctl","login_uid":null}})");
     change.error = "no";
     change.repeated = 2;
     change.by.reset();
-    EXPECT_EQ(Json(json_of(change)).line(),
+    EXPECT_EQ(line_of(change),
               R"({"time":"1970-01-01T00:00:00.000000Z","change":"mode","argument":"audit 1800",)"
               R"("result":"failed","error":"no","generation":3,"repeated":2})");
 }

@@ -3,7 +3,7 @@
 // Shows what stands in one line of the JSON log and of `kmodctl --json`: which fields, in which order, that
 // every byte of hostile text is escaped, and that a line is one line.
 #include "core/names.hpp"
-#include "events/event_json.hpp"
+#include "events/event_lines.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -34,12 +34,12 @@ Attempt refused_event() {
 }
 
 nlohmann::json parsed(const Attempt& event) {
-    return nlohmann::json::parse(Json(json_of(event)).line());
+    return nlohmann::json::parse(line_of(event));
 }
 
 TEST(EventJson, HasEveryFieldInItsOrder) {
     EXPECT_EQ(
-        Json(json_of(refused_event())).line(),
+        line_of(refused_event()),
         R"({"time":"2026-11-21T01:02:03.000045Z","point":"autoload","generation":7,"token":"net-pf-9",)"
         R"("verdict":"refuse","will_load":false,"judged":"refuse","mode":"enforce","reason":"denied-module","blocked":true,)"
         R"("rule":{"list":"deny.modules","text":"x25","file":"/etc/kmodguard/policy.toml","line":12},)"
@@ -109,7 +109,7 @@ TEST(EventJson, TellsWhatTheKernelPointKnowsOfAnImage) {
 TEST(EventJson, HostileTextStaysInItsStringAndOnItsLine) {
     Attempt event = refused_event();
     event.decision.token = std::string("a\"},\n{\"verdict\":\"allow\\\0\x1b\x7f", 26);
-    const std::string line = Json(json_of(event)).line();
+    const std::string line = line_of(event);
     EXPECT_EQ(line.find('\n'), std::string::npos);
     EXPECT_EQ(line.find('\0'), std::string::npos);
     EXPECT_EQ(line.find('\x1b'), std::string::npos);
@@ -136,10 +136,10 @@ TEST(EventJson, ValuesOfEveryType) {
 
 TEST(Timestamp, IsRfc3339InUtcWithMicroseconds) {
     using std::chrono::system_clock;
-    EXPECT_EQ(timestamp(system_clock::time_point{}), "1970-01-01T00:00:00.000000Z");
-    EXPECT_EQ(timestamp(system_clock::time_point{} + 951'782'399s + 999'999us),
+    EXPECT_EQ(Timestamp(system_clock::time_point{}).text(), "1970-01-01T00:00:00.000000Z");
+    EXPECT_EQ(Timestamp(system_clock::time_point{} + 951'782'399s + 999'999us).text(),
               "2000-02-28T23:59:59.999999Z");
-    EXPECT_EQ(timestamp(system_clock::time_point{} - 1us), "1969-12-31T23:59:59.999999Z");
+    EXPECT_EQ(Timestamp(system_clock::time_point{} - 1us).text(), "1969-12-31T23:59:59.999999Z");
 }
 
 // The journal's headline of an image's event was ": refuse", since nothing had been asked for.

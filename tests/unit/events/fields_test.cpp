@@ -3,6 +3,7 @@
 // Holds what is written about events against the list of their fields: the tables in docs/events.md and the
 // entries of the message catalog. Where a field has changed, KMODGUARD_WRITE_DOCS=1 test_events
 // --gtest_filter='Fields.*' writes the tables.
+#include "events/event_lines.hpp"
 #include "events/fields.hpp"
 
 #include <gtest/gtest.h>
@@ -112,9 +113,8 @@ TEST(Fields, EachNameIsThereOnce) {
 TEST(EventJson, OfTamperingSaysWhatWasFound) {
     Tampering tampering(7, "pins were missing");
     tampering.time = {};
-    EXPECT_EQ(Json(json_of(tampering)).line(),
-              R"({"time":"1970-01-01T00:00:00.000000Z","point":"kernel","generation":7,)"
-              R"("reason":"tampered","found":"pins were missing"})");
+    EXPECT_EQ(line_of(tampering), R"({"time":"1970-01-01T00:00:00.000000Z","point":"kernel","generation":7,)"
+                                  R"("reason":"tampered","found":"pins were missing"})");
     EXPECT_EQ(summary(tampering), "the kernel point was changed from outside: pins were missing");
 }
 
@@ -122,7 +122,7 @@ TEST(EventJson, OfWhatTheSealForbidsSaysWhoTriedIt) {
     SealRefusal refusal(7, "loading another kernel", Requester{.pid = 42, .uid = 0, .command = "kexec"});
     refusal.time = {};
     refusal.repeated = 2;
-    EXPECT_EQ(Json(json_of(refusal)).line(),
+    EXPECT_EQ(line_of(refusal),
               R"({"time":"1970-01-01T00:00:00.000000Z","point":"kernel","generation":7,"reason":"sealed",)"
               R"("forbidden":"loading another kernel","repeated":2,"requester":{"pid":42,"uid":0,)"
               R"("user_namespace":0,"comm":"kexec","exe":"","cgroup":"","container":""}})");

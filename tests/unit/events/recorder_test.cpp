@@ -2,17 +2,21 @@
 //
 // Shows that a log which does not move holds up nobody, that what it cannot take is bounded and counted, and
 // that what was queued is written before the end.
-#include "events/recorder.hpp"
+#include "event_sink.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
 
 namespace kmodguard::events {
 namespace {
+
+using namespace std::string_literals;
 
 /// What a sink was told, in order; and a gate that holds it up.
 struct Log {
@@ -42,10 +46,10 @@ struct Log {
     }
 };
 
-class LogSink final : public Sink {
+class LogSink final : public test::EventSink {
   public:
     explicit LogSink(Log& log) : log_(log) {}
-    void write(const Event& event) override {
+    void take(const Event& event) override {
         if (const auto* attempt = std::get_if<Attempt>(&event)) {
             const std::string more = attempt->repeated == 0 ? "" : " + " + std::to_string(attempt->repeated);
             log_.pass(attempt->decision.token + more);
@@ -81,12 +85,18 @@ std::vector<std::unique_ptr<Sink>> sinks(std::initializer_list<Log*> logs) {
     return result;
 }
 
-/// A sink that stands at its gate with event "0", and an empty queue behind it.
+/// Room for so many events whose texts are short, and so alike in size.
+std::size_t room_for(std::size_t events) {
+    return events * Recorder::room_for(named("0"));
+}
+
+/// A sink that stands at its gate with event "0", and an empty queue behind it, with room for `capacity`
+/// events.
 class BusyRecorder {
   public:
     explicit BusyRecorder(std::size_t capacity) {
         log.open = false;
-        recorder.emplace(sinks({&log}), capacity);
+        recorder.emplace(sinks({&log}), room_for(capacity));
         recorder->record(named("0"));
         log.wait_until([this] { return log.entered == 1; });
     }
@@ -254,6 +264,113 @@ TEST(Recorder, OneContainersLoadsLeaveRoomForAnothersAndTheHosts) {
     EXPECT_EQ(log.lines, (std::vector<std::string>{"0", "lost 98", "a0", "a1", "b", "h0", "h1", "h2"}));
 }
 
+/// 64 clients that asked without a pause lost one event in twenty.
+TEST(Recorder, HasRoomForThousandsWhileALogIsBusy) {
+    Log log;
+    log.open = false;
+    Recorder recorder(sinks({&log}));
+    for (int i = 0; i < 4000; ++i)
+        recorder.record(too_much());
+    EXPECT_EQ(recorder.lost(), 0U);
+    log.set_open(true);
+    recorder.flush();
+    EXPECT_EQ(log.lines.size(), 4000U);
+}
+
+TEST(Recorder, RoomIsOfMemoryAndNotOfEvents) {
+    BusyRecorder busy(4);
+    const std::string large(3 * Recorder::room_for(named("0")), 'x');
+    for (const std::string& token : {large, "1"s, "2"s, "3"s})
+        busy.recorder->record(named(token));
+    EXPECT_EQ(busy.recorder->lost(), 3U) << "there is room for one large event and nothing else";
+    busy.log.set_open(true);
+    busy.recorder->flush();
+    EXPECT_EQ(busy.log.lines, (std::vector<std::string>{"0", "lost 3", large}));
+}
+
+TEST(Recorder, EventThatIsLargerThanTheRoomWaitsAlone) {
+    BusyRecorder busy(1);
+    const std::string large(10 * room_for(1), 'x');
+    busy.recorder->record(powerless(large, "a"));
+    busy.recorder->record(powerless("b", "b"));
+    EXPECT_EQ(busy.recorder->lost(), 1U);
+    busy.log.set_open(true);
+    busy.recorder->flush();
+    busy.recorder->record(powerless("c", "a"));
+    busy.recorder->flush();
+    EXPECT_EQ(busy.log.lines, (std::vector<std::string>{"0", "lost 1", large, "c"}));
+}
+
+/// Tells how many events came at a time.
+class CountingSink final : public Sink {
+  public:
+    CountingSink(Log& log, std::vector<std::size_t>& counts) : log_(log), counts_(counts) {}
+    void write(Events events) override {
+        counts_.push_back(events.size());
+        log_.pass("");
+    }
+
+  private:
+    Log& log_;
+    std::vector<std::size_t>& counts_;
+};
+
+TEST(Recorder, WritesAtATimeWhatHasGatheredAndWaitsForNoMore) {
+    Log log;
+    log.open = false;
+    std::vector<std::size_t> counts;
+    std::vector<std::unique_ptr<Sink>> counting;
+    counting.push_back(std::make_unique<CountingSink>(log, counts));
+    {
+        Recorder recorder(std::move(counting));
+        recorder.record(let_in("0"));
+        log.wait_until([&] { return log.entered == 1; }); // the one, though others may follow
+        for (int i = 0; i < 5; ++i)
+            recorder.record(let_in("x"));
+        log.set_open(true);
+    }
+    EXPECT_EQ(counts, (std::vector<std::size_t>{1, 5}));
+}
+
+/// What a crash would lose of what is out of the queue and in no log yet.
+TEST(Recorder, TakesLittleAtATime) {
+    Log log;
+    log.open = false;
+    std::vector<std::size_t> counts;
+    std::vector<std::unique_ptr<Sink>> counting;
+    counting.push_back(std::make_unique<CountingSink>(log, counts));
+    {
+        Recorder recorder(std::move(counting));
+        recorder.record(let_in("0"));
+        log.wait_until([&] { return log.entered == 1; });
+        for (int i = 0; i < 1000; ++i)
+            recorder.record(let_in("x"));
+        log.set_open(true);
+    }
+    EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), std::size_t{0}), 1001U);
+    EXPECT_LT(std::ranges::max(counts), 200U);
+    EXPECT_GT(std::ranges::max(counts), 20U);
+}
+
+TEST(Recorder, WritesWhatItIsNotWokenForWithTheNextOrWhenItIs) {
+    using enum Recorder::Wake;
+    Log log;
+    {
+        Recorder recorder(sinks({&log}));
+        recorder.record(let_in("1"), later);
+        recorder.wake();
+        log.wait_until([&] { return log.lines.size() == 1; });
+        recorder.record(let_in("2"), later);
+        recorder.record(let_in("3"), now);
+        log.wait_until([&] { return log.lines.size() == 3; });
+        recorder.record(let_in("4"), later);
+        recorder.flush();
+        EXPECT_EQ(log.lines.size(), 4U);
+        recorder.record(let_in("5"), later);
+    }
+    EXPECT_EQ(log.lines, (std::vector<std::string>{"1", "2", "3", "4", "5"}));
+}
+
 TEST(Recorder, WhatWasLostBeforeItCameIsSaidThoughNothingFollows) {
     Log log;
     Recorder recorder(sinks({&log}));
@@ -316,7 +433,7 @@ TEST(Recorder, NothingIsLostOrDoubledUnderManyRecordingThreads) {
     Log log;
     std::size_t lost = 0;
     {
-        Recorder recorder(sinks({&log}), 64);
+        Recorder recorder(sinks({&log}), room_for(64));
         std::vector<std::jthread> recording;
         for (std::size_t i = 0; i < threads; ++i)
             recording.emplace_back([&recorder] {

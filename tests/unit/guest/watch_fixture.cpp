@@ -9,7 +9,7 @@ namespace kmodguard::guest::test {
 
 RecordsSink::RecordsSink(Records& records) : records_(records) {}
 
-void RecordsSink::write(const events::Event& event) {
+void RecordsSink::take(const events::Event& event) {
     if (const auto* attempt = std::get_if<events::Attempt>(&event))
         records_.events.push_back(*attempt);
     else if (const auto* line = std::get_if<events::LogLine>(&event))

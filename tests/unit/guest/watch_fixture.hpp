@@ -5,6 +5,7 @@
 
 #include "core/judge.hpp"
 #include "enforce/guest/watch.hpp"
+#include "event_sink.hpp"
 #include "events/recorder.hpp"
 #include "guest/tiny_kernel.hpp"
 #include "policy_builder.hpp"
@@ -26,10 +27,10 @@ struct Records {
     std::vector<std::string> attempts; ///< lines of modules.log
 };
 
-class RecordsSink final : public events::Sink {
+class RecordsSink final : public kmodguard::test::EventSink {
   public:
     explicit RecordsSink(Records& records);
-    void write(const events::Event& event) override;
+    void take(const events::Event& event) override;
 
   private:
     Records& records_;

@@ -3,6 +3,7 @@
 // Shows that modules.log keeps the order of the attempts, and that one that hangs keeps others waiting
 // neither long nor with many.
 #include "enforce/process/log_order.hpp"
+#include "event_sink.hpp"
 
 #include <gtest/gtest.h>
 
@@ -12,11 +13,9 @@
 namespace kmodguard::process {
 namespace {
 
-struct Lines final : events::Sink {
+struct Lines final : test::EventSink {
     explicit Lines(std::vector<std::string>& into) : into_(into) {}
-    void write(const events::Event& event) override {
-        into_.push_back(std::get<events::LogLine>(event).text);
-    }
+    void take(const events::Event& event) override { into_.push_back(std::get<events::LogLine>(event).text); }
     std::vector<std::string>& into_;
 };
 
@@ -66,7 +65,7 @@ TEST(LogOrder, DoesNotWaitForEverForOneThatHangs) {
     {
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<Lines>(lines));
-        events::Recorder recorder(std::move(sinks), 2 * many);
+        events::Recorder recorder(std::move(sinks), 2 * many * events::Recorder::room_for(events::LogLine{}));
         LogOrder order(recorder, "");
         LogOrder::Line hanging(order);
         for (int i = 0; i < many; ++i)

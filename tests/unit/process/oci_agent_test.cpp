@@ -5,6 +5,7 @@
 // of it is bounded. The containers are threads of this program: a filter is a thread's own.
 #include "enforce/process/agent.hpp"
 #include "enforce/process/seccomp.hpp"
+#include "event_sink.hpp"
 #include "oci_runtime.hpp"
 #include "sys/unix_socket.hpp"
 #include "temporary_directory.hpp"
@@ -60,10 +61,10 @@ class Happenings {
     std::vector<std::string> lines_;
 };
 
-class TellingSink final : public events::Sink {
+class TellingSink final : public test::EventSink {
   public:
     explicit TellingSink(Happenings& waiting) : waiting_(waiting) {}
-    void write(const events::Event& event) override {
+    void take(const events::Event& event) override {
         const auto* attempt = std::get_if<events::Attempt>(&event);
         if (attempt == nullptr) return;
         const std::string container = attempt->requester ? attempt->requester->container : "nobody";

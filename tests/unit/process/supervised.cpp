@@ -49,7 +49,7 @@ int FakeKernel::reached(const std::string& call, const modules::Buffer& image,
 
 Log::Log(Kept& kept) : kept_(kept) {}
 
-void Log::write(const events::Event& event) {
+void Log::take(const events::Event& event) {
     if (const auto* attempt = std::get_if<events::Attempt>(&event))
         kept_.events.push_back(*attempt);
     else if (const auto* line = std::get_if<events::LogLine>(&event))
@@ -76,7 +76,7 @@ int Supervised::run(const core::Policy& policy, const std::function<int()>& call
     {
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<Log>(log));
-        events::Recorder recorder(std::move(sinks), 100'000);
+        events::Recorder recorder(std::move(sinks), std::size_t{1} << 30U);
         core::Judge judge(policy, index ? std::make_unique<FakeIndex>(*index) : nullptr, answer);
         const auto supervisor =
             process::Supervisor::start(std::move(*listener), judge, kernel, recorder, settings);

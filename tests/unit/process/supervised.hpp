@@ -5,6 +5,7 @@
 #pragma once
 
 #include "enforce/process/supervisor.hpp"
+#include "event_sink.hpp"
 #include "fake_index.hpp"
 #include "modules/elf_builder.hpp"
 #include "policy_builder.hpp"
@@ -42,7 +43,7 @@ class FakeKernel final : public process::KernelModules {
 };
 
 /// What reaches the logs.
-struct Log final : events::Sink {
+struct Log final : test::EventSink {
     struct Kept {
         std::vector<events::Attempt> events;
         std::vector<std::string> attempts;
@@ -55,7 +56,7 @@ struct Log final : events::Sink {
         }
     };
     explicit Log(Kept& kept);
-    void write(const events::Event& event) override;
+    void take(const events::Event& event) override;
 
   private:
     Kept& kept_;
