@@ -2,9 +2,11 @@
 #include "daemon/server.hpp"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace kmodguard::daemon {
 namespace {
@@ -24,7 +26,7 @@ struct Server::Client {
     Clock::time_point deadline;
     std::string input{};
     std::string output{};
-    std::function<void()> afterwards{};
+    std::move_only_function<void()> afterwards{};
     bool last = false; ///< nothing more is read; closed when the output is gone
     EventSource source{};
     Clients::iterator self{};
@@ -97,9 +99,9 @@ void Server::Client::answer_next() {
 }
 
 Server::Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits,
-               TurnedAway turned_away)
+               TurnedAway turned_away, RoundDone round_done)
     : loop_(loop), socket_(std::move(socket)), handler_(std::move(handler)), limits_(limits),
-      turned_away_(std::move(turned_away)) {}
+      turned_away_(std::move(turned_away)), round_done_(std::move(round_done)), own_uid_(::geteuid()) {}
 
 Server::~Server() = default;
 
@@ -112,6 +114,7 @@ sys::Result<void> Server::start() {
 }
 
 void Server::accept_waiting() {
+    Clients early; // who have connected and not asked yet: the hook does both at once
     sys::accept_waiting(
         socket_, accepted_at_once,
         [this] {
@@ -119,28 +122,31 @@ void Server::accept_waiting() {
             drop(*clients_.front()); // makes room: a new client comes before an old one
             return true;
         },
-        [this](sys::UniqueFd fd) { welcome(std::move(fd)); });
+        [this, &early](sys::UniqueFd fd) {
+            if (auto client = welcome(std::move(fd))) early.push_back(std::move(client));
+        });
+    for (std::unique_ptr<Client>& client : early)
+        if (client->serve()) keep(std::move(client));
+    if (round_done_) round_done_();
 }
 
-void Server::welcome(sys::UniqueFd fd) {
+std::unique_ptr<Server::Client> Server::welcome(sys::UniqueFd fd) {
     const auto peer = sys::peer_of(fd);
     auto client = std::make_unique<Client>(*this, std::move(fd), peer.value_or(sys::Peer{}),
                                            Clock::now() + limits_.timeout);
-    if (!peer || peer->uid != ::geteuid()) {
+    if (!peer || peer->uid != own_uid_) {
         if (peer && turned_away_) turned_away_(*peer);
         client->end_with({sys::ErrorKind::denied, "only root may ask"});
     }
-    if (client->serve()) keep(std::move(client));
+    if (!client->serve()) return nullptr;
+    return client;
 }
 
 void Server::keep(std::unique_ptr<Client> client) {
-    const auto on_ready = [](sd_event_source* source, int, std::uint32_t, void* data) {
+    const auto on_ready = [](sd_event_source*, int, std::uint32_t, void* data) {
         Client& ready = *static_cast<Client*>(data);
-        if (!ready.serve()) {
-            ready.server.drop(ready);
-            return 0;
-        }
-        return sd_event_source_set_io_events(source, ready.output.empty() ? EPOLLIN : EPOLLOUT);
+        ready.server.serve_again(ready);
+        return 0;
     };
     if (clients_.size() >= limits_.clients) drop(*clients_.front());
     const std::uint32_t events = client->output.empty() ? EPOLLIN : EPOLLOUT;
@@ -150,7 +156,16 @@ void Server::keep(std::unique_ptr<Client> client) {
     client->source.reset(source);
     clients_.push_back(std::move(client));
     clients_.back()->self = std::prev(clients_.end());
-    if (clients_.size() == 1) start_timer(sweep_, sweep_interval);
+    if (!std::exchange(sweeps_, true)) start_timer(sweep_, sweep_interval);
+}
+
+void Server::serve_again(Client& client) {
+    if (!client.serve())
+        drop(client);
+    else if (sd_event_source_set_io_events(client.source.get(), client.output.empty() ? EPOLLIN : EPOLLOUT)
+             < 0)
+        drop(client); // it would not be heard of again
+    if (round_done_) round_done_();
 }
 
 void Server::drop(Client& client) {
@@ -160,7 +175,9 @@ void Server::drop(Client& client) {
 void Server::drop_expired() {
     const auto now = Clock::now();
     clients_.remove_if([now](const std::unique_ptr<Client>& client) { return client->deadline <= now; });
-    if (!clients_.empty()) start_timer(sweep_, sweep_interval);
+    sweeps_ = !clients_.empty();
+    if (sweeps_) start_timer(sweep_, sweep_interval);
+    if (round_done_) round_done_(); // of those that had not taken their answer
 }
 
 } // namespace kmodguard::daemon

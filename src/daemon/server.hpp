@@ -4,8 +4,9 @@
 // delay another. A client that sends too much, too slowly or nonsense gets an error and is dropped; one that
 // is not root gets "ERR unauthorized".
 //
-// The usual client is the hook, with one request that has arrived by the time the connection is accepted: it
-// is answered at once, without ever being registered with the loop.
+// The usual client is the hook, with one request that has arrived by the time the connection is accepted, or
+// when those that came with it have been answered: it is answered without ever being registered with the
+// loop.
 #pragma once
 
 #include "daemon/event_loop.hpp"
@@ -13,6 +14,8 @@
 #include "sys/result.hpp"
 #include "sys/unique_fd.hpp"
 #include "sys/unix_socket.hpp"
+
+#include <sys/types.h>
 
 #include <chrono>
 #include <cstddef>
@@ -31,18 +34,22 @@ struct ServerLimits {
 class Server {
   public:
     struct Reply {
-        std::string text;                 ///< an encoded protocol::Answer
-        bool last = false;                ///< the connection is closed after it
-        std::function<void()> afterwards; ///< run once the answer was handed to the kernel; may be empty
+        std::string text;  ///< an encoded protocol::Answer
+        bool last = false; ///< the connection is closed after it
+        /// Run once the answer was handed to the kernel; may be empty.
+        std::move_only_function<void()> afterwards;
     };
     /// Called with each whole request and its sender.
     using Handler = std::function<Reply(const protocol::Request&, const sys::Peer&)>;
     /// Called with each process that may not ask.
     using TurnedAway = std::function<void(const sys::Peer&)>;
 
+    /// Called when all have been answered that could be.
+    using RoundDone = std::function<void()>;
+
     /// For `socket`, which listens and does not block, on `loop`, which must outlive the server.
     Server(sd_event* loop, sys::UniqueFd socket, Handler handler, ServerLimits limits = {},
-           TurnedAway turned_away = nullptr);
+           TurnedAway turned_away = nullptr, RoundDone round_done = nullptr);
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
@@ -56,8 +63,10 @@ class Server {
     using Clients = std::list<std::unique_ptr<Client>>;
 
     void accept_waiting();
-    void welcome(sys::UniqueFd fd);
+    /// Serves a new client, who is returned if there is more to come of it.
+    [[nodiscard]] std::unique_ptr<Client> welcome(sys::UniqueFd fd);
     void keep(std::unique_ptr<Client> client);
+    void serve_again(Client& client);
     void drop(Client& client);
     void drop_expired();
 
@@ -66,9 +75,12 @@ class Server {
     Handler handler_;
     ServerLimits limits_;
     TurnedAway turned_away_;
+    RoundDone round_done_;
+    uid_t own_uid_;   ///< whose processes alone may ask
     Clients clients_; ///< oldest first
     EventSource listening_;
     EventSource sweep_;
+    bool sweeps_ = false; ///< the timer runs
 };
 
 } // namespace kmodguard::daemon

@@ -55,13 +55,14 @@ void say(const std::string& line) {
 sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const ServiceOptions& options) {
     const sys::Paths& paths = options.paths;
     std::vector<std::unique_ptr<events::Sink>> sinks;
-    if (!paths.moved())
-        sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
-    if (paths.moved() || !events::has_journal()) sinks.push_back(events::stderr_sink());
-    if (!options.events_file.empty()) {
+    if (!options.events_file
+             .empty()) { // first: a file takes at once what it is given, and waits for no reader
         auto file = TRY(events::json_lines_sink(options.events_file));
         sinks.push_back(std::move(file));
     }
+    if (!paths.moved())
+        sinks.push_back(events::has_journal() ? events::journal_sink() : events::syslog_sink());
+    if (paths.moved() || !events::has_journal()) sinks.push_back(events::stderr_sink());
     return sinks;
 }
 
@@ -105,7 +106,8 @@ class Service {
         server_.emplace(
             loop_.get(), std::move(socket),
             [this](const protocol::Request& request, const sys::Peer& peer) { return answer(request, peer); },
-            ServerLimits(), [this](const sys::Peer& peer) { turned_away(peer); });
+            ServerLimits(), [this](const sys::Peer& peer) { turned_away(peer); },
+            [this] { recorder_.wake(); });
         TRY(server_->start());
         TRY(add_sources());
         update_systemd(engine_.status());
@@ -142,7 +144,9 @@ class Service {
         if (is_decision) complete(response, request.argument);
         Server::Reply reply{.text = encode(response.answer), .last = is_decision, .afterwards = nullptr};
         if (auto& event = response.event)
-            reply.afterwards = [this, recorded = std::move(*event)] { recorder_.record(recorded); };
+            reply.afterwards = [this, recorded = std::move(*event)]() mutable {
+                recorder_.record(std::move(recorded), events::Recorder::Wake::later);
+            };
         if (auto& change = response.change) { // while who asked still waits for the answer
             change->by = sys::identify_process(peer.pid, peer.uid);
             recorder_.record(std::move(*change));

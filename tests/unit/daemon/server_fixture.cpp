@@ -24,14 +24,14 @@ Server::Reply ServerFixture::echo(const protocol::Request& request, const sys::P
 }
 
 void ServerFixture::serve(Server::Handler handler, ServerLimits limits, mode_t mode,
-                          Server::TurnedAway turned_away) {
+                          Server::TurnedAway turned_away, Server::RoundDone round_done) {
     sd_event* loop = nullptr;
     ASSERT_GE(sd_event_new(&loop), 0);
     loop_.reset(loop);
     auto listening = sys::listen_unix(socket, mode, 512);
     ASSERT_TRUE(listening) << listening.error().what;
     server = std::make_unique<Server>(loop, std::move(*listening), std::move(handler), limits,
-                                      std::move(turned_away));
+                                      std::move(turned_away), std::move(round_done));
     ASSERT_TRUE(server->start());
 }
 

@@ -29,7 +29,7 @@ class ServerFixture : public ::testing::Test {
     static Server::Reply echo(const protocol::Request& request, const sys::Peer& peer = {});
 
     void serve(Server::Handler handler = echo, ServerLimits limits = {}, mode_t mode = 0600,
-               Server::TurnedAway turned_away = nullptr);
+               Server::TurnedAway turned_away = nullptr, Server::RoundDone round_done = nullptr);
 
     /// Runs the loop until `condition` holds, which is asked after whatever happens there.
     template <typename Condition>

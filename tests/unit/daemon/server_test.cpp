@@ -232,6 +232,49 @@ TEST_F(ServerTest, WhatComesAfterwardsComesOnceEvenIfTheClientIsGone) {
     EXPECT_EQ(recorded, 3);
 }
 
+/// What the daemon puts off until then, for all of them at once.
+class RoundTest : public ServerFixture {
+  protected:
+    std::vector<std::string> order;
+    std::string answer = "OK\n";
+
+    void serve_in_rounds(ServerLimits limits = {}) {
+        const auto handle = [this](const protocol::Request&, const sys::Peer&) -> Server::Reply {
+            return {.text = answer, .last = true, .afterwards = [this] { order.emplace_back("answered"); }};
+        };
+        serve(handle, limits, 0600, nullptr, [this] { order.emplace_back("done"); });
+    }
+};
+
+TEST_F(RoundTest, IsDoneOnceForAllThatCameTogether) {
+    serve_in_rounds();
+    std::vector<sys::UniqueFd> clients;
+    for (int i = 0; i < 3; ++i)
+        clients.push_back(connect_and_send("AUTOLOAD x\n"));
+    run_until([this] { return !order.empty(); });
+    EXPECT_EQ(order, (std::vector<std::string>{"answered", "answered", "answered", "done"}));
+}
+
+TEST_F(RoundTest, IsDoneForWhoAsksLater) {
+    serve_in_rounds();
+    const auto client = connect();
+    run_until([this] { return server->clients() == 1; });
+    order.clear();
+    send(client, "AUTOLOAD x\n");
+    run_until([this] { return !order.empty(); });
+    EXPECT_EQ(order, (std::vector<std::string>{"answered", "done"}));
+}
+
+TEST_F(RoundTest, IsDoneForWhoIsDroppedBeforeItHasTakenItsAnswer) {
+    answer.assign(2U << 20U, 'v');
+    serve_in_rounds({.timeout = std::chrono::seconds(0)});
+    const auto client = connect_and_send("AUTOLOAD x\n");
+    run_until([this] { return server->clients() == 1; });
+    order.clear();
+    run_until([this] { return server->clients() == 0; });
+    EXPECT_EQ(order, (std::vector<std::string>{"answered", "done"}));
+}
+
 TEST_F(ServerTest, EndsWithClientsConnected) {
     serve();
     const auto client = connect_and_send("ECHO ha");
