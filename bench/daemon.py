@@ -9,11 +9,12 @@ nothing but a policy and the index, where other programs share some of the libra
 import os
 import random
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from guard import POLICY, policy
@@ -43,10 +44,15 @@ def sample(kernel: Kernel) -> tuple[list[str], list[str]]:
     chosen = random.Random(1)
     lines = (kernel.modules / "modules.dep").read_text().splitlines()
     modules = sorted(Path(line.split(":")[0]).name.split(".")[0].replace("-", "_") for line in lines)
+    tokens = chosen.sample(aliases_of(kernel), DECISIONS)
+    return chosen.sample(modules, ALLOWED), tokens
+
+
+def aliases_of(kernel: Kernel) -> list[str]:
+    """A token for each alias of the kernel, sorted by alias."""
     aliases = sorted(line.split()[1] for line in (kernel.modules / "modules.alias").read_text().splitlines()
                      if line.startswith("alias ") and not re.search(r"[\[\\]", line))
-    tokens = [alias.replace("*", "0").replace("?", "0") for alias in chosen.sample(aliases, DECISIONS)]
-    return chosen.sample(modules, ALLOWED), tokens
+    return [alias.replace("*", "0").replace("?", "0") for alias in aliases]
 
 
 def memory(rollup: str) -> dict[str, float]:
@@ -118,26 +124,35 @@ def in_machine() -> Iterator[Row]:
         yield from memory_rows("in the machine", start, ask, vm.kernel)
 
 
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)
+
+
 class Native:
     """The daemon on this host, below a root of its own."""
 
-    def __init__(self, kernel: Kernel, root: Path) -> None:
+    def __init__(self, kernel: Kernel, root: Path, program: Path | None = None) -> None:
         self.root = root
+        self.socket = root / "run/kmodguard/daemon.sock"
         self._process: subprocess.Popen[bytes] | None = None
         (root / "etc/kmodguard").mkdir(parents=True)
-        (root / "lib/modules").mkdir(parents=True)
-        (root / "lib/modules" / os.uname().release).symlink_to(kernel.modules)
-        self.program = stage_folder() / DAEMON.lstrip("/")
+        # A link would be followed below the root, where nothing is.
+        shutil.copytree(kernel.modules, root / "lib/modules" / os.uname().release, copy_function=link_or_copy)
+        self.program = program or stage_folder() / DAEMON.lstrip("/")
 
-    def write_policy(self, allow: list[str]) -> None:
-        (self.root / POLICY.lstrip("/")).write_text(policy(allow=allow))
+    def write_policy(self, allow: list[str], deny: Sequence[str] = ()) -> None:
+        (self.root / POLICY.lstrip("/")).write_text(policy(allow=allow, deny_aliases=deny))
 
-    def start(self, allow: list[str]) -> Callable[[], str]:
+    def start(self, allow: list[str], deny: Sequence[str] = (), options: Sequence[str] = ()) -> Callable[[], str]:
         self.stop()
-        self.write_policy(allow)
+        self.write_policy(allow, deny)
         done, ready = os.pipe()
         self._process = process = subprocess.Popen(
-            [self.program, f"--root={self.root}", f"--ready-fd={ready}"], pass_fds=[ready], stderr=subprocess.DEVNULL)
+            [self.program, f"--root={self.root}", f"--ready-fd={ready}", *options], pass_fds=[ready],
+            stderr=subprocess.DEVNULL)
         os.close(ready)
         os.read(done, 1)
         os.close(done)
@@ -147,17 +162,30 @@ class Native:
     def ask(self, tokens: list[str]) -> None:
         """Asks for each, one request after the other on one connection."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.root / "run/kmodguard/daemon.sock"))
+            connection.connect(str(self.socket))
             answers = connection.makefile("r")
             for token in tokens:
                 connection.sendall(f"CHECK {token}\n".encode())
                 while not answers.readline().startswith(("OK", "DENY", "ERR")):
                     pass
 
+    def end(self) -> float:
+        """Has it end by itself, with all written that it has to write. The seconds of processor time of its whole life."""
+        assert self._process
+        self._process.terminate()
+        _, self._process.returncode, usage = os.wait4(self._process.pid, 0)
+        self._process = None
+        return usage.ru_utime + usage.ru_stime
+
     def stop(self) -> None:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
 
 def on_host(kernel: Kernel) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Measures what docs/benchmarks.md is about, and prints one table: `make bench`, or run.py PROGRAM [PART...].
 
-PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "process-point", "guest-point", "daemon" and "native", all of them if none is named. The table
+PROGRAM is kmodguard_bench; the parts are "autoload", "kernel-point", "process-point", "guest-point", "daemon", "native" and "rates", all of them if none is named. The table
 is also written beside the build, as results.md and results.json. Nothing here fails because something is slow.
 """
 
@@ -18,6 +18,7 @@ import guest_point  # noqa: E402
 import kernel_point  # noqa: E402
 import native  # noqa: E402
 import process_point  # noqa: E402
+import rates  # noqa: E402
 import table  # noqa: E402
 from machine import packages  # noqa: E402
 
@@ -56,9 +57,14 @@ def native_rows(program: Path) -> Iterator[table.Row]:
     yield from native.measure(program, packages.kernel(daemon.FULL).modules)
 
 
+def rates_rows(_: Path) -> Iterator[table.Row]:
+    yield from rates.measure(packages.kernel(daemon.FULL))
+
+
 PARTS: dict[str, Callable[[Path], Iterator[table.Row]]] = {
     "autoload": autoload_rows, "kernel-point": kernel_point_rows, "process-point": process_point_rows,
-    "guest-point": guest_point_rows, "daemon": daemon_rows, "native": native_rows}
+    "guest-point": guest_point_rows, "daemon": daemon_rows, "native": native_rows,
+    "rates": rates_rows}
 
 
 def main(program: Path, parts: list[str]) -> None:

@@ -26,7 +26,7 @@ class Figure:
     def __str__(self) -> str:
         scale, name = UNITS[self.unit]
         half = (max(self.values) - min(self.values)) / 2
-        spread = f" ± {half / self.median:.0%}" if half >= 0.01 * self.median else ""
+        spread = f" ± {half / self.median:.0%}" if self.median and half >= 0.01 * self.median else ""
         return f"{self.median / scale:.3g} {name}{spread}"
 
 
@@ -37,6 +37,7 @@ UNITS: dict[str, tuple[float, str]] = {
     "ns": (1e6, "ms"),
     "token": (1e-6, "µs"),
     "KiB": (1024, "MiB"),
+    "events": (1, "events"),
 }
 
 
@@ -63,7 +64,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        return self.figure.median / self.peer.median if self.peer else None
+        return self.figure.median / self.peer.median if self.peer and self.peer.median else None
 
     @property
     def missed(self) -> bool:
