@@ -33,7 +33,8 @@ make_judge(const sys::Paths& paths, const SupervisionOptions& options, core::Pol
 
 sys::Result<Sinks> open_sinks(const Context& context, const File& log_dir, bool quiet) {
     Sinks sinks;
-    if (log_dir) { // first: a file takes at once what it is given, and waits for no reader
+    // The files first: they take at once what they are given, and wait for no program that reads.
+    if (log_dir) {
         constexpr mode_t owner_only = 0700;
         const std::filesystem::path directory = *log_dir;
         TRY(sys::make_directory(directory, owner_only));

@@ -55,8 +55,8 @@ void say(const std::string& line) {
 sys::Result<std::vector<std::unique_ptr<events::Sink>>> make_sinks(const ServiceOptions& options) {
     const sys::Paths& paths = options.paths;
     std::vector<std::unique_ptr<events::Sink>> sinks;
-    if (!options.events_file
-             .empty()) { // first: a file takes at once what it is given, and waits for no reader
+    // The file first: it takes at once what it is given, and waits for no program that reads.
+    if (!options.events_file.empty()) {
         auto file = TRY(events::json_lines_sink(options.events_file));
         sinks.push_back(std::move(file));
     }
