@@ -160,11 +160,9 @@ void Server::keep(std::unique_ptr<Client> client) {
 }
 
 void Server::serve_again(Client& client) {
-    if (!client.serve())
-        drop(client);
-    else if (sd_event_source_set_io_events(client.source.get(), client.output.empty() ? EPOLLIN : EPOLLOUT)
-             < 0)
-        drop(client); // it would not be heard of again
+    const auto events = [&client] { return client.output.empty() ? EPOLLIN : EPOLLOUT; };
+    // One whose events cannot be set would not be heard of again.
+    if (!client.serve() || sd_event_source_set_io_events(client.source.get(), events()) < 0) drop(client);
     if (round_done_) round_done_();
 }
 

@@ -82,12 +82,6 @@ void write_listed(Output& out, const List& fields, const Of& of) {
     if (!open.empty()) out.end_object();
 }
 
-/// `value` in decimal, with zeros before it, in `length` characters at `at`.
-void write_digits(char* at, std::size_t length, std::int64_t value) {
-    for (std::size_t i = length; i-- > 0; value /= 10)
-        at[i] = static_cast<char>('0' + value % 10);
-}
-
 } // namespace
 
 void write(Output& out, const core::Rule& rule) {
@@ -136,14 +130,20 @@ Timestamp::Timestamp(WallClock::time_point time) {
     const auto day = std::chrono::floor<std::chrono::days>(time);
     const std::chrono::year_month_day date(day);
     const auto micros = std::chrono::floor<std::chrono::microseconds>(time - day).count();
-    constexpr std::int64_t minute = 60'000'000;
-    write_digits(&text_[0], 4, int{date.year()});
-    write_digits(&text_[5], 2, unsigned{date.month()});
-    write_digits(&text_[8], 2, unsigned{date.day()});
-    write_digits(&text_[11], 2, micros / (60 * minute));
-    write_digits(&text_[14], 2, micros / minute % 60);
-    write_digits(&text_[17], 2, micros / 1'000'000 % 60);
-    write_digits(&text_[20], 6, micros % 1'000'000);
+    constexpr std::int64_t second = 1'000'000;
+    constexpr std::int64_t minute = 60 * second;
+    // In decimal, with zeros before it, in `length` characters.
+    const auto put = [this](std::size_t at, std::size_t length, std::int64_t value) {
+        for (std::size_t i = at + length; i-- > at; value /= 10)
+            text_.at(i) = static_cast<char>('0' + value % 10);
+    };
+    put(0, 4, int{date.year()});
+    put(5, 2, unsigned{date.month()});
+    put(8, 2, unsigned{date.day()});
+    put(11, 2, micros / (60 * minute));
+    put(14, 2, micros / minute % 60);
+    put(17, 2, micros / second % 60);
+    put(20, 6, micros % second);
 }
 
 } // namespace kmodguard::events
