@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,10 +44,20 @@ Context open_context(const Sample& sample) {
     return {context, kmod_unref};
 }
 
-/// As the daemon has it, and what reads for it.
+/// As the daemon has it, and what reads for it. It is compiled once, as before a start of the daemon.
 struct OpenIndex {
     explicit OpenIndex(const Sample& sample)
-        : reader(sample.paths()), index(std::move(*reader.index(sample.release())), sample.paths(), reader) {}
+        : reader(sample.paths()), index(open(sample, reader), sample.paths(), reader) {}
+
+    static compiled::File open(const Sample& sample, reader::LocalReader& reader) {
+        const auto path = sample.paths().kept_index(sample.release());
+        if (auto kept = compiled::File::open_kept(path)) return std::move(*kept);
+        auto made = reader.index(sample.release());
+        if (!made || !compiled::keep(made->bytes(), path))
+            throw std::runtime_error("cannot compile the index");
+        return std::move(*made);
+    }
+
     reader::LocalReader reader;
     compiled::CompiledIndex index;
     core::Policy policy;
