@@ -273,11 +273,11 @@ bool CompiledIndex::has_indexed_aliases(std::string_view name) {
     return known == images_.end() || known->second.file != *file || !known->second.asked.aliases;
 }
 
-bool CompiledIndex::is_current(const core::Decision& decision) {
-    const auto is_unchanged = [this](const core::Step& step) {
+bool is_current(const core::Decision& decision, core::ModuleIndex& index) {
+    const auto is_unchanged = [&index](const core::Step& step) {
         if (step.judged.empty())
             return true; // audit mode, or nothing to load: the plan promises nothing about it
-        const core::ModuleRecord* record = find(step.module);
+        const core::ModuleRecord* record = index.find(step.module);
         if (record == nullptr) return false;
         const auto now = sys::file_identity(record->path);
         return now && to_string(*now) == step.judged;

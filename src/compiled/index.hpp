@@ -72,10 +72,6 @@ class CompiledIndex final : public core::ModuleIndex {
     [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
-    /// Whether every image that `decision`, made with this index, would load still is in the state in which
-    /// it was judged.
-    [[nodiscard]] bool is_current(const core::Decision& decision);
-
     /// Whether what it was made of, or the kernel's limits, changed since: then another is to be made.
     [[nodiscard]] bool outdated() const;
 
@@ -117,6 +113,10 @@ class CompiledIndex final : public core::ModuleIndex {
     ByName<KnownAliases> aliases_;
     ByName<KnownImage> images_;
 };
+
+/// Whether every image that `decision`, made with `index`, would load still is in the state in which it was
+/// judged.
+[[nodiscard]] bool is_current(const core::Decision& decision, core::ModuleIndex& index);
 
 /// Whether finit_module can be given the image file and the options of `record` as they are, where the kernel
 /// decompresses `compression` by itself. Both must also fit a line of the plan.

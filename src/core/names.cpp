@@ -62,9 +62,11 @@ std::optional<std::string> module_name_of(std::string_view path) {
 
 bool is_token(std::string_view token) {
     if (token.empty() || token.size() > max_token || token.front() == '-') return false;
+    const auto is_plain = [](char c) { return c >= ' ' && c < '\x7f'; };
     while (!token.empty()) {
-        const std::size_t length = first_character(token).length;
-        if (length == 0 || begins_with_control(token)) return false;
+        const bool plain = is_plain(token.front()); // as nearly all are
+        const std::size_t length = plain ? 1 : first_character(token).length;
+        if (length == 0 || (!plain && begins_with_control(token))) return false;
         token.remove_prefix(length);
     }
     return true;

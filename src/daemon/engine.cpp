@@ -219,7 +219,7 @@ sys::Result<void> Engine::reload(bool discard) {
 
 const core::Decision& Engine::decide(std::string_view token) {
     if (const core::Decision* known = decisions_.find(token)) {
-        const bool is_current = !index_ || index_->is_current(*known);
+        const bool is_current = !index_ || compiled::is_current(*known, *index_);
         sys::trace(sys::Topic::cache, "{}: {}", token, is_current ? "remembered" : "its files have changed");
         if (is_current) return *known;
         decisions_.erase(token);

@@ -239,33 +239,4 @@ core::ImageFacts KmodIndex::image(const core::ModuleRecord& module, bool with_ha
     return facts;
 }
 
-sys::Result<FileImage> KmodIndex::compressed_image(const core::ModuleRecord& module, const ContentKey& key) {
-    if (module.built_in)
-        return sys::failure(sys::ErrorKind::not_found,
-                            fmt::format("{} is built into the kernel and has no image file", module.name));
-    auto image = identify_file(module.path, {.image = {.with_hash = true}, .key = key});
-    if (image) image->identity.facts.state = to_string(image->file);
-    return image;
-}
-
-bool KmodIndex::is_current(const core::Decision& decision) {
-    const auto is_unchanged = [this](const core::Step& step) {
-        if (step.judged.empty())
-            return true; // audit mode, or nothing to load: the plan promises nothing about it
-        const core::ModuleRecord* record = find(step.module);
-        if (record == nullptr) return false;
-        const auto now = sys::file_identity(record->path);
-        return now && to_string(*now) == step.judged;
-    };
-    return std::ranges::all_of(decision.modules, [&](const core::ModuleDecision& module) {
-        return !decision.loads(module) || std::ranges::all_of(module.chain, is_unchanged);
-    });
-}
-
-bool KmodIndex::outdated() const {
-    return kmod_validate_resources(context_.get()) != KMOD_RESOURCES_OK
-           || inputs_ != compiled::inputs_of(paths_, inputs_.release)
-           || (running_ && compiled::read_kernel_limits(paths_) != limits_);
-}
-
 } // namespace kmodguard::modules

@@ -6,7 +6,6 @@
 #pragma once
 
 #include "compiled/index.hpp"
-#include "core/decision.hpp"
 #include "core/module_index.hpp"
 #include "modules/image.hpp"
 #include "modules/kmod_context.hpp"
@@ -63,20 +62,8 @@ class KmodIndex final : public core::ModuleIndex {
     [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
-    /// The image file of `module` as it is now: always with the hash, and with the tag of its bytes under
-    /// `key` unless it has a problem. It is read whole, and not kept.
-    [[nodiscard]] static sys::Result<FileImage> compressed_image(const core::ModuleRecord& module,
-                                                                 const ContentKey& key);
-
-    /// Whether every image that `decision`, made with this index, would load still is in the state in which
-    /// it was judged.
-    [[nodiscard]] bool is_current(const core::Decision& decision);
-
     /// All of it, for a compiled file.
     [[nodiscard]] compiled::IndexSource source();
-
-    /// Whether depmod ran, or modprobe.d or the kernel's limits changed, since open(): then open a new one.
-    [[nodiscard]] bool outdated() const;
 
   private:
     struct CheckedImage {

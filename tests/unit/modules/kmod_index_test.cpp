@@ -11,7 +11,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
@@ -187,44 +186,6 @@ TEST_F(KmodIndexTest, ImageThatChangedIsReadAgain) {
     EXPECT_EQ(index().image(record("kmt_base"), false).state, "");
 }
 
-TEST_F(KmodIndexTest, PackedImageIsThatOfTheFileAsItStands) {
-    tree.add({.name = "kmt_packed", .packing = Container::xz}).depmod();
-    const ContentKey key{.bytes = {7}};
-    for (const std::string name : {"kmt_base", "kmt_packed"}) {
-        const std::string path = record(name).path;
-        const auto image = KmodIndex::compressed_image(record(name), key);
-        ASSERT_TRUE(image) << image.error().what;
-        const std::string bytes = sys::read_file(path, 1 << 20).value();
-        EXPECT_EQ(image->tag, tag_of(std::as_bytes(std::span(bytes)), key).value());
-        EXPECT_EQ(image->container, name == "kmt_packed" ? Container::xz : Container::raw);
-        const core::ImageFacts facts = index().image(record(name), true);
-        EXPECT_EQ(image->identity.facts.problem, "");
-        EXPECT_EQ(image->identity.facts.name, name);
-        EXPECT_TRUE(image->identity.facts.sha256);
-        EXPECT_EQ(image->identity.facts.sha256, facts.sha256);
-        EXPECT_EQ(image->identity.facts.state, facts.state);
-        EXPECT_EQ(image->file, sys::file_identity(path).value());
-    }
-}
-
-TEST_F(KmodIndexTest, PackedImageIsReadAnew) {
-    const ContentKey key{.bytes = {7}};
-    const auto before = KmodIndex::compressed_image(record("kmt_base"), key).value();
-    tree.add({.name = "kmt_base", .calls_itself = "kmt_evil"});
-    const auto after = KmodIndex::compressed_image(record("kmt_base"), key).value();
-    EXPECT_EQ(after.identity.facts.name, "kmt_evil");
-    EXPECT_NE(after.tag, before.tag);
-    EXPECT_NE(KmodIndex::compressed_image(record("kmt_base"), ContentKey{})->tag, after.tag);
-}
-
-TEST_F(KmodIndexTest, PackedImageOfWhatHasNoneIsAnError) {
-    EXPECT_EQ(KmodIndex::compressed_image(record("kmt_inside"), {}).error().what,
-              "kmt_inside is built into the kernel and has no image file");
-    record("kmt_base");
-    std::filesystem::remove(image_path("kmt_base"));
-    EXPECT_EQ(KmodIndex::compressed_image(record("kmt_base"), {}).error().kind, sys::ErrorKind::not_found);
-}
-
 /// They counted as none from then on, and so a denied alias as not denied.
 TEST_F(KmodIndexTest, AliasesThatCannotBeReadNowAreNotRememberedAsNone) {
     const std::string kept = sys::read_file(image_path("kmt_twin_b"), 1 << 20).value();
@@ -241,20 +202,6 @@ TEST_F(KmodIndexTest, OfAModuleThatDepmodHasNotSeenNoAliasesAreKnown) {
     EXPECT_EQ(index().aliases("kmt_new"), nullptr);
     EXPECT_EQ(index().aliases("kmt_nowhere"), nullptr);
     EXPECT_NE(index().aliases("kmt_base"), nullptr);
-}
-
-TEST_F(KmodIndexTest, IsOutdatedAfterDepmod) {
-    EXPECT_FALSE(index().outdated());
-    tree.add({.name = "kmt_new"});
-    EXPECT_FALSE(index().outdated()); // nothing knows of it yet
-    tree.depmod();
-    EXPECT_TRUE(index().outdated());
-}
-
-TEST_F(KmodIndexTest, IsOutdatedAfterANewConfigurationFile) {
-    EXPECT_FALSE(index().outdated());
-    tree.write("etc/modprobe.d/more.conf", "blacklist kmt_base\n");
-    EXPECT_TRUE(index().outdated());
 }
 
 TEST_F(KmodIndexTest, IsNotThereWithoutDepmod) {

@@ -5,12 +5,15 @@
 #include "compiled/hash_table.hpp"
 #include "compiled/index.hpp"
 #include "module_tree.hpp"
+#include "modules/hash.hpp"
 #include "reader/local/local_reader.hpp"
 #include "reader/messages.hpp"
 #include "reader/process.hpp"
 #include "temporary_directory.hpp"
 
 #include <gtest/gtest.h>
+
+#include <span>
 
 namespace kmodguard::reader {
 namespace {
@@ -58,6 +61,36 @@ TEST_F(ReaderTest, AnswersAsOneInThisProcessDoes) {
     compiled::CompiledIndex modules(std::move(*index), tree.paths(), remote);
     EXPECT_EQ(modules.resolve("kmt-only-b"), std::vector<std::string>{"kmt_twin_b"});
     EXPECT_EQ(modules.image(*modules.find("kmt_base"), false).name, "kmt_base");
+}
+
+TEST_F(ReaderTest, PackedImageIsThatOfTheFileAsItStands) {
+    tree.add({.name = "kmt_packed", .packing = modules::Container::xz});
+    const compiled::ContentKey key{.bytes = {7}};
+    for (const std::string name : {"kmt_base", "kmt_packed"}) {
+        const auto folder = tree / ("lib/modules/" + ModuleTree::release + "/kernel");
+        const std::filesystem::path path =
+            folder.native() + "/" + name + (name == "kmt_packed" ? ".ko.xz" : ".ko");
+        const auto image = local.read(path, {.hash = true, .key = key});
+        ASSERT_TRUE(image) << image.error().what;
+        const std::string bytes = sys::read_file(path, 1 << 20).value();
+        EXPECT_EQ(image->tag, modules::tag_of(std::as_bytes(std::span(bytes)), key).value());
+        EXPECT_EQ(image->facts.name, name);
+        EXPECT_TRUE(image->facts.sha256);
+        EXPECT_EQ(image->file, sys::file_identity(path).value());
+    }
+}
+
+TEST_F(ReaderTest, PackedImageIsReadAnew) {
+    const compiled::ContentKey key{.bytes = {7}};
+    const auto path = tree / ("lib/modules/" + ModuleTree::release + "/kernel/kmt_base.ko");
+    const auto before = local.read(path, {.key = key}).value();
+    tree.add({.name = "kmt_base", .calls_itself = "kmt_evil"});
+    const auto after = local.read(path, {.key = key}).value();
+    EXPECT_EQ(after.facts.name, "kmt_evil");
+    EXPECT_NE(after.tag, before.tag);
+    EXPECT_NE(local.read(path, {.key = compiled::ContentKey{}})->tag, after.tag);
+    std::filesystem::remove(path);
+    EXPECT_EQ(local.read(path, {.key = key}).error().kind, sys::ErrorKind::not_found);
 }
 
 TEST_F(ReaderTest, GivesTheErrorsOfOneInThisProcess) {
