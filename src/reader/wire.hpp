@@ -77,9 +77,8 @@ class Encoder {
     }
     template <typename Structure>
         requires std::is_class_v<Structure>
-    void put(const Structure& structure) {
-        // One fields() for both directions; in this one it changes nothing.
-        fields(*this, const_cast<Structure&>(structure)); // NOLINT(*-const-cast)
+    void put(Structure structure) { // a copy, since fields() takes what a decoder fills
+        fields(*this, structure);
     }
 
     std::string bytes_;
