@@ -22,9 +22,9 @@ class ReaderProcess final : public Reader {
   public:
     struct Settings {
         std::filesystem::path program; ///< kmodguard-reader
-        /// After that long without an answer the reader is killed: before systemd's watchdog ends who waits for
-        /// it. A policy of 100,000 entries, or the whole index of a kernel on an emulated machine, takes some
-        /// seconds.
+        /// After that long without an answer the reader is killed: before systemd's watchdog ends who waits
+        /// for it. A policy of 100,000 entries, or the whole index of a kernel on an emulated machine, takes
+        /// some seconds.
         std::chrono::milliseconds timeout = std::chrono::seconds(20);
     };
     /// The program is opened now: after an upgrade it still is the one that this process was built with.

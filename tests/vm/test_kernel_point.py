@@ -465,10 +465,22 @@ def test_a_denied_module_that_is_loaded_is_named_wherever_somebody_asks(guard: G
 def test_without_a_valid_policy_the_record_of_a_load_says_so(guard: Guard) -> None:
     guard.ctl("stop", check=True)
     guard.vm.put(POLICY, b"nonsense\n")
+    guard.vm.run("rm -r /var/lib/kmodguard", check=True)  # where the policy is that could be used last
     assert guard.ctl("start").status == 6
     assert guard.vm.run("modprobe kmg_param").status != 0
     log = guard.wait_log("kmg_param is allowed by nothing, since there is no valid policy")
     assert "kmg_param is not on the allow list" not in log
+
+
+def test_a_policy_that_is_broken_since_the_last_start_leaves_that_one_in_force(guard: Guard) -> None:
+    """It was an empty allowlist, and udev and modprobe were refused everything."""
+    guard.ctl("stop", check=True)
+    guard.vm.put(POLICY, b"nonsense\n")
+    assert guard.ctl("start").status == 6
+    assert "INVALID" in guard.ctl("status").stdout
+    guard.vm.run("modprobe kmg_param", check=True)
+    assert guard.vm.run("modprobe dummy").status != 0
+    assert "Operation not permitted" in guard.vm.run(f"insmod {raw_file_of('kmg_inner')}").stderr
 
 
 def test_a_loaded_module_that_is_not_allowed_is_recorded_as_loaded(guard: Guard) -> None:
