@@ -16,18 +16,20 @@ namespace {
 /// Reads until the end of the file or `limit` + 1 bytes, whichever is first.
 Result<std::string> read_up_to(const UniqueFd& fd, const std::filesystem::path& path, std::size_t limit) {
     constexpr std::size_t chunk = 16384;
+    constexpr std::size_t max_believed = std::size_t{16} << 20U; // of a size: a file may have holes
     std::string content;
     struct stat status{};
     if (::fstat(fd.get(), &status) == 0 && status.st_size > 0)
-        content.reserve(std::min(limit, static_cast<std::size_t>(status.st_size)) + chunk);
+        content.reserve(std::min({limit, static_cast<std::size_t>(status.st_size), max_believed}) + chunk);
     while (content.size() <= limit) {
         const std::size_t rest = limit - content.size(); // one more than that shows whether it is too large
         ssize_t count = 0;
         const std::size_t size = content.size();
-        content.resize_and_overwrite(size + std::min(rest + 1, chunk), [&](char* bytes, std::size_t all) {
-            count = ::read(fd.get(), bytes + size, all - size);
-            return size + static_cast<std::size_t>(std::max<ssize_t>(count, 0));
-        });
+        content.resize_and_overwrite(size + (rest < chunk ? rest + 1 : chunk),
+                                     [&](char* bytes, std::size_t all) {
+                                         count = ::read(fd.get(), bytes + size, all - size);
+                                         return size + static_cast<std::size_t>(std::max<ssize_t>(count, 0));
+                                     });
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) return system_failure("cannot read", path.native());
         if (count == 0) return content;

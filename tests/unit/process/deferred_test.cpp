@@ -30,7 +30,7 @@ struct DeferredTest : ::testing::Test {
     void run(const DeferredLimits& limits, int count) {
         std::vector<std::unique_ptr<events::Sink>> sinks;
         sinks.push_back(std::make_unique<test::Log>(log));
-        events::Recorder recorder(std::move(sinks), 100'000);
+        events::Recorder recorder(std::move(sinks), std::size_t{1} << 30U);
         order.emplace(recorder, "");
         Deferred deferred(recorder, limits);
         for (int i = 0; i < count; ++i)
@@ -70,7 +70,7 @@ TEST_F(DeferredTest, WhereImagesTakeTooMuchMemoryToo) {
 TEST_F(DeferredTest, WhatIsFinishedIsRecorded) {
     std::vector<std::unique_ptr<events::Sink>> sinks;
     sinks.push_back(std::make_unique<test::Log>(log));
-    events::Recorder recorder(std::move(sinks), 100'000);
+    events::Recorder recorder(std::move(sinks), std::size_t{1} << 30U);
     order.emplace(recorder, "");
     Deferred deferred(recorder);
     for (int i = 0; i < 100; ++i)
