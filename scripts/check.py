@@ -35,6 +35,8 @@ CLI: Sequence[tuple[str, list[str]]] = [
     ("src/linking/*", EVERY_CLI),
     ("scripts/lazy-symbols", EVERY_CLI),
     ("src/modules/*", EVERY_CLI),
+    ("src/compiled/*", EVERY_CLI),
+    ("src/reader/*", EVERY_CLI),
     ("src/config/*", ["init_and_lint", "modprobe_d", "convert", "check_and_explain", "reload", "run_time_changes", "mode", "loaded"]),
     ("src/protocol/*", [*RUNNING, "check_and_explain", "modprobe_d", "loaded"]),
     ("src/events/*", ["events", "changes", "guest", *EXEC]),

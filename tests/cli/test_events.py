@@ -77,7 +77,7 @@ def test_names_that_nothing_answers_to_are_told_together(machine, daemon):
         hook(machine, name)
     daemon.stop()
     events = daemon.all_events()
-    assert told(events) == 26 and len(events) < 13
+    assert told(events) == 26 and len(events) < 13, events
     assert {name for event in events for name in [event["token"], *event.get("other_tokens", [])]} == set(names)
 
 

@@ -92,7 +92,7 @@ std::unexpected<sys::Error> load_failure(int code) {
 }
 
 constexpr const char* kernel_types = "/sys/kernel/btf/vmlinux";
-constexpr std::size_t max_kernel_types = 64 * 1024 * 1024;
+constexpr std::size_t max_kernel_types = std::size_t{64} << 20U;
 
 /// All that the object's programs name: what is needed of types that are its own, the kernel has not.
 NeededTypes needed_types(const bpf_object* object, Mechanism mechanism, Part part) {
@@ -122,7 +122,8 @@ struct Fitting {
 
 /// libbpf is about to load the program.
 int on_load(bpf_program* program, bpf_prog_load_opts* options, long fitting_address) {
-    const auto& fitting = *reinterpret_cast<const Fitting*>(fitting_address);
+    const auto& fitting =
+        *reinterpret_cast<const Fitting*>(fitting_address); // NOLINT(*-int-to-ptr): libbpf's
     const ProgramRow* row = row_of(program, fitting.mechanism);
     if (row == nullptr) return -EINVAL;
     const auto function = fitting.functions.find(function_of(*row, fitting.mechanism));

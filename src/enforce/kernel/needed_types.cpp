@@ -16,10 +16,10 @@
 namespace kmodguard::kernel {
 namespace {
 
-constexpr std::uint32_t max_indirections = 32;       ///< const, volatile and typedef around one type
-constexpr std::size_t max_found = 10'000;            ///< types; some hundred are usual
-constexpr std::size_t max_strings = 4 * 1024 * 1024; ///< bytes of their names
-constexpr std::uint32_t void_pointer = 1;            ///< in what is made: the first
+constexpr std::uint32_t max_indirections = 32;             ///< const, volatile and typedef around one type
+constexpr std::size_t max_found = 10'000;                  ///< types; some hundred are usual
+constexpr std::size_t max_strings = std::size_t{4} << 20U; ///< bytes of their names
+constexpr std::uint32_t void_pointer = 1;                  ///< in what is made: the first
 
 std::unexpected<sys::Error> malformed(std::string_view why) {
     return sys::failure(sys::ErrorKind::invalid,
