@@ -288,7 +288,7 @@ bool is_current(const core::Decision& decision, core::ModuleIndex& index) {
 }
 
 bool CompiledIndex::outdated() const {
-    return inputs_ != inputs_of(paths_, inputs_.release)
+    return inputs_.files != input_files(paths_, inputs_.release)
            || (running_ && read_kernel_limits(paths_) != limits_);
 }
 

@@ -58,7 +58,7 @@ class CompiledIndex final : public core::ModuleIndex {
     CompiledIndex(const CompiledIndex&) = delete;
     CompiledIndex& operator=(const CompiledIndex&) = delete;
 
-    /// What the file was made of.
+    /// What the file was made of: one that was kept is to be made again if that is not inputs_of() now.
     [[nodiscard]] const Inputs& inputs() const { return inputs_; }
 
     [[nodiscard]] std::vector<std::string> resolve(std::string_view token) override;
@@ -72,7 +72,8 @@ class CompiledIndex final : public core::ModuleIndex {
     [[nodiscard]] bool has_indexed_aliases(std::string_view name) override;
     [[nodiscard]] core::ImageFacts image(const core::ModuleRecord& module, bool with_hash) override;
 
-    /// Whether what it was made of, or the kernel's limits, changed since: then another is to be made.
+    /// Whether what it was made of, as far as that can, or the kernel's limits changed since this process has
+    /// it: then another is to be made.
     [[nodiscard]] bool outdated() const;
 
   private:

@@ -37,7 +37,7 @@ std::map<std::string, std::filesystem::path> modprobe_files(const sys::Paths& pa
     return files;
 }
 
-Inputs inputs_of(const sys::Paths& paths, const std::string& release) {
+sys::FileStates input_files(const sys::Paths& paths, const std::string& release) {
     const std::filesystem::path directory = paths.modules(release);
     std::vector<std::filesystem::path> files;
     for (const char* name :
@@ -46,9 +46,13 @@ Inputs inputs_of(const sys::Paths& paths, const std::string& release) {
         files.push_back(directory / name);
     for (const auto& [name, file] : modprobe_files(paths))
         files.push_back(file);
+    return sys::file_states(files);
+}
+
+Inputs inputs_of(const sys::Paths& paths, const std::string& release) {
     return {.release = release,
             .root = paths.root(),
-            .files = sys::file_states(files),
+            .files = input_files(paths, release),
             .command_line =
                 paths.moved() ? ""
                               : for_modprobe(sys::read_pseudo_file(paths.kernel_command_line()).value_or("")),

@@ -29,9 +29,12 @@ struct Inputs {
     bool operator==(const Inputs&) const = default;
 };
 
-/// As they are now. libkmod notices changes only of those of depmod's files that it keeps open, and keeps
-/// none open if one is missing or broken; of modprobe.d only that files come and go.
+/// As they are now.
 [[nodiscard]] Inputs inputs_of(const sys::Paths& paths, const std::string& release);
+/// Inputs::files alone: all that can become other while a kernel runs. libkmod notices changes only of those
+/// of depmod's files that it keeps open, and keeps none open if one is missing or broken; of modprobe.d only
+/// that files come and go.
+[[nodiscard]] sys::FileStates input_files(const sys::Paths& paths, const std::string& release);
 
 /// What the running kernel itself does not load, from its command line and its settings. What cannot be read
 /// counts as no limit: nothing is decided by it.
