@@ -16,12 +16,13 @@
 namespace kmodguard::daemon {
 namespace {
 
-std::vector<std::string> warnings_of(reader::ReadPolicy& policy) {
+std::vector<std::string> warnings_of(const reader::ReadPolicy& policy) {
+    std::vector<std::string> warnings = policy.warnings;
     if (!policy.source.wants(core::Point::autoload))
-        policy.warnings.emplace_back(
+        warnings.emplace_back(
             "points leaves autoload out, and it is enforced all the same: requests would pass "
             "unjudged otherwise");
-    return std::move(policy.warnings);
+    return warnings;
 }
 
 sys::FileStates states_of_policy_files(const sys::Paths& paths) {
@@ -66,6 +67,12 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, reader::Reader& rea
     // there is no policy is another matter.
     if (const auto loaded = reload(); !loaded && loaded.error().kind == sys::ErrorKind::bad_policy)
         use_kept_policy();
+}
+
+/// Where it cannot be kept, the next start finds no former policy, or one before it.
+void Engine::keep_for_next_start(const reader::ReadPolicy& policy) const {
+    if (const auto kept = reader::keep(policy, paths_.kept_policy()); !kept)
+        sys::trace(sys::Topic::files, "{}", kept.error().what);
 }
 
 void Engine::use_kept_policy() {
@@ -205,15 +212,14 @@ sys::Result<void> Engine::reload(bool discard) {
     }
     State next = latest();
     next.changes.unmask_new_denials(next.written, loaded->source);
-    // Where it cannot be kept, the next start finds no former policy, or one before it.
-    if (const auto kept = reader::keep(*loaded, paths_.kept_policy()); !kept)
-        sys::trace(sys::Topic::files, "{}", kept.error().what);
     next.warnings = warnings_of(*loaded);
-    next.written = std::move(loaded->source);
+    next.written = loaded->source;
     next.files = std::move(files);
     if (discard) next.changes = {};
     auto published = publish(std::move(next));
-    policy_error_ = published || published.error().kept ? "" : published.error().error.what;
+    const bool taken = published || published.error().kept;
+    policy_error_ = taken ? "" : published.error().error.what;
+    if (taken) keep_for_next_start(*loaded);
     return for_who_asked(std::move(published));
 }
 

@@ -130,6 +130,7 @@ class Engine {
     void open_index();
     /// The index that was kept, if it still is what would be made now; else a new one, which is kept.
     [[nodiscard]] sys::Result<std::shared_ptr<compiled::CompiledIndex>> newest_index();
+    void keep_for_next_start(const reader::ReadPolicy& policy) const;
     void use_kept_policy();
     void forget_decisions();
     /// What the policy in force admits where an image is seen. Valid until policy or index change.

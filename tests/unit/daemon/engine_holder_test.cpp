@@ -65,6 +65,18 @@ TEST_F(EngineHolderTest, AChangeThatIsNotTakenChangesNothing) {
     EXPECT_EQ(engine().status().unsaved_changes, 0U);
 }
 
+/// It was kept although it never was in force, and the next start with a broken file would have taken it.
+TEST_F(EngineHolderTest, APolicyThatIsNotTakenIsNotKeptForTheNextStart) {
+    publish();
+    holder.refuses = true;
+    tree.write(policy, "version = 1\nallow.modules = ['kmt_deep']\n");
+    ASSERT_FALSE(engine().reload());
+    tree.write(policy, "broken");
+    restart();
+    EXPECT_EQ(verdict("kmt_base"), "allow");
+    EXPECT_EQ(verdict("kmt_deep"), "refuse");
+}
+
 /// The machine stayed in audit mode for ever, and nothing said so.
 TEST_F(EngineHolderTest, AuditModeThatCannotEndInItsTimeEndsAsSoonAsItCan) {
     publish();
