@@ -5,13 +5,11 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 
 namespace kmodguard::reader {
 namespace {
@@ -26,21 +24,8 @@ sys::Result<void> send_message(const sys::UniqueFd& channel, char kind, std::str
     if (!sys::write_all(file.get(), bytes)) return sys::system_failure("cannot write", "a file in memory");
     if (::fcntl(file.get(), F_ADD_SEALS, whole_seals) != 0)
         return sys::system_failure("cannot seal", "a file in memory");
-    iovec part{.iov_base = &kind, .iov_len = 1};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    const int fd = file.get();
-    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-    while (::sendmsg(channel.get(), &header, MSG_NOSIGNAL) < 0)
-        if (errno != EINTR) return sys::system_failure("cannot send to", "the other process");
+    if (!sys::send_descriptor(channel.get(), {&kind, 1}, file.get()))
+        return sys::system_failure("cannot send to", "the other process");
     return {};
 }
 

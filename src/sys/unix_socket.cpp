@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 namespace kmodguard::sys {
@@ -129,6 +130,27 @@ Result<std::optional<Received>> receive(const UniqueFd& socket, std::span<char> 
     return Received{.bytes = static_cast<std::size_t>(count),
                     .descriptors = descriptors_of(message),
                     .lost_descriptors = (message.msg_flags & MSG_CTRUNC) != 0};
+}
+
+bool send_descriptor(int socket, std::string_view text, int descriptor) {
+    // NOLINTNEXTLINE(*-const-cast): iovec is for receiving as well
+    iovec bytes{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &bytes;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof descriptor);
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    ssize_t sent = 0;
+    do
+        sent = ::sendmsg(socket, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == static_cast<ssize_t>(text.size());
 }
 
 Result<void> send_all(const UniqueFd& socket, std::string_view text) {

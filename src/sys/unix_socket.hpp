@@ -58,6 +58,10 @@ struct Received {
 /// nullopt: nothing is there yet, on a socket that does not block.
 [[nodiscard]] Result<std::optional<Received>> receive(const UniqueFd& socket, std::span<char> buffer);
 
+/// Sends `text` as one message, and `descriptor` along (SCM_RIGHTS, unix(7)). False, with errno: it was not
+/// sent; a peer that is gone is no signal. Allocates nothing.
+[[nodiscard]] bool send_descriptor(int socket, std::string_view text, int descriptor);
+
 /// Sends all of `text`; a peer that is gone is an error, never a signal.
 [[nodiscard]] Result<void> send_all(const UniqueFd& socket, std::string_view text);
 

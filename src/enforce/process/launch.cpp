@@ -9,7 +9,6 @@
 
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,35 +21,17 @@ namespace {
 
 constexpr int could_not_run = 127; // it is not seen: the parent has had its report
 
-/// Sends `text`, and `descriptor` if there is one.
-void send_report(int socket, std::string text, int descriptor) {
-    iovec bytes{.iov_base = text.data(), .iov_len = text.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &bytes;
-    message.msg_iovlen = 1;
-    if (descriptor >= 0) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        cmsghdr* header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof descriptor);
-        std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    }
-    ::sendmsg(socket, &message, MSG_NOSIGNAL);
-}
-
 [[noreturn]] void become(std::vector<char*>& words, const FilterProgram& filter, const sigset_t& signals,
                          int socket) {
     const auto listener = install_filter(filter);
     if (!listener) {
         std::string text = listener.error().what;
         if (!listener.error().hint.empty()) text += "\n  hint: " + listener.error().hint;
-        send_report(socket, std::move(text), -1);
+        ::send(socket, text.data(), text.size(), MSG_NOSIGNAL);
         ::_exit(could_not_run);
     }
-    send_report(socket, "filtered", listener->get());
+    static_cast<void>(
+        sys::send_descriptor(socket, "filtered", listener->get())); // else it is not told to go on
     char go = 0;
     if (::recv(socket, &go, sizeof go, 0) != sizeof go) ::_exit(could_not_run);
     ::sigprocmask(SIG_SETMASK, &signals, nullptr);

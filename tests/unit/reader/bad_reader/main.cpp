@@ -3,6 +3,7 @@
 // A reader that fails in the way that the file `way` below its root names.
 #include "reader/messages.hpp"
 #include "sys/file.hpp"
+#include "sys/unix_socket.hpp"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,18 +22,5 @@ int main(int /*count*/, char** arguments) {
     if (way == "sends no file") return ::send(channel.get(), "v", 1, 0) == 1 ? 0 : 1;
     if (way == "sends nonsense") return reader::send_message(channel, 'v', "nonsense") ? 0 : 1;
     const sys::UniqueFd file = sys::memory_file("open");
-    msghdr header{};
-    char kind = 'v';
-    iovec part{.iov_base = &kind, .iov_len = 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    *reinterpret_cast<int*>(CMSG_DATA(rights)) = file.get();
-    return ::sendmsg(channel.get(), &header, 0) == 1 ? 0 : 1;
+    return sys::send_descriptor(channel.get(), "v", file.get()) ? 0 : 1;
 }
