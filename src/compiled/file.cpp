@@ -10,8 +10,8 @@
 #define XXH_INLINE_ALL // one function of it
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 
 namespace kmodguard::compiled {
@@ -46,13 +46,12 @@ class Checksum {
     XXH3_state_t state_{};
 };
 
-sys::Result<std::string> read_at(const sys::UniqueFd& file, std::size_t offset, std::size_t size,
+/// Fills `bytes`, or as much of it as there is.
+sys::Result<std::size_t> read_at(const sys::UniqueFd& file, std::size_t offset, std::span<char> bytes,
                                  std::string_view shown_as) {
-    std::string bytes(size, '\0');
-    const ssize_t count = ::pread(file.get(), bytes.data(), size, static_cast<off_t>(offset));
+    const ssize_t count = ::pread(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (count < 0) return sys::system_failure("cannot read", shown_as);
-    bytes.resize(static_cast<std::size_t>(count));
-    return bytes;
+    return static_cast<std::size_t>(count);
 }
 
 std::unexpected<sys::Error> unusable(std::string_view shown_as, std::string_view why) {
@@ -63,9 +62,8 @@ std::unexpected<sys::Error> unusable(std::string_view shown_as, std::string_view
 /// Whether the file's header is one of this version, for a file of `size` bytes.
 sys::Result<Header> read_header(const sys::UniqueFd& file, std::size_t size, std::string_view shown_as) {
     Header header;
-    const std::string bytes = TRY(read_at(file, 0, sizeof header, shown_as));
-    if (bytes.size() < sizeof header) return unusable(shown_as, "is cut short");
-    std::memcpy(&header, bytes.data(), sizeof header);
+    const auto count = TRY(read_at(file, 0, {reinterpret_cast<char*>(&header), sizeof header}, shown_as));
+    if (count < sizeof header) return unusable(shown_as, "is cut short");
     if (header.magic != magic) return unusable(shown_as, "is no compiled file");
     if (header.version != file_version || header.tables != table_count)
         return unusable(shown_as, "was compiled by another version");
@@ -75,11 +73,12 @@ sys::Result<Header> read_header(const sys::UniqueFd& file, std::size_t size, std
 
 sys::Result<void> check(const sys::UniqueFd& file, const Header& header, std::string_view shown_as) {
     Checksum checksum;
+    std::vector<char> buffer(read_at_once);
     for (std::size_t offset = checked_from; offset < header.size; offset += read_at_once) {
         const std::size_t size = std::min<std::size_t>(read_at_once, header.size - offset);
-        const std::string bytes = TRY(read_at(file, offset, size, shown_as));
-        if (bytes.size() != size) return unusable(shown_as, "is cut short");
-        checksum.add(bytes);
+        const auto count = TRY(read_at(file, offset, std::span(buffer).first(size), shown_as));
+        if (count != size) return unusable(shown_as, "is cut short");
+        checksum.add({buffer.data(), size});
     }
     if (checksum.value() != header.checksum) return unusable(shown_as, "is damaged");
     return {};
@@ -87,18 +86,8 @@ sys::Result<void> check(const sys::UniqueFd& file, const Header& header, std::st
 
 } // namespace
 
-struct FileWriter::Strings {
-    std::unordered_map<std::string, Text> known;
-};
-
-void FileWriter::Discard::operator()(Strings* strings) const {
-    delete strings; // NOLINT(cppcoreguidelines-owning-memory): it is unique_ptr's deleter
-}
-
 Text FileWriter::add(std::string_view text) {
-    // NOLINTNEXTLINE(cppcoreguidelines-owning-memory)
-    if (!strings_) strings_.reset(new Strings);
-    const auto [known, is_new] = strings_->known.try_emplace(std::string(text));
+    const auto [known, is_new] = known_.try_emplace(std::string(text));
     if (is_new) {
         known->second = {static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
         text_ += text;

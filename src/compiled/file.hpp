@@ -17,11 +17,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_map>
 #include <vector>
 
 namespace kmodguard::compiled {
@@ -93,15 +93,10 @@ class FileWriter {
     [[nodiscard]] sys::Result<std::string> finish() const;
 
   private:
-    struct Strings;
-    struct Discard {
-        void operator()(Strings* strings) const;
-    };
-
     void set_bytes(Table table, std::span<const std::byte> bytes);
 
     std::string text_;
-    std::unique_ptr<Strings, Discard> strings_;
+    std::unordered_map<std::string, Text> known_; ///< where a string is in it
     std::array<std::string, table_count> tables_;
 };
 

@@ -198,6 +198,7 @@ core::ImageFacts CompiledIndex::read_image(const core::ModuleRecord& record, Ima
         if (now && known->second.file == *now) { // so that no two questions take turns
             wanted.hash = wanted.hash || known->second.asked.hash;
             wanted.aliases = wanted.aliases || known->second.asked.aliases;
+            wanted.is_signed = wanted.is_signed || known->second.asked.is_signed;
         }
         images_.erase(known);
     }

@@ -43,12 +43,12 @@ struct Message {
 
 namespace kmodguard::sys {
 
-template <typename Archive>
-void fields(Archive& archive, Error& error) {
+template <typename Archive, reader::MaybeConst<Error> Of>
+void fields(Archive& archive, Of& error) {
     archive(error.kind, error.what, error.hint);
 }
-template <typename Archive>
-void fields(Archive& archive, FileIdentity& file) {
+template <typename Archive, reader::MaybeConst<FileIdentity> Of>
+void fields(Archive& archive, Of& file) {
     archive(file.device, file.inode, file.size, file.changed_ns);
 }
 
@@ -56,35 +56,35 @@ void fields(Archive& archive, FileIdentity& file) {
 
 namespace kmodguard::core {
 
-template <typename Archive>
-void fields(Archive& archive, ImageFacts& facts) {
+template <typename Archive, reader::MaybeConst<ImageFacts> Of>
+void fields(Archive& archive, Of& facts) {
     archive(facts.problem, facts.name, facts.modinfo_name, facts.sha256, facts.aliases, facts.is_signed,
             facts.state, facts.no_module);
 }
-template <typename Archive>
-void fields(Archive& archive, Origin& origin) {
+template <typename Archive, reader::MaybeConst<Origin> Of>
+void fields(Archive& archive, Of& origin) {
     archive(origin.file, origin.line);
 }
-template <typename Archive>
-void fields(Archive& archive, PolicySource::Entry& entry) {
+template <typename Archive, reader::MaybeConst<PolicySource::Entry> Of>
+void fields(Archive& archive, Of& entry) {
     archive(entry.text, entry.origin);
 }
-template <typename Archive>
-void fields(Archive& archive, PolicySource::PinEntry& pin) {
+template <typename Archive, reader::MaybeConst<PolicySource::PinEntry> Of>
+void fields(Archive& archive, Of& pin) {
     archive(pin.module, pin.sha256, pin.origin);
 }
 /// Not when audit mode ends: that is of run time, and in no file. A policy is also kept in this form, for a
 /// start that may be of another build: if this list changes, or those below it, so does
 /// compiled::file_version.
-template <typename Archive>
-void fields(Archive& archive, PolicySource& source) {
+template <typename Archive, reader::MaybeConst<PolicySource> Of>
+void fields(Archive& archive, Of& source) {
     archive(source.files, source.valid, source.mode, source.answer, source.dependencies, source.quiet,
             source.user_namespaces, source.user_namespaces_origin, source.unload_denied, source.points,
             source.generated_at, source.kernel_release, source.allow_modules, source.allow_aliases,
             source.deny_modules, source.deny_aliases, source.pins);
 }
-template <typename Archive>
-void fields(Archive& archive, RuntimeChanges& changes) {
+template <typename Archive, reader::MaybeConst<RuntimeChanges> Of>
+void fields(Archive& archive, Of& changes) {
     archive(changes.allowed, changes.denied, changes.removed, changes.denied_aliases, changes.removed_aliases,
             changes.mode);
 }
@@ -93,20 +93,20 @@ void fields(Archive& archive, RuntimeChanges& changes) {
 
 namespace kmodguard::compiled {
 
-template <typename Archive>
-void fields(Archive& archive, ContentKey& key) {
+template <typename Archive, reader::MaybeConst<ContentKey> Of>
+void fields(Archive& archive, Of& key) {
     archive(key.bytes);
 }
-template <typename Archive>
-void fields(Archive& archive, ContentTag& tag) {
+template <typename Archive, reader::MaybeConst<ContentTag> Of>
+void fields(Archive& archive, Of& tag) {
     archive(tag.size, tag.digest);
 }
-template <typename Archive>
-void fields(Archive& archive, ImageReader::Wanted& wanted) {
+template <typename Archive, reader::MaybeConst<ImageReader::Wanted> Of>
+void fields(Archive& archive, Of& wanted) {
     archive(wanted.hash, wanted.aliases, wanted.is_signed, wanted.key);
 }
-template <typename Archive>
-void fields(Archive& archive, ImageReader::Read& read) {
+template <typename Archive, reader::MaybeConst<ImageReader::Read> Of>
+void fields(Archive& archive, Of& read) {
     archive(read.file, read.facts, read.tag);
 }
 
@@ -114,12 +114,12 @@ void fields(Archive& archive, ImageReader::Read& read) {
 
 namespace kmodguard::reader {
 
-template <typename Archive>
-void fields(Archive& archive, ReadPolicy& policy) {
+template <typename Archive, reader::MaybeConst<ReadPolicy> Of>
+void fields(Archive& archive, Of& policy) {
     archive(policy.source, policy.warnings);
 }
-template <typename Archive>
-void fields(Archive& archive, NewText& text) {
+template <typename Archive, reader::MaybeConst<NewText> Of>
+void fields(Archive& archive, Of& text) {
     archive(text.file, text.shown_as, text.text);
 }
 

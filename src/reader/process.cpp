@@ -71,7 +71,7 @@ sys::Error ReaderProcess::end(std::string_view shown, std::string_view why) {
     running_.reset();
     return {.kind = sys::ErrorKind::failed,
             .what = fmt::format("cannot read {}: {}", shown, why),
-            .hint = "the file may be damaged, or made to be; what was in force stays"};
+            .hint = "the file may be damaged, or made to be"};
 }
 
 sys::Result<sys::UniqueFd> ReaderProcess::ask(char question, std::string_view about, std::string_view shown) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -19,6 +20,10 @@
 #include <vector>
 
 namespace kmodguard::reader {
+
+/// For fields(), which is given a structure to read and one to fill.
+template <typename Structure, typename Type>
+concept MaybeConst = std::same_as<std::remove_const_t<Structure>, Type>;
 
 template <typename Value>
 concept Plain = std::is_arithmetic_v<Value> || std::is_enum_v<Value>;
@@ -77,7 +82,7 @@ class Encoder {
     }
     template <typename Structure>
         requires std::is_class_v<Structure>
-    void put(Structure structure) { // a copy, since fields() takes what a decoder fills
+    void put(const Structure& structure) {
         fields(*this, structure);
     }
 

@@ -2,11 +2,13 @@
 #include "sys/trace.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <ranges>
 #include <string>
 #include <utility>
 
@@ -28,7 +30,7 @@ Result<unsigned> topics_of(std::string_view name) {
         if (name == known || name == "all") topics |= static_cast<unsigned>(topic);
     if (topics != 0) return topics;
     return failure(ErrorKind::invalid, fmt::format("--debug knows no \"{}\"", name.substr(0, 32)),
-                   "it takes all, or a list of packets, bpf, cache, decisions, calls, files");
+                   fmt::format("it takes all, or a list of {}", fmt::join(names | std::views::values, ", ")));
 }
 
 } // namespace
