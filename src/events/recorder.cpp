@@ -176,6 +176,7 @@ void Recorder::run() {
     std::unique_lock lock(mutex_);
     while (true) {
         wait_for_work(lock);
+        const bool last = stopping_; // it may become so while a sink writes, with more counted until then
         enqueue_due();
         Queue oldest = take_oldest();
         const Losses losses = losses_;
@@ -189,7 +190,7 @@ void Recorder::run() {
         }
         if (!queue_.empty()) continue;
         written_.notify_all();
-        if (stopping_ && losses_ == reported_) return;
+        if (last && losses_ == reported_) return;
     }
 }
 
