@@ -27,7 +27,7 @@
 namespace kmodguard::compiled {
 
 /// Another one for every change of a structure, of a table's meaning, or of how what is in it is found out.
-inline constexpr std::uint32_t file_version = 1;
+inline constexpr std::uint32_t file_version = 2;
 /// Larger ones are refused: the modules of a distribution's kernel take two megabytes.
 inline constexpr std::size_t max_file = 256U << 20U;
 
@@ -61,6 +61,7 @@ enum class Table : std::uint8_t {
     built_in_lengths,
     built_in_families,
     built_in_signatures,
+    images,
     count,
 };
 inline constexpr std::size_t table_count = static_cast<std::size_t>(Table::count);

@@ -30,17 +30,18 @@ sys::FileStates states_of_policy_files(const sys::Paths& paths) {
     return sys::file_states(files ? *files : std::vector<std::filesystem::path>{paths.policy()});
 }
 
-/// Removes the kept indexes of kernels that are not installed any more.
+/// Removes what is kept of kernels that are not installed any more.
 void remove_orphans(const sys::Paths& paths, const std::filesystem::path& folder) {
     std::error_code error; // then they stay
     for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
          entry.increment(error)) {
         const std::string name = entry->path().filename();
-        if (!name.starts_with(sys::Paths::kept_index_name)) continue;
-        const std::string release = name.substr(sys::Paths::kept_index_name.size());
-        std::error_code unknown;
-        if (!std::filesystem::exists(paths.modules(release), unknown) && !unknown)
-            std::filesystem::remove(entry->path(), unknown);
+        for (const std::string_view kind : {sys::Paths::kept_index_name, sys::Paths::kept_images_name}) {
+            if (!name.starts_with(kind)) continue;
+            std::error_code unknown;
+            if (!std::filesystem::exists(paths.modules(name.substr(kind.size())), unknown) && !unknown)
+                std::filesystem::remove(entry->path(), unknown);
+        }
     }
 }
 
@@ -59,7 +60,8 @@ std::vector<std::string> changed_files(const sys::FileStates& then, const sys::F
 
 Engine::Engine(sys::Paths paths, std::string kernel_release, reader::Reader& reader,
                std::optional<core::Mode> forced)
-    : paths_(std::move(paths)), release_(std::move(kernel_release)), reader_(reader), forced_(forced) {
+    : paths_(std::move(paths)), release_(std::move(kernel_release)), reader_(reader),
+      images_(reader, paths_.kept_images(release_)), forced_(forced) {
     state_.written.valid = false;
     state_.files = states_of_policy_files(paths_); // which are the ones that are not valid
     open_index(); // and with it a policy, which allows nothing, but for a forced mode
@@ -88,7 +90,7 @@ void Engine::use_kept_policy() {
 sys::Result<std::shared_ptr<compiled::CompiledIndex>> Engine::newest_index() {
     const auto path = paths_.kept_index(release_);
     const auto index_of = [this](compiled::File file) {
-        return std::make_shared<compiled::CompiledIndex>(std::move(file), paths_, reader_);
+        return std::make_shared<compiled::CompiledIndex>(std::move(file), paths_, images_);
     };
     if (auto kept = compiled::File::open_kept(path)) {
         auto index = index_of(std::move(*kept));

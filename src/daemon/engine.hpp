@@ -11,6 +11,7 @@
 #pragma once
 
 #include "compiled/index.hpp"
+#include "compiled/remembered_images.hpp"
 #include "core/admission.hpp"
 #include "core/decision_cache.hpp"
 #include "core/runtime_changes.hpp"
@@ -93,6 +94,8 @@ class Engine {
     [[nodiscard]] std::uint64_t generation() const { return generation_; }
     /// One without modules where it could not be opened.
     [[nodiscard]] core::ModuleIndex& index();
+    /// What that asks of images.
+    [[nodiscard]] compiled::RememberedImages& images() { return images_; }
     /// All that people are shown; of events it knows nothing.
     [[nodiscard]] protocol::DaemonStatus status() const;
 
@@ -144,6 +147,7 @@ class Engine {
     sys::Paths paths_;
     std::string release_;
     reader::Reader& reader_;
+    compiled::RememberedImages images_; ///< read by it
     std::optional<core::Mode> forced_;
 
     std::shared_ptr<compiled::CompiledIndex> index_;

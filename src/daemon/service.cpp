@@ -86,7 +86,7 @@ class Service {
         : loop_(std::move(loop)), recorder_(recorder),
           reader_(options.paths, {.program = reader::ReaderProcess::program_beside_this()}),
           engine_(options.paths, sys::kernel_release(), reader_, mode_of_kernel_command_line(options.paths)),
-          kernel_point_(options.paths, std::move(kernel_point), reader_,
+          kernel_point_(options.paths, std::move(kernel_point), engine_.images(),
                         {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
                          .lost = [this](std::size_t count) { recorder_.record_loss(count); },
                          .judge = [this](std::string_view token) { return request_in_kernel(token); }}),

@@ -59,10 +59,10 @@ std::string repetition_text(std::uint64_t repeated, WallClock::time_point time,
 }
 
 // In the order of the enumerators.
-constexpr std::array<std::string_view, 15> action_words = {
-    "allow", "deny", "remove", "apply",   "mode",    "reload",   "arm",    "disarm",
-    "stop",  "seal", "end",    "connect", "handler", "mode-end", "publish"};
-static_assert(static_cast<std::size_t>(Action::publish) + 1 == action_words.size());
+constexpr std::array<std::string_view, 16> action_words = {
+    "allow", "deny", "remove", "apply",   "mode",    "reload",   "arm",     "disarm",
+    "stop",  "seal", "end",    "connect", "handler", "mode-end", "publish", "withdraw"};
+static_assert(static_cast<std::size_t>(Action::withdraw) + 1 == action_words.size());
 
 constexpr std::size_t max_text = 4096;
 

@@ -142,6 +142,7 @@ enum class Action {
     handler,  ///< kernel.modprobe names another program than the one that was armed
     mode_end, ///< the time of a limited mode is over
     publish,  ///< what is wanted could not be published, or was after that
+    withdraw, ///< modules whose images have a denied alias, which depmod's files lack, are refused as well
 };
 
 [[nodiscard]] std::string_view to_string(Action action); ///< "mode-end"

@@ -222,11 +222,13 @@ inline constexpr std::array<Field<Change>, 7> change_fields = {{
      "`allow`, `deny`, `remove`, `apply`, `mode`, `reload`, `arm`, `disarm`, `stop`, `seal`: kmodctl's "
      "verb of that name; `end`: a signal ended the daemon; `connect`: a process that is not root was "
      "turned away; `handler`: `kernel.modprobe` was changed from outside; `mode-end`: the time of a "
-     "limited mode is over; `publish`: what is wanted could not be published, or was after that",
+     "limited mode is over; `publish`: what is wanted could not be published, or was after that; "
+     "`withdraw`: modules that depmod's files would have the kernel point admit are refused there, since "
+     "their images have a denied alias that those files lack",
      if_any<&Change::action>},
     {"argument", "KMODGUARD_ARGUMENT",
      "a module, `audit 1800`, `discard`; of `handler` the program that the kernel runs now, of `mode-end` "
-     "and `publish` the mode",
+     "and `publish` the mode, of `withdraw` the modules",
      if_any<&Change::argument>, always<&Change::argument>},
     {"result", "KMODGUARD_RESULT", "`done` or `failed`",
      [](const Change& change, Output& out) { out.text(change.error ? "failed" : "done"); }},

@@ -49,6 +49,11 @@ class Paths {
     /// The policy as it was read the last time that it could be.
     [[nodiscard]] Path kept_policy() const { return below("var/lib/kmodguard/policy"); }
     static constexpr std::string_view kept_index_name = "index-"; ///< and the release
+    /// The aliases that the images of kernel `release` say they have.
+    [[nodiscard]] Path kept_images(const std::string& release) const {
+        return below("var/lib/kmodguard/" + std::string(kept_images_name) + release);
+    }
+    static constexpr std::string_view kept_images_name = "images-"; ///< and the release
     [[nodiscard]] Path handler_setting() const { return below("proc/sys/kernel/modprobe"); }
     [[nodiscard]] Path loaded_modules() const { return below("proc/modules"); }
     [[nodiscard]] Path kernel_command_line() const { return below("proc/cmdline"); }

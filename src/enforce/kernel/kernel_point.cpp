@@ -3,13 +3,19 @@
 
 #include "core/names.hpp"
 #include "enforce/kernel/pinned.hpp"
+#include "sys/trace.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace kmodguard::kernel {
 namespace {
+
+/// So many images a publication waits for, where aliases are denied: a policy's own list of modules, some
+/// milliseconds each. The thousands that a pattern admits would take minutes on a slow machine.
+constexpr std::size_t max_awaited_images = 256;
 
 bool wants_kernel_point(const core::Policy& policy) {
     return policy.source().wants(core::Point::kernel);
@@ -30,7 +36,7 @@ KernelPoint::Dependencies KernelPoint::prepare(const sys::Paths& paths) {
     return dependencies;
 }
 
-KernelPoint::KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::ImageReader& images,
+KernelPoint::KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::RememberedImages& images,
                          Callbacks callbacks)
     : paths_(std::move(paths)), dependencies_(std::move(dependencies)), image_reader_(images),
       callbacks_(std::move(callbacks)), problem_(dependencies_.support.problem) {
@@ -42,7 +48,10 @@ bool KernelPoint::is_unavailable() const {
 }
 
 Published KernelPoint::publish(const Publication& publication) {
-    if (std::exchange(index_, publication.index) != publication.index) read_images_again();
+    if (std::exchange(index_, publication.index) != publication.index) {
+        warm_up_position_.clear();
+        images_ = Images::unread;
+    }
     if (!wants_kernel_point(publication.policy) && !is_sealed()) return leave_out();
     if (!guard_) {
         if (is_unavailable()) return {.outcome = Published::Outcome::unavailable};
@@ -128,6 +137,11 @@ Published KernelPoint::publish_sealed(const Publication& publication) {
 Published KernelPoint::publish_table(const Publication& publication) {
     const auto& [policy, index, generation] = publication;
     core::Admissions admissions(policy, index_or_none());
+    // Without an index nothing that has an image is admitted where aliases are denied.
+    const bool heeds_images = !policy.has_deny_aliases() || !index || awaits_images(admissions);
+    std::vector<std::string> denied;
+    if (policy.has_deny_aliases() && index && heeds_images)
+        denied = take_denied_by_images(policy, admissions);
     const auto table = compile(policy, admissions, generation);
     if (!table) return Published::failed(table.error());
     Published published = guard_->publish(*table);
@@ -135,7 +149,9 @@ Published KernelPoint::publish_table(const Publication& publication) {
     policy_ = policy;
     admissions_ = std::move(admissions);
     generation_ = generation;
-    read_images_again();
+    warm_up_position_.clear();
+    images_ = heeds_images ? Images::heeded : Images::unread;
+    if (!denied.empty()) record_withdrawal(denied);
     return published;
 }
 
@@ -204,44 +220,68 @@ void KernelPoint::admit_content(const core::ModuleRecord& module) {
     if (admitted) contents_.insert_or_assign(module.name, image->file);
 }
 
-void KernelPoint::read_images_again() {
-    warm_up_position_.clear();
-    images_ = Images::unread;
+std::vector<const core::ModuleRecord*> KernelPoint::with_images(const core::Admissions& admissions) const {
+    std::vector<const core::ModuleRecord*> modules;
+    for (const auto& [module, admission] : admissions.all())
+        if (const core::ModuleRecord* record = index_->find(module))
+            if (!record->built_in && !record->command_only) modules.push_back(record);
+    return modules;
+}
+
+/// Whether publication waits for what the images of `admissions` say.
+bool KernelPoint::awaits_images(const core::Admissions& admissions) const {
+    const auto is_unread = [this](const core::ModuleRecord* module) {
+        return !image_reader_.knows_aliases(module->path);
+    };
+    return std::cmp_less_equal(std::ranges::count_if(with_images(admissions), is_unread), max_awaited_images);
+}
+
+/// depmod's files, by which `admissions` were made, may have been made for other images, and lack an alias
+/// that is denied: the images have it. Takes those out, and returns what is not admitted any more.
+std::vector<std::string> KernelPoint::take_denied_by_images(const core::Policy& policy,
+                                                            core::Admissions& admissions) {
+    bool any = false;
+    for (const core::ModuleRecord* module : with_images(admissions)) {
+        const auto image = image_reader_.read(module->path, {.aliases = true});
+        if (!image || !image->facts.aliases || !policy.denies_aliases(*image->facts.aliases)) continue;
+        static_cast<void>(index_->aliases(module->name)); // it learns them as well
+        any = true;
+    }
+    if (const auto kept = image_reader_.keep(); !kept) sys::trace(sys::Topic::files, "{}", kept.error().what);
+    return any ? admissions.keep_only(core::Admissions(policy, *index_)) : std::vector<std::string>();
 }
 
 bool KernelPoint::admit_next() {
-    const bool asks_images = policy_.has_deny_aliases();
+    const bool asks_images = policy_.has_deny_aliases() && images_ == Images::unread;
     if (!enforcing_ || !index_ || !(dependencies_.support.kernel_decompresses || asks_images)) return false;
     const auto next = admissions_.all().upper_bound(warm_up_position_);
     if (next == admissions_.all().end()) {
-        if (asks_images && generation_ && images_ == Images::unread) heed_images();
+        if (asks_images && generation_) heed_images();
         return false;
     }
     warm_up_position_ = next->first;
     if (const core::ModuleRecord* record = index_->find(next->first)) {
-        if (asks_images) static_cast<void>(index_->aliases(record->name)); // reads, and remembers them
+        if (asks_images && !record->built_in && !record->command_only) // they are remembered
+            static_cast<void>(image_reader_.read(record->path, {.aliases = true}));
         admit_content(*record);
     }
     return true;
 }
 
-/// The table was made by depmod's files, which is quick. If they are of another build, they may lack an alias
-/// that is denied: the images, which have been read meanwhile, have it. This only takes away.
+/// What publication did not wait for. This only takes away.
 void KernelPoint::heed_images() {
     core::Admissions kept = admissions_;
-    const auto denied = kept.keep_only(core::Admissions(policy_, *index_));
+    const auto denied = take_denied_by_images(policy_, kept);
     if (!denied.empty()) {
         const auto table = compile(policy_, kept, *generation_);
         Published published = table ? guard_->publish(*table) : Published::failed(table.error());
         if (!published.is_accepted()) {
-            if (images_ != Images::not_heeded) report(published.error.what);
+            if (images_ != Images::not_heeded) record_withdrawal(denied, published.error.what);
             images_ = Images::not_heeded;
             images_error_ = std::move(published.error);
             return;
         }
-        report(fmt::format(
-            "depmod's files lack denied aliases that images have; these modules are refused now: {}",
-            fmt::join(denied, ", ")));
+        record_withdrawal(denied);
     }
     admissions_ = std::move(kept);
     images_ = Images::heeded;

@@ -7,7 +7,7 @@
 // questions go through callbacks.
 #pragma once
 
-#include "compiled/image_reader.hpp"
+#include "compiled/remembered_images.hpp"
 #include "core/admission.hpp"
 #include "enforce/kernel/enforcer.hpp"
 #include "enforce/kernel/guard.hpp"
@@ -26,6 +26,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kmodguard::kernel {
 
@@ -47,8 +48,9 @@ class KernelPoint final : public Enforcer {
         std::function<events::Attempt(std::string_view token)> judge;
     };
 
-    /// Images are read by `images`, which must outlive it.
-    KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::ImageReader& images,
+    /// Images are read by `images`, by which the indexes that are published read them too, and which must
+    /// outlive it.
+    KernelPoint(sys::Paths paths, Dependencies dependencies, compiled::RememberedImages& images,
                 Callbacks callbacks);
 
     /// Establishes the point at the first policy that names it, and takes it away at one that does not.
@@ -68,8 +70,8 @@ class KernelPoint final : public Enforcer {
     /// Sees to it that the kernel knows the contents of all that `decision` loads.
     void admit_contents(const core::Decision& decision);
     /// The same for one more of all admitted modules, of which it also learns the aliases where some are
-    /// denied. False when there is none left: what an image then turned out to have, and depmod's files have
-    /// not, counts.
+    /// denied and publication did not wait for them. False when there is none left: what an image then turned
+    /// out to have, and depmod's files have not, counts.
     bool admit_next();
 
     /// Looks after it, every few seconds: what was changed from outside is put right and recorded.
@@ -106,16 +108,23 @@ class KernelPoint final : public Enforcer {
     void report_counted(Guard::Counted which);
     void judge_by_file(events::Attempt& event);
     void admit_content(const core::ModuleRecord& module);
-    void read_images_again();
+    /// The modules of `admissions` that have an image.
+    [[nodiscard]] std::vector<const core::ModuleRecord*>
+    with_images(const core::Admissions& admissions) const;
+    [[nodiscard]] bool awaits_images(const core::Admissions& admissions) const;
+    [[nodiscard]] std::vector<std::string> take_denied_by_images(const core::Policy& policy,
+                                                                 core::Admissions& admissions);
     void heed_images();
     void expire_pending();
     /// Records once that programs are kept from running.
     void look_at_tracing();
     void report(const std::string& what);
+    void record_withdrawal(const std::vector<std::string>& modules,
+                           std::optional<std::string> why_not = std::nullopt);
 
     sys::Paths paths_;
     Dependencies dependencies_;
-    compiled::ImageReader& image_reader_;
+    compiled::RememberedImages& image_reader_;
     Callbacks callbacks_;
     std::optional<Guard> guard_; ///< what is loaded, also while no policy wants it
     std::unique_ptr<RecordReader> reader_;

@@ -4,6 +4,9 @@
 #include "enforce/kernel/kernel_point.hpp"
 #include "sys/kernel.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 namespace kmodguard::kernel {
@@ -133,6 +136,14 @@ void KernelPoint::expire_pending() {
 
 void KernelPoint::report(const std::string& what) {
     callbacks_.record(events::Tampering(generation_.value_or(0), what));
+}
+
+/// Of `modules`, which the kernel point refuses because of what their images say.
+void KernelPoint::record_withdrawal(const std::vector<std::string>& modules,
+                                    std::optional<std::string> why_not) {
+    events::Change change(events::Action::withdraw, generation_.value_or(0), std::move(why_not));
+    change.argument = fmt::format("{}", fmt::join(modules, " "));
+    callbacks_.record(std::move(change));
 }
 
 } // namespace kmodguard::kernel

@@ -23,7 +23,9 @@ class NoImages final : public compiled::ImageReader {
 
 class KernelPointTest : public ::testing::Test {
   protected:
-    NoImages images;
+    const test::TemporaryDirectory root;
+    NoImages no_images;
+    compiled::RememberedImages images{no_images, root / "images"};
     KernelPoint point(Problem problem, std::optional<sys::Error> loader_error = std::nullopt) {
         KernelPoint::Dependencies dependencies{
             .support = {}, .loader = std::nullopt, .loader_error = std::move(loader_error)};
@@ -42,7 +44,6 @@ class KernelPointTest : public ::testing::Test {
     static Published publish(KernelPoint& point, const core::Policy& policy) {
         return point.publish({.policy = policy, .index = nullptr, .generation = 1});
     }
-    const test::TemporaryDirectory root;
 };
 
 TEST_F(KernelPointTest, AMachineThatCannotHaveItDoesWithoutAndSaysWhy) {
