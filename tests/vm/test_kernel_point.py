@@ -253,23 +253,37 @@ def test_a_listed_module_whose_aliases_are_not_known_is_refused_where_aliases_ar
     assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
 
 
+def renew_index(guard: Guard, folder: str = "/lib/modules/$(uname -r)") -> None:
+    """depmod's files are those below `folder`, and newer than the images, so that these are not asked instead of them."""
+    guard.vm.run(f"cd /lib/modules/$(uname -r) && for file in *.bin; do cp {folder}/$file new && mv new $file || exit; done", check=True)
+
+
 def make_index_of_another_build(guard: Guard, module: str, others: str = "") -> None:
-    """depmod's files are whole then, newer than the images, and say that `module` has no alias; of other modules they know `others`."""
+    """By depmod's files `module` has no alias then; of other modules they know `others`."""
     file, folder = file_of(guard.vm, module), "/lib/modules/$(uname -r)"
     guard.vm.run(f"cd {folder} && mkdir -p /tmp/other$PWD && cp -r --parents {others} modules.order modules.builtin* /tmp/other$PWD && "
-                 f"mkdir -p /tmp/other$(dirname {file}) && cp {file_of(guard.vm, 'kmg_param')} /tmp/other{file} && depmod -b /tmp/other && "
-                 "for file in *.bin; do cp /tmp/other$PWD/$file new && mv new $file || exit; done", check=True)
+                 f"mkdir -p /tmp/other$(dirname {file}) && cp {file_of(guard.vm, 'kmg_param')} /tmp/other{file} && depmod -b /tmp/other",
+                 check=True)
+    renew_index(guard, f"/tmp/other{folder}")
 
 
-@pytest.mark.parametrize("noticed", ["by a reload", "by a request"])
-def test_an_alias_that_depmods_files_of_another_build_lack_is_learned_from_the_image(guard: Guard, noticed: str) -> None:
+@pytest.mark.parametrize(("noticed", "recorded"), [("kmodctl reload --discard", "reload discard: done"),
+                                                  ("requester ask kmg_param | grep -q .", "autoload kmg_param: ")])
+def test_an_alias_that_depmods_files_of_another_build_lack_is_learned_from_the_image(guard: Guard, noticed: str, recorded: str) -> None:
     """Its module was admitted by its name; later only for as long as the daemon had not come to read the image."""
     guard.vm.put(POLICY, policy(allow=["kmg_twin_a", "kmg_param"], deny_aliases=["kmg-twin[rs]"]).encode())
+    renew_index(guard)
     guard.ctl("reload", check=True)
+    guard.kill("STOP")
     make_index_of_another_build(guard, "kmg_twin_a")
-    guard.vm.run({"by a reload": "kmodctl reload", "by a request": "requester ask kmg_param | grep -q ."}[noticed], check=True)
+    command = guard.vm.start(noticed)
+    guard.vm.run("until [ $(grep -c kmodguard/daemon.sock /proc/net/unix) -gt 1 ]; do :; done", check=True)  # it has been asked
+    guard.kill("CONT")
+    assert command.wait().status == 0
     assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
     guard.wait_log("withdraw kmg_twin_a: done")
+    log = guard.wait_log(recorded)
+    assert log.index("withdraw kmg_twin_a: done") < log.index(recorded), "there was a moment between"
 
 
 @pytest.mark.parametrize("machine", ["6.1"], indirect=True)
