@@ -18,7 +18,6 @@ namespace kmodguard::compiled {
 namespace {
 
 constexpr std::array<char, 8> magic = {'K', 'M', 'G', 'T', 'A', 'B', 'L', 'E'};
-constexpr std::size_t read_at_once = 64U << 10U;
 
 struct Place {
     std::uint64_t offset = 0;
@@ -71,15 +70,13 @@ sys::Result<Header> read_header(const sys::UniqueFd& file, std::size_t size, std
     return header;
 }
 
-sys::Result<void> check(const sys::UniqueFd& file, const Header& header, std::string_view shown_as) {
+/// Whether all of a mapped file is as it was made. Its pages are given back, so that only what is asked for
+/// later counts as this process's memory.
+sys::Result<void> check(void* start, const Header& header, std::string_view shown_as) {
+    const std::string_view bytes(static_cast<const char*>(start), header.size);
     Checksum checksum;
-    std::vector<char> buffer(read_at_once);
-    for (std::size_t offset = checked_from; offset < header.size; offset += read_at_once) {
-        const std::size_t size = std::min<std::size_t>(read_at_once, header.size - offset);
-        const auto count = TRY(read_at(file, offset, std::span(buffer).first(size), shown_as));
-        if (count != size) return unusable(shown_as, "is cut short");
-        checksum.add({buffer.data(), size});
-    }
+    checksum.add(bytes.substr(checked_from));
+    ::madvise(start, bytes.size(), MADV_DONTNEED);
     if (checksum.value() != header.checksum) return unusable(shown_as, "is damaged");
     return {};
 }
@@ -155,13 +152,14 @@ sys::Result<File> File::open(const sys::UniqueFd& file, std::string_view shown_a
     const auto size = static_cast<std::size_t>(status.st_size);
     if (size > max_file) return unusable(shown_as, "is too large");
     const Header header = TRY(read_header(file, size, shown_as));
-    TRY(check(file, header, shown_as));
     for (const Place& place : header.places)
         if (place.offset > size || place.size > size - place.offset || place.offset % table_alignment != 0)
             return unusable(shown_as, "is damaged");
     void* start = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
     if (start == MAP_FAILED) return sys::system_failure("cannot map", shown_as);
-    return File(start, size);
+    File mapped(start, size);
+    TRY(check(start, header, shown_as));
+    return mapped;
 }
 
 File::File(void* start, std::size_t size) : start_(start), size_(size) {

@@ -5,9 +5,8 @@
 // asked for is never brought into memory.
 //
 // It consists of tables, each an array of one plain structure, in the machine's own byte order: it is made
-// and read on one machine. It is checked as a whole when it is opened, by reading it through, which maps
-// nothing; whatever is then read of it is bounded all the same, so that no file, however it came to pass the
-// check, has a reader leave it.
+// and read on one machine. It is checked as a whole when it is opened; whatever is then read of it is bounded
+// all the same, so that no file, however it came to pass the check, has a reader leave it.
 #pragma once
 
 #include "sys/result.hpp"

@@ -81,11 +81,17 @@ sys::Result<PolicyTable> read_rules(const OpenPins& pins, bool second) {
 /// The head last: without one nothing is admitted.
 sys::Result<void> fill(const Map<guard_name, guard_rule>& map, const PolicyTable& table) {
     TRY(map.clear());
+    std::vector<guard_name> names;
+    std::vector<guard_rule> rules;
+    const auto add = [&](const PolicyTable::value_type& entry) {
+        names.push_back(entry.first);
+        rules.push_back(entry.second);
+    };
     const auto head = table.find(head_key);
     for (auto entry = table.begin(); entry != table.end(); ++entry)
-        if (entry != head) TRY(map.set(entry->first, entry->second));
-    if (head != table.end()) TRY(map.set(head->first, head->second));
-    return {};
+        if (entry != head) add(*entry);
+    if (head != table.end()) add(*head);
+    return map.set_all(names, rules);
 }
 
 /// What a program of kind `called` returns.
@@ -164,6 +170,7 @@ sys::Result<void> Guard::read_state() {
     }
     second_in_force_ = TRY(is_second_filled(pins_));
     in_force_ = TRY(read_rules(pins_, second_in_force_));
+    taken_over_ = in_force_;
     return read_key();
 }
 
@@ -207,7 +214,8 @@ Published Guard::publish(const PolicyTable& table) {
 /// takes none where the table is there already, as after a restart of the daemon, or none is. That programs
 /// look up this map, and not another process's, repair() sees.
 sys::Result<void> Guard::put_in_force(const PolicyTable& table) {
-    auto now = read_rules(pins_, second_in_force_);
+    auto now = taken_over_ ? sys::Result<PolicyTable>(std::move(*std::exchange(taken_over_, std::nullopt)))
+                           : read_rules(pins_, second_in_force_);
     if (!now) return replace(table);
     PolicyTable& renumbered = *now;
     const bool is_new = renumbered.empty();

@@ -120,7 +120,8 @@ class Guard {
     guard_state state_{};
     modules::ContentKey key_{};
     std::optional<PolicyTable> in_force_;
-    sys::Error unknown_; ///< why in_force_ is not known
+    std::optional<PolicyTable> taken_over_; ///< the same, as it was found; until the first publication
+    sys::Error unknown_;                    ///< why in_force_ is not known
 };
 
 /// The table that is in force, read back from the kernel, without what was taken away since the seal.

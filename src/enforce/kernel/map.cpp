@@ -42,4 +42,24 @@ sys::Result<void> RawMap::put(const void* key, const void* value) const {
     return sys::system_failure("cannot write to the map", name_);
 }
 
+sys::Result<void> RawMap::put_all(const void* keys, const void* values, std::size_t count) const {
+    auto done = static_cast<std::uint32_t>(count);
+    if (count == 0 || ::bpf_map_update_batch(fd(), keys, values, &done, nullptr) == 0) return {};
+    return sys::system_failure("cannot write to the map", name_);
+}
+
+sys::Result<bool> RawMap::go_on(Position& position, Batch call, Access access, void* keys, void* values,
+                                std::uint32_t& count) const {
+    std::uint32_t next = 0;
+    const int code =
+        call(fd(), position.bucket ? &*position.bucket : nullptr, &next, keys, values, &count, nullptr);
+    if (code != 0 && errno == ENOSPC) return false;
+    if (code != 0 && errno != ENOENT)
+        return sys::system_failure(access == Access::read ? "cannot read the map" : "cannot write to the map",
+                                   name_);
+    position.at_end = code != 0;
+    position.bucket = next;
+    return true;
+}
+
 } // namespace kmodguard::kernel

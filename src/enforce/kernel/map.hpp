@@ -46,6 +46,19 @@ class RawMap {
     /// Whether a call of libbpf's that returned `code` has found the key.
     [[nodiscard]] sys::Result<bool> found(int code, Access access) const;
     [[nodiscard]] sys::Result<void> put(const void* key, const void* value) const;
+    [[nodiscard]] sys::Result<void> put_all(const void* keys, const void* values, std::size_t count) const;
+
+    /// Where a walk over the whole map is.
+    struct Position {
+        std::optional<std::uint32_t> bucket = std::nullopt; ///< nothing: at the beginning
+        bool at_end = false;
+    };
+    static constexpr std::size_t first_part = 256; ///< entries that a walk asks for at first
+    using Batch = decltype(&::bpf_map_lookup_batch);
+    /// Has the kernel fill `keys` and `values`, which have room for `count`, from `position` on; `count` is
+    /// how many there are then. False: there is not enough room.
+    [[nodiscard]] sys::Result<bool> go_on(Position& position, Batch call, Access access, void* keys,
+                                          void* values, std::uint32_t& count) const;
 
   private:
     sys::UniqueFd fd_;
@@ -72,32 +85,52 @@ class Map : public RawMap {
         const bool there = TRY(found(::bpf_map_lookup_and_delete_elem(fd(), &key, &value), Access::write));
         return there ? std::optional(value) : std::nullopt;
     }
+    /// Many, by few system calls; in the order given. What was set before a failure stays.
+    [[nodiscard]] sys::Result<void> set_all(const std::vector<Key>& keys,
+                                            const std::vector<Value>& values) const {
+        return put_all(keys.data(), values.data(), keys.size());
+    }
     /// All that is there, in no order; how many at most is known, and more means that it is changed while it
     /// is read.
     [[nodiscard]] sys::Result<std::vector<std::pair<Key, Value>>> read_all(std::size_t max) const {
         std::vector<std::pair<Key, Value>> entries;
-        Key key{};
-        const Key* previous = nullptr;
-        while (TRY(found(::bpf_map_get_next_key(fd(), previous, &key), Access::read))) {
-            if (entries.size() > max)
+        Part part;
+        while (TRY(next(part, &::bpf_map_lookup_batch, Access::read))) {
+            if (entries.size() + part.count > max + 1)
                 return sys::failure(sys::ErrorKind::failed, name() + " changes while it is read");
-            if (const auto value = TRY(get(key))) entries.emplace_back(key, *value);
-            previous = &key;
+            for (std::size_t i = 0; i < part.count; ++i)
+                entries.emplace_back(part.keys[i], part.values[i]);
         }
         return entries;
     }
-    /// The next key is asked for by the one before, while that is there still: without one the kernel begins
-    /// anew, and looks through all that is empty by now. Another process may take keys away meanwhile, and
-    /// then it does begin anew, so that nothing is left.
     [[nodiscard]] sys::Result<void> clear() const {
-        Key key{};
-        bool more = TRY(found(::bpf_map_get_next_key(fd(), nullptr, &key), Access::read));
-        while (more) {
-            const Key last = key;
-            more = TRY(found(::bpf_map_get_next_key(fd(), &last, &key), Access::read));
-            TRY(found(::bpf_map_delete_elem(fd(), &last), Access::write));
+        Part part;
+        while (TRY(next(part, &::bpf_map_lookup_and_delete_batch, Access::write))) {
         }
         return {};
+    }
+
+  private:
+    /// Of a walk over the whole map.
+    struct Part {
+        Position position;
+        std::vector<Key> keys = std::vector<Key>(first_part);
+        std::vector<Value> values = std::vector<Value>(first_part);
+        std::uint32_t count = 0; ///< of `keys` and `values`, from the beginning
+    };
+
+    /// False: there was no more.
+    [[nodiscard]] sys::Result<bool> next(Part& part, Batch call, Access access) const {
+        while (!part.position.at_end) {
+            part.count = static_cast<std::uint32_t>(part.keys.size());
+            const auto fits =
+                TRY(go_on(part.position, call, access, part.keys.data(), part.values.data(), part.count));
+            if (fits && part.count != 0) return true;
+            if (fits) continue;
+            part.keys.resize(part.keys.size() * 2); // what hashes alike comes together, or not at all
+            part.values.resize(part.values.size() * 2);
+        }
+        return false;
     }
 };
 

@@ -21,8 +21,9 @@ extern "C" long syscall(long number, ...) noexcept {
     for (long& argument : arguments)
         argument = va_arg(list, long);
     va_end(list);
+    const bool changes = arguments[0] == BPF_MAP_UPDATE_ELEM || arguments[0] == BPF_MAP_UPDATE_BATCH;
     if (number == __NR_bpf
-        && ((arguments[0] == BPF_MAP_UPDATE_ELEM && ::access("/run/fail-bpf", F_OK) == 0)
+        && ((changes && ::access("/run/fail-bpf", F_OK) == 0)
             || (arguments[0] == BPF_PROG_LOAD && ::access("/run/fail-bpf-load", F_OK) == 0))) {
         errno = ENOMEM;
         return -1;
