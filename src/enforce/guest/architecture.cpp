@@ -20,10 +20,15 @@ constexpr gdb::Register at(std::uint16_t number, std::uint8_t size, std::uint16_
 // x86 has wrappers since Linux 4.17, arm64 since 4.19, riscv since 6.6, powerpc between 5.10 and 6.1.
 constexpr CallConvention plain{.prefix = "sys_"};
 constexpr std::array plain_calls = {plain};
-constexpr std::array x86_calls = {
-    CallConvention{.prefix = "__x64_sys_", .kind = Kind::saved, .offsets = {112, 104, 96}}, // di, si, dx
-    CallConvention{.prefix = "__ia32_sys_", .kind = Kind::saved, .offsets = {40, 88, 96}},  // bx, cx, dx
-    plain};
+constexpr std::array x86_calls = {CallConvention{.prefix = "__x64_sys_",
+                                                 .kind = Kind::saved,
+                                                 .offsets = {112, 104, 96}, // di, si, dx
+                                                 .shared = "__do_sys_"},
+                                  CallConvention{.prefix = "__ia32_sys_",
+                                                 .kind = Kind::saved,
+                                                 .offsets = {40, 88, 96}, // bx, cx, dx
+                                                 .shared = "__do_sys_"},
+                                  plain};
 constexpr std::array arm64_calls = {
     CallConvention{.prefix = "__arm64_sys_", .kind = Kind::saved, .offsets = {0, 8, 16}}, plain};
 constexpr std::array riscv_calls = {

@@ -25,6 +25,8 @@ struct CallConvention {
     std::string_view prefix; ///< of the function's name: "__x64_sys_"
     Kind kind = Kind::registers;
     std::array<std::uint16_t, 3> offsets{}; ///< in struct pt_regs (arch/*/include/asm/ptrace.h), bytes
+    /// Of a function that the wrappers of both ABIs may share, "__do_sys_"; "": there is none.
+    std::string_view shared = {};
 };
 
 /// How a processor says that it runs a process, not the kernel. A process may jump to any address and set any

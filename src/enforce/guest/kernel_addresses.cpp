@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -46,9 +48,46 @@ Functions functions_of(const symbols::Symbols& symbols, const Architecture& arch
     return found;
 }
 
+/// How far it is from `address` to the next symbol, bytes: no function there is longer.
+std::uint64_t room_after(const symbols::Symbols& symbols, std::uint64_t address) {
+    std::uint64_t room = ~std::uint64_t{0};
+    for (std::size_t i = 0; i < symbols.count(); ++i) {
+        const std::uint64_t other = symbols.at(i).address;
+        if (other > address) room = std::min(room, other - address);
+    }
+    return room;
+}
+
+/// Where both wrappers of a system call lead to, if each is too short to have the call's body in it; nullopt
+/// if one is not, or the compiler made more than one function of the body.
+std::optional<SystemCall> shared_function(const symbols::Symbols& symbols, Call call,
+                                          std::span<const CallConvention> conventions) {
+    constexpr std::uint64_t longest_wrapper = 32; // bytes: three loads and a jump
+    const std::string_view prefix = conventions.front().shared;
+    if (prefix.empty()) return std::nullopt;
+    const std::string name = std::string(prefix).append(to_string(call));
+    const auto bodies = entries(symbols, name);
+    const auto body = the_one(symbols, name);
+    if (body == 0 || bodies.size() != 1) return std::nullopt;
+    bool has_wrapper = false;
+    for (const CallConvention& convention : conventions) {
+        const auto wrappers = symbols.find(std::string(convention.prefix).append(to_string(call)));
+        if (convention.shared.empty() ? !wrappers.empty() : wrappers.size() > 1) return std::nullopt;
+        for (const auto wrapper : wrappers)
+            if (room_after(symbols, wrapper) > longest_wrapper) return std::nullopt;
+        has_wrapper = has_wrapper || !wrappers.empty();
+    }
+    if (!has_wrapper) return std::nullopt;
+    return SystemCall{.call = call, .address = body, .convention = {.prefix = prefix}};
+}
+
 void add_calls(const symbols::Symbols& symbols, const Architecture& architecture,
                std::vector<SystemCall>& found) {
     for (const Call call : calls) {
+        if (const auto shared = shared_function(symbols, call, architecture.system_calls)) {
+            found.push_back(*shared);
+            continue;
+        }
         for (const CallConvention& convention : architecture.system_calls) {
             for (const auto address : symbols.find(std::string(convention.prefix).append(to_string(call)))) {
                 const auto at = address + architecture.entry;
@@ -61,6 +100,23 @@ void add_calls(const symbols::Symbols& symbols, const Architecture& architecture
 
 bool has(const std::vector<SystemCall>& found, Call call) {
     return std::ranges::find(found, call, &SystemCall::call) != found.end();
+}
+
+/// What every end of a boot leads through.
+std::vector<std::uint64_t> restarts_of(const symbols::Symbols& symbols) {
+    std::vector<std::uint64_t> found;
+    // On a PC both ways to restart end here. It is called by its address alone, so it was not taken apart.
+    const auto last = the_one(symbols, "native_machine_emergency_restart");
+    const auto add = [&](std::string_view name) {
+        if (const auto address = the_one(symbols, name); address != 0) found.push_back(address);
+    };
+    if (last != 0)
+        found.push_back(last);
+    else
+        for (const std::string_view name : {"machine_restart", "machine_emergency_restart"})
+            add(name);
+    add("machine_kexec");
+    return found;
 }
 
 /// Where the kernel's code is; if the symbols do not tell, it is around `inside`.
@@ -119,8 +175,7 @@ sys::Result<KernelAddresses> find_addresses(const symbols::Symbols& symbols, con
     addresses.banner = the_one(symbols, "linux_banner");
     if (addresses.banner == 0 && symbols.banner()) addresses.banner = symbols.banner()->address.value_or(0);
     addresses.start = the_one(symbols, "start_kernel");
-    for (const std::string_view name : {"machine_restart", "machine_emergency_restart", "machine_kexec"})
-        if (const auto address = the_one(symbols, name); address != 0) addresses.restarts.push_back(address);
+    addresses.restarts = restarts_of(symbols);
     const auto to_entry = [&](std::uint64_t& address) { address += architecture.entry; };
     std::ranges::for_each(addresses.load_module, to_entry);
     std::ranges::for_each(addresses.restarts, to_entry);

@@ -37,12 +37,28 @@ sys::Result<void> Machine::drop_breakpoint(std::uint64_t address) {
     return debugger_.remove_breakpoint(address);
 }
 
+/// Whether one of `hooks` is at `address`, and needs its breakpoint now.
+bool Machine::has_breakpoint(const Hooks& hooks, std::uint64_t address) const {
+    const auto hook = hooks.find(address);
+    return hook != hooks.end() && (hook->second.when == When::always || calls_under_way_);
+}
+
 sys::Result<void> Machine::set_hooks(Hooks hooks) {
-    for (const auto& [address, handler] : hooks)
-        if (!hooks_.contains(address)) TRY(add_breakpoint(address));
+    for (const auto& [address, hook] : hooks)
+        if (has_breakpoint(hooks, address) && !has_breakpoint(hooks_, address)) TRY(add_breakpoint(address));
     const Hooks before = std::exchange(hooks_, std::move(hooks));
-    for (const auto& [address, handler] : before)
-        if (!hooks_.contains(address)) TRY(drop_breakpoint(address));
+    for (const auto& [address, hook] : before)
+        if (has_breakpoint(before, address) && !has_breakpoint(hooks_, address))
+            TRY(drop_breakpoint(address));
+    return {};
+}
+
+sys::Result<void> Machine::set_calls_under_way(bool under_way) {
+    if (std::exchange(calls_under_way_, under_way) == under_way) return {};
+    for (const auto& [address, hook] : hooks_) {
+        if (hook.when == When::always) continue;
+        TRY(under_way ? add_breakpoint(address) : drop_breakpoint(address));
+    }
     return {};
 }
 
@@ -135,7 +151,7 @@ sys::Result<void> Machine::handle_stop(gdb::ThreadId thread) {
         running_ = whole;
         work.resume();
     } else if (const auto hook = hooks_.find(location.pc); hook != hooks_.end()) {
-        works_.push_back(hook->second(stopped, location));
+        works_.push_back(hook->second.handler(stopped, location));
         running_ = &works_.back();
         running_->start();
     }

@@ -4,6 +4,10 @@
 // and there are two reasons for one: a hook, an address at which every task is handled (Session says which
 // there are), and a task of the guest that some work waits for at an address (arrival()).
 //
+// Each breakpoint slows the emulator down all the time, not only where a task comes to it. So hooks that no
+// task can come to but through another one are set while some task is on its way (set_calls_under_way()). All
+// processors stand still while that is changed, so none gets by.
+//
 // A task of the guest is known from all others by its stack pointer: no two share a stack. It may be put on
 // another processor while it is waited for. All of this is for one thread.
 #pragma once
@@ -42,7 +46,13 @@ class Machine {
     using Work = Task<sys::Result<void>>;
     /// Begins the work on a task that has come to a hook, while it is stopped there.
     using Handler = std::function<Work(Processor, Location)>;
-    using Hooks = std::map<std::uint64_t, Handler>; ///< by address
+    /// When tasks may come to a hook.
+    enum class When : std::uint8_t { always, during_calls };
+    struct Hook {
+        Handler handler;
+        When when = When::always;
+    };
+    using Hooks = std::map<std::uint64_t, Hook>; ///< by address
 
     /// What arrival() gives, to be awaited.
     class Arrival {
@@ -69,6 +79,8 @@ class Machine {
 
     /// From now on these are all hooks that there are. Needs a halted machine.
     [[nodiscard]] sys::Result<void> set_hooks(Hooks hooks);
+    /// Whether the breakpoints of the hooks `during_calls` are needed; not, at first. Needs a halted machine.
+    [[nodiscard]] sys::Result<void> set_calls_under_way(bool under_way);
 
     /// Handles one stop, if one comes within `timeout`, and resumes the guest. A guest that another process
     /// has paused at QEMU's monitor is that one's to resume.
@@ -110,6 +122,7 @@ class Machine {
     };
 
     [[nodiscard]] sys::Result<void> expect(Location location, std::coroutine_handle<> work);
+    [[nodiscard]] bool has_breakpoint(const Hooks& hooks, std::uint64_t address) const;
     [[nodiscard]] sys::Result<void> add_breakpoint(std::uint64_t address);
     [[nodiscard]] sys::Result<void> drop_breakpoint(std::uint64_t address);
     [[nodiscard]] sys::Result<void> settle_works();
@@ -121,6 +134,7 @@ class Machine {
     std::optional<std::chrono::steady_clock::time_point> stopped_since_; ///< while it is at a breakpoint
     StopStatistics statistics_;
     Hooks hooks_;
+    bool calls_under_way_ = false;
     std::map<Location, Waiting> expected_;
     std::map<std::uint64_t, std::size_t> breakpoints_; ///< how many want each
     std::list<Work> works_;                            ///< begun and not ended

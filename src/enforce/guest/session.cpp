@@ -61,7 +61,8 @@ bool Session::found() const {
 sys::Result<void> Session::begin() {
     // Where it was linked to is where it will be, unless it is moved.
     if (kernel() != nullptr)
-        TRY(set_hooks(*kernel()));
+        TRY(set_hooks(*kernel(),
+                      setup_.boot == Boot::attached ? Watch::Unseen::injected : Watch::Unseen::nothing));
     else
         setup_.report("there are no symbols: they are searched for in its memory, and what is loaded before "
                       "they are found is not decided on");
@@ -72,16 +73,23 @@ sys::Result<void> Session::begin() {
     return machine_.resume();
 }
 
-sys::Result<void> Session::set_hooks(const HookedKernel& kernel) {
+sys::Result<void> Session::set_hooks(const HookedKernel& kernel, Watch::Unseen unseen) {
     const KernelAddresses addresses = kernel.known.addresses.moved(kernel.offset);
-    Machine::Hooks hooks = watch_.hooks_for(addresses);
+    Machine::Hooks hooks = watch_.hooks_for(addresses, unseen);
     // A kernel that moves itself is found by looking, but one that starts where it was linked to, or where it
-    // was the last time, says so by itself.
+    // was the last time, says so by itself. While one runs there, its start tells that it was reset: then the
+    // hooks are right as they are, and only what is under way is to be forgotten.
+    const auto when = found() ? Machine::When::during_calls : Machine::When::always;
     for (const std::uint64_t start : {kernel.known.addresses.start, addresses.start})
         if (start != 0)
-            hooks.emplace(start, [this](Processor on, Location at) { return on_start(std::move(on), at); });
+            hooks.emplace(
+                start, Machine::Hook{.handler = [this](Processor on,
+                                                       Location at) { return on_start(std::move(on), at); },
+                                     .when = when});
     for (const std::uint64_t address : addresses.restarts)
-        hooks.emplace(address, [this](Processor on, Location at) { return on_restart(std::move(on), at); });
+        hooks.emplace(address, Machine::Hook{[this](Processor on, Location at) {
+                          return on_restart(std::move(on), at);
+                      }});
     return machine_.set_hooks(std::move(hooks));
 }
 
@@ -92,7 +100,7 @@ Machine::Work Session::on_start(Processor processor, Location location) {
     const std::uint64_t offset = location.pc == linked.start ? 0 : hooked->offset;
     const auto found = co_await or_end(kernel_at(processor, linked, offset));
     if (!found) co_return sys::Result<void>{}; // some other code that is at the same address
-    co_return accept(*found);
+    co_return accept(*found, Found::at_its_start);
 }
 
 /// Whatever comes next may be anywhere. The kernel that ends here is not to be found again: it loses its
@@ -104,20 +112,24 @@ Machine::Work Session::on_restart(Processor processor, Location) {
         const std::array<std::byte, 16> nothing{};
         static_cast<void>(co_await unless_lost(processor.write(banner + hooked->offset, nothing)));
     }
-    end_boot(Clock::now());
-    co_return sys::Result<void>{};
+    co_return end_boot(Clock::now());
 }
 
-void Session::end_boot(Clock::time_point when) {
-    if (kernel() == nullptr || (!found() && boot() == Boot::next)) return;
+sys::Result<void> Session::end_boot(Clock::time_point when) {
+    if (kernel() == nullptr || (!found() && boot() == Boot::next)) return {};
+    // It may have a few instructions left.
+    const auto* runs = std::get_if<KernelRuns>(&state_);
+    const Watch::Unseen unseen = runs != nullptr ? runs->unseen : Watch::Unseen::injected;
     HookedKernel ended = std::move(*kernel());
     KernelAddresses& addresses = ended.known.addresses;
     if (addresses.banner != 0) addresses.fixed = false; // a kernel of other parameters may follow
-    if (addresses.of_this_boot)
+    if (addresses.of_this_boot) {
         state_ = SearchingSymbols{.boot = Boot::next, .since = when};
-    else
-        state_ = SearchingKernel{
-            .boot = Boot::next, .kernel = std::move(ended), .since = when, .unknown_since = std::nullopt};
+        return {};
+    }
+    state_ = SearchingKernel{
+        .boot = Boot::next, .kernel = std::move(ended), .since = when, .unknown_since = std::nullopt};
+    return set_hooks(*kernel(), unseen);
 }
 
 /// Compares the state with the guest, which is halted.
@@ -138,14 +150,14 @@ sys::Result<void> Session::search_symbols(const SearchingSymbols& state) {
     if (!known) return {};
     const auto search = TRY(find_kernel(machine_, known->addresses, false));
     if (!search.kernel || !is_kernel_of(*search.kernel, known->banner)) return {};
-    return accept(*search.kernel, std::move(known));
+    return accept(*search.kernel, Found::by_looking, std::move(known));
 }
 
 sys::Result<void> Session::search_kernel(SearchingKernel& state) {
     const KnownKernel& known = state.kernel.known;
     const bool starts_here = state.boot != Boot::attached && known.addresses.start != 0;
     const auto search = TRY(find_kernel(machine_, known.addresses, starts_here));
-    if (search.kernel) return accept(*search.kernel);
+    if (search.kernel) return accept(*search.kernel, Found::by_looking);
     // A kernel that is not found is one whose modules are not decided on.
     if (search.some_kernel && !state.unknown_since) state.unknown_since = looked_;
     if (!state.unknown_since || looked_ - *state.unknown_since < unknown_kernel_timeout) return {};
@@ -162,11 +174,11 @@ sys::Result<void> Session::check_presence(KernelRuns& state) {
     const Presence presence = TRY(presence_of(machine_, state.kernel.known.addresses, state.kernel.offset));
     if (presence == Presence::there) state.hidden_looks = 0;
     if (presence == Presence::hidden) ++state.hidden_looks;
-    if (presence == Presence::gone || state.hidden_looks == max_hidden_looks) end_boot(looked_);
+    if (presence == Presence::gone || state.hidden_looks == max_hidden_looks) return end_boot(looked_);
     return {};
 }
 
-sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownKernel> known) {
+sys::Result<void> Session::accept(const FoundKernel& found, Found how, std::optional<KnownKernel> known) {
     if (!known) known = kernel()->known;
     if (!is_kernel_of(found, known->banner)) return std::unexpected(other_kernel(found, *known->banner));
     const Boot found_boot = boot();
@@ -176,14 +188,18 @@ sys::Result<void> Session::accept(const FoundKernel& found, std::optional<KnownK
             "the guest runs {}{}",
             found.banner.empty() ? "a kernel that cannot be checked against the symbols" : found.banner,
             found.kaslr_offset == 0 ? "" : fmt::format(", moved by {:#x}", found.kaslr_offset)));
+    // A kernel that is found again by looking may be one that has never ended.
+    const bool is_new = how == Found::at_its_start || found_boot == Boot::first;
+    const Watch::Unseen unseen = found_boot == Boot::attached ? Watch::Unseen::injected
+                                 : is_hooked && is_new        ? Watch::Unseen::nothing
+                                                              : Watch::Unseen::calls;
     // A kernel that runs and begins again has had an end that was not seen.
     state_ = KernelRuns{.kernel = {.known = std::move(*known), .offset = found.kaslr_offset},
-                        .earlier_work = found_boot == Boot::next};
-    if (!is_hooked) {
-        if (found_boot != Boot::attached)
-            TRY(report_modules_before(kernel()->known.addresses.moved(found.kaslr_offset)));
-        TRY(set_hooks(*kernel()));
-    }
+                        .earlier_work = found_boot == Boot::next,
+                        .unseen = unseen};
+    if (!is_hooked && found_boot != Boot::attached)
+        TRY(report_modules_before(kernel()->known.addresses.moved(found.kaslr_offset)));
+    TRY(set_hooks(*kernel(), unseen));
     return found_boot == Boot::attached ? watch_.take_over() : sys::Result<void>{};
 }
 
@@ -206,18 +222,20 @@ sys::Result<void> Session::look_again() {
     const auto halted = TRY(machine_.halt());
     if (halted != Machine::Halt::halted) return {};
     TRY(look());
+    TRY(forget_earlier_work()); // before a task of this boot can make a call
     return machine_.resume();
 }
 
+bool Session::has_earlier_work() const {
+    const auto* runs = std::get_if<KernelRuns>(&state_);
+    return runs != nullptr && runs->earlier_work;
+}
+
+/// Needs a halted machine, and no work that goes on at the moment.
 sys::Result<void> Session::forget_earlier_work() {
-    if (const auto* runs = std::get_if<KernelRuns>(&state_); runs == nullptr || !runs->earlier_work)
-        return {};
-    const auto halted = TRY(machine_.halt()); // which may end this boot, too
-    if (halted != Machine::Halt::halted) return {};
-    if (auto* runs = std::get_if<KernelRuns>(&state_)) runs->earlier_work = false;
-    watch_.finish();
-    TRY(machine_.forget());
-    return machine_.resume();
+    if (!has_earlier_work()) return {};
+    std::get<KernelRuns>(state_).earlier_work = false;
+    return watch_.forget();
 }
 
 // --- its life
@@ -239,7 +257,13 @@ sys::Result<bool> Session::poll() {
         watch_.finish();
         return false;
     }
-    TRY(forget_earlier_work());
+    if (has_earlier_work()) {
+        const auto halted = TRY(machine_.halt()); // which may end this boot, too
+        if (halted == Machine::Halt::halted) {
+            TRY(forget_earlier_work());
+            TRY(machine_.resume());
+        }
+    }
     if (polled == Machine::Polled::idle && Clock::now() - looked_ >= timeout()) TRY(look_again());
     return true;
 }

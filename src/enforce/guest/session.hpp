@@ -99,6 +99,7 @@ class Session {
         HookedKernel kernel;
         int hidden_looks = 0;      ///< in a row
         bool earlier_work = false; ///< some work may wait for tasks of an earlier boot
+        Watch::Unseen unseen = Watch::Unseen::nothing;
     };
     using State = std::variant<SearchingSymbols, SearchingKernel, KernelRuns>;
 
@@ -106,18 +107,21 @@ class Session {
     [[nodiscard]] HookedKernel* kernel();
     [[nodiscard]] Boot boot() const;
 
-    [[nodiscard]] sys::Result<void> set_hooks(const HookedKernel& kernel);
+    [[nodiscard]] sys::Result<void> set_hooks(const HookedKernel& kernel, Watch::Unseen unseen);
     Machine::Work on_start(Processor processor, Location location);
     Machine::Work on_restart(Processor processor, Location location);
     [[nodiscard]] sys::Result<void> look();
     [[nodiscard]] sys::Result<void> search_symbols(const SearchingSymbols& state);
     [[nodiscard]] sys::Result<void> search_kernel(SearchingKernel& state);
     [[nodiscard]] sys::Result<void> check_presence(KernelRuns& state);
+    enum class Found : std::uint8_t { by_looking, at_its_start };
     /// `known`: where its symbols were found with it.
-    [[nodiscard]] sys::Result<void> accept(const FoundKernel& found, std::optional<KnownKernel> known = {});
-    void end_boot(Clock::time_point when);
+    [[nodiscard]] sys::Result<void> accept(const FoundKernel& found, Found how,
+                                           std::optional<KnownKernel> known = {});
+    [[nodiscard]] sys::Result<void> end_boot(Clock::time_point when);
     [[nodiscard]] sys::Result<void> report_modules_before(const KernelAddresses& addresses);
     [[nodiscard]] sys::Result<void> look_again();
+    [[nodiscard]] bool has_earlier_work() const;
     [[nodiscard]] sys::Result<void> forget_earlier_work();
     [[nodiscard]] sys::Result<bool> poll_until(Clock::time_point end, const std::function<bool()>& done);
 

@@ -53,19 +53,28 @@ bool is_refused(const events::Attempt& event) {
 
 } // namespace
 
-Machine::Hooks Watch::hooks_for(KernelAddresses addresses) {
+Machine::Hooks Watch::hooks_for(KernelAddresses addresses, Unseen unseen) {
     addresses_ = std::move(addresses);
+    const auto unless_seen = [unseen](Unseen what) {
+        return unseen >= what ? Machine::When::always : Machine::When::during_calls;
+    };
     Machine::Hooks hooks;
     for (const SystemCall& call : addresses_.calls)
-        hooks.emplace(call.address, [this, call](Processor on, Location at) {
-            return on_system_call(std::move(on), at, call);
-        });
+        hooks.emplace(call.address, Machine::Hook{[this, call](Processor on, Location at) {
+                          return on_system_call(std::move(on), at, call);
+                      }});
     for (const std::uint64_t address : addresses_.load_module)
-        hooks.emplace(address,
-                      [this](Processor on, Location at) { return on_load_module(std::move(on), at); });
+        hooks.emplace(address, Machine::Hook{.handler =
+                                                 [this](Processor on, Location at) {
+                                                     return on_load_module(std::move(on), at);
+                                                 },
+                                             .when = unless_seen(Unseen::calls)});
     injected_hooks_ = hooks;
-    hooks.emplace(addresses_.functions.return_trampoline,
-                  [this](Processor on, Location at) { return on_return_trampoline(std::move(on), at); });
+    hooks.emplace(
+        addresses_.functions.return_trampoline,
+        Machine::Hook{
+            .handler = [this](Processor on, Location at) { return on_return_trampoline(std::move(on), at); },
+            .when = unless_seen(Unseen::injected)});
     return hooks;
 }
 
@@ -92,7 +101,7 @@ Machine::Work Watch::on_return_trampoline(Processor processor, Location) {
     const Location location{.pc = values[0], .stack = values[1]};
     const auto hook = injected_hooks_.find(location.pc);
     if (hook == injected_hooks_.end()) co_return sys::Result<void>{};
-    auto handled = co_await hook->second(put_back, location);
+    auto handled = co_await hook->second.handler(put_back, location);
     co_return handled;
 }
 
@@ -112,6 +121,7 @@ Machine::Work Watch::on_system_call(Processor processor, Location location, Syst
         auto unloaded = co_await unload(injection, arguments.value_or(Arguments{}));
         co_return unloaded;
     }
+    co_await or_end(note_call(location.stack)); // before the guest goes on
     co_await or_end(co_await attempt(injection, call, arguments));
     if (!addresses_.load_module.empty()) co_return sys::Result<void>{};
     if (call.call == Call::finit_module) { // after ENOSYS callers try init_module, which can be decided on
@@ -167,6 +177,7 @@ sys::Result<void> Watch::answer_now(const CallInjection& injection, events::Atte
                                     std::int64_t answer) {
     event.answer = name_of_answer(answer);
     recorder_.record(std::move(event));
+    TRY(note_return(injection.location().stack));
     return injection.processor().return_now(static_cast<std::uint64_t>(answer));
 }
 
@@ -231,6 +242,7 @@ Task<sys::Result<void>> Watch::await_answer(CallInjection& injection, Entry atte
         answer = return_value(attempt->event, answer < 0 ? answer : -ENOEXEC);
     }
     attempt->event.answer = name_of_answer(answer);
+    co_await or_end(note_return(attempt->stack));
     recorder_.record(take(attempt));
     if (!refused) co_return sys::Result<void>{};
     const std::array names = {result};
@@ -246,7 +258,7 @@ Task<sys::Result<void>> Watch::decide_at_call(CallInjection& injection, Argument
     if (!is_refused(attempt->event)) {
         // Its answer is not waited for: where it returns to, every system call does.
         recorder_.record(take(attempt));
-        co_return sys::Result<void>{};
+        co_return note_return(injection.location().stack);
     }
     const std::int64_t answer = return_value(attempt->event, -ENOEXEC);
     co_return answer_now(injection, take(attempt), answer);

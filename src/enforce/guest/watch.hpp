@@ -10,6 +10,9 @@
 //  - At its return: the answer. The kernel's own error is replaced by the policy's.
 //
 // What cannot be looked at is refused like anything else that cannot be judged.
+//
+// Every way to load_module() leads through a system call's hook. So its own breakpoint is set from the moment
+// at which a task is seen at a system call until none that was seen can still come to it.
 #pragma once
 
 #include "core/judge.hpp"
@@ -22,6 +25,7 @@
 #include <list>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +41,12 @@ class Watch {
     struct Hashing {
         bool hash = false; ///< of every image, not only of those that are pinned
     };
+    /// What tasks of the guest may be in the middle of that was not seen to begin.
+    enum class Unseen : std::uint8_t {
+        nothing, ///< the system calls had their hooks before the kernel began
+        calls,   ///< system calls: the kernel ran without hooks
+        injected ///< those, and calls that another kmodctl injected
+    };
 
     /// All but `hashing` must outlive it.
     Watch(Machine& machine, core::Judge& judge, events::Recorder& recorder, Hashing hashing)
@@ -48,7 +58,7 @@ class Watch {
     ~Watch();
 
     /// From now on the guest's kernel is the one with these addresses: the hooks that it is to have.
-    [[nodiscard]] Machine::Hooks hooks_for(KernelAddresses addresses);
+    [[nodiscard]] Machine::Hooks hooks_for(KernelAddresses addresses, Unseen unseen);
     /// Puts back what a kmodctl that died left unfinished, and handles the tasks that are at a hook already.
     [[nodiscard]] sys::Result<void> take_over();
 
@@ -56,6 +66,8 @@ class Watch {
     void record_unanswered(Clock::time_point now = Clock::now());
     /// Records what is still open: the guest has ended, or the watch has.
     void finish();
+    /// The tasks of an earlier boot are gone: records what of theirs is open. Needs a halted machine.
+    [[nodiscard]] sys::Result<void> forget();
     [[nodiscard]] std::uint64_t attempts() const { return attempts_seen_; }
     /// Whether some task is in a call that was made in its name.
     [[nodiscard]] bool is_calling() const {
@@ -97,6 +109,9 @@ class Watch {
     [[nodiscard]] events::Attempt event_of(Call call) const;
     [[nodiscard]] std::int64_t return_value(events::Attempt& event, std::int64_t own) const;
 
+    [[nodiscard]] sys::Result<void> note_call(std::uint64_t stack);
+    [[nodiscard]] sys::Result<void> note_return(std::uint64_t stack);
+
     [[nodiscard]] Entry begin(std::uint64_t stack, Call call);
     [[nodiscard]] std::optional<Entry> find_open(std::uint64_t stack, std::uint64_t range);
     [[nodiscard]] Entry go_on(std::uint64_t stack);
@@ -112,6 +127,8 @@ class Watch {
     KernelAddresses addresses_;
     Machine::Hooks injected_hooks_; ///< those in whose tasks calls are injected
     Attempts attempts_;             ///< in their order
+    /// The tasks that may come to load_module(), by their stack pointers at the system call.
+    std::set<std::uint64_t> under_way_;
     std::uint64_t attempts_seen_ = 0;
 
     /// The last decision on a file, for calls that were answered by another's load of it.

@@ -12,6 +12,9 @@ namespace kmodguard::guest {
 namespace {
 
 constexpr std::chrono::seconds unanswered_after{5};
+/// There may be any number, if somebody means there to be.
+constexpr std::size_t max_under_way = 16;
+constexpr std::uint64_t not_told_apart = 0; ///< the stack pointer of no task: stands for any number of them
 
 } // namespace
 
@@ -20,6 +23,31 @@ Watch::~Watch() {
         finish();
     } catch (const std::bad_alloc&) { // NOLINT(bugprone-empty-catch): nothing can be recorded any more
     }
+}
+
+/// A task is at a system call: it may come to load_module(). Whatever call it, or a task that had its stack
+/// before, was in has ended.
+sys::Result<void> Watch::note_call(std::uint64_t stack) {
+    under_way_.erase(under_way_.lower_bound(stack - stack_between_calls + 1),
+                     under_way_.lower_bound(stack + stack_between_calls));
+    if (under_way_.size() >= max_under_way) under_way_ = {not_told_apart};
+    under_way_.insert(stack);
+    return machine_.set_calls_under_way(true);
+}
+
+/// The task whose stack pointer was at least `stack` at its system call cannot come to load_module() any more
+/// in that call. Not told of every task: some calls are answered by the kernel itself, and nobody sees it.
+sys::Result<void> Watch::note_return(std::uint64_t stack) {
+    const auto call = under_way_.lower_bound(stack);
+    if (call != under_way_.end() && *call - stack < stack_between_calls) under_way_.erase(call);
+    return machine_.set_calls_under_way(!under_way_.empty());
+}
+
+sys::Result<void> Watch::forget() {
+    finish();
+    under_way_.clear();
+    TRY(machine_.forget());
+    return machine_.set_calls_under_way(false);
 }
 
 Watch::Entry Watch::begin(std::uint64_t stack, Call call) {

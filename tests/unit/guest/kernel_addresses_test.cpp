@@ -140,6 +140,48 @@ TEST(KernelAddresses, OfA64BitKernelAreThoseOf32BitProgramsToo) {
                                         "delete_module 2300 __x64_sys_", "delete_module 4300 __ia32_sys_"}));
 }
 
+/// A kernel whose calls have two wrappers each, `room` bytes long.
+Names with_wrappers(std::uint64_t room) {
+    auto names = without(kernel(), {"_module"});
+    std::uint64_t at = 0x2100;
+    for (const std::string prefix : {"__x64_sys_", "__ia32_sys_"})
+        for (const std::string call : {"init_module", "finit_module", "delete_module"})
+            names.emplace_back(prefix + call, std::exchange(at, at + room));
+    names.emplace_back("load_module", at);
+    for (const std::string call : {"init_module", "finit_module", "delete_module"})
+        names.emplace_back("__do_sys_" + call, at += 0x400);
+    return names;
+}
+
+TEST(KernelAddresses, OfTwoWrappersAreTheFunctionThatBothCall) {
+    const KernelAddresses addresses = addresses_of(with_wrappers(0x20));
+    EXPECT_EQ(calls_of(addresses),
+              (std::vector<std::string>{"init_module 25c0 __do_sys_", "finit_module 29c0 __do_sys_",
+                                        "delete_module 2dc0 __do_sys_"}));
+    for (const SystemCall& call : addresses.calls)
+        EXPECT_EQ(call.convention.kind, CallConvention::Kind::registers);
+}
+
+TEST(KernelAddresses, OfWrappersThatMayHaveTheCallInThemAreTheWrappers) {
+    EXPECT_EQ(addresses_of(with_wrappers(0x30)).calls.size(), 6U);
+    for (const char* piece : {".part.0", ".constprop.0"}) // made of one wrapper's share of it
+        EXPECT_EQ(
+            addresses_of(with(with_wrappers(0x20), std::string("__do_sys_finit_module") + piece, 0x4000))
+                .calls.size(),
+            4U)
+            << piece;
+    EXPECT_EQ(addresses_of(with(with_wrappers(0x20), "__do_sys_finit_module.cold", 0x4000)).calls.size(), 3U);
+    EXPECT_EQ(addresses_of(with(with_wrappers(0x20), "sys_init_module", 0x4000)).calls.size(), 5U);
+    EXPECT_EQ(addresses_of(with(with_wrappers(0x20), "__x64_sys_init_module", 0x4000)).calls.size(), 5U)
+        << "two of one name";
+}
+
+TEST(KernelAddresses, BothWaysToRestartAPcAreOne) {
+    const auto names =
+        with(with(kernel(), "native_machine_emergency_restart", 0x5000), "machine_kexec", 0x5100);
+    EXPECT_EQ(addresses_of(names).restarts, (Addresses{base + 0x5000, base + 0x5100}));
+}
+
 TEST(KernelAddresses, OneFunctionOfTwoNamesIsOneAddress) {
     auto names = kernel();
     names.emplace_back("__ia32_sys_init_module", 0x2100);

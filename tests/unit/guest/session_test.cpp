@@ -58,6 +58,10 @@ class SessionTest : public testing::TestWithParam<std::string_view> {
             return tiny_.breakpoints.contains(call.address + offset);
         });
     }
+    /// The kernel's code where a breakpoint is of no use before somebody makes a call.
+    bool has_breakpoint(std::uint64_t linked_address, std::uint64_t offset) const {
+        return tiny_.breakpoints.contains(linked_address + offset);
+    }
     std::size_t reported(std::string_view text) const {
         return static_cast<std::size_t>(
             std::ranges::count_if(reports_, [text](const std::string& one) { return one.contains(text); }));
@@ -111,6 +115,49 @@ TEST_P(SessionTest, KernelThatStartsWhereItWasLinkedToSaysSoByItself) {
     poll_until(true);
     EXPECT_TRUE(is_hooked(known, 0));
     EXPECT_EQ(reported("the guest runs Linux version"), 1U);
+}
+
+TEST_P(SessionTest, KernelThatWasSeenFromItsStartHasNoBreakpointsButThoseThatLeadToAllOthers) {
+    const TinyKernel kernel(tiny_, 0);
+    const KnownKernel known = linked(kernel, 0);
+    tiny_.events.emplace_back([this] { run_at(text_ + start); });
+    open(known, Boot::first);
+    EXPECT_TRUE(has_breakpoint(text_, start)) << "by which it is found";
+    poll_until(true);
+    EXPECT_TRUE(is_hooked(known, 0));
+    EXPECT_TRUE(has_breakpoint(text_, restart));
+    EXPECT_EQ(tiny_.breakpoints.size(), known.addresses.calls.size() + 1);
+}
+
+TEST_P(SessionTest, KernelThatRanBeforeItWasFoundMayHaveALoadUnderWay) {
+    const TinyKernel kernel(tiny_, offset_);
+    const KnownKernel known = linked(kernel, offset_);
+    open(known, Boot::first);
+    tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
+    poll_until(true);
+    EXPECT_TRUE(has_breakpoint(known.addresses.load_module.front(), offset_));
+}
+
+TEST_P(SessionTest, KernelThatIsFoundAgainByLookingMayNeverHaveEnded) {
+    const TinyKernel kernel(tiny_, offset_);
+    const KnownKernel known = linked(kernel, offset_);
+    tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
+    open(known, Boot::attached);
+    tiny_.put_text(known.addresses.banner + offset_, "Something else");
+    poll_until(false);
+    EXPECT_TRUE(has_breakpoint(text_, start)) << "the next one says so by itself if it starts here";
+    tiny_.put_text(known.addresses.banner + offset_, TinyKernel::banner);
+    poll_until(true);
+    EXPECT_TRUE(has_breakpoint(known.addresses.load_module.front(), offset_));
+}
+
+TEST_P(SessionTest, ATaskThatAPredecessorLeftInACallIsWaitedForInAGuestThatRuns) {
+    const TinyKernel kernel(tiny_, offset_);
+    const KnownKernel known = linked(kernel, offset_);
+    tiny_.reg(0, row_.pc) = text_ + offset_ + 0x40;
+    open(known, Boot::attached);
+    EXPECT_TRUE(has_breakpoint(known.addresses.functions.return_trampoline, offset_));
+    EXPECT_TRUE(has_breakpoint(known.addresses.load_module.front(), offset_));
 }
 
 TEST_P(SessionTest, KernelThatEndsIsSearchedForAgainAndFoundInTheNextBoot) {

@@ -164,8 +164,7 @@ TEST_P(WatchCallTest, UnloadsAreRecordedAndLeftAloneUnlessTheyAreForbidden) {
 TEST_P(WatchCallTest, AfterARebootNothingWaitsAndTheSameTaskIsSeenAnew) {
     watch({});
     begin_load_that_sleeps();
-    watch_->finish();
-    ASSERT_TRUE(machine_.forget());
+    ASSERT_TRUE(watch_->forget());
     recorder_.flush();
     records_ = {};
     EXPECT_FALSE(machine_.busy());
@@ -232,7 +231,7 @@ TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
     watch_.emplace(machine_, *judge_, recorder_, Watch::Hashing{});
     recorder_.flush();
     records_ = {}; // it was killed, and has recorded nothing
-    ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));
+    ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_, Watch::Unseen::injected)));
     ASSERT_TRUE(watch_->take_over());
     kernel_.in_fget = nullptr;
     tiny_.processors[0].busy = true; // the task wakes up, and fget() returns to the return trampoline
@@ -246,7 +245,7 @@ TEST_P(WatchCallTest, CallsThatAPredecessorLeftAreBegunAgain) {
 TEST_P(WatchCallTest, WhoeverStandsAtABreakpointIsAttendedToWhenAWatchTakesOver) {
     load_file("bad"); // as if its predecessor had died while it stood there
     tiny_.reg(0, GetParam()->pc) += GetParam()->entry;
-    watch({});
+    watch({.unseen = Watch::Unseen::injected});
     ASSERT_TRUE(watch_->take_over());
     run();
     EXPECT_EQ(answers(), Answers{-EPERM});
@@ -260,7 +259,7 @@ TEST_P(WatchCallTest, LoadThatWasUnderWayIsDecidedOnWhenAWatchBegins) {
     load_image("bad");
     ASSERT_TRUE(machine_.resume());
     ASSERT_EQ(machine_.halt(), Machine::Halt::halted);
-    watch({});
+    watch({.unseen = Watch::Unseen::calls});
     tiny_.processors[0].busy = true;
     kernel_.continue_load(0);
     run();
@@ -269,6 +268,65 @@ TEST_P(WatchCallTest, LoadThatWasUnderWayIsDecidedOnWhenAWatchBegins) {
     EXPECT_EQ(event().decision.effective(), Verdict::refuse);
     EXPECT_EQ(records_.attempts, Lines{"bad"});
     EXPECT_EQ(watch_->attempts(), 1U);
+}
+
+TEST_P(WatchCallTest, LoadModuleIsWatchedAsLongAsATaskMayComeToIt) {
+    watch({});
+    EXPECT_FALSE(stops_at_load_module()) << "a breakpoint slows the guest down even if nobody comes there";
+    begin_load_that_sleeps();
+    EXPECT_TRUE(stops_at_load_module());
+    kernel_.in_fget = nullptr;
+    load_file("bad", 4, 1, 1); // another task's load begins and ends meanwhile
+    run();
+    EXPECT_EQ(answers(), Answers{-EPERM});
+    EXPECT_TRUE(stops_at_load_module()) << "the first one has not been there yet";
+    tiny_.processors[0].busy = true;
+    run();
+    EXPECT_EQ(answers(), (Answers{0, -EPERM}));
+    EXPECT_TRUE(is_quiet());
+}
+
+TEST_P(WatchCallTest, ATaskThatWasNotSeenToReturnMayStillComeToLoadModule) {
+    watch({});
+    kernel_.answers_itself = true;
+    load_file("good");
+    run();
+    watch_->record_unanswered(Watch::Clock::now() + seconds(5));
+    EXPECT_TRUE(stops_at_load_module()) << "recorded as it is, the call may be waiting for its file yet";
+    kernel_.answers_itself = false;
+    load_file("bad", 4, 1, 1);
+    run();
+    EXPECT_TRUE(stops_at_load_module());
+    load_file("good", 3, 0, 0); // it makes another call, so it is back from that one
+    run();
+    EXPECT_TRUE(is_quiet());
+}
+
+TEST_P(WatchCallTest, AfterMoreCallsThanAreToldApartLoadModuleStaysWatched) {
+    watch({});
+    kernel_.answers_itself = true;
+    constexpr std::uint64_t first = 200; // whose stack is behind all else
+    constexpr std::uint64_t many = 18;
+    tiny_.map(addresses_.text_begin + 0x14'0000, 0x4000 * (first + many)); // images, too
+    for (std::uint64_t task = first; task < first + many; ++task) {
+        load_file("good", 3, 0, task);
+        run();
+    }
+    kernel_.answers_itself = false;
+    for (std::uint64_t task = first; task < first + many; ++task) {
+        load_file("good", 3, 0, task);
+        run();
+    }
+    EXPECT_TRUE(stops_at_load_module());
+}
+
+TEST_P(WatchCallTest, WhereCallsMayBeUnderWayThatWereNotSeenLoadModuleIsAlwaysWatched) {
+    watch({.unseen = Watch::Unseen::calls});
+    EXPECT_TRUE(stops_at_load_module());
+    load_file("good");
+    run();
+    EXPECT_TRUE(stops_at_load_module());
+    EXPECT_EQ(tiny_.breakpoints.size(), addresses_.calls.size() + 1);
 }
 
 TEST_P(WatchCallTest, GuestThatEndsIsNoError) {

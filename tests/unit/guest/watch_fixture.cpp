@@ -34,7 +34,7 @@ void WatchFixture::watch(Options options) {
     if (options.no_unload) policy.source().unload_denied = true;
     judge_.emplace(policy.build(), nullptr, options.answer);
     watch_.emplace(machine_, *judge_, recorder_, Watch::Hashing{.hash = options.hash});
-    ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_)));
+    ASSERT_TRUE(machine_.set_hooks(watch_->hooks_for(addresses_, options.unseen)));
 }
 
 void WatchFixture::TearDown() {
@@ -82,7 +82,11 @@ std::vector<std::int64_t> WatchFixture::answers() const {
 }
 
 bool WatchFixture::is_quiet() const {
-    return tiny_.breakpoints.size() == addresses_.calls.size() + 2;
+    return tiny_.breakpoints.size() == addresses_.calls.size();
+}
+
+bool WatchFixture::stops_at_load_module() const {
+    return tiny_.breakpoints.contains(addresses_.load_module.front());
 }
 
 std::vector<const Architecture*> every_architecture() {

@@ -45,6 +45,7 @@ class WatchFixture : public testing::TestWithParam<const Architecture*> {
         bool hash = false;
         bool audit = false;
         bool no_unload = false;
+        Watch::Unseen unseen = Watch::Unseen::nothing;
     };
 
     WatchFixture();
@@ -64,8 +65,10 @@ class WatchFixture : public testing::TestWithParam<const Architecture*> {
     const events::Attempt& event();
     /// What the task that made a call was told.
     [[nodiscard]] std::vector<std::int64_t> answers() const;
-    /// Whether no breakpoint is left but those that are always there: the calls', load_module()'s, panic()'s.
+    /// Whether no breakpoint is left but the calls', which are always there.
     [[nodiscard]] bool is_quiet() const;
+    /// Whether whoever comes to load_module() is stopped there.
+    [[nodiscard]] bool stops_at_load_module() const;
 
     Records records_;
     events::Recorder recorder_{sink_for(records_)};
