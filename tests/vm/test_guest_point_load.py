@@ -5,6 +5,7 @@ Two processors that load at the same time, hundreds of refused loads that must l
 and the project's own `loader` (guest/loader.cpp) for calls by descriptors without a path and of two threads on one file.
 """
 
+import os
 import re
 from collections import Counter
 
@@ -43,6 +44,38 @@ def test_parallel_loads_on_two_processors_have_each_their_own_verdict(name: str,
     verdicts = {judged(event)[0]: event["verdict"] for event in ran.outcome.events}
     assert len(ran.outcome.events) == len(foreign.NLS)
     assert verdicts == {name: "allow" if name in registered(LISTED) else "refuse" for name in registered(foreign.NLS)}
+
+
+# Every second one's module is listed; of each two that follow each other one is, and both load from files, or from memory.
+TASKS = [(module, ("finit", "init")[(number // 2) % 2]) for number, module in enumerate(foreign.NLS[:8])]
+ATTEMPTS = int(os.environ.get("KMODGUARD_ATTEMPTS", "1000"))
+
+
+def at_once(tasks: list[tuple[str, str]], repeat: int) -> str:
+    """A command that runs tasks beside each other, and prints how often each had which answer."""
+    one = "loader --repeat {0} --unload {1} {2} /m/{3}.ko | sort | uniq -c | sed 's/^ */{1} /'"
+    return " ".join(f"({one.format(repeat, module.replace('-', '_'), way, module)}) &" for module, way in tasks) + " wait"
+
+
+@pytest.mark.parametrize("name", ["amd64-6.1"])
+def test_a_thousand_attempts_on_four_processors_are_each_decided_on_and_recorded(name: str) -> None:
+    """The breakpoint of load_module() is set and taken away while they begin and end: by two tasks at a time it is often, by eight seldom."""
+    repeat = -(-ATTEMPTS // (2 * len(TASKS)))
+    pairs = {f"pair {n}": at_once(TASKS[n:n + 2], repeat) for n in range(0, len(TASKS), 2)}
+    ran = loader(name, {**pairs, "all": at_once(TASKS, repeat)}, Guard(policy(allow=LISTED), options=["--quiet"]), cpus=4,
+                 timeout=3 * TIMEOUT * max(1, ATTEMPTS // 1000))
+    printed = Counter(line for label in [*pairs, "all"] for line in ran.steps[label].output.splitlines())
+    assert printed == {f"{module.replace('-', '_')} {repeat} {way} {'ok' if module in LISTED else 'EPERM'}": 2 for module, way in TASKS}
+    assert ran.loaded() == set()
+    assert Counter(ran.outcome.attempts) == {
+        f"/m/{module}.ko" if way == "finit" else module.replace("-", "_"): 2 * repeat for module, way in TASKS}
+    loads = [event for event in ran.outcome.events if event["call"] != "delete_module"]
+    for module, way in TASKS:
+        own = [event for event in loads if judged(event)[0] == module.replace("-", "_")]
+        assert {(event["call"], *judged(event)[1:]) for event in own} == {
+            (f"{way}_module", *(("allow", "0") if module in LISTED else ("refuse", "EPERM")))}, module
+        assert told(own) == 2 * repeat, module
+    assert told(loads) == 2 * repeat * len(TASKS)
 
 
 LEAK = f"for n in $(seq {{}}); do {BUSYBOX} /m/nbd.ko 2>/dev/null; done; true"
@@ -86,9 +119,9 @@ def test_what_the_kernel_itself_refuses_is_not_taken_for_the_next_attempt(name: 
 WAYS = ["init", "finit", "memfd", "sealed-memfd", "unlinked", "tmpfs", "hardlink"]
 
 
-def loader(name: str, commands: dict[str, str], guard: Guard) -> Ran:
+def loader(name: str, commands: dict[str, str], guard: Guard, cpus: int = 2, timeout: float = TIMEOUT) -> Ran:
     program = tools()["loader"]
-    return play(name, {**commands, "loaded": LOADED}, guard, {"/usr/bin/loader": program, "/tmp2/modprobe": program}, cpus=2)
+    return play(name, {**commands, "loaded": LOADED}, guard, {"/usr/bin/loader": program, "/tmp2/modprobe": program}, cpus, timeout)
 
 
 @pytest.mark.parametrize("name", AMD64)

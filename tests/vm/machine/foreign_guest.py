@@ -176,6 +176,10 @@ class ForeignGuest:
                 return pid
         return None
 
+    def processor_time(self) -> int:
+        """What QEMU's threads have had of the host's processors, nanoseconds."""
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in Path(f"/proc/{self._qemu()}/task").iterdir())
+
     @property
     def qemu_runs(self) -> bool:
         return self._qemu() is not None
