@@ -43,7 +43,8 @@ def process_point_rows(_: Path) -> Iterator[table.Row]:
 def guest_point_rows(_: Path) -> Iterator[table.Row]:
     for guest in guest_point.NAMES:
         yield from guest_point.measure(guest)
-    yield from guest_point.idle("amd64-6.1")
+    for guest in guest_point.IDLE_NAMES:
+        yield from guest_point.idle(guest)
 
 
 def daemon_rows(_: Path) -> Iterator[table.Row]:
