@@ -190,9 +190,8 @@ sys::Result<void> Session::accept(const FoundKernel& found, Found how, std::opti
             found.kaslr_offset == 0 ? "" : fmt::format(", moved by {:#x}", found.kaslr_offset)));
     // A kernel that is found again by looking may be one that has never ended.
     const bool is_new = how == Found::at_its_start || found_boot == Boot::first;
-    const Watch::Unseen unseen = found_boot == Boot::attached ? Watch::Unseen::injected
-                                 : is_hooked && is_new        ? Watch::Unseen::nothing
-                                                              : Watch::Unseen::calls;
+    const Watch::Unseen unseen =
+        found_boot == Boot::attached || !is_new ? Watch::Unseen::injected : Watch::Unseen::nothing;
     // A kernel that runs and begins again has had an end that was not seen.
     state_ = KernelRuns{.kernel = {.known = std::move(*known), .offset = found.kaslr_offset},
                         .earlier_work = found_boot == Boot::next,

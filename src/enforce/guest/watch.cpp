@@ -55,26 +55,21 @@ bool is_refused(const events::Attempt& event) {
 
 Machine::Hooks Watch::hooks_for(KernelAddresses addresses, Unseen unseen) {
     addresses_ = std::move(addresses);
-    const auto unless_seen = [unseen](Unseen what) {
-        return unseen >= what ? Machine::When::always : Machine::When::during_calls;
-    };
     Machine::Hooks hooks;
     for (const SystemCall& call : addresses_.calls)
         hooks.emplace(call.address, Machine::Hook{[this, call](Processor on, Location at) {
                           return on_system_call(std::move(on), at, call);
                       }});
     for (const std::uint64_t address : addresses_.load_module)
-        hooks.emplace(address, Machine::Hook{.handler =
-                                                 [this](Processor on, Location at) {
-                                                     return on_load_module(std::move(on), at);
-                                                 },
-                                             .when = unless_seen(Unseen::calls)});
+        hooks.emplace(address, Machine::Hook{[this](Processor on, Location at) {
+                          return on_load_module(std::move(on), at);
+                      }});
     injected_hooks_ = hooks;
     hooks.emplace(
         addresses_.functions.return_trampoline,
         Machine::Hook{
             .handler = [this](Processor on, Location at) { return on_return_trampoline(std::move(on), at); },
-            .when = unless_seen(Unseen::injected)});
+            .when = unseen == Unseen::injected ? Machine::When::always : Machine::When::during_calls});
     return hooks;
 }
 

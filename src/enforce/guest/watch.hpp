@@ -11,8 +11,8 @@
 //
 // What cannot be looked at is refused like anything else that cannot be judged.
 //
-// Every way to load_module() leads through a system call's hook. So its own breakpoint is set from the moment
-// at which a task is seen at a system call until none that was seen can still come to it.
+// A task is called back from an injected call only after it was seen at a system call. So the breakpoint for
+// that is set from then until every task that was seen has been seen to return.
 #pragma once
 
 #include "core/judge.hpp"
@@ -43,9 +43,8 @@ class Watch {
     };
     /// What tasks of the guest may be in the middle of that was not seen to begin.
     enum class Unseen : std::uint8_t {
-        nothing, ///< the system calls had their hooks before the kernel began
-        calls,   ///< system calls: the kernel ran without hooks
-        injected ///< those, and calls that another kmodctl injected
+        nothing, ///< of what matters here
+        injected ///< calls that another kmodctl injected
     };
 
     /// All but `hashing` must outlive it.
@@ -127,7 +126,7 @@ class Watch {
     KernelAddresses addresses_;
     Machine::Hooks injected_hooks_; ///< those in whose tasks calls are injected
     Attempts attempts_;             ///< in their order
-    /// The tasks that may come to load_module(), by their stack pointers at the system call.
+    /// The tasks that are in a system call, by their stack pointers at its beginning.
     std::set<std::uint64_t> under_way_;
     std::uint64_t attempts_seen_ = 0;
 

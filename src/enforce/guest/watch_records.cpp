@@ -25,8 +25,7 @@ Watch::~Watch() {
     }
 }
 
-/// A task is at a system call: it may come to load_module(). Whatever call it, or a task that had its stack
-/// before, was in has ended.
+/// A task is at a system call. Whatever call it, or a task that had its stack before, was in has ended.
 sys::Result<void> Watch::note_call(std::uint64_t stack) {
     under_way_.erase(under_way_.lower_bound(stack - stack_between_calls + 1),
                      under_way_.lower_bound(stack + stack_between_calls));
@@ -35,8 +34,8 @@ sys::Result<void> Watch::note_call(std::uint64_t stack) {
     return machine_.set_calls_under_way(true);
 }
 
-/// The task whose stack pointer was at least `stack` at its system call cannot come to load_module() any more
-/// in that call. Not told of every task: some calls are answered by the kernel itself, and nobody sees it.
+/// The task whose stack pointer was at least `stack` at its system call is through with what is done in its
+/// name there. Not told of every task: some calls are answered by the kernel itself, and nobody sees it.
 sys::Result<void> Watch::note_return(std::uint64_t stack) {
     const auto call = under_way_.lower_bound(stack);
     if (call != under_way_.end() && *call - stack < stack_between_calls) under_way_.erase(call);

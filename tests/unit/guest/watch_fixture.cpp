@@ -82,11 +82,11 @@ std::vector<std::int64_t> WatchFixture::answers() const {
 }
 
 bool WatchFixture::is_quiet() const {
-    return tiny_.breakpoints.size() == addresses_.calls.size();
+    return tiny_.breakpoints.size() == addresses_.calls.size() + addresses_.load_module.size();
 }
 
-bool WatchFixture::stops_at_load_module() const {
-    return tiny_.breakpoints.contains(addresses_.load_module.front());
+bool WatchFixture::stops_at_returns() const {
+    return tiny_.breakpoints.contains(addresses_.functions.return_trampoline);
 }
 
 std::vector<const Architecture*> every_architecture() {

@@ -65,10 +65,10 @@ class WatchFixture : public testing::TestWithParam<const Architecture*> {
     const events::Attempt& event();
     /// What the task that made a call was told.
     [[nodiscard]] std::vector<std::int64_t> answers() const;
-    /// Whether no breakpoint is left but the calls', which are always there.
+    /// Whether no breakpoint is left but those that are always there: the calls' and load_module()'s.
     [[nodiscard]] bool is_quiet() const;
-    /// Whether whoever comes to load_module() is stopped there.
-    [[nodiscard]] bool stops_at_load_module() const;
+    /// Whether whoever comes back from an injected call is stopped.
+    [[nodiscard]] bool stops_at_returns() const;
 
     Records records_;
     events::Recorder recorder_{sink_for(records_)};
