@@ -6,12 +6,14 @@
 #include "core/module_index.hpp"
 #include "sys/file.hpp"
 #include "sys/result.hpp"
+#include "sys/unique_fd.hpp"
 
 #include <array>
 #include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 namespace kmodguard::compiled {
 
@@ -36,16 +38,25 @@ struct ContentTag {
 
 class ImageReader {
   public:
+    /// What is compressed in the file, as a file in memory.
+    struct Unpacked {
+        std::string name = {};   ///< for people who look into /proc, and the kernel's records
+        std::uint64_t limit = 0; ///< bytes: a larger one is not made
+    };
     struct Wanted {
         bool hash = false;
         bool aliases = false;
         bool is_signed = false;
         std::optional<ContentKey> key = std::nullopt; ///< where the tag of the file's bytes is wanted
+        std::optional<Unpacked> unpacked = std::nullopt;
     };
     struct Read {
         sys::FileIdentity file;                       ///< that was read
         core::ImageFacts facts;                       ///< without a state
         std::optional<ContentTag> tag = std::nullopt; ///< where asked for; never of an image with a problem
+        /// Sealed, where asked for: the bytes that `facts` are of. Empty of a file that is not compressed, an
+        /// image with a problem, and where there is no memory for it.
+        sys::UniqueFd unpacked{};
     };
 
     ImageReader() = default;

@@ -48,7 +48,7 @@ IndexIdentity identity_in(const File& file) {
 
 bool covers(const ImageReader::Wanted& had, const ImageReader::Wanted& wanted) {
     return (had.hash || !wanted.hash) && (had.aliases || !wanted.aliases)
-           && (had.is_signed || !wanted.is_signed);
+           && (had.is_signed || !wanted.is_signed) && (had.unpacked || !wanted.unpacked);
 }
 
 } // namespace
@@ -64,8 +64,8 @@ bool kernel_takes(const core::ModuleRecord& record, std::string_view compression
            && fits_a_line(record.path);
 }
 
-CompiledIndex::CompiledIndex(File file, sys::Paths paths, ImageReader& reader)
-    : file_(std::move(file)), paths_(std::move(paths)), reader_(reader),
+CompiledIndex::CompiledIndex(File file, sys::Paths paths, ImageReader& reader, UnpackedImages* unpacked)
+    : file_(std::move(file)), paths_(std::move(paths)), reader_(reader), unpacked_(unpacked),
       configured_(file_, PatternTable::configured), aliases_table_(file_, PatternTable::aliases),
       symbols_(file_, PatternTable::symbols), built_in_(file_, PatternTable::built_in) {
     const IndexIdentity identity = identity_in(file_);
@@ -205,12 +205,20 @@ core::ImageFacts CompiledIndex::read_image(const core::ModuleRecord& record, Ima
     auto read = reader_.read(record.path, wanted);
     if (!read) return {.problem = read.error().what, .name = {}, .modinfo_name = {}};
     read->facts.state = to_string(read->file);
+    if (read->unpacked && unpacked_ != nullptr)
+        unpacked_->keep(record.name, record.path, read->facts, wanted.unpacked->name,
+                        std::move(read->unpacked));
     return images_.emplace(record.name, KnownImage{read->file, wanted, std::move(read->facts)})
         .first->second.facts;
 }
 
 core::ImageFacts CompiledIndex::image(const core::ModuleRecord& module, bool with_hash) {
-    return read_image(module, {.hash = with_hash, .is_signed = !limits_.signature_wanted_by.empty()});
+    ImageReader::Wanted wanted{.hash = with_hash, .is_signed = !limits_.signature_wanted_by.empty()};
+    // What modprobe loads, it unpacks itself.
+    if (unpacked_ != nullptr && !module.by_modprobe && !module.path.ends_with(".ko"))
+        wanted.unpacked = unpacked_->wanted(module.name);
+    wanted.hash = wanted.hash || wanted.unpacked; // its record has it: the kernel sees no more of the file
+    return read_image(module, std::move(wanted));
 }
 
 std::optional<std::vector<std::string>> CompiledIndex::own_aliases(const core::ModuleRecord& record) {

@@ -9,6 +9,7 @@
 #include "compiled/image_reader.hpp"
 #include "compiled/inputs.hpp"
 #include "compiled/pattern_table.hpp"
+#include "compiled/unpacked_images.hpp"
 #include "core/decision.hpp"
 #include "core/module_index.hpp"
 #include "sys/file.hpp"
@@ -53,8 +54,9 @@ struct IndexSource {
 /// Not thread-safe. Questions fill caches, so even they need the index for themselves.
 class CompiledIndex final : public core::ModuleIndex {
   public:
-    /// Of `file`. `reader` must outlive it.
-    CompiledIndex(File file, sys::Paths paths, ImageReader& reader);
+    /// Of `file`. `reader` must outlive it, and `unpacked`, if there is one, where images of compressed files
+    /// are kept that the kernel could be handed so.
+    CompiledIndex(File file, sys::Paths paths, ImageReader& reader, UnpackedImages* unpacked = nullptr);
     CompiledIndex(const CompiledIndex&) = delete;
     CompiledIndex& operator=(const CompiledIndex&) = delete;
 
@@ -101,6 +103,7 @@ class CompiledIndex final : public core::ModuleIndex {
     File file_;
     sys::Paths paths_;
     ImageReader& reader_;
+    UnpackedImages* unpacked_;
     Inputs inputs_;
     bool running_ = false;
     bool has_all_aliases_ = false;

@@ -72,16 +72,28 @@ sys::Result<ImageIdentity> identify(ByteSource& source, const ImageOptions& opti
     return identity;
 }
 
+/// Where there is no memory for it, there is none.
+sys::UniqueFd unpacked_file(std::span<const std::byte> image, const FileOptions& options) {
+    if (options.unpacked_name.empty() || image.size() > options.unpacked_limit) return {};
+    return sys::sealed_image_file(options.unpacked_name.c_str(),
+                                  {reinterpret_cast<const char*>(image.data()), image.size()});
+}
+
 /// What is compressed in `source`. The whole of it is taken into memory where the hash is wanted, so that
 /// names and hash are of the same bytes.
 sys::Result<ImageIdentity> identify_content(ByteSource& source, Container container,
-                                            const FileOptions& options) {
+                                            const FileOptions& options, sys::UniqueFd& unpacked) {
     if (source.size() > options.limit)
         return with_problem(fmt::format("larger than {} bytes", options.limit));
     if (container == Container::raw && !options.image.with_hash)
         return identify_source(source, options.image);
     const auto content = decompress(source, options.limit);
-    if (content) return identify_image(*content, options.image);
+    if (content) {
+        auto identity = identify_image(*content, options.image);
+        if (container != Container::raw && identity.facts.problem.empty())
+            unpacked = unpacked_file(*content, options);
+        return identity;
+    }
     if (content.error().kind != sys::ErrorKind::invalid) return std::unexpected(content.error());
     return with_problem(content.error().what);
 }
@@ -92,7 +104,7 @@ sys::Result<FileImage> identify_untagged(ByteSource& source, const FileOptions& 
         return std::unexpected(container.error());
     FileImage image;
     image.container = container.value_or(Container::raw);
-    image.identity = TRY(identify_content(source, image.container, options));
+    image.identity = TRY(identify_content(source, image.container, options, image.unpacked));
     return image;
 }
 
@@ -125,7 +137,8 @@ sys::Result<FileImage> identify_compressed(ByteSource& source, const FileOptions
     try {
         const auto bytes = read_range(source, 0, source.size());
         if (!bytes && bytes.error().kind != sys::ErrorKind::invalid) return std::unexpected(bytes.error());
-        if (!bytes) return FileImage{.identity = with_problem(bytes.error().what), .file = {}};
+        if (!bytes)
+            return FileImage{.identity = with_problem(bytes.error().what), .file = {}, .unpacked = {}};
         MemorySource copy(bytes->all()); // stays as it is, so that names, hash and tag are of the same bytes
         auto image = TRY(identify_untagged(copy, options));
         if (image.identity.facts.problem.empty()) image.tag = TRY(tag_of(bytes->all(), *options.key));

@@ -71,6 +71,9 @@ struct FileOptions {
     ImageOptions image = {};
     std::uint64_t limit = default_image_limit;    ///< bytes, of the file and of what is compressed in it
     std::optional<ContentKey> key = std::nullopt; ///< where the tag of the file's bytes is wanted
+    /// "": what is compressed is not wanted as a file in memory of this name.
+    std::string unpacked_name = {};
+    std::uint64_t unpacked_limit = 0; ///< bytes of the largest that is
 };
 
 struct FileImage {
@@ -78,6 +81,7 @@ struct FileImage {
     sys::FileIdentity file; ///< the state of the file that `identity` belongs to
     Container container = Container::raw;
     std::optional<ContentTag> tag = std::nullopt; ///< where asked for; never of an image with a problem
+    sys::UniqueFd unpacked = {}; ///< sealed; where asked for, of what is compressed and has no problem
 };
 
 /// Identifies the image in the regular file at `path`, which may be raw, gzip, xz or zstd, by its content

@@ -12,18 +12,13 @@
 #include <cerrno>
 
 namespace kmodguard::reader {
-namespace {
-
-constexpr int whole_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-
-} // namespace
-
 sys::Result<void> send_message(const sys::UniqueFd& channel, char kind, std::string_view bytes) {
-    const sys::UniqueFd file = sys::memory_file("message", MFD_ALLOW_SEALING);
-    if (!file) return sys::system_failure("cannot create", "a file in memory");
-    if (!sys::write_all(file.get(), bytes)) return sys::system_failure("cannot write", "a file in memory");
-    if (::fcntl(file.get(), F_ADD_SEALS, whole_seals) != 0)
-        return sys::system_failure("cannot seal", "a file in memory");
+    const sys::UniqueFd file = sys::sealed_file("message", bytes);
+    if (!file) return sys::system_failure("cannot make", "a file in memory");
+    return send_file(channel, kind, file);
+}
+
+sys::Result<void> send_file(const sys::UniqueFd& channel, char kind, const sys::UniqueFd& file) {
     if (!sys::send_descriptor(channel.get(), {&kind, 1}, file.get()))
         return sys::system_failure("cannot send to", "the other process");
     return {};
@@ -41,7 +36,7 @@ sys::Result<Message> receive_message(const sys::UniqueFd& channel) {
     message.file = std::move(received->descriptors.front());
     // What could still be changed, or cut short, would be another by the time it is read.
     const int seals = ::fcntl(message.file.get(), F_GET_SEALS);
-    if (seals < 0 || (seals & whole_seals) != whole_seals)
+    if (seals < 0 || (seals & sys::whole_seals) != sys::whole_seals)
         return sys::failure(sys::ErrorKind::invalid,
                             "the other process sent a file that it can still change");
     message.kind = buffer.front();

@@ -22,12 +22,15 @@ namespace kmodguard::reader {
 /// The byte that says what a question is about.
 enum class Question : char { index = 'i', policy = 'p', image = 'm', edits = 'e' };
 /// The byte that says what an answer is: the value that was asked for, or an error.
-enum class Answer : char { value = 'v', error = 'e' };
+/// An image follows the value of a question about an image, where that says so.
+enum class Answer : char { value = 'v', error = 'e', image = 'm' };
 
 inline constexpr std::size_t max_message = 256U << 20U;
 
 /// Sends `kind` with `bytes` as a file in memory that nobody changes any more.
 [[nodiscard]] sys::Result<void> send_message(const sys::UniqueFd& channel, char kind, std::string_view bytes);
+/// The same with a file that is one already (sys::sealed_file).
+[[nodiscard]] sys::Result<void> send_file(const sys::UniqueFd& channel, char kind, const sys::UniqueFd& file);
 
 struct Message {
     char kind = 0;
@@ -101,10 +104,15 @@ template <typename Archive, reader::MaybeConst<ContentTag> Of>
 void fields(Archive& archive, Of& tag) {
     archive(tag.size, tag.digest);
 }
+template <typename Archive, reader::MaybeConst<ImageReader::Unpacked> Of>
+void fields(Archive& archive, Of& unpacked) {
+    archive(unpacked.name, unpacked.limit);
+}
 template <typename Archive, reader::MaybeConst<ImageReader::Wanted> Of>
 void fields(Archive& archive, Of& wanted) {
-    archive(wanted.hash, wanted.aliases, wanted.is_signed, wanted.key);
+    archive(wanted.hash, wanted.aliases, wanted.is_signed, wanted.key, wanted.unpacked);
 }
+/// But for the unpacked image, which is a file.
 template <typename Archive, reader::MaybeConst<ImageReader::Read> Of>
 void fields(Archive& archive, Of& read) {
     archive(read.file, read.facts, read.tag);

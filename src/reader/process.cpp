@@ -57,7 +57,7 @@ sys::Result<void> ReaderProcess::start() {
     auto child = TRY(
         sys::start_child({fmt::format("/proc/self/fd/{}", program_.get()), "--root", paths_.root().native()},
                          signals, theirs));
-    running_.emplace(std::move(child), std::move(ours));
+    running_.emplace(std::move(child), std::move(ours), false);
     return {};
 }
 
@@ -74,10 +74,7 @@ sys::Error ReaderProcess::end(std::string_view shown, std::string_view why) {
             .hint = "the file may be damaged, or made to be"};
 }
 
-sys::Result<sys::UniqueFd> ReaderProcess::ask(char question, std::string_view about, std::string_view shown) {
-    TRY(start());
-    if (const auto sent = send_message(running_->channel, question, about); !sent)
-        return std::unexpected(end(shown, sent.error().what));
+sys::Result<Message> ReaderProcess::receive(std::string_view shown) {
     pollfd answer{.fd = running_->channel.get(), .events = POLLIN, .revents = 0};
     int ready = 0;
     while ((ready = ::poll(&answer, 1, static_cast<int>(timeout_.count()))) < 0)
@@ -85,13 +82,24 @@ sys::Result<sys::UniqueFd> ReaderProcess::ask(char question, std::string_view ab
     if (ready == 0) return std::unexpected(end(shown, "the process that reads it takes too long"));
     auto message = receive_message(running_->channel);
     if (!message) return std::unexpected(end(shown, message.error().what));
-    switch (static_cast<Answer>(message->kind)) {
-    case Answer::value: return std::move(message->file);
+    return message;
+}
+
+sys::Result<sys::UniqueFd> ReaderProcess::ask(char question, std::string_view about, std::string_view shown) {
+    TRY(start());
+    running_->has_read = true;
+    if (const auto sent = send_message(running_->channel, question, about); !sent)
+        return std::unexpected(end(shown, sent.error().what));
+    auto message = TRY(receive(shown));
+    switch (static_cast<Answer>(message.kind)) {
+    case Answer::value: return std::move(message.file);
     case Answer::error: {
         sys::Error error;
-        const auto content = content_of(*message);
+        const auto content = content_of(message);
         if (content && decode(*content, error)) return std::unexpected(std::move(error));
+        break;
     }
+    case Answer::image: break;
     }
     return std::unexpected(end(shown, "the process that reads it has ended"));
 }
@@ -101,9 +109,12 @@ sys::Result<Value> ReaderProcess::ask_for(char question, std::string_view about,
     const Message answer{.kind = question, .file = TRY(ask(question, about, shown))};
     const std::string content = TRY(content_of(answer));
     Value value;
-    if (!decode(content, value))
-        return std::unexpected(end(shown, "the process that reads it talks nonsense"));
+    if (!decode(content, value)) return nonsense(shown);
     return value;
+}
+
+std::unexpected<sys::Error> ReaderProcess::nonsense(std::string_view shown) {
+    return std::unexpected(end(shown, "the process that reads it talks nonsense"));
 }
 
 sys::Result<compiled::File> ReaderProcess::index(const std::string& release) {
@@ -123,7 +134,20 @@ sys::Result<std::vector<NewText>> ReaderProcess::edited(const core::RuntimeChang
 
 sys::Result<ReaderProcess::Read> ReaderProcess::read(const std::filesystem::path& image,
                                                      const Wanted& wanted) {
-    return ask_for<Read>(static_cast<char>(Question::image), encoded(image, wanted), image.native());
+    // A file that has taken the reader over could put another image in the place of the next one's.
+    if (wanted.unpacked && running_ && running_->has_read) rest();
+    const std::string& shown = image.native();
+    const Message answer{.kind = static_cast<char>(Question::image),
+                         .file = TRY(ask(static_cast<char>(Question::image), encoded(image, wanted), shown))};
+    const std::string content = TRY(content_of(answer));
+    Read read;
+    bool image_follows = false;
+    if (!decode(content, read, image_follows) || (image_follows && !wanted.unpacked)) return nonsense(shown);
+    if (!image_follows) return read;
+    auto unpacked = TRY(receive(shown));
+    if (static_cast<Answer>(unpacked.kind) != Answer::image) return nonsense(shown);
+    read.unpacked = std::move(unpacked.file);
+    return read;
 }
 
 } // namespace kmodguard::reader

@@ -12,11 +12,14 @@
 #include "sys/unique_fd.hpp"
 
 #include <chrono>
+#include <expected>
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace kmodguard::reader {
+
+struct Message;
 
 class ReaderProcess final : public Reader {
   public:
@@ -45,12 +48,17 @@ class ReaderProcess final : public Reader {
     struct Running {
         sys::Child child;
         sys::UniqueFd channel;
+        bool has_read = false; ///< anything at all
     };
     [[nodiscard]] sys::Result<void> start();
     /// The file that the answer is.
     [[nodiscard]] sys::Result<sys::UniqueFd> ask(char question, std::string_view about,
                                                  std::string_view shown);
-    /// The same, as a Value.
+    /// The next message.
+    [[nodiscard]] sys::Result<Message> receive(std::string_view shown);
+    /// Ends the process.
+    [[nodiscard]] std::unexpected<sys::Error> nonsense(std::string_view shown);
+    /// The answer as a Value.
     template <typename Value>
     [[nodiscard]] sys::Result<Value> ask_for(char question, std::string_view about, std::string_view shown);
     /// It failed `shown`: ends it, and says how it ended.

@@ -154,6 +154,19 @@ UniqueFd memory_file(const char* name, unsigned flags) {
     return file;
 }
 
+UniqueFd sealed_file(const char* name, std::string_view bytes) {
+    UniqueFd file = memory_file(name, MFD_ALLOW_SEALING);
+    if (!file || !write_all(file.get(), bytes)) return {};
+    if (::fcntl(file.get(), F_ADD_SEALS, whole_seals) != 0) return {};
+    return file;
+}
+
+UniqueFd sealed_image_file(const char* name, std::string_view bytes) {
+    const UniqueFd writable = sealed_file(name, bytes);
+    if (!writable) return {};
+    return UniqueFd(::open(fmt::format("/proc/self/fd/{}", writable.get()).c_str(), O_RDONLY | O_CLOEXEC));
+}
+
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, mode_t mode) {
     return write_beside(path, content, [mode](const UniqueFd& fd) { return ::fchmod(fd.get(), mode) == 0; });
 }

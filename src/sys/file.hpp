@@ -68,6 +68,14 @@ using FileStates = std::map<std::filesystem::path, std::optional<FileIdentity>>;
 /// memfd_create(2) besides. Empty, with errno, if there is none. `name` is for people who look into /proc.
 [[nodiscard]] UniqueFd memory_file(const char* name, unsigned flags = 0);
 
+/// What a file in memory has that nobody can change any more, or cut short (fcntl(2), F_ADD_SEALS).
+inline constexpr int whole_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+/// Such a file, of `bytes`. Empty, with errno, if there is none.
+[[nodiscard]] UniqueFd sealed_file(const char* name, std::string_view bytes);
+/// The same, open for reading only: the kernel takes no module from a file that any process has open for
+/// writing (ETXTBSY).
+[[nodiscard]] UniqueFd sealed_image_file(const char* name, std::string_view bytes);
+
 /// Replaces `path` by `content` so that a reader, or a crash at any moment, sees the old or the new file
 /// whole: temporary file in the same directory, fsync, rename, fsync of the directory.
 [[nodiscard]] Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content,

@@ -9,8 +9,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <filesystem>
 #include <sstream>
+#include <string_view>
+#include <system_error>
 
 namespace kmodguard::sys {
 
@@ -68,6 +71,16 @@ std::vector<std::string> device_aliases(const Paths& paths) {
         }
     }
     return aliases;
+}
+
+bool is_memory_short(const Paths& paths) {
+    constexpr std::string_view key = "some avg10=";
+    constexpr int short_from = 10; // percent
+    const std::string text = read_pseudo_file(paths.memory_pressure()).value_or("");
+    int percent = 0;
+    return text.starts_with(key)
+           && std::from_chars(text.data() + key.size(), text.data() + text.size(), percent).ec == std::errc()
+           && percent >= short_from;
 }
 
 std::string in_kernel_compression(const Paths& paths) {

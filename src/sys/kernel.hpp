@@ -29,6 +29,10 @@ namespace kmodguard::sys {
 /// where that cannot be seen.
 [[nodiscard]] bool has_live_module(std::string_view name);
 
+/// Whether processes had to wait for memory for a tenth of the last ten seconds (PSI,
+/// Documentation/accounting/psi.rst). False where the kernel does not count that.
+[[nodiscard]] bool is_memory_short(const Paths& paths);
+
 /// The aliases by which the devices of this machine ask for a driver (sysfs, modalias); at most a million.
 /// None where sysfs has none, or is not there.
 [[nodiscard]] std::vector<std::string> device_aliases(const Paths& paths);

@@ -60,6 +60,7 @@ class Paths {
     [[nodiscard]] Path loading_disabled() const { return below("proc/sys/kernel/modules_disabled"); }
     [[nodiscard]] Path signature_setting() const { return below("sys/module/module/parameters/sig_enforce"); }
     [[nodiscard]] Path lockdown() const { return below("sys/kernel/security/lockdown"); }
+    [[nodiscard]] Path memory_pressure() const { return below("proc/pressure/memory"); }
     [[nodiscard]] Path compression() const { return below("sys/module/compression"); }
     /// The devices of each kind.
     [[nodiscard]] Path buses() const { return below("sys/bus"); }

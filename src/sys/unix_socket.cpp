@@ -7,6 +7,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -132,25 +133,32 @@ Result<std::optional<Received>> receive(const UniqueFd& socket, std::span<char> 
                     .lost_descriptors = (message.msg_flags & MSG_CTRUNC) != 0};
 }
 
-bool send_descriptor(int socket, std::string_view text, int descriptor) {
+ssize_t send_some(int socket, std::string_view text, std::span<const int> descriptors) {
     // NOLINTNEXTLINE(*-const-cast): iovec is for receiving as well
     iovec bytes{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_descriptors)> control{};
     msghdr message{};
     message.msg_iov = &bytes;
     message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof descriptor);
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    ssize_t sent = 0;
+    if (const std::span<const int> sent = descriptors.first(std::min(descriptors.size(), max_descriptors));
+        !sent.empty()) {
+        message.msg_control = control.data();
+        message.msg_controllen = CMSG_SPACE(sent.size_bytes());
+        cmsghdr* const header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sent.size_bytes());
+        std::memcpy(CMSG_DATA(header), sent.data(), sent.size_bytes());
+    }
+    ssize_t count = 0;
     do
-        sent = ::sendmsg(socket, &message, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent == static_cast<ssize_t>(text.size());
+        count = ::sendmsg(socket, &message, MSG_NOSIGNAL);
+    while (count < 0 && errno == EINTR);
+    return count;
+}
+
+bool send_descriptor(int socket, std::string_view text, int descriptor) {
+    return send_some(socket, text, {&descriptor, 1}) == static_cast<ssize_t>(text.size());
 }
 
 Result<void> send_all(const UniqueFd& socket, std::string_view text) {

@@ -58,6 +58,11 @@ struct Received {
 /// nullopt: nothing is there yet, on a socket that does not block.
 [[nodiscard]] Result<std::optional<Received>> receive(const UniqueFd& socket, std::span<char> buffer);
 
+/// Sends some of `text`, which is not empty, and with its first byte `descriptors`, max_descriptors at most
+/// (SCM_RIGHTS, unix(7)). Returns how many bytes, or -1 with errno, and then neither was sent; a peer that is
+/// gone is no signal. Allocates nothing.
+[[nodiscard]] ssize_t send_some(int socket, std::string_view text, std::span<const int> descriptors);
+
 /// Sends `text` as one message, and `descriptor` along (SCM_RIGHTS, unix(7)). False, with errno: it was not
 /// sent; a peer that is gone is no signal. Allocates nothing.
 [[nodiscard]] bool send_descriptor(int socket, std::string_view text, int descriptor);

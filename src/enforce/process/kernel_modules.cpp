@@ -5,28 +5,14 @@
 #include "sys/kernel.hpp"
 #include "sys/unique_fd.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <string_view>
 
 namespace kmodguard::process {
 namespace {
-
-/// A file that no process can change any more, open for reading only: the kernel takes no module from a file
-/// that any process has open for writing (ETXTBSY).
-sys::UniqueFd sealed_file(std::span<const std::byte> bytes) {
-    constexpr int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    const sys::UniqueFd writable = sys::memory_file("module", MFD_ALLOW_SEALING);
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (!writable || !sys::write_all(writable.get(), text)) return {};
-    if (::fcntl(writable.get(), F_ADD_SEALS, seals) != 0) return {};
-    return sys::UniqueFd(
-        ::open(fmt::format("/proc/self/fd/{}", writable.get()).c_str(), O_RDONLY | O_CLOEXEC));
-}
 
 int error_of(long result) {
     return result == 0 ? 0 : errno;
@@ -39,7 +25,8 @@ int RunningKernel::load(const modules::Buffer& image, const std::string& paramet
 }
 
 int RunningKernel::load_file(modules::Buffer image, const std::string& parameters, int flags) {
-    const sys::UniqueFd file = sealed_file(image.all());
+    const std::string_view bytes(reinterpret_cast<const char*>(image.all().data()), image.all().size());
+    const sys::UniqueFd file = sys::sealed_image_file("module", bytes);
     if (!file) return errno != 0 ? errno : EIO;
     image = modules::Buffer(0);
     return error_of(::syscall(SYS_finit_module, file.get(), parameters.c_str(), flags));

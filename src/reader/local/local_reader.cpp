@@ -72,11 +72,14 @@ sys::Result<std::vector<NewText>> LocalReader::edited(const core::RuntimeChanges
 }
 
 sys::Result<LocalReader::Read> LocalReader::read(const std::filesystem::path& image, const Wanted& wanted) {
+    const Unpacked unpacked = wanted.unpacked.value_or(Unpacked());
     auto found = TRY(modules::identify_file(image, {.image = {.with_hash = wanted.hash,
                                                               .with_aliases = wanted.aliases,
                                                               .with_is_signed = wanted.is_signed},
-                                                    .key = wanted.key}));
-    return Read{found.file, std::move(found.identity.facts), found.tag};
+                                                    .key = wanted.key,
+                                                    .unpacked_name = unpacked.name,
+                                                    .unpacked_limit = unpacked.limit}));
+    return Read{found.file, std::move(found.identity.facts), found.tag, std::move(found.unpacked)};
 }
 
 } // namespace kmodguard::reader

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <exception>
 #include <string_view>
+#include <utility>
 
 namespace kmodguard::reader {
 namespace {
@@ -23,25 +24,31 @@ std::unexpected<sys::Error> malformed() {
     return sys::failure(sys::ErrorKind::invalid, "the question is malformed");
 }
 
-/// The answer's bytes.
-sys::Result<std::string> answer(LocalReader& reader, Question question, std::string_view about) {
+struct Answered {
+    std::string bytes;
+    sys::UniqueFd image{}; ///< that follows
+};
+
+/// A malformed question is an error.
+sys::Result<Answered> answer(LocalReader& reader, Question question, std::string_view about) {
     switch (question) {
     case Question::index: {
         std::string release;
         if (!decode(about, release)) return malformed();
-        return reader.index_bytes(release);
+        return Answered{TRY(reader.index_bytes(release))};
     }
-    case Question::policy: return encoded(TRY(reader.policy()));
+    case Question::policy: return Answered{encoded(TRY(reader.policy()))};
     case Question::image: {
         std::filesystem::path image;
         compiled::ImageReader::Wanted wanted;
         if (!decode(about, image, wanted)) return malformed();
-        return encoded(TRY(reader.read(image, wanted)));
+        auto read = TRY(reader.read(image, wanted));
+        return Answered{encoded(read, static_cast<bool>(read.unpacked)), std::move(read.unpacked)};
     }
     case Question::edits: {
         core::RuntimeChanges changes;
         if (!decode(about, changes)) return malformed();
-        return encoded(TRY(reader.edited(changes)));
+        return Answered{encoded(TRY(reader.edited(changes)))};
     }
     }
     return malformed();
@@ -53,9 +60,10 @@ sys::Result<void> serve(LocalReader& reader, const sys::UniqueFd& channel) {
         if (question.kind == 0) return {};
         const std::string about = TRY(content_of(question));
         const auto answered = answer(reader, static_cast<Question>(question.kind), about);
-        if (answered)
-            TRY(send_message(channel, static_cast<char>(Answer::value), *answered));
-        else
+        if (answered) {
+            TRY(send_message(channel, static_cast<char>(Answer::value), answered->bytes));
+            if (answered->image) TRY(send_file(channel, static_cast<char>(Answer::image), answered->image));
+        } else
             TRY(send_message(channel, static_cast<char>(Answer::error), encoded(answered.error())));
     }
 }

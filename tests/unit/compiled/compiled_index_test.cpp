@@ -28,10 +28,13 @@ class FileReader final : public ImageReader {
   public:
     sys::Result<Read> read(const std::filesystem::path& image, const Wanted& wanted) override {
         ++reads;
-        auto found = TRY(modules::identify_file(image, {.image = {.with_hash = wanted.hash,
-                                                                  .with_aliases = wanted.aliases,
-                                                                  .with_is_signed = wanted.is_signed}}));
-        return Read{found.file, std::move(found.identity.facts)};
+        auto found =
+            TRY(modules::identify_file(image, {.image = {.with_hash = wanted.hash,
+                                                         .with_aliases = wanted.aliases,
+                                                         .with_is_signed = wanted.is_signed},
+                                               .unpacked_name = wanted.unpacked ? wanted.unpacked->name : "",
+                                               .unpacked_limit = 1U << 20U}));
+        return Read{found.file, std::move(found.identity.facts), {}, std::move(found.unpacked)};
     }
     int reads = 0;
 };
@@ -49,7 +52,7 @@ class CompiledIndexTest : public ::testing::Test {
         if (!sys::write_file_atomically(path, *bytes, 0600)) throw std::runtime_error("cannot write");
         auto file = File::open(path);
         if (!file) throw std::runtime_error(file.error().what);
-        compiled = std::make_unique<CompiledIndex>(std::move(*file), tree.paths(), reader);
+        compiled = std::make_unique<CompiledIndex>(std::move(*file), tree.paths(), reader, &unpacked);
     }
 
     void expect_same_answers(const std::string& token) {
@@ -142,6 +145,7 @@ class CompiledIndexTest : public ::testing::Test {
     ModuleTree tree;
     test::TemporaryDirectory directory;
     FileReader reader;
+    UnpackedImages unpacked{tree.paths()};
     std::unique_ptr<modules::KmodIndex> kmod;
     std::unique_ptr<CompiledIndex> compiled;
 };
@@ -280,6 +284,44 @@ TEST_F(CompiledIndexTest, ReadsAnImageOnceForEachStateOfItsFile) {
     EXPECT_EQ(reader.reads, 3);
     std::filesystem::remove(module.path);
     EXPECT_NE(compiled->image(module, false).problem, "");
+}
+
+TEST_F(CompiledIndexTest, KeepsUnpackedWhatIsJudgedToBeHandedToTheKernel) {
+    add_usual_modules(tree);
+    tree.add({.name = "kmt_packed", .aliases = {"kmt-packed"}, .packing = modules::Container::xz});
+    tree.write("sys/module/compression", "xz\n");
+    tree.depmod();
+    open();
+    const core::ModuleRecord& packed = *compiled->find("kmt_packed");
+    const auto kept = [&] {
+        return unpacked.find("kmt_packed", compiled->image(packed, false).state) != nullptr;
+    };
+    EXPECT_EQ(compiled->aliases("kmt_packed")->size(), 1U);
+    EXPECT_FALSE(kept()) << "for people";
+    {
+        const auto scope = unpacked.judging_for(UnpackedImages::Purpose::request);
+        EXPECT_TRUE(kept());
+        const int reads = reader.reads;
+        EXPECT_TRUE(kept());
+        EXPECT_EQ(reader.reads, reads) << "unpacked once";
+    }
+    EXPECT_TRUE(kept());
+    EXPECT_EQ(unpacked.find("kmt_packed", compiled->image(packed, true).state)->origin.sha256,
+              compiled->image(packed, true).sha256);
+    const auto scope = unpacked.judging_for(UnpackedImages::Purpose::request);
+    tree.add({.name = "kmt_packed", .packing = modules::Container::xz, .calls_itself = "kmt_evil"});
+    EXPECT_EQ(compiled->image(packed, false).name, "kmt_evil");
+    EXPECT_TRUE(kept()) << "the new file's";
+    static_cast<void>(compiled->image(*compiled->find("kmt_base"), false));
+    EXPECT_EQ(unpacked.bytes(), 4096U) << "what is not compressed needs no unpacking";
+}
+
+TEST_F(CompiledIndexTest, UnpacksNothingForAKernelThatIsGivenNoCompressedFile) {
+    tree.add({.name = "kmt_packed", .packing = modules::Container::xz}).depmod();
+    open();
+    const auto scope = unpacked.judging_for(UnpackedImages::Purpose::request);
+    EXPECT_EQ(compiled->image(*compiled->find("kmt_packed"), false).name, "kmt_packed");
+    EXPECT_EQ(unpacked.bytes(), 0U);
 }
 
 } // namespace

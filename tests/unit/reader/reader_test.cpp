@@ -6,13 +6,17 @@
 #include "compiled/index.hpp"
 #include "module_tree.hpp"
 #include "modules/hash.hpp"
+#include "modules/image.hpp"
 #include "reader/local/local_reader.hpp"
 #include "reader/messages.hpp"
 #include "reader/process.hpp"
 #include "temporary_directory.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <span>
 
 namespace kmodguard::reader {
@@ -80,6 +84,51 @@ TEST_F(ReaderTest, PackedImageIsThatOfTheFileAsItStands) {
     }
 }
 
+/// The processes that this one has started.
+std::string children() {
+    std::ifstream file("/proc/thread-self/children");
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST_F(ReaderTest, UnpackedImageComesSealedFromAProcessThatHasReadNothingElse) {
+    tree.add({.name = "kmt_packed", .packing = modules::Container::xz});
+    const auto path = tree / ("lib/modules/" + ModuleTree::release + "/kernel/kmt_packed.ko.xz");
+    const compiled::ImageReader::Wanted wanted{.hash = true, .unpacked = {{"kmt_packed!", 1U << 20U}}};
+    ASSERT_TRUE(remote.policy());
+    const std::string first = children();
+    for (int i = 0; i < 2; ++i) {
+        const auto read = remote.read(path, wanted);
+        ASSERT_TRUE(read) << read.error().what;
+        ASSERT_TRUE(read->unpacked);
+        EXPECT_EQ(::fcntl(read->unpacked.get(), F_GET_SEALS) & sys::whole_seals, sys::whole_seals);
+        const std::string shown = "/proc/self/fd/" + std::to_string(read->unpacked.get());
+        EXPECT_EQ(std::filesystem::read_symlink(shown), "/memfd:kmt_packed! (deleted)");
+        std::ifstream file(shown);
+        const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+        const auto image = modules::identify_image(std::as_bytes(std::span(bytes)), {.with_hash = true});
+        EXPECT_EQ(image.facts.name, "kmt_packed");
+        EXPECT_EQ(image.facts.sha256, read->facts.sha256);
+        EXPECT_EQ(read->file, sys::file_identity(path).value());
+        EXPECT_NE(children(), first) << "it has read another file before";
+        ASSERT_TRUE(remote.policy());
+    }
+}
+
+TEST_F(ReaderTest, WhatIsNotCompressedTooLargeOrNoImageIsNotUnpacked) {
+    tree.add({.name = "kmt_packed", .packing = modules::Container::xz});
+    tree.write("broken.ko.xz", "\xfd"
+                               "7zXZ broken");
+    const auto folder = tree / ("lib/modules/" + ModuleTree::release + "/kernel");
+    for (const auto& [path, limit] :
+         {std::pair{folder / "kmt_base.ko", 1U << 20U}, std::pair{folder / "kmt_packed.ko.xz", 100U},
+          std::pair{tree / "broken.ko.xz", 1U << 20U}}) {
+        const auto read = remote.read(path, {.unpacked = {{"image", limit}}});
+        ASSERT_TRUE(read) << read.error().what;
+        EXPECT_FALSE(read->unpacked) << path;
+        EXPECT_EQ(read->facts.problem.empty(), path != tree / "broken.ko.xz");
+    }
+}
+
 TEST_F(ReaderTest, PackedImageIsReadAnew) {
     const compiled::ContentKey key{.bytes = {7}};
     const auto path = tree / ("lib/modules/" + ModuleTree::release + "/kernel/kmt_base.ko");
@@ -112,6 +161,17 @@ TEST_F(ReaderTest, IsStartedAgainWhereItEnded) {
     remote.rest();
     EXPECT_FALSE(remote.is_running());
     EXPECT_TRUE(remote.policy());
+}
+
+TEST_F(ReaderTest, OneThatSaysThatAnImageFollowsAndSendsNoneOrAnOpenFileIsAnError) {
+    for (const char* way : {"sends no image", "sends an open image"}) {
+        tree.write("way", way);
+        ReaderProcess bad{tree.paths(), {.program = BAD_READER}};
+        const auto failed = bad.read("kmt.ko.xz", {.unpacked = {{"image", 1000}}});
+        ASSERT_FALSE(failed) << way;
+        EXPECT_TRUE(failed.error().what.starts_with("cannot read kmt.ko.xz: ")) << failed.error().what;
+        EXPECT_FALSE(bad.read("kmt.ko.xz", {})) << "it was not asked for one";
+    }
 }
 
 TEST_F(ReaderTest, OneThatIsNotThereIsSaid) {

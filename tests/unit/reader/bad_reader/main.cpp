@@ -22,5 +22,10 @@ int main(int /*count*/, char** arguments) {
     if (way == "sends no file") return ::send(channel.get(), "v", 1, 0) == 1 ? 0 : 1;
     if (way == "sends nonsense") return reader::send_message(channel, 'v', "nonsense") ? 0 : 1;
     const sys::UniqueFd file = sys::memory_file("open");
+    if (way.ends_with("image")) { // which follows, it says
+        if (!reader::send_message(channel, 'v', reader::encoded(compiled::ImageReader::Read(), true)))
+            return 1;
+        return way == "sends no image" || sys::send_descriptor(channel.get(), "m", file.get()) ? 0 : 1;
+    }
     return sys::send_descriptor(channel.get(), "v", file.get()) ? 0 : 1;
 }
