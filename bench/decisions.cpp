@@ -162,8 +162,9 @@ void register_seen(const Sample& sample, const std::string& kind, const Tokens& 
         reader::LocalReader reader(sample.paths());
         daemon::Engine engine(sample.paths(), sample.release(), reader);
         if (const auto error = engine.status().policy_error) state.SkipWithError(error->c_str());
-        measure(state, tokens,
-                [&](const std::string& token) { benchmark::DoNotOptimize(engine.decide(token).judged); });
+        measure(state, tokens, [&](const std::string& token) {
+            benchmark::DoNotOptimize(engine.decide(token, daemon::Engine::Known::as_judged).judged);
+        });
     });
 }
 

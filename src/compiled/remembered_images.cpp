@@ -25,7 +25,7 @@ struct ImageEntry {
 namespace {
 
 bool is_for_aliases_alone(const ImageReader::Wanted& wanted) {
-    return wanted.aliases && !wanted.hash && !wanted.is_signed && !wanted.key;
+    return wanted.aliases && !wanted.hash && !wanted.is_signed && !wanted.key && !wanted.unpacked;
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 
 #include "config/policy_location.hpp"
 #include "core/names.hpp"
+#include "enforce/autoload/plan.hpp"
 #include "installation.hpp"
 #include "sys/kernel.hpp"
 #include "sys/trace.hpp"
@@ -61,7 +62,7 @@ std::vector<std::string> changed_files(const sys::FileStates& then, const sys::F
 Engine::Engine(sys::Paths paths, std::string kernel_release, reader::Reader& reader,
                std::optional<core::Mode> forced)
     : paths_(std::move(paths)), release_(std::move(kernel_release)), reader_(reader),
-      images_(reader, paths_.kept_images(release_)), forced_(forced) {
+      images_(reader, paths_.kept_images(release_)), forced_(forced), unpacked_(paths_) {
     state_.written.valid = false;
     state_.files = states_of_policy_files(paths_); // which are the ones that are not valid
     open_index(); // and with it a policy, which allows nothing, but for a forced mode
@@ -90,7 +91,7 @@ void Engine::use_kept_policy() {
 sys::Result<std::shared_ptr<compiled::CompiledIndex>> Engine::newest_index() {
     const auto path = paths_.kept_index(release_);
     const auto index_of = [this](compiled::File file) {
-        return std::make_shared<compiled::CompiledIndex>(std::move(file), paths_, images_);
+        return std::make_shared<compiled::CompiledIndex>(std::move(file), paths_, images_, &unpacked_);
     };
     if (auto kept = compiled::File::open_kept(path)) {
         auto index = index_of(std::move(*kept));
@@ -225,11 +226,18 @@ sys::Result<void> Engine::reload(bool discard) {
     return for_who_asked(std::move(published));
 }
 
-const core::Decision& Engine::decide(std::string_view token) {
-    if (const core::Decision* known = decisions_.find(token)) {
-        const bool is_current = !index_ || compiled::is_current(*known, *index_);
-        sys::trace(sys::Topic::cache, "{}: {}", token, is_current ? "remembered" : "its files have changed");
-        if (is_current) return *known;
+bool Engine::still_holds(const core::Decision& decision, Known known) {
+    if (known == Known::not_at_all) return false;
+    if (!index_) return true;
+    return (known == Known::as_judged && autoload::plan_names_all_files(decision))
+           || compiled::is_current(decision, *index_);
+}
+
+const core::Decision& Engine::decide(std::string_view token, Known known) {
+    if (const core::Decision* former = decisions_.find(token)) {
+        const bool holds = still_holds(*former, known);
+        sys::trace(sys::Topic::cache, "{}: {}", token, holds ? "remembered" : "its files have changed");
+        if (holds) return *former;
         decisions_.erase(token);
     }
     core::Decision decision = core::decide(policy_, index(), token);
@@ -240,9 +248,10 @@ const core::Decision& Engine::decide(std::string_view token) {
     return not_remembered_;
 }
 
-const core::Decision& Engine::decide_to_load(std::string_view token) {
-    const core::Decision* decision = &decide(token);
-    if (decision->effective() == core::Verdict::allow && refresh_index()) decision = &decide(token);
+const core::Decision& Engine::decide_to_load(std::string_view token, Known known) {
+    const auto scope = unpacked_.judging_for(compiled::UnpackedImages::Purpose::request);
+    const core::Decision* decision = &decide(token, known);
+    if (decision->effective() == core::Verdict::allow && refresh_index()) decision = &decide(token, known);
     if (decision->audited())
         ++audited_;
     else if (decision->judged == core::Verdict::allow)
@@ -253,7 +262,7 @@ const core::Decision& Engine::decide_to_load(std::string_view token) {
 }
 
 core::Decision Engine::decide_for_people(std::string_view token) {
-    core::Decision decision = decide(token);
+    core::Decision decision = decide(token, Known::by_files);
     for (core::ModuleDecision& module : decision.modules)
         if (enforcer_ != nullptr && decision.loads(module))
             if (auto refused = enforcer_->refused_of(module))
@@ -293,6 +302,7 @@ bool Engine::warm_up_next() {
     // Judging a module's name, or an alias (a pattern resolves to nothing), fills the index's caches.
     const auto& entry =
         position < modules ? source.allow_modules[position] : source.allow_aliases[position - modules];
+    const auto scope = unpacked_.judging_for(compiled::UnpackedImages::Purpose::ahead);
     static_cast<void>(core::decide(policy_, *index_, entry.text));
     return true;
 }

@@ -12,6 +12,7 @@
 
 #include "compiled/index.hpp"
 #include "compiled/remembered_images.hpp"
+#include "compiled/unpacked_images.hpp"
 #include "core/admission.hpp"
 #include "core/decision_cache.hpp"
 #include "core/runtime_changes.hpp"
@@ -44,13 +45,19 @@ class Engine {
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
+    /// What a decision that was made before is taken for.
+    enum class Known : std::uint8_t {
+        as_judged, ///< the files may be others by now: whoever loads compares each with the state in the plan
+        by_files,  ///< it holds if the files are still those that were judged
+        not_at_all ///< they are not, says who was to load them
+    };
     /// Judges `token`; the same for AUTOLOAD, CHECK and EXPLAIN. Valid until the next call.
-    [[nodiscard]] const core::Decision& decide(std::string_view token);
+    [[nodiscard]] const core::Decision& decide(std::string_view token, Known known);
     /// The same, when modules will be loaded by it: looks first whether the index is still that of the files,
     /// and counts the decision.
-    [[nodiscard]] const core::Decision& decide_to_load(std::string_view token);
-    /// The same for people: also says of what is refused whether its image is admitted, and of what is
-    /// allowed whether the enforcer refuses it.
+    [[nodiscard]] const core::Decision& decide_to_load(std::string_view token, Known known);
+    /// The same for people, by the files: also says of what is refused whether its image is admitted, and of
+    /// what is allowed whether the enforcer refuses it.
     [[nodiscard]] core::Decision decide_for_people(std::string_view token);
     /// The loaded modules that the policy in force would not let in (core/admission.hpp). An error where that
     /// is not known: there is no valid policy or no module index, or it cannot be seen what is loaded.
@@ -96,6 +103,8 @@ class Engine {
     [[nodiscard]] core::ModuleIndex& index();
     /// What that asks of images.
     [[nodiscard]] compiled::RememberedImages& images() { return images_; }
+    /// What is unpacked for the kernel.
+    [[nodiscard]] compiled::UnpackedImages& unpacked_images() { return unpacked_; }
     /// All that people are shown; of events it knows nothing.
     [[nodiscard]] protocol::DaemonStatus status() const;
 
@@ -136,6 +145,8 @@ class Engine {
     void keep_for_next_start(const reader::ReadPolicy& policy) const;
     void use_kept_policy();
     void forget_decisions();
+    /// Whether `decision`, made before, is still what would be decided.
+    [[nodiscard]] bool still_holds(const core::Decision& decision, Known known);
     /// What the policy in force admits where an image is seen. Valid until policy or index change.
     [[nodiscard]] const core::Admissions& admissions();
     /// The rule of `policy` that denies `module` by one of its aliases.
@@ -150,6 +161,7 @@ class Engine {
     compiled::RememberedImages images_; ///< read by it
     std::optional<core::Mode> forced_;
 
+    compiled::UnpackedImages unpacked_;
     std::shared_ptr<compiled::CompiledIndex> index_;
     std::string index_error_;
 

@@ -17,6 +17,13 @@ constexpr std::chrono::seconds sweep_interval{1};
 /// Connections taken in one go, before the other sources have their turn.
 constexpr int accepted_at_once = 64;
 
+std::vector<int> descriptors_of(const std::vector<std::shared_ptr<const sys::UniqueFd>>& files) {
+    std::vector<int> descriptors;
+    for (const auto& file : files)
+        descriptors.push_back(file->get());
+    return descriptors;
+}
+
 } // namespace
 
 struct Server::Client {
@@ -26,6 +33,7 @@ struct Server::Client {
     Clock::time_point deadline;
     std::string input{};
     std::string output{};
+    std::vector<std::shared_ptr<const sys::UniqueFd>> files{}; ///< that go with the first byte of it
     std::move_only_function<void()> afterwards{};
     bool last = false; ///< nothing more is read; closed when the output is gone
     EventSource source{};
@@ -72,7 +80,8 @@ bool Server::Client::read() {
 /// False if the connection broke.
 bool Server::Client::write() {
     while (!output.empty()) {
-        const ssize_t count = ::send(fd.get(), output.data(), output.size(), MSG_NOSIGNAL);
+        const ssize_t count = sys::send_some(fd.get(), output, descriptors_of(files));
+        if (count >= 0) files.clear();
         if (count < 0) return errno == EAGAIN || errno == EINTR;
         output.erase(0, static_cast<std::size_t>(count));
     }
@@ -94,6 +103,7 @@ void Server::Client::answer_next() {
     if (!request) return end_with(request.error());
     Reply reply = server.handler_(*request, peer);
     output = std::move(reply.text);
+    files = std::move(reply.files);
     afterwards = std::move(reply.afterwards);
     last = reply.last;
 }

@@ -23,6 +23,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace kmodguard::daemon {
 
@@ -36,6 +37,8 @@ class Server {
     struct Reply {
         std::string text;  ///< an encoded protocol::Answer
         bool last = false; ///< the connection is closed after it
+        std::vector<std::shared_ptr<const sys::UniqueFd>>
+            files{}; ///< sent along; protocol::max_images at most
         /// Run once the answer was handed to the kernel; may be empty.
         std::move_only_function<void()> afterwards;
     };

@@ -86,10 +86,13 @@ class Service {
         : loop_(std::move(loop)), recorder_(recorder),
           reader_(options.paths, {.program = reader::ReaderProcess::program_beside_this()}),
           engine_(options.paths, sys::kernel_release(), reader_, mode_of_kernel_command_line(options.paths)),
-          kernel_point_(options.paths, std::move(kernel_point), engine_.images(),
-                        {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
-                         .lost = [this](std::size_t count) { recorder_.record_loss(count); },
-                         .judge = [this](std::string_view token) { return request_in_kernel(token); }}),
+          kernel_point_(
+              options.paths, std::move(kernel_point), engine_.images(),
+              {.record = [this](events::Event event) { recorder_.record(std::move(event)); },
+               .lost = [this](std::size_t count) { recorder_.record_loss(count); },
+               .judge = [this](std::string_view token) { return request_in_kernel(token); },
+               .unpacked =
+                   [this](std::string_view name) { return engine_.unpacked_images().origin_of(name); }}),
           status_sources_{.events_lost = [this] { return std::uint64_t{recorder_.lost()}; },
                           .kernel_point = [this] { return kernel_point_.status(); }},
           watch_(loop_.get(), watched_directories(options.paths), [this] { index_changed(); }),
@@ -135,7 +138,7 @@ class Service {
     }
 
     events::Attempt request_in_kernel(std::string_view token) {
-        return {core::Point::kernel, engine_.generation(), engine_.decide(token)};
+        return {core::Point::kernel, engine_.generation(), engine_.decide(token, Engine::Known::as_judged)};
     }
 
     Server::Reply answer(const protocol::Request& request, const sys::Peer& peer) {
@@ -143,6 +146,8 @@ class Service {
         const bool is_decision = response.event.has_value();
         if (is_decision) complete(response, request.argument);
         Server::Reply reply{.text = encode(response.answer), .last = is_decision, .afterwards = nullptr};
+        for (const auto& image : response.images)
+            reply.files.emplace_back(image, &image->file);
         if (auto& event = response.event)
             reply.afterwards = [this, recorded = std::move(*event)]() mutable {
                 recorder_.record(std::move(recorded), events::Recorder::Wake::later);
@@ -180,11 +185,12 @@ class Service {
 
     /// What the kernel point knows of the request, and has to know of the answer.
     void complete(Response& response, const std::string& token) {
-        response.event->requester = kernel_point_.requester_of(token);
+        response.event->requester = response.is_asked_again ? kernel_point_.requester_again(token)
+                                                            : kernel_point_.requester_of(token);
         if (response.lasting_refusal)
             kernel_point_.remember_refusal(token);
         else
-            kernel_point_.admit_contents(response.event->decision);
+            kernel_point_.admit_contents(response.event->decision, response.images);
     }
 
     /// Says, once each, that what is wanted could not be published, and that it was in the end.
@@ -250,6 +256,7 @@ class Service {
     void look_after_kernel_point() {
         index_changed(); // what no watch has seen
         look_at_handler(HandlerWatch::Occasion::timer);
+        engine_.unpacked_images().look_after();
         if (engine_.retry()) state_changed();
         report_wanted(engine_.status());
         if (kernel_point_.look_after() == kernel::KernelPoint::Health::needs_restart

@@ -37,16 +37,30 @@ Answer ok(std::string text = "") {
     return {.fields = {}, .outcome = Outcome::ok, .text = std::move(text)};
 }
 
-Answered autoload_request(RequestContext call) {
-    const core::Decision& decision = call.engine.decide_to_load(call.argument);
+Answered plan_for(RequestContext call, Engine::Known known) {
+    const core::Decision& decision = call.engine.decide_to_load(call.argument, known);
     const bool allowed = decision.effective() == core::Verdict::allow;
     call.response.event = events::Attempt(core::Point::autoload, call.engine.generation(), decision);
     call.response.lasting_refusal = !allowed && decision.is_lasting();
-    Answer answer{.fields = autoload::plan_of(decision, call.engine.index()),
-                  .outcome = allowed ? Outcome::ok : Outcome::deny,
-                  .text = {}};
+    autoload::Plan plan = autoload::plan_of(decision, call.engine.index(), call.engine.unpacked_images());
+    Answer answer{
+        .fields = std::move(plan.lines), .outcome = allowed ? Outcome::ok : Outcome::deny, .text = {}};
     if (encode(answer).size() > protocol::max_plan)
         return sys::failure(sys::ErrorKind::failed, "the plan is too long for the hook");
+    call.response.images = std::move(plan.images);
+    return answer;
+}
+
+Answered autoload_request(RequestContext call) {
+    return plan_for(call, Engine::Known::as_judged);
+}
+
+/// The hook has found a file that is not the one that was judged, and loaded nothing of it.
+Answered autoload_request_again(RequestContext call) {
+    call.response.is_asked_again = true;
+    auto answer = plan_for(call, Engine::Known::not_at_all);
+    if (auto& event = call.response.event)
+        event->note = "judged anew: a file had changed since it was judged";
     return answer;
 }
 
@@ -263,6 +277,7 @@ struct Verb {
 
 constexpr std::array verbs = std::to_array<Verb>({
     {.name = "AUTOLOAD", .takes = Takes::an_argument, .run = autoload_request},
+    {.name = "REJUDGE", .takes = Takes::an_argument, .run = autoload_request_again},
     {.name = "CHECK", .takes = Takes::an_argument, .run = check},
     {.name = "EXPLAIN", .takes = Takes::an_argument, .run = explain_token},
     {.name = "ALLOW", .takes = Takes::an_argument, .run = allow, .change = events::Action::allow},

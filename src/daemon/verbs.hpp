@@ -19,6 +19,8 @@ struct Response {
     /// Of a decision that a load waits for: to be recorded once the answer is on its way. The connection is
     /// closed then.
     std::optional<events::Attempt> event = std::nullopt;
+    std::vector<compiled::UnpackedImages::Handle> images{}; ///< that go along with it
+    bool is_asked_again = false;  ///< the event is of a request that was answered a moment ago
     bool lasting_refusal = false; ///< the token is refused as long as policy and index are the same
     /// What was done to the guard, or was to be done, without the process that asked. To be recorded as well.
     std::optional<events::Change> change = std::nullopt;

@@ -19,6 +19,7 @@ namespace kmodguard::protocol {
 
 inline constexpr std::size_t max_request = 4096; ///< bytes of a request line, without its newline
 inline constexpr std::size_t max_plan = 65536;   ///< of an answer to AUTOLOAD: the hook has no room for more
+inline constexpr std::size_t max_images = 8; ///< descriptors that come with it: as many sys::receive() takes
 inline constexpr std::size_t max_list = 16UL * 1024 * 1024; ///< bytes of any answer
 
 struct Request {

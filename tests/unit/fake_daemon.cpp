@@ -25,6 +25,10 @@ bool FakeDaemon::Connection::send(std::string_view text) {
     return sys::send_all(fd_, text).has_value();
 }
 
+bool FakeDaemon::Connection::send_with(const sys::UniqueFd& descriptor, std::string_view text) {
+    return sys::send_descriptor(fd_.get(), text, descriptor.get());
+}
+
 bool FakeDaemon::Connection::hung_up_within(int milliseconds) const {
     pollfd poll{.fd = fd_.get(), .events = POLLIN, .revents = 0};
     return ::poll(&poll, 1, milliseconds) > 0;

@@ -26,6 +26,8 @@ class FakeDaemon {
         std::string read_line();
         /// Sends `text` whole. False if the client is gone.
         bool send(std::string_view text);
+        /// The same with a descriptor.
+        bool send_with(const sys::UniqueFd& descriptor, std::string_view text);
         /// Whether the client hangs up, or sends something, within so many milliseconds.
         [[nodiscard]] bool hung_up_within(int milliseconds) const;
         /// Returns when the client has sent something, and leaves it unread.

@@ -5,6 +5,7 @@
 // loads that very file or none.
 #pragma once
 
+#include "compiled/unpacked_images.hpp"
 #include "core/decision.hpp"
 #include "protocol/message.hpp"
 
@@ -12,8 +13,19 @@
 
 namespace kmodguard::autoload {
 
-/// The plan of `decision`, which was made with `index`. What the kernel takes is handed to it as it is; the
-/// rest, and modules with an install command, to the original modprobe.
-[[nodiscard]] std::vector<protocol::Field> plan_of(const core::Decision& decision, core::ModuleIndex& index);
+struct Plan {
+    std::vector<protocol::Field> lines;
+    /// What goes along with the answer, in the order of the lines that say so.
+    std::vector<compiled::UnpackedImages::Handle> images;
+};
+
+/// The plan of `decision`, which was made with `index`. What the kernel takes is handed to it as it is, or as
+/// it is kept unpacked in `images`; the rest, and modules with an install command, to the original modprobe.
+[[nodiscard]] Plan plan_of(const core::Decision& decision, core::ModuleIndex& index,
+                           compiled::UnpackedImages& images);
+
+/// Whether the plan of `decision` has the state of every file that was judged for it, so that the hook
+/// notices each that has changed. What an install command loads is in no plan.
+[[nodiscard]] bool plan_names_all_files(const core::Decision& decision);
 
 } // namespace kmodguard::autoload

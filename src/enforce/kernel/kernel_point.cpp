@@ -188,12 +188,18 @@ void KernelPoint::remember_refusal(std::string_view token) {
     if (guard_) guard_->remember_refusal(token);
 }
 
-void KernelPoint::admit_contents(const core::Decision& decision) {
+void KernelPoint::admit_contents(const core::Decision& decision,
+                                 const std::vector<compiled::UnpackedImages::Handle>& unpacked) {
+    const auto is_unpacked = [&unpacked](const std::string& module) {
+        return std::ranges::any_of(unpacked, [&](const auto& image) { return image->module == module; });
+    };
     if (!guard_ || !index_) return;
     for (const core::ModuleDecision& module : decision.modules) {
         if (!decision.loads(module)) continue;
         for (const core::Step& step : module.chain)
-            if (const core::ModuleRecord* record = index_->find(step.module)) admit_content(*record);
+            if (const core::ModuleRecord* record = index_->find(step.module);
+                record != nullptr && !is_unpacked(step.module))
+                admit_content(*record);
     }
 }
 

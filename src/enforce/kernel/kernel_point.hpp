@@ -8,6 +8,7 @@
 #pragma once
 
 #include "compiled/remembered_images.hpp"
+#include "compiled/unpacked_images.hpp"
 #include "core/admission.hpp"
 #include "enforce/kernel/enforcer.hpp"
 #include "enforce/kernel/guard.hpp"
@@ -46,6 +47,8 @@ class KernelPoint final : public Enforcer {
         std::function<void(std::size_t)> lost; ///< so many attempts have no event
         /// The event of a request for `token`, as the daemon judges it now.
         std::function<events::Attempt(std::string_view token)> judge;
+        /// What a file in memory of that name was unpacked from, if the hook was handed it.
+        std::function<std::optional<compiled::UnpackedImages::Origin>(std::string_view name)> unpacked;
     };
 
     /// Images are read by `images`, by which the indexes that are published read them too, and which must
@@ -65,10 +68,14 @@ class KernelPoint final : public Enforcer {
 
     /// The process whose request for `token` the hook brings now, if the kernel saw one.
     [[nodiscard]] std::optional<events::Requester> requester_of(std::string_view token);
+    /// The same where the hook brings it once more, a moment after it was answered.
+    [[nodiscard]] std::optional<events::Requester> requester_again(std::string_view token);
     /// Refuses `token` in the kernel until the next publication: one that is refused for good.
     void remember_refusal(std::string_view token);
-    /// Sees to it that the kernel knows the contents of all that `decision` loads.
-    void admit_contents(const core::Decision& decision);
+    /// Sees to it that the kernel knows the contents of all that `decision` loads, but for those that are
+    /// handed to it unpacked.
+    void admit_contents(const core::Decision& decision,
+                        const std::vector<compiled::UnpackedImages::Handle>& unpacked);
     /// The same for one more of all admitted modules, of which it also learns the aliases where some are
     /// denied and publication did not wait for them. False when there is none left: what an image then turned
     /// out to have, and depmod's files have not, counts.
@@ -107,6 +114,7 @@ class KernelPoint final : public Enforcer {
     [[nodiscard]] events::Attempt refused_request(std::string_view token);
     void report_counted(Guard::Counted which);
     void judge_by_file(events::Attempt& event);
+    void name_unpacked(events::Attempt& event);
     void admit_content(const core::ModuleRecord& module);
     /// The modules of `admissions` that have an image.
     [[nodiscard]] std::vector<const core::ModuleRecord*>
@@ -144,6 +152,7 @@ class KernelPoint final : public Enforcer {
     sys::Error images_error_;  ///< why they are not heeded
     bool tracing_off_ = false; ///< kernel.ftrace_enabled is 0
     std::deque<Pending> pending_;
+    std::deque<Pending> brought_; ///< the last of those that the hook has brought, newest first
     std::map<std::string, sys::FileIdentity, std::less<>> contents_; ///< by module, of admitted files
     std::string warm_up_position_; ///< the last module admit_next() looked at
 };

@@ -15,6 +15,8 @@ namespace {
 /// Rounds of records that a request is looked for in.
 constexpr int max_reads = 16;
 constexpr std::size_t max_pending = 4096;
+/// The hook asks again at once.
+constexpr std::size_t max_brought = 32;
 /// The hook gives up after 5 s, and its request is on its way before.
 constexpr std::chrono::seconds request_timeout{10};
 
@@ -84,6 +86,7 @@ void KernelPoint::on_request(const guard_record& record) {
 void KernelPoint::on_image(const guard_record& record) {
     events::Attempt event =
         event_of(record, {policy_, index_or_none(), admissions_, generation_.value_or(0)});
+    name_unpacked(event);
     if (record.kind == GUARD_IMAGE && record.reason == GUARD_UNKNOWN_CONTENT) {
         if (event.other_form_wanted)
             event.note = "answered ENOSYS, so that it is handed over decompressed";
@@ -96,6 +99,18 @@ void KernelPoint::on_image(const guard_record& record) {
         && sys::has_live_module(text_of(record.name.text)))
         event.note = "a module of this name is loaded; without the guard the kernel would say that it exists";
     callbacks_.record(std::move(event));
+}
+
+/// What the hook was handed unpacked is a file in memory, of a name that only this daemon gives. For people
+/// it is the file that it was unpacked from.
+void KernelPoint::name_unpacked(events::Attempt& event) {
+    constexpr std::string_view in_memory = "/memfd:"; // fs/memfd.c
+    const std::size_t begin = event.file.find(in_memory);
+    if (begin == std::string::npos) return;
+    const auto origin = callbacks_.unpacked(std::string_view(event.file).substr(begin + in_memory.size()));
+    if (!origin) return;
+    event.file = origin->file.native();
+    if (!event.sha256) event.sha256 = origin->sha256;
 }
 
 /// Audit mode has let a compressed image pass whose content was not known. What it is, its file tells, if it
@@ -116,8 +131,18 @@ std::optional<events::Requester> KernelPoint::requester_of(std::string_view toke
         if (!read_records()) break;
     const auto found = here();
     if (found == pending_.end()) return std::nullopt;
-    events::Requester requester = std::move(found->requester);
+    brought_.push_front(std::move(*found));
+    if (brought_.size() > max_brought) brought_.pop_back();
     pending_.erase(found);
+    return brought_.front().requester;
+}
+
+std::optional<events::Requester> KernelPoint::requester_again(std::string_view token) {
+    const auto found = std::ranges::find(brought_, token, &Pending::token);
+    if (found == brought_.end() || std::chrono::steady_clock::now() - found->since > request_timeout)
+        return std::nullopt;
+    events::Requester requester = std::move(found->requester);
+    brought_.erase(found);
     return requester;
 }
 

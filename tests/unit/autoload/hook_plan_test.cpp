@@ -4,11 +4,15 @@
 // handler, and that it loads the file that was judged or none. No module is loaded here, for the files hold
 // none; which image was tried, and why it failed, is in the log.
 #include "autoload/hook_fixture.hpp"
+#include "fake_daemon.hpp"
+#include "sys/file.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <tuple>
 
 namespace kmodguard::autoload {
 namespace {
@@ -163,6 +167,86 @@ TEST_F(HookPlanTest, FileThatWasReplacedAfterItWasJudgedIsNotLoaded) {
     EXPECT_EQ(run_answer("group kmt_a\n" + judged(identity) + "insert required kmt_a " + image + "\nOK\n"),
               hook_failed);
     EXPECT_EQ(log(), Log{failure("kmt_a", changed)});
+}
+
+/// The daemon answers by what it has judged, and looks at no file; so it is asked to look.
+TEST_F(HookPlanTest, FileThatChangedIsAskedAboutOnceMore) {
+    auto other = identity;
+    ++other[1];
+    const std::string outdated =
+        "group kmt_a\n" + judged(other) + "insert required kmt_a " + image + "\nOK\n";
+    const std::string gone = "group kmt_a\n" + judged(identity) + "insert soft kmt_a " + missing + "\nOK\n";
+    const std::string by_modprobe =
+        "group kmt_a\n" + judged(other) + "modprobe required kmt_a " + image + "\nOK\n";
+    for (const std::string& first : {outdated, gone, by_modprobe}) {
+        for (const auto& [second, result, log] :
+             {std::tuple{std::string("DENY\n"), hook_refused, Log{}},
+              std::tuple{std::string("group kmt_a\njudged any\nmodprobe required kmt_a\nOK\n"), hook_done,
+                         Log{}},
+              std::tuple{outdated, hook_failed, Log{failure("kmt_a", changed)}}}) {
+            const test::FakeDaemon daemon(
+                socket, [&](test::FakeDaemon::Connection& connection, const std::string& request) {
+                    connection.send(request.starts_with("AUTOLOAD ") ? first : second);
+                });
+            EXPECT_EQ(HookFixture::request(), result) << first << second;
+            EXPECT_EQ(daemon.requests(), (Log{"AUTOLOAD kmt_token", "REJUDGE kmt_token"}));
+            EXPECT_EQ(this->log(), log);
+        }
+    }
+    EXPECT_EQ(trace(), "[-q][--][kmt_a]\n[-q][--][kmt_a]\n[-q][--][kmt_a]\n");
+}
+
+/// That the kernel loads it is shown in tests/vm.
+TEST_F(HookPlanTest, UnpackedImageIsNotLoadedForAFileThatIsNotTheOneThatWasJudged) {
+    const sys::UniqueFd unpacked = sys::sealed_image_file("image", "no module");
+    auto other = identity;
+    ++other[1];
+    const auto answer = [&](const std::vector<std::int64_t>& state, const std::string& path) {
+        const std::string text = "group kmt_a\n" + judged(state)
+                                 + "unpacked 4096\ninsert-compressed required kmt_a " + path + "\nOK\n";
+        const test::FakeDaemon daemon(socket,
+                                      [&](test::FakeDaemon::Connection& connection, const std::string&) {
+                                          connection.send_with(unpacked, text);
+                                      });
+        return request();
+    };
+    EXPECT_EQ(answer(other, image), hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_a", changed)});
+    EXPECT_EQ(answer(identity, missing), hook_failed);
+    EXPECT_EQ(log(), Log{failure("kmt_a", changed)});
+    EXPECT_EQ(answer(identity, image), hook_failed);
+    const Log messages = log(); // the kernel has no right to it, or finds no module in it
+    ASSERT_EQ(messages.size(), 1U);
+    EXPECT_NE(messages.front(), failure("kmt_a", changed));
+}
+
+/// As where a security module does not let a descriptor through: then it is loaded by its file.
+TEST_F(HookPlanTest, UnpackedImageThatDidNotComeIsLoadedByItsFile) {
+    for (const char* lines :
+         {"unpacked 1\n", "unpacked 1\nunpacked 1\nunpacked 1\nunpacked 1\nunpacked 1\nunpacked "
+                          "1\nunpacked 1\nunpacked 1\nunpacked 1\n"}) {
+        EXPECT_EQ(run_answer("group kmt_a\n" + judged(identity) + lines + "insert required kmt_a " + missing
+                             + "\nOK\n"),
+                  hook_failed);
+        EXPECT_EQ(log(), Log{failure("kmt_a", not_there)});
+    }
+}
+
+TEST_F(HookPlanTest, WhatWasLoadedBeforeAChangeWasFoundIsNotLoadedAgain) {
+    original("#!/bin/sh\necho $3 >>" + (directory / "trace").native() + "\nmkdir -p " + loaded
+             + "/$3\necho live >" + loaded + "/$3/initstate\n");
+    auto other = identity;
+    ++other[3];
+    const std::string first = "group kmt_a\njudged any\nmodprobe required kmt_a\ngroup kmt_b\n"
+                              + judged(other) + "insert required kmt_b " + image + "\nOK\n";
+    const std::string second = "group kmt_a\njudged any\nmodprobe required kmt_a\ngroup kmt_b\njudged any\n"
+                               "modprobe required kmt_b\nOK\n";
+    const test::FakeDaemon daemon(socket,
+                                  [&](test::FakeDaemon::Connection& connection, const std::string& request) {
+                                      connection.send(request.starts_with("AUTOLOAD ") ? first : second);
+                                  });
+    EXPECT_EQ(request(), hook_done);
+    EXPECT_EQ(trace(), "kmt_a\nkmt_b\n");
 }
 
 TEST_F(HookPlanTest, JudgedLineIsForTheNextStepOnly) {

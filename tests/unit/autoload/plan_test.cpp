@@ -40,8 +40,10 @@ class PlanTest : public ::testing::Test {
         tree.write("sys/module/compression", methods.at(compression) + "\n");
         index_.reset();
         Lines lines;
-        for (const protocol::Field& field : plan_of(decide(policy, token), index()))
+        Plan plan = plan_of(decide(policy, token), index(), images);
+        for (const protocol::Field& field : plan.lines)
             lines.push_back(field.key + " " + field.value);
+        handed = std::move(plan.images);
         return lines;
     }
     std::filesystem::path path(const std::string& file) const {
@@ -59,6 +61,8 @@ class PlanTest : public ::testing::Test {
     }
 
     ModuleTree tree;
+    compiled::UnpackedImages images{tree.paths()};
+    std::vector<compiled::UnpackedImages::Handle> handed; ///< with the last plan
 
   private:
     std::unique_ptr<modules::KmodIndex> index_;
@@ -134,6 +138,31 @@ TEST_F(PlanTest, AuditModePlansWhatWouldLoadWithoutAGuard) {
               (Lines{"group kmt_base", "judged any", insert("kmt_base")}));
     EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt-hidden-1"), Lines{}); // modprobe would not, either
     EXPECT_EQ(plan(PolicyBuilder().audit(), "kmt_inside"), Lines{});
+}
+
+TEST_F(PlanTest, WhatIsKeptUnpackedGoesAlongIfItIsOfTheFileThatWasJudged) {
+    tree.add({.name = "kmt_packed", .packing = modules::Container::xz}).depmod();
+    const PolicyBuilder policy = PolicyBuilder().allow("kmt_packed");
+    const std::string insert = "insert-compressed required kmt_packed " + path("kmt_packed.ko.xz").native();
+    const auto keep = [this](const std::string& state) {
+        images.keep("kmt_packed", path("kmt_packed.ko.xz"),
+                    {.problem = {}, .name = "kmt_packed", .modinfo_name = {}, .state = state}, "unpacked",
+                    sys::sealed_image_file("unpacked", "an image"));
+    };
+    EXPECT_EQ(plan(policy, "kmt_packed", ".xz"),
+              (Lines{"group kmt_packed", judged("kmt_packed.ko.xz"), insert}));
+    EXPECT_EQ(handed.size(), 0U);
+    keep(to_string(sys::file_identity(path("kmt_packed.ko.xz")).value()));
+    EXPECT_EQ(plan(policy, "kmt_packed", ".xz"),
+              (Lines{"group kmt_packed", judged("kmt_packed.ko.xz"), "unpacked 4096", insert}));
+    ASSERT_EQ(handed.size(), 1U);
+    EXPECT_EQ(handed.front()->name, "unpacked");
+    EXPECT_EQ(plan(policy, "kmt_packed"),
+              (Lines{"group kmt_packed", judged("kmt_packed.ko.xz"), modprobe("kmt_packed", ".ko.xz")}))
+        << "a kernel that does not decompress";
+    keep("1 2 3 4");
+    EXPECT_EQ(plan(policy, "kmt_packed", ".xz"),
+              (Lines{"group kmt_packed", judged("kmt_packed.ko.xz"), insert}));
 }
 
 class CurrentTest : public PlanTest {

@@ -20,11 +20,11 @@ void EngineFixture::restart() {
 }
 
 std::string EngineFixture::verdict(const std::string& token) {
-    return std::string(to_string(engine().decide(token).effective()));
+    return std::string(to_string(engine().decide(token, Engine::Known::by_files).effective()));
 }
 
 std::string EngineFixture::reason(const std::string& token) {
-    return std::string(to_string(engine().decide(token).reason));
+    return std::string(to_string(engine().decide(token, Engine::Known::by_files).reason));
 }
 
 } // namespace kmodguard::daemon

@@ -56,7 +56,7 @@ TEST_F(EnginePolicyFilesTest, StartWithGarbageKeepsThePolicyInForceThatCouldBeUs
     EXPECT_EQ(reason("kmt_twin_b"), "denied-module");
     EXPECT_TRUE(engine().status().policy_valid);
     EXPECT_TRUE(engine().status().policy_error->ends_with(":2:1: unknown key \"mod\""));
-    EXPECT_EQ(engine().decide("kmt_base").rule->line, 7U);
+    EXPECT_EQ(engine().decide("kmt_base", Engine::Known::by_files).rule->line, 7U);
     tree.write(policy, "version = 1\nallow.modules = ['kmt_deep']\n");
     ASSERT_TRUE(engine().reload());
     EXPECT_EQ(verdict("kmt_base"), "refuse");
@@ -160,7 +160,8 @@ TEST_F(EnginePolicyFilesTest, DropInsAddUpAndTheirDenialsWin) {
     EXPECT_EQ(reason("kmt_base"), "denied-module");
     EXPECT_EQ(reason("kmt_deep"), "denied-dependency");
     EXPECT_EQ(reason("kmt_soft"), "not-listed");
-    EXPECT_EQ(engine().decide("kmt_base").rule->file, path("etc/kmodguard/policy.d/20-less.toml"));
+    EXPECT_EQ(engine().decide("kmt_base", Engine::Known::by_files).rule->file,
+              path("etc/kmodguard/policy.d/20-less.toml"));
 }
 
 TEST_F(EnginePolicyFilesTest, ReloadKeepsChangesMadeAtRunTimeUnlessTheyAreDiscarded) {

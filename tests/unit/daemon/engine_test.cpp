@@ -25,7 +25,7 @@ TEST_F(EngineTest, DecidesByThePolicyFile) {
 }
 
 TEST_F(EngineTest, AllowsOnlyTheAllowedOneOfTwo) {
-    const core::Decision& decision = engine().decide("kmt-twin-1");
+    const core::Decision& decision = engine().decide("kmt-twin-1", Engine::Known::by_files);
     EXPECT_EQ(decision.effective(), core::Verdict::allow);
     for (const auto& module : decision.modules)
         EXPECT_EQ(decision.loads(module), module.module == "kmt_twin_a") << module.module;
@@ -108,7 +108,7 @@ TEST_F(EngineTest, AnAliasInDenyModulesIsDenied) {
     EXPECT_EQ(reason("kmt-only-b"), "denied-token");
     EXPECT_EQ(reason("kmt_twin_b"), "denied-alias");
     EXPECT_EQ(verdict("kmt_twin_a"), "allow");
-    EXPECT_EQ(engine().decide("kmt_twin_b").rule,
+    EXPECT_EQ(engine().decide("kmt_twin_b", Engine::Known::by_files).rule,
               (core::Rule{core::RuleKind::deny_module, "kmt_only_b", tree / policy, 5}));
     ASSERT_TRUE(engine().remove("kmt-only-b"));
     EXPECT_EQ(verdict("kmt-only-b"), "allow");
@@ -207,7 +207,7 @@ TEST_F(EngineTest, OddTokensNameNothing) {
 TEST_F(EngineTest, AuditModeLetsPassAndRemembersTheVerdict) {
     EXPECT_TRUE(engine().set_mode(Mode::audit));
     EXPECT_EQ(verdict("kmt_deep"), "allow");
-    EXPECT_TRUE(engine().decide("kmt_deep").audited());
+    EXPECT_TRUE(engine().decide("kmt_deep", Engine::Known::by_files).audited());
     EXPECT_EQ(verdict("kmt_nothing"), "refuse");
     EXPECT_EQ(engine().status().unsaved_changes, 1U);
     EXPECT_TRUE(engine().set_mode(Mode::enforce));
@@ -258,11 +258,11 @@ TEST_F(EngineTest, EveryPublishIsANewGeneration) {
 }
 
 TEST_F(EngineTest, CountsWhatWasActedUpon) {
-    static_cast<void>(engine().decide_to_load("kmt_base"));
-    static_cast<void>(engine().decide_to_load("kmt_deep"));
-    static_cast<void>(engine().decide_to_load("kmt_deep"));
+    static_cast<void>(engine().decide_to_load("kmt_base", Engine::Known::as_judged));
+    static_cast<void>(engine().decide_to_load("kmt_deep", Engine::Known::as_judged));
+    static_cast<void>(engine().decide_to_load("kmt_deep", Engine::Known::as_judged));
     EXPECT_TRUE(engine().set_mode(Mode::audit));
-    static_cast<void>(engine().decide_to_load("kmt_deep"));
+    static_cast<void>(engine().decide_to_load("kmt_deep", Engine::Known::as_judged));
     EXPECT_EQ(engine().status().allowed, 1U);
     EXPECT_EQ(engine().status().refused, 2U);
     EXPECT_EQ(engine().status().audited, 1U);
@@ -319,10 +319,10 @@ TEST_F(EngineTest, WarmUpIsNeededAgainWhereADecisionFindsAnotherIndex) {
     while (engine().warm_up_next()) {
     }
     EXPECT_FALSE(engine().needs_warm_up());
-    static_cast<void>(engine().decide_to_load("kmt_base"));
+    static_cast<void>(engine().decide_to_load("kmt_base", Engine::Known::as_judged));
     EXPECT_FALSE(engine().needs_warm_up());
     tree.write("etc/modprobe.d/other.conf", "alias kmt-other kmt_base\n");
-    static_cast<void>(engine().decide_to_load("kmt_base"));
+    static_cast<void>(engine().decide_to_load("kmt_base", Engine::Known::as_judged));
     EXPECT_TRUE(engine().needs_warm_up());
 }
 

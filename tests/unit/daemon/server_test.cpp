@@ -3,14 +3,17 @@
 // Shows what clients of every kind get from the control socket: orderly ones their answers, in order; those
 // that send too much, too little or nothing at all no more than is due; and nobody is kept waiting by them.
 #include "daemon/server_fixture.hpp"
+#include "sys/file.hpp"
 #include "sys/unix_socket.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 namespace kmodguard::daemon {
 namespace {
@@ -330,6 +333,29 @@ TEST_F(ServerTest, WhoIsNotTheDaemonsUserIsUnauthorized) {
     ASSERT_EQ(turned_away.size(), 1U);
     EXPECT_EQ(turned_away[0].uid, nobody);
     EXPECT_EQ(turned_away[0].pid, child);
+}
+
+TEST_F(ServerTest, FilesComeWithTheAnswerThatTheyBelongToAndWithNoOther) {
+    serve([this](const protocol::Request& request, const sys::Peer&) -> Server::Reply {
+        Server::Reply answer = reply(request.argument + "\n");
+        if (request.argument == "2")
+            for (const char* name : {"one", "two"})
+                answer.files.push_back(std::make_shared<const sys::UniqueFd>(sys::sealed_file(name, name)));
+        return answer;
+    });
+    const sys::UniqueFd client = connect();
+    std::array<char, 100> buffer{};
+    for (const std::size_t files : {0U, 2U, 0U}) {
+        send(client, "ECHO " + std::to_string(files) + "\n");
+        run_until_idle();
+        const auto received = sys::receive(client, buffer);
+        ASSERT_TRUE(received && *received);
+        EXPECT_EQ(std::string_view(buffer.data(), (*received)->bytes), std::to_string(files) + "\n");
+        ASSERT_EQ((*received)->descriptors.size(), files);
+        if (files == 0) continue;
+        EXPECT_EQ(::pread((*received)->descriptors.back().get(), buffer.data(), buffer.size(), 0), 3);
+        EXPECT_EQ(std::string_view(buffer.data(), 3), "two");
+    }
 }
 
 } // namespace

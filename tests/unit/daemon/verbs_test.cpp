@@ -92,7 +92,7 @@ TEST_F(VerbsTest, CheckAndExplainAreNoAttemptsToLoad) {
 TEST_F(VerbsTest, ExplainCarriesTheWholeDecision) {
     for (const char* token : {"kmt-twin-1", "kmt_base", "kmt_inside", "kmt_hidden", "kmt-hidden-1",
                               "kmt_nothing", "kmt_liar", "-r"}) {
-        const core::Decision decision = engine().decide(token);
+        const core::Decision decision = engine().decide(token, Engine::Known::by_files);
         const Response response = ask("EXPLAIN", token);
         EXPECT_EQ(protocol::decision_of(response.answer.fields).value(), decision) << token;
         EXPECT_EQ(response.answer.text, explain(decision));
@@ -111,8 +111,41 @@ TEST_F(VerbsTest, AutoloadOfAnAllowedModuleIsAPlan) {
     ASSERT_TRUE(response.event);
     EXPECT_EQ(response.event->point, core::Point::autoload);
     EXPECT_EQ(response.event->generation, 1U);
-    EXPECT_EQ(response.event->decision, engine().decide("kmt_base"));
+    EXPECT_EQ(response.event->decision, engine().decide("kmt_base", Engine::Known::by_files));
     EXPECT_EQ(engine().status().allowed, 1U);
+}
+
+/// The hook compares each file with the state in the plan, and asks again about what has changed.
+TEST_F(VerbsTest, AutoloadIsAnsweredAsJudgedUntilTheHookHasFoundAFileChanged) {
+    const std::string first = text("AUTOLOAD", "kmt_base");
+    tree.add({.name = "kmt_base", .calls_itself = "kmt_evil"});
+    EXPECT_EQ(text("AUTOLOAD", "kmt_base"), first);
+    const Response again = ask("REJUDGE", "kmt_base");
+    EXPECT_EQ(encode(again.answer), "DENY\n");
+    EXPECT_TRUE(again.is_asked_again);
+    ASSERT_TRUE(again.event);
+    EXPECT_EQ(again.event->note, "judged anew: a file had changed since it was judged");
+    EXPECT_EQ(text("AUTOLOAD", "kmt_base"), "DENY\n");
+    tree.add({.name = "kmt_base"});
+    const std::string mended = text("AUTOLOAD", "kmt_base");
+    EXPECT_NE(mended, first);
+    EXPECT_TRUE(mended.ends_with("OK\n"));
+}
+
+TEST_F(VerbsTest, PeopleAreToldWhatTheFilesHoldNow) {
+    ASSERT_TRUE(text("AUTOLOAD", "kmt_base").ends_with("OK\n"));
+    tree.add({.name = "kmt_base", .calls_itself = "kmt_evil"});
+    EXPECT_TRUE(text("CHECK", "kmt_base").starts_with("verdict refuse\nreason contradictory-image\n"));
+}
+
+/// The hook is not told of the file that the command loads, and so cannot compare it.
+TEST_F(VerbsTest, AutoloadLooksAtFilesThatAnInstallCommandLoads) {
+    tree.write("etc/modprobe.d/kmt.conf",
+               "install kmt_deep /sbin/modprobe kmt_after; /sbin/modprobe -i kmt_deep\n");
+    ASSERT_TRUE(engine().allow("kmt_deep"));
+    ASSERT_TRUE(text("AUTOLOAD", "kmt_deep").ends_with("OK\n"));
+    tree.add({.name = "kmt_after", .calls_itself = "kmt_evil"});
+    EXPECT_EQ(text("AUTOLOAD", "kmt_deep"), "DENY\n");
 }
 
 TEST_F(VerbsTest, AutoloadOfARefusedModuleIsABareDenial) {

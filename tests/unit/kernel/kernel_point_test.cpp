@@ -34,7 +34,7 @@ class KernelPointTest : public ::testing::Test {
         return {sys::Paths(root.path()),
                 std::move(dependencies),
                 images,
-                {.record = {}, .lost = {}, .judge = {}}};
+                {.record = {}, .lost = {}, .judge = {}, .unpacked = {}}};
     }
     static core::Policy policy(std::vector<core::Point> points) {
         PolicyBuilder builder;

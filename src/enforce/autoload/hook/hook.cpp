@@ -6,7 +6,9 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -15,13 +17,16 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <optional>
 #include <string_view>
 
 namespace kmodguard::autoload {
 namespace {
 
 constexpr std::size_t max_token = 2048; ///< core/names.hpp
+/// The request, and the same after a file of its answer has changed.
 constexpr std::string_view verb = "AUTOLOAD ";
+constexpr std::string_view verb_again = "REJUDGE ";
 
 /// A socket of `type` that is connected to `path`. Empty if nothing listens there, or not in time.
 sys::UniqueFd connect_unix(const char* path, int type, const timeval& send_timeout = {}) {
@@ -84,20 +89,25 @@ class Deadline {
   private:
     static std::int64_t now() {
         timespec time{};
-        ::clock_gettime(CLOCK_MONOTONIC, &time);
+        // Not by the vDSO, whose function is looked up first, and whose three pages cost more than the call.
+        ::syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
         return time.tv_sec * std::int64_t{1'000'000} + time.tv_nsec / 1000;
     }
     std::int64_t end_;
 };
 
-bool send_request(const sys::UniqueFd& socket, std::string_view token) {
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): filled below
-    std::array<char, verb.size() + max_token + 1> line;
-    auto end = std::ranges::copy(verb, line.begin()).out;
-    end = std::ranges::copy(token, end).out;
-    *end++ = '\n';
-    const auto length = static_cast<std::size_t>(end - line.begin());
-    return ::send(socket.get(), line.data(), length, MSG_NOSIGNAL) == static_cast<ssize_t>(length);
+bool send_request(const sys::UniqueFd& socket, Asked asked, std::string_view token) {
+    const auto part = [](std::string_view text) { // which is sent, and not written to
+        return iovec{.iov_base = const_cast<char*>(text.data()),
+                     .iov_len = text.size()}; // NOLINT(*-const-cast)
+    };
+    const std::string_view asking = asked == Asked::again ? verb_again : verb;
+    std::array<iovec, 3> line{part(asking), part(token), part("\n")};
+    msghdr message{};
+    message.msg_iov = line.data();
+    message.msg_iovlen = line.size();
+    const std::size_t length = asking.size() + token.size() + 1;
+    return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(length);
 }
 
 enum class Outcome { none, ok, deny, error };
@@ -112,8 +122,8 @@ Outcome outcome_of(std::string_view line) {
 /// The daemon's whole answer. Static, for a stack of this size would have to be probed and the pages are only
 /// touched as far as the answer goes.
 struct DaemonAnswer {
-    std::array<char, 65536> text{};
     std::size_t length = 0;
+    std::array<char, 65536> text{};
 
     [[nodiscard]] std::string_view last_line() const {
         if (length == 0 || text[length - 1] != '\n') return {};
@@ -124,13 +134,35 @@ struct DaemonAnswer {
     [[nodiscard]] Outcome outcome() const { return outcome_of(last_line()); }
 };
 
+/// Takes what there is, and the descriptors that come with the first byte (SCM_RIGHTS, unix(7)). What may not
+/// be open here is not there.
+ssize_t receive_some(const sys::UniqueFd& socket, DaemonAnswer& answer, Images& images) {
+    iovec into{.iov_base = answer.text.data() + answer.length, .iov_len = answer.text.size() - answer.length};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_images)> control{};
+    msghdr message{};
+    message.msg_iov = &into;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t count = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+    const cmsghdr* const header = count > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+    if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+        return count;
+    const std::size_t sent = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < std::min(sent, images.size()); ++i) {
+        int descriptor = -1;
+        std::memcpy(&descriptor, CMSG_DATA(header) + i * sizeof descriptor, sizeof descriptor);
+        images[i].reset(descriptor);
+    }
+    return count;
+}
+
 /// Receives until the answer is whole. False if that does not happen in time, or it does not fit.
-bool receive(const sys::UniqueFd& socket, const Deadline& deadline, DaemonAnswer& answer) {
+bool receive(const sys::UniqueFd& socket, const Deadline& deadline, DaemonAnswer& answer, Images& images) {
     while (answer.length < answer.text.size() && !deadline.passed()) {
         const timeval left = deadline.left();
         if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left) != 0) return false;
-        const ssize_t count =
-            ::recv(socket.get(), answer.text.data() + answer.length, answer.text.size() - answer.length, 0);
+        const ssize_t count = receive_some(socket, answer, images);
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return false;
         answer.length += static_cast<std::size_t>(count);
@@ -182,9 +214,35 @@ void log_message(const HookPaths& paths, std::initializer_list<std::string_view>
     if (!send_to_syslog(paths.syslog, message)) write_to_kernel_log(paths.kernel_log, message);
 }
 
-int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
-    static DaemonAnswer answer;
+namespace {
+
+/// Asks, and does as it is answered. Nothing: a file has changed since it was judged, so it is to ask again.
+std::optional<int> serve(std::span<char* const> arguments, std::string_view token, const HookPaths& paths,
+                         Asked asked) {
+    // After all other data (CMakeLists.txt), so that a short answer is in the page that these take anyhow.
+    [[gnu::section(".bss.zzz_answer")]] static DaemonAnswer answer;
     answer.length = 0;
+    Images images;
+    const Deadline deadline(paths.answer_seconds);
+    const sys::UniqueFd socket = connect_unix(paths.socket, SOCK_STREAM, deadline.left());
+    if (!socket || !send_request(socket, asked, token) || !receive(socket, deadline, answer, images))
+        return without_daemon(arguments, token, paths);
+    switch (answer.outcome()) {
+    case Outcome::ok:
+        switch (run_plan({answer.text.data(), answer.length}, images, token, paths, asked)) {
+        case PlanResult::done: return hook_done;
+        case PlanResult::failed: return hook_failed;
+        case PlanResult::outdated: return std::nullopt;
+        }
+        return hook_failed;
+    case Outcome::deny: return hook_refused;
+    default: log_message(paths, {"refused ", token, ": ", answer.last_line()}); return hook_failed;
+    }
+}
+
+} // namespace
+
+int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
     const std::string_view token = token_of(arguments);
     if (token.empty()) {
         log_message(paths, {"refused a request without exactly one name"});
@@ -194,15 +252,8 @@ int run_hook(std::span<char* const> arguments, const HookPaths& paths) {
         log_message(paths, {"refused ", token.substr(0, 64), "...: not a valid module name or alias"});
         return hook_refused;
     }
-    const Deadline deadline(paths.answer_seconds);
-    const sys::UniqueFd socket = connect_unix(paths.socket, SOCK_STREAM, deadline.left());
-    if (!socket || !send_request(socket, token) || !receive(socket, deadline, answer))
-        return without_daemon(arguments, token, paths);
-    switch (answer.outcome()) {
-    case Outcome::ok: return run_plan({answer.text.data(), answer.length}, token, paths);
-    case Outcome::deny: return hook_refused;
-    default: log_message(paths, {"refused ", token, ": ", answer.last_line()}); return hook_failed;
-    }
+    const std::optional<int> result = serve(arguments, token, paths, Asked::once);
+    return result ? *result : serve(arguments, token, paths, Asked::again).value_or(hook_failed);
 }
 
 } // namespace kmodguard::autoload

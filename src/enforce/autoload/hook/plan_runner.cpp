@@ -21,6 +21,7 @@ namespace {
 
 constexpr unsigned init_compressed_file = 4; ///< MODULE_INIT_COMPRESSED_FILE, linux/module.h
 constexpr std::size_t path_length = 4096;
+constexpr int file_changed = -1; ///< among values of errno: a file is not in the state that was judged
 
 /// A NUL-terminated path made of parts, in a buffer of its own.
 class PathBuffer {
@@ -37,8 +38,8 @@ class PathBuffer {
     [[nodiscard]] char* data() { return text_.data(); }
 
   private:
+    std::size_t length_ = 0;             // before the text, most of whose pages are never touched
     std::array<char, path_length> text_; // NOLINT(*-pro-type-member-init): filled up to the NUL
-    std::size_t length_ = 0;
 };
 
 /// Cuts the first word, up to a blank, off `text`.
@@ -74,7 +75,8 @@ struct PlanStep {
 
 class PlanRunner {
   public:
-    PlanRunner(std::string_view token, const HookPaths& paths) : token_(token), paths_(paths) {}
+    PlanRunner(std::string_view token, const HookPaths& paths, Asked how, const Images& images)
+        : token_(token), paths_(paths), how_asked_(how), images_(images) {}
 
     void run_line(std::string_view line) {
         const std::string_view key = take_word(line);
@@ -87,6 +89,8 @@ class PlanRunner {
             asked_ = line;
         else if (key == "judged")
             judged_ = line;
+        else if (key == "unpacked")
+            image_ = taken_ < images_.size() ? images_[taken_++].get() : -1;
         else if (key == "insert")
             run_step(line, [this](const PlanStep& step) { return insert(step, 0); });
         else if (key == "insert-compressed")
@@ -95,7 +99,11 @@ class PlanRunner {
             run_step(line, [this](const PlanStep& step) { return modprobe(step); });
     }
 
-    [[nodiscard]] int result() const { return failed_ ? hook_failed : hook_done; }
+    [[nodiscard]] bool is_outdated() const { return outdated_; }
+    [[nodiscard]] PlanResult result() const {
+        if (outdated_) return PlanResult::outdated;
+        return failed_ ? PlanResult::failed : PlanResult::done;
+    }
 
   private:
     template <typename Run>
@@ -106,8 +114,10 @@ class PlanRunner {
         step.path = line.data();
         if (!group_failed_ && !is_loaded(step.module)) {
             const int error = run(step);
-            if (error != 0 && error != EEXIST) report(step, error);
+            outdated_ = error == file_changed && can_be_judged_anew();
+            if (error != 0 && error != EEXIST && !outdated_) report(step, error);
         }
+        image_ = -1;
         options_ = "";
         asked_ = {};
         judged_ = {};
@@ -115,15 +125,16 @@ class PlanRunner {
 
     void report(const PlanStep& step, int error) {
         log_message(paths_, {"cannot load ", step.module, " for ", token_, ": ",
-                             error == ECHILD ? "the original handler failed" : ::strerror(error),
-                             error == ESTALE ? " (its file changed after it was judged)" : ""});
+                             error == ECHILD ? "the original handler failed"
+                                             : ::strerror(error == file_changed ? ESTALE : error),
+                             error == file_changed ? " (its file changed after it was judged)" : ""});
         if (step.required) group_failed_ = failed_ = true;
     }
 
     /// Whether a dependency is there already. What the group is for is missing, or it would not have been
-    /// asked for.
+    /// asked for; unless a plan before this one has loaded it.
     bool is_loaded(std::string_view module) const {
-        if (module == group_) return false;
+        if (module == group_ && how_asked_ == Asked::once) return false;
         const PathBuffer path{paths_.loaded_modules, "/", module, "/initstate"};
         const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
         std::array<char, 4> state{};
@@ -137,11 +148,39 @@ class PlanRunner {
         return judged_ == "any" || (::fstat(image.get(), &now) == 0 && is_in_state(now, judged_));
     }
 
-    /// Loads the image, if it still is the file that was judged. Returns 0 or an errno value.
+    /// Whether the daemon has judged the file, and could do so again.
+    [[nodiscard]] bool can_be_judged_anew() const {
+        return how_asked_ == Asked::once && !judged_.empty() && judged_ != "any";
+    }
+
+    /// Opens the file of a step, if it still is the one that was judged. Returns 0, or why not.
+    int open_judged(const PlanStep& step, sys::UniqueFd& image) const {
+        image.reset(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+        if (image) return is_judged(image) ? 0 : file_changed;
+        // A file that is gone has changed: a new plan may name another.
+        return can_be_judged_anew() ? file_changed : errno;
+    }
+
+    /// Whether the file at `path` is the one that was judged: what was unpacked of it is loaded, not the
+    /// file.
+    [[nodiscard]] bool is_judged(const char* path) const {
+        struct stat now{};
+        return ::stat(path, &now) == 0 && is_in_state(now, judged_);
+    }
+
+    /// Whether the kernel, or one of its security modules (IMA, LoadPin, SELinux), takes no image from a file
+    /// in memory: then it is to have the file.
+    static bool wants_a_file(int error) { return error == EPERM || error == EACCES || error == ETXTBSY; }
+
+    /// Loads the image, if it still is the file that was judged. Returns 0, an errno value or file_changed.
     int insert(const PlanStep& step, unsigned flags) const {
-        const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-        if (!image) return errno;
-        if (!is_judged(image)) return ESTALE;
+        if (image_ >= 0) {
+            if (!is_judged(step.path)) return file_changed;
+            if (::syscall(SYS_finit_module, image_, options_, 0) == 0) return 0;
+            if (!wants_a_file(errno)) return errno;
+        }
+        sys::UniqueFd image;
+        if (const int error = open_judged(step, image); error != 0) return error;
         if (::syscall(SYS_finit_module, image.get(), options_, flags) == 0) return 0;
         // The kernel point knows no such content, and asks for the image decompressed.
         if (errno == ENOSYS && flags == init_compressed_file) return modprobe(step);
@@ -153,6 +192,11 @@ class PlanRunner {
 
     std::string_view token_;
     const HookPaths& paths_;
+    Asked how_asked_;
+    const Images& images_;
+    std::size_t taken_ = 0;
+    int image_ = -1; ///< of the next step, unpacked; -1: there is none
+    bool outdated_ = false;
     std::string_view group_;
     bool group_failed_ = false;
     bool failed_ = false;
@@ -179,8 +223,9 @@ class OriginalHandler {
 
 int PlanRunner::modprobe(const PlanStep& step) const {
     // modprobe opens the file again; what is changed in between is for the kernel point to see.
-    const sys::UniqueFd image(::open(step.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-    if (!is_judged(image)) return ESTALE;
+    // Where there is no file, for a command belongs to no module, "any" is what was judged.
+    sys::UniqueFd image;
+    if (const int error = open_judged(step, image); error != 0 && judged_ != "any") return error;
     OriginalHandler original(paths_);
     if (!original.exists()) {
         log_message(paths_, {"the original handler is not known, so ", step.module,
@@ -203,9 +248,10 @@ int PlanRunner::modprobe(const PlanStep& step) const {
 
 } // namespace
 
-int run_plan(std::span<char> lines, std::string_view token, const HookPaths& paths) {
-    PlanRunner runner(token, paths);
-    while (!lines.empty()) {
+PlanResult run_plan(std::span<char> lines, const Images& images, std::string_view token,
+                    const HookPaths& paths, Asked asked) {
+    PlanRunner runner(token, paths, asked, images);
+    while (!lines.empty() && !runner.is_outdated()) {
         const auto newline = std::ranges::find(lines, '\n');
         if (newline == lines.end()) break;
         *newline = '\0';
