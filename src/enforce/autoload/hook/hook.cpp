@@ -5,6 +5,7 @@
 #include "sys/unique_fd.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -18,6 +19,7 @@
 #include <cstring>
 #include <ctime>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace kmodguard::autoload {
@@ -119,25 +121,49 @@ Outcome outcome_of(std::string_view line) {
     return Outcome::none;
 }
 
-/// The daemon's whole answer. Static, for a stack of this size would have to be probed and the pages are only
-/// touched as far as the answer goes.
-struct DaemonAnswer {
-    std::size_t length = 0;
-    std::array<char, 65536> text{};
+constexpr std::size_t max_answer = 65536; ///< protocol::max_plan
 
-    [[nodiscard]] std::string_view last_line() const {
-        if (length == 0 || text[length - 1] != '\n') return {};
-        const std::string_view all(text.data(), length - 1);
+/// The daemon's whole answer. Static, and so small at first that it is in the page that all other data take:
+/// what is larger would be a mapping of its own in each process that is started to be refused.
+class DaemonAnswer {
+  public:
+    void clear() { length_ = 0; }
+    /// Where the next bytes go; empty if no more are taken.
+    std::span<char> room() {
+        if (length_ == first_.size() && grown_ == nullptr) grow();
+        return {text() + length_, (grown_ != nullptr ? max_answer : first_.size()) - length_};
+    }
+    void add(std::size_t count) { length_ += count; } ///< so many bytes are there now
+    std::span<char> lines() { return {text(), length_}; }
+
+    [[nodiscard]] std::string_view last_line() {
+        if (length_ == 0 || text()[length_ - 1] != '\n') return {};
+        const std::string_view all(text(), length_ - 1);
         const std::size_t newline = all.rfind('\n');
         return newline == std::string_view::npos ? all : all.substr(newline + 1);
     }
-    [[nodiscard]] Outcome outcome() const { return outcome_of(last_line()); }
+    [[nodiscard]] Outcome outcome() { return outcome_of(last_line()); }
+
+  private:
+    char* text() { return grown_ != nullptr ? grown_ : first_.data(); }
+    void grow() {
+        void* mapped =
+            ::mmap(nullptr, max_answer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapped == MAP_FAILED) return; // what comes does not fit, then
+        grown_ = static_cast<char*>(mapped);
+        std::memcpy(grown_, first_.data(), length_);
+    }
+
+    std::size_t length_ = 0;
+    char* grown_ = nullptr; ///< never given back: the process ends
+    std::array<char, 2048> first_{};
 };
 
 /// Takes what there is, and the descriptors that come with the first byte (SCM_RIGHTS, unix(7)). What may not
 /// be open here is not there.
 ssize_t receive_some(const sys::UniqueFd& socket, DaemonAnswer& answer, Images& images) {
-    iovec into{.iov_base = answer.text.data() + answer.length, .iov_len = answer.text.size() - answer.length};
+    const std::span<char> room = answer.room();
+    iovec into{.iov_base = room.data(), .iov_len = room.size()};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_images)> control{};
     msghdr message{};
     message.msg_iov = &into;
@@ -159,13 +185,13 @@ ssize_t receive_some(const sys::UniqueFd& socket, DaemonAnswer& answer, Images& 
 
 /// Receives until the answer is whole. False if that does not happen in time, or it does not fit.
 bool receive(const sys::UniqueFd& socket, const Deadline& deadline, DaemonAnswer& answer, Images& images) {
-    while (answer.length < answer.text.size() && !deadline.passed()) {
+    while (!answer.room().empty() && !deadline.passed()) {
         const timeval left = deadline.left();
         if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left) != 0) return false;
         const ssize_t count = receive_some(socket, answer, images);
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return false;
-        answer.length += static_cast<std::size_t>(count);
+        answer.add(static_cast<std::size_t>(count));
         if (answer.outcome() != Outcome::none) return true;
     }
     return false;
@@ -219,9 +245,8 @@ namespace {
 /// Asks, and does as it is answered. Nothing: a file has changed since it was judged, so it is to ask again.
 std::optional<int> serve(std::span<char* const> arguments, std::string_view token, const HookPaths& paths,
                          Asked asked) {
-    // After all other data (CMakeLists.txt), so that a short answer is in the page that these take anyhow.
-    [[gnu::section(".bss.zzz_answer")]] static DaemonAnswer answer;
-    answer.length = 0;
+    static DaemonAnswer answer;
+    answer.clear();
     Images images;
     const Deadline deadline(paths.answer_seconds);
     const sys::UniqueFd socket = connect_unix(paths.socket, SOCK_STREAM, deadline.left());
@@ -229,7 +254,7 @@ std::optional<int> serve(std::span<char* const> arguments, std::string_view toke
         return without_daemon(arguments, token, paths);
     switch (answer.outcome()) {
     case Outcome::ok:
-        switch (run_plan({answer.text.data(), answer.length}, images, token, paths, asked)) {
+        switch (run_plan(answer.lines(), images, token, paths, asked)) {
         case PlanResult::done: return hook_done;
         case PlanResult::failed: return hook_failed;
         case PlanResult::outdated: return std::nullopt;
