@@ -70,6 +70,8 @@ VM: Sequence[tuple[str, str, str]] = [
     ("src/enforce/kernel/*", "records", ON_6_1),
     ("src/events/*", "records", ON_6_1),
     ("src/enforce/autoload/*", "requests", ON_6_1),
+    ("src/enforce/autoload/*", "unpacked", "6.12"),
+    ("src/compiled/unpacked_images*", "unpacked", "6.12"),
     ("src/enforce/process/*", "process_point", ON_6_1),
     *((f"src/{folder}/*", "guest_point", "amd64-6.1 and not amd64-6.12") for folder in ("enforce/guest", "gdb", "symbols")),
     ("tests/vm/guest_scenarios.py", "guest_point", "amd64-6.1 and not amd64-6.12"),

@@ -51,7 +51,8 @@ def test_the_daemon_has_no_parser_of_what_others_wrote(stage):
     daemon = stage / "usr/libexec/kmodguard/kmodguard"
     parsers = {"libkmod", "libcrypto", "liblzma", "libzstd", "libz", "libyaml-cpp"}
     assert not needed("kmodguard") & parsers
-    assert {"libkmod"} <= needed("kmodguard-reader")
+    # It loads them when it comes to what takes them, so that it starts quickly.
+    assert b"libkmod.so" in (stage / "usr/libexec/kmodguard/kmodguard-reader").read_bytes()
     assert b"toml" not in daemon.read_bytes().replace(b".toml", b""), "toml++ is linked"
     assert b"YAML::" not in daemon.read_bytes()
 
