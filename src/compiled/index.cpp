@@ -212,10 +212,19 @@ core::ImageFacts CompiledIndex::read_image(const core::ModuleRecord& record, Ima
         .first->second.facts;
 }
 
+bool CompiledIndex::is_known(const core::ModuleRecord& record) const {
+    const auto known = images_.find(record.name);
+    if (known == images_.end()) return false;
+    const auto now = sys::file_identity(record.path);
+    return now && known->second.file == *now;
+}
+
 core::ImageFacts CompiledIndex::image(const core::ModuleRecord& module, bool with_hash) {
     ImageReader::Wanted wanted{.hash = with_hash, .is_signed = !limits_.signature_wanted_by.empty()};
-    // What modprobe loads, it unpacks itself.
-    if (unpacked_ != nullptr && !module.by_modprobe && !module.path.ends_with(".ko"))
+    // What modprobe loads, it unpacks itself. Where a process waits, what is known is not read once more for
+    // it: the kernel unpacks the file at a lower price.
+    if (unpacked_ != nullptr && !module.by_modprobe && !module.path.ends_with(".ko")
+        && (unpacked_->is_ahead() || !is_known(module)))
         wanted.unpacked = unpacked_->wanted(module.name);
     wanted.hash = wanted.hash || wanted.unpacked; // its record has it: the kernel sees no more of the file
     return read_image(module, std::move(wanted));

@@ -98,6 +98,8 @@ class CompiledIndex final : public core::ModuleIndex {
     [[nodiscard]] std::string options_of(std::string_view module, std::string_view alias) const;
     /// What its file says now, of which at least `wanted` is asked; an error is in the facts.
     [[nodiscard]] core::ImageFacts read_image(const core::ModuleRecord& record, ImageReader::Wanted wanted);
+    /// Whether anything was read of its file as it is now.
+    [[nodiscard]] bool is_known(const core::ModuleRecord& record) const;
     [[nodiscard]] std::optional<std::vector<std::string>> own_aliases(const core::ModuleRecord& record);
 
     File file_;

@@ -62,6 +62,7 @@ class UnpackedImages {
     /// Until the end of the object that is returned.
     class Scope;
     [[nodiscard]] Scope judging_for(Purpose purpose);
+    [[nodiscard]] bool is_ahead() const { return purpose_ == Purpose::ahead; }
 
     /// What to ask the reader of the compressed file of `module` for; nothing where it would not be kept.
     [[nodiscard]] std::optional<ImageReader::Unpacked> wanted(const std::string& module) const;

@@ -299,7 +299,11 @@ TEST_F(CompiledIndexTest, KeepsUnpackedWhatIsJudgedToBeHandedToTheKernel) {
     EXPECT_EQ(compiled->aliases("kmt_packed")->size(), 1U);
     EXPECT_FALSE(kept()) << "for people";
     {
-        const auto scope = unpacked.judging_for(UnpackedImages::Purpose::request);
+        const auto waited_for = unpacked.judging_for(UnpackedImages::Purpose::request);
+        EXPECT_FALSE(kept()) << "it is known, and not read once more while a process waits";
+    }
+    {
+        const auto scope = unpacked.judging_for(UnpackedImages::Purpose::ahead);
         EXPECT_TRUE(kept());
         const int reads = reader.reads;
         EXPECT_TRUE(kept());
