@@ -129,14 +129,23 @@ const Admission* Admissions::find(std::string_view module) const {
     return found == admitted_.end() ? nullptr : &found->second;
 }
 
-std::vector<std::string> Admissions::keep_only(const Admissions& other) {
+template <typename Stays>
+std::vector<std::string> Admissions::keep_where(Stays stays) {
     std::vector<std::string> taken;
     std::erase_if(admitted_, [&](const auto& entry) {
-        if (other.find(entry.first) != nullptr) return false;
+        if (stays(entry.first)) return false;
         taken.push_back(entry.first);
         return true;
     });
     return taken;
+}
+
+std::vector<std::string> Admissions::keep_only(const Admissions& other) {
+    return keep_where([&](const std::string& module) { return other.find(module) != nullptr; });
+}
+
+std::vector<std::string> Admissions::take_away(const std::set<std::string, std::less<>>& modules) {
+    return keep_where([&](const std::string& module) { return !modules.contains(module); });
 }
 
 void note_images(Decision& decision, const Admissions& admissions) {

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,8 +35,13 @@ class Admissions {
 
     /// Takes away what `other` does not admit, and returns its names.
     std::vector<std::string> keep_only(const Admissions& other);
+    /// Takes away what is of these names, and returns what it was.
+    std::vector<std::string> take_away(const std::set<std::string, std::less<>>& modules);
 
   private:
+    template <typename Stays>
+    std::vector<std::string> keep_where(Stays stays);
+
     ByName admitted_;
 };
 

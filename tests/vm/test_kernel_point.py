@@ -286,6 +286,28 @@ def test_an_alias_that_depmods_files_of_another_build_lack_is_learned_from_the_i
     assert log.index("withdraw kmg_twin_a: done") < log.index(recorded), "there was a moment between"
 
 
+def test_where_aliases_are_denied_a_module_whose_image_cannot_be_read_is_not_admitted(guard: Guard) -> None:
+    """The reader has no capabilities, and root's programs have: they can load what it cannot read. depmod's files lack the alias."""
+    guard.vm.put(POLICY, policy(allow=["kmg_twin_a", "kmg_param"], deny_aliases=["kmg-twin[rs]"]).encode())
+    guard.vm.run(f"chown 1 {file_of(guard.vm, 'kmg_twin_a')} && chmod 600 {file_of(guard.vm, 'kmg_twin_a')}", check=True)
+    make_index_of_another_build(guard, "kmg_twin_a")
+    guard.ctl("reload", check=True)
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_twin_a')}").stdout == "init EPERM\n"
+    guard.wait_log("withdraw kmg_twin_a: done")
+
+
+def test_a_module_whose_image_could_not_be_read_is_admitted_once_it_can_be(guard: Guard) -> None:
+    guard.vm.put(POLICY, policy(allow=["kmg_param"], deny_aliases=["kmg-twin[rs]"]).encode())
+    file = file_of(guard.vm, "kmg_param")
+    guard.vm.run(f"chown 1 {file} && chmod 600 {file}", check=True)
+    renew_index(guard)
+    guard.ctl("reload", check=True)
+    guard.wait_log("withdraw kmg_param: done")
+    assert guard.vm.run(f"loader init {raw_file_of('kmg_param')}").stdout == "init EPERM\n"
+    guard.vm.run(f"chown 0 {file}", check=True)
+    guard.vm.run(f"until loader --unload kmg_param init {raw_file_of('kmg_param')} | grep ok; do :; done", check=True)
+
+
 @pytest.mark.parametrize("machine", ["6.1"], indirect=True)
 def test_of_hundreds_of_images_such_an_alias_is_learned_by_and_by(guard: Guard) -> None:
     """Publication does not wait for so many. What was learned is there at the next start, which therefore admits it for no moment."""

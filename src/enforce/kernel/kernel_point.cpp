@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace kmodguard::kernel {
@@ -139,9 +140,9 @@ Published KernelPoint::publish_table(const Publication& publication) {
     core::Admissions admissions(policy, index_or_none());
     // Without an index nothing that has an image is admitted where aliases are denied.
     const bool heeds_images = !policy.has_deny_aliases() || !index || awaits_images(admissions);
-    std::vector<std::string> denied;
+    FromImages learned;
     if (policy.has_deny_aliases() && index && heeds_images)
-        denied = take_denied_by_images(policy, admissions);
+        learned = take_denied_by_images(policy, admissions);
     const auto table = compile(policy, admissions, generation);
     if (!table) return Published::failed(table.error());
     Published published = guard_->publish(*table);
@@ -151,7 +152,8 @@ Published KernelPoint::publish_table(const Publication& publication) {
     generation_ = generation;
     warm_up_position_.clear();
     images_ = heeds_images ? Images::heeded : Images::unread;
-    if (!denied.empty()) record_withdrawal(denied);
+    unread_ = std::move(learned.unread);
+    if (!learned.taken.empty()) record_withdrawal(learned.taken);
     return published;
 }
 
@@ -243,18 +245,43 @@ bool KernelPoint::awaits_images(const core::Admissions& admissions) const {
 }
 
 /// depmod's files, by which `admissions` were made, may have been made for other images, and lack an alias
-/// that is denied: the images have it. Takes those out, and returns what is not admitted any more.
-std::vector<std::string> KernelPoint::take_denied_by_images(const core::Policy& policy,
-                                                            core::Admissions& admissions) {
+/// that is denied: the images have it. Takes those out, and returns what is not admitted any more. One that
+/// cannot be read may have such an alias, too. It may be readable the next moment, and what a seal takes away
+/// never comes back: there it stays meanwhile, if it was admitted.
+auto KernelPoint::take_denied_by_images(const core::Policy& policy, core::Admissions& admissions)
+    -> FromImages {
     bool any = false;
+    FromImages learned;
+    std::set<std::string, std::less<>> unknown;
     for (const core::ModuleRecord* module : with_images(admissions)) {
         const auto image = image_reader_.read(module->path, {.aliases = true});
-        if (!image || !image->facts.aliases || !policy.denies_aliases(*image->facts.aliases)) continue;
-        static_cast<void>(index_->aliases(module->name)); // it learns them as well
-        any = true;
+        if (!image) learned.unread.push_back(module->name);
+        if (!image || !image->facts.problem.empty() || !image->facts.aliases) {
+            if (policy.refuses_unknown_aliases() && (image || !guard_->sealed()))
+                unknown.insert(module->name);
+        } else if (policy.denies_aliases(*image->facts.aliases)) {
+            static_cast<void>(index_->aliases(module->name)); // it learns them as well
+            any = true;
+        }
     }
     if (const auto kept = image_reader_.keep(); !kept) sys::trace(sys::Topic::files, "{}", kept.error().what);
-    return any ? admissions.keep_only(core::Admissions(policy, *index_)) : std::vector<std::string>();
+    if (any) learned.taken = admissions.keep_only(core::Admissions(policy, *index_));
+    std::ranges::move(admissions.take_away(unknown), std::back_inserter(learned.taken));
+    return learned;
+}
+
+/// Looks once more at one of the images that could not be read, and publishes anew if it can be now.
+void KernelPoint::retry_unread() {
+    if (unread_.empty() || !index_ || !generation_) return;
+    std::ranges::rotate(unread_, unread_.begin() + 1);
+    const std::string module = unread_.back();
+    if (const core::ModuleRecord* record = index_->find(module))
+        if (!image_reader_.read(record->path, {.aliases = true})) return;
+    const core::Policy policy = policy_;
+    const Published published =
+        publish_table({.policy = policy, .index = index_, .generation = *generation_});
+    if (!published.is_accepted())
+        sys::trace(sys::Topic::bpf, "{}", published.error.what); // it is tried again
 }
 
 bool KernelPoint::admit_next() {
@@ -277,7 +304,7 @@ bool KernelPoint::admit_next() {
 /// What publication did not wait for. This only takes away.
 void KernelPoint::heed_images() {
     core::Admissions kept = admissions_;
-    const auto denied = take_denied_by_images(policy_, kept);
+    auto [denied, unread] = take_denied_by_images(policy_, kept);
     if (!denied.empty()) {
         const auto table = compile(policy_, kept, *generation_);
         Published published = table ? guard_->publish(*table) : Published::failed(table.error());
@@ -290,6 +317,7 @@ void KernelPoint::heed_images() {
         record_withdrawal(denied);
     }
     admissions_ = std::move(kept);
+    unread_ = std::move(unread);
     images_ = Images::heeded;
 }
 
@@ -308,7 +336,10 @@ KernelPoint::Health KernelPoint::look_after() {
     look_at_tracing();
     for (const std::string& what : last_repair_.repaired)
         report(what);
-    if (images_ == Images::not_heeded) heed_images();
+    if (images_ == Images::not_heeded)
+        heed_images();
+    else
+        retry_unread();
     return Health::fit;
 }
 

@@ -25,6 +25,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -120,9 +121,13 @@ class KernelPoint final : public Enforcer {
     [[nodiscard]] std::vector<const core::ModuleRecord*>
     with_images(const core::Admissions& admissions) const;
     [[nodiscard]] bool awaits_images(const core::Admissions& admissions) const;
-    [[nodiscard]] std::vector<std::string> take_denied_by_images(const core::Policy& policy,
-                                                                 core::Admissions& admissions);
+    struct FromImages {
+        std::vector<std::string> taken;  ///< modules that are not admitted any more
+        std::vector<std::string> unread; ///< whose images could not be read
+    };
+    [[nodiscard]] FromImages take_denied_by_images(const core::Policy& policy, core::Admissions& admissions);
     void heed_images();
+    void retry_unread();
     void expire_pending();
     /// Records once that programs are kept from running.
     void look_at_tracing();
@@ -149,8 +154,9 @@ class KernelPoint final : public Enforcer {
     /// What the images of all that is admitted say of their aliases, once they were read.
     enum class Images : std::uint8_t { unread, heeded, not_heeded }; ///< not_heeded: tried again
     Images images_ = Images::unread;
-    sys::Error images_error_;  ///< why they are not heeded
-    bool tracing_off_ = false; ///< kernel.ftrace_enabled is 0
+    sys::Error images_error_;         ///< why they are not heeded
+    std::vector<std::string> unread_; ///< modules whose images could not be read, to be tried again
+    bool tracing_off_ = false;        ///< kernel.ftrace_enabled is 0
     std::deque<Pending> pending_;
     std::deque<Pending> brought_; ///< the last of those that the hook has brought, newest first
     std::map<std::string, sys::FileIdentity, std::less<>> contents_; ///< by module, of admitted files
