@@ -49,8 +49,6 @@ constexpr int allowed[] = {
     SCMP_SYS(faccessat2),
     SCMP_SYS(getcwd),
     SCMP_SYS(fadvise64),
-    SCMP_SYS(fcntl),
-    SCMP_SYS(fcntl64),
     // memory, which is also where answers are written
     SCMP_SYS(brk),
     SCMP_SYS(mmap),
@@ -95,6 +93,10 @@ constexpr int allowed[] = {
 #endif
 };
 
+/// Of fcntl(2). By others a file can be made to send a signal to any process of the same user (F_SETOWN and
+/// F_SETSIG, for which no capability is asked), to be locked, or to be watched.
+constexpr int allowed_commands[] = {F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_ADD_SEALS, F_GET_SEALS};
+
 using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
 
 /// Opening is for reading alone. `flags` is the number of that argument.
@@ -104,6 +106,12 @@ int allow_reading(scmp_filter_ctx filter, int call, unsigned flags) {
                              .datum_a = O_ACCMODE | O_CREAT | O_TRUNC,
                              .datum_b = O_RDONLY};
     return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &reads);
+}
+
+int allow_command(scmp_filter_ctx filter, int call, int command) {
+    const scmp_arg_cmp is_it{
+        .arg = 1, .op = SCMP_CMP_EQ, .datum_a = static_cast<scmp_datum_t>(command), .datum_b = 0};
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &is_it);
 }
 
 } // namespace
@@ -120,6 +128,9 @@ sys::Result<void> confine() {
     const Filter filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release);
     int code = filter ? allow_reading(filter.get(), SCMP_SYS(openat), 2) : -ENOMEM;
     if (code == 0) code = allow_reading(filter.get(), SCMP_SYS(open), 1);
+    for (const int call : {SCMP_SYS(fcntl), SCMP_SYS(fcntl64)})
+        for (const int command : allowed_commands)
+            if (code == 0) code = allow_command(filter.get(), call, command);
     for (const int call : allowed)
         if (code == 0) code = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
     if (code == 0) code = seccomp_load(filter.get());

@@ -72,6 +72,18 @@ TEST_F(Confined, MakesNoProcessAndReachesNone) {
     EXPECT_EQ(error_of([] { return static_cast<int>(::syscall(SYS_io_uring_setup, 1, nullptr)); }), EPERM);
 }
 
+TEST_F(Confined, HasNoFileSendSignals) {
+    int ends[2] = {};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    const int channel = ends[0];
+    EXPECT_EQ(error_of([&] { return ::fcntl(channel, F_SETOWN, ::getpid()); }), EPERM);
+    EXPECT_EQ(error_of([&] { return ::fcntl(channel, F_SETSIG, SIGUSR1); }), EPERM);
+    EXPECT_EQ(error_of([&] { return ::fcntl(channel, F_SETFL, O_ASYNC); }), EPERM);
+    EXPECT_EQ(error_of([&] { return ::fcntl(channel, F_GETFL) & 0; }), 0);
+    for (const int end : ends)
+        ::close(end);
+}
+
 TEST_F(Confined, LoadsNothingIntoTheKernel) {
     EXPECT_EQ(error_of([] { return static_cast<int>(::syscall(SYS_init_module, nullptr, 0, "")); }), EPERM);
     EXPECT_EQ(error_of([] { return static_cast<int>(::syscall(SYS_finit_module, 0, "", 0)); }), EPERM);
