@@ -3,6 +3,7 @@
 
 #include "sys/kernel.hpp"
 
+#include <algorithm>
 #include <sstream>
 #include <system_error>
 #include <vector>
@@ -47,6 +48,11 @@ sys::FileStates input_files(const sys::Paths& paths, const std::string& release)
     for (const auto& [name, file] : modprobe_files(paths))
         files.push_back(file);
     return sys::file_states(files);
+}
+
+bool Inputs::can_be_recognised() const {
+    return std::ranges::all_of(
+        files, [](const auto& file) { return !file.second || sys::has_time_of_change(*file.second); });
 }
 
 Inputs inputs_of(const sys::Paths& paths, const std::string& release) {

@@ -26,6 +26,9 @@ struct Inputs {
     std::string command_line;
     std::string compression; ///< suffix of images that the running kernel decompresses itself
 
+    /// Whether others than these would not be equal to them: sys::has_time_of_change() of all files.
+    [[nodiscard]] bool can_be_recognised() const;
+
     bool operator==(const Inputs&) const = default;
 };
 

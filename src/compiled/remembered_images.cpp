@@ -4,6 +4,7 @@
 #include "sys/trace.hpp"
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 namespace kmodguard::compiled {
@@ -41,7 +42,7 @@ RememberedImages::RememberedImages(ImageReader& reader, std::filesystem::path pa
 
 const ImageEntry* RememberedImages::kept_entry(const std::string& image,
                                                const sys::FileIdentity& file) const {
-    if (!kept_) return nullptr;
+    if (!kept_ || !sys::has_time_of_change(file)) return nullptr;
     const auto entries = kept_->table<ImageEntry>(Table::images);
     const auto path_of = [this](const ImageEntry& entry) { return kept_->text(entry.path); };
     const auto found = std::ranges::lower_bound(entries, std::string_view(image), {}, path_of);
@@ -92,7 +93,8 @@ auto RememberedImages::read(const std::filesystem::path& image, const Wanted& wa
 }
 
 sys::Result<void> RememberedImages::keep() {
-    if (learned_.empty()) return {};
+    const auto can_be_kept = [](const auto& learned) { return sys::has_time_of_change(learned.second.file); };
+    if (std::ranges::none_of(learned_, can_be_kept)) return {};
     if (kept_)
         for (const ImageEntry& entry : kept_->table<ImageEntry>(Table::images)) {
             const std::filesystem::path path(kept_->text(entry.path));
@@ -102,7 +104,7 @@ sys::Result<void> RememberedImages::keep() {
     FileWriter writer;
     std::vector<ImageEntry> entries;
     std::vector<Text> names;
-    for (const auto& [path, image] : learned_) {
+    for (const auto& [path, image] : learned_ | std::views::filter(can_be_kept)) {
         const Range aliases{static_cast<std::uint32_t>(names.size()),
                             static_cast<std::uint32_t>(image.aliases.size())};
         for (const std::string& alias : image.aliases)
@@ -121,7 +123,7 @@ sys::Result<void> RememberedImages::keep() {
     const std::string bytes = TRY(writer.finish());
     TRY(compiled::keep(bytes, path_));
     kept_.emplace(TRY(File::open_kept(path_)));
-    learned_.clear(); // what is mapped is no memory of this process's own
+    std::erase_if(learned_, can_be_kept); // what is mapped is no memory of this process's own
     return {};
 }
 

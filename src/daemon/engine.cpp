@@ -95,7 +95,8 @@ sys::Result<std::shared_ptr<compiled::CompiledIndex>> Engine::newest_index() {
     };
     if (auto kept = compiled::File::open_kept(path)) {
         auto index = index_of(std::move(*kept));
-        if (index->inputs() == compiled::inputs_of(paths_, release_)) return index;
+        const compiled::Inputs now = compiled::inputs_of(paths_, release_);
+        if (now.can_be_recognised() && index->inputs() == now) return index;
         sys::trace(sys::Topic::files, "{} is outdated", path.native());
     } else {
         sys::trace(sys::Topic::files, "{}", kept.error().what);

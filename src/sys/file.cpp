@@ -94,6 +94,11 @@ FileIdentity identity_of(const struct stat& status) {
             status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
 }
 
+bool has_time_of_change(const FileIdentity& file) {
+    constexpr std::int64_t second = 1'000'000'000;
+    return file.changed_ns % second != 0;
+}
+
 std::string to_string(const FileIdentity& identity) {
     return fmt::format("{} {} {} {}", identity.device, identity.inode, identity.size, identity.changed_ns);
 }

@@ -40,6 +40,11 @@ struct FileIdentity {
 
 [[nodiscard]] FileIdentity identity_of(const struct stat& status);
 
+/// Whether the time is that of a change, as a kernel gives it. A file system that is made as a whole
+/// (squashfs, EROFS) has whole seconds, which whoever makes it chooses, and its next version may have another
+/// file of the same number, size and time: what was learned of such a file holds for no other start.
+[[nodiscard]] bool has_time_of_change(const FileIdentity& file);
+
 /// Identity of the regular file at `path` (symbolic links followed); fails for anything else.
 [[nodiscard]] Result<FileIdentity> file_identity(const std::filesystem::path& path);
 

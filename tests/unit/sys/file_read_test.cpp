@@ -142,6 +142,12 @@ TEST_F(FileRead, IdentityIsThatOfTheOpenFile) {
     EXPECT_EQ(identity_of(status).changed_ns / 1'000'000'000, status.st_ctim.tv_sec);
 }
 
+TEST_F(FileRead, AFileOfAnImageHasNoTimeOfChange) {
+    EXPECT_TRUE(has_time_of_change({.changed_ns = 1'700'000'000'000'000'001}));
+    EXPECT_FALSE(has_time_of_change({.changed_ns = 1'700'000'000'000'000'000}));
+    EXPECT_FALSE(has_time_of_change({.changed_ns = 0}));
+}
+
 TEST_F(FileRead, IdentityChangesWhenTheFileGrows) {
     const auto path = directory.write("f", "one");
     const FileIdentity before = file_identity(path).value();
