@@ -23,8 +23,13 @@ sys::Result<void> keep(const ReadPolicy& policy, const std::filesystem::path& pa
     if (const auto kept = compiled::File::open_kept(path); kept && content_of(*kept) == content) return {};
     compiled::FileWriter writer;
     writer.set<compiled::Text>(compiled::Table::identity, {writer.add(content)});
-    const std::string file = TRY(writer.finish());
-    return compiled::keep(file, path);
+    const auto file = writer.finish();
+    auto kept = file ? compiled::keep(*file, path) : std::unexpected(file.error());
+    if (!kept) {
+        std::error_code unknown; // where nothing can be written nothing can be removed either
+        std::filesystem::remove(path, unknown);
+    }
+    return kept;
 }
 
 sys::Result<ReadPolicy> kept_policy(const std::filesystem::path& path) {

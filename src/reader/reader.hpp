@@ -24,7 +24,7 @@ struct ReadPolicy {
 };
 
 /// Keeps `policy` at `path` for a start at which the files cannot be used. Nothing is written where it is
-/// kept already.
+/// kept already. Where it cannot be, as on a full disk, the one of before is removed: it may allow more.
 [[nodiscard]] sys::Result<void> keep(const ReadPolicy& policy, const std::filesystem::path& path);
 [[nodiscard]] sys::Result<ReadPolicy> kept_policy(const std::filesystem::path& path);
 

@@ -5,6 +5,9 @@
 #include "daemon/engine_fixture.hpp"
 #include "sys/file.hpp"
 
+#include <sys/resource.h>
+
+#include <csignal>
 #include <functional>
 
 namespace kmodguard::daemon {
@@ -19,6 +22,26 @@ class EnginePolicyFilesTest : public EngineFixture {
         tree.write("etc/kmodguard/policy.d/" + name, text);
     }
     std::string path(const std::string& relative) const { return tree / relative; }
+};
+
+/// Files take no byte.
+class FullDisk {
+  public:
+    FullDisk() : signal_(std::signal(SIGXFSZ, SIG_IGN)) {
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        const rlimit none{.rlim_cur = 0, .rlim_max = before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &none);
+    }
+    FullDisk(const FullDisk&) = delete;
+    FullDisk& operator=(const FullDisk&) = delete;
+    ~FullDisk() {
+        ::setrlimit(RLIMIT_FSIZE, &before_);
+        std::signal(SIGXFSZ, signal_); // NOLINT(cert-err33-c): cannot fail
+    }
+
+  private:
+    void (*signal_)(int);
+    rlimit before_{};
 };
 
 TEST_F(EnginePolicyFilesTest, StartWithoutAPolicyRefusesEverythingAndSaysWhatToDo) {
@@ -75,6 +98,19 @@ TEST_F(EnginePolicyFilesTest, WhatWasChangedAtRunTimeIsNotKeptForTheNextStart) {
 TEST_F(EnginePolicyFilesTest, AStartWithoutAPolicyRefusesEverythingWhateverThereWas) {
     ASSERT_EQ(verdict("kmt_base"), "allow");
     std::filesystem::remove(tree / policy);
+    restart();
+    EXPECT_EQ(verdict("kmt_base"), "refuse");
+    EXPECT_FALSE(engine().status().policy_valid);
+}
+
+TEST_F(EnginePolicyFilesTest, WhereAPolicyCannotBeKeptTheOneBeforeItIsNotKeptEither) {
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    tree.write(policy, "version = 1\nallow.modules = ['kmt_deep']\n");
+    {
+        const FullDisk full;
+        ASSERT_TRUE(engine().reload());
+    }
+    tree.write(policy, "garbage");
     restart();
     EXPECT_EQ(verdict("kmt_base"), "refuse");
     EXPECT_FALSE(engine().status().policy_valid);
