@@ -68,11 +68,14 @@ Engine::Engine(sys::Paths paths, std::string kernel_release, reader::Reader& rea
     open_index(); // and with it a policy, which allows nothing, but for a forced mode
     // Its error is kept for those who ask. What cannot be used does not take the place of what could be; that
     // there is no policy is another matter.
-    if (const auto loaded = reload(); !loaded && loaded.error().kind == sys::ErrorKind::bad_policy)
-        use_kept_policy();
+    const auto loaded = reload();
+    if (loaded || loaded.error().kind == sys::ErrorKind::not_found) return;
+    use_kept_policy();
+    never_read_ = loaded.error().kind != sys::ErrorKind::bad_policy;
 }
 
-/// Where it cannot be kept, the next start finds no former policy, or one before it.
+/// Where it cannot be kept, the next start finds no former policy; on a file system that has become
+/// read-only, one before it.
 void Engine::keep_for_next_start(const reader::ReadPolicy& policy) const {
     if (const auto kept = reader::keep(policy, paths_.kept_policy()); !kept)
         sys::trace(sys::Topic::files, "{}", kept.error().what);
@@ -197,6 +200,10 @@ sys::Result<void> Engine::publish_to(kernel::Enforcer& enforcer) {
 }
 
 bool Engine::retry() {
+    if (never_read_) {
+        static_cast<void>(reload()); // policy_error_ has the error
+        return true;
+    }
     if (!wanted_) return false;
     static_cast<void>(publish(wanted_->state)); // wanted_ has the error
     return true;
@@ -206,6 +213,8 @@ sys::Result<void> Engine::reload(bool discard) {
     sys::FileStates files =
         states_of_policy_files(paths_); // before: what changes meanwhile counts as changed
     auto loaded = reader_.policy();
+    never_read_ = never_read_ && !loaded && loaded.error().kind != sys::ErrorKind::bad_policy
+                  && loaded.error().kind != sys::ErrorKind::not_found;
     if (!loaded) {
         sys::Error error = std::move(loaded.error());
         policy_error_ = error.what;

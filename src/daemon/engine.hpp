@@ -84,7 +84,8 @@ class Engine {
     /// Publishes to `enforcer` as well from now on, and the policy in force at once. It must outlive the
     /// engine.
     [[nodiscard]] sys::Result<void> publish_to(kernel::Enforcer& enforcer);
-    /// Publishes what is wanted. False: there is nothing. To be called every few seconds.
+    /// Publishes what is wanted, and reads the policy files where the reader failed at the start. False:
+    /// there is nothing of either. To be called every few seconds.
     bool retry();
     /// What the policy in force asks for and does not get; "" if there is nothing.
     [[nodiscard]] std::string why_not_enforced() const;
@@ -171,6 +172,7 @@ class Engine {
     kernel::Enforcer* enforcer_ = nullptr;
     std::uint64_t generation_ = 0;
     std::string policy_error_ = "no policy was read yet"; ///< of the last reload; "" if none
+    bool never_read_ = false; ///< the reader failed at the start, and nobody knows what the files say
 
     core::DecisionCache decisions_;
     std::optional<core::Admissions> admissions_; ///< of policy and index, once they were asked for

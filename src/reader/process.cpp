@@ -86,7 +86,10 @@ sys::Result<Message> ReaderProcess::receive(std::string_view shown) {
 }
 
 sys::Result<sys::UniqueFd> ReaderProcess::ask(char question, std::string_view about, std::string_view shown) {
-    TRY(start());
+    if (auto started = start(); !started) {
+        started.error().kind = sys::ErrorKind::failed; // it is not what is asked about that is not there
+        return std::unexpected(std::move(started.error()));
+    }
     running_->has_read = true;
     if (const auto sent = send_message(running_->channel, question, about); !sent)
         return std::unexpected(end(shown, sent.error().what));

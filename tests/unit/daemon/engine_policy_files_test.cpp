@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <functional>
+#include <utility>
 
 namespace kmodguard::daemon {
 namespace {
@@ -42,6 +43,28 @@ class FullDisk {
   private:
     void (*signal_)(int);
     rlimit before_{};
+};
+
+/// Reads no policy the first times.
+class FailingReader final : public reader::Reader {
+  public:
+    FailingReader(sys::Paths paths, int times) : reader_(std::move(paths)), left_(times) {}
+
+    sys::Result<compiled::File> index(const std::string& release) override { return reader_.index(release); }
+    sys::Result<reader::ReadPolicy> policy() override {
+        if (left_-- > 0) return sys::failure(ErrorKind::failed, "the reader failed");
+        return reader_.policy();
+    }
+    sys::Result<std::vector<reader::NewText>> edited(const core::RuntimeChanges& changes) override {
+        return reader_.edited(changes);
+    }
+    sys::Result<Read> read(const std::filesystem::path& image, const Wanted& wanted) override {
+        return reader_.read(image, wanted);
+    }
+
+  private:
+    reader::LocalReader reader_;
+    int left_;
 };
 
 TEST_F(EnginePolicyFilesTest, StartWithoutAPolicyRefusesEverythingAndSaysWhatToDo) {
@@ -114,6 +137,25 @@ TEST_F(EnginePolicyFilesTest, WhereAPolicyCannotBeKeptTheOneBeforeItIsNotKeptEit
     restart();
     EXPECT_EQ(verdict("kmt_base"), "refuse");
     EXPECT_FALSE(engine().status().policy_valid);
+}
+
+TEST_F(EnginePolicyFilesTest, WhereTheReaderFailsAtTheStartThePolicyIsReadLater) {
+    ASSERT_EQ(verdict("kmt_base"), "allow");
+    tree.write(policy, "version = 1\nallow.modules = ['kmt_deep']\n");
+    FailingReader failing(tree.paths(), 2);
+    Engine engine(tree.paths(), test::ModuleTree::release, failing);
+    const auto decided = [&engine](const char* token) {
+        return engine.decide(token, Engine::Known::by_files).effective();
+    };
+    EXPECT_EQ(decided("kmt_base"), core::Verdict::allow) << "the policy that could be used last";
+    EXPECT_EQ(engine.status().policy_error, "the reader failed");
+    EXPECT_TRUE(engine.retry());
+    EXPECT_EQ(engine.status().policy_error, "the reader failed");
+    EXPECT_TRUE(engine.retry());
+    EXPECT_FALSE(engine.status().policy_error);
+    EXPECT_EQ(decided("kmt_base"), core::Verdict::refuse);
+    EXPECT_EQ(decided("kmt_deep"), core::Verdict::allow);
+    EXPECT_FALSE(engine.retry());
 }
 
 TEST_F(EnginePolicyFilesTest, AKeptPolicyThatOthersMayHaveWrittenIsNotUsed) {

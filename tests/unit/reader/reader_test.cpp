@@ -179,6 +179,7 @@ TEST_F(ReaderTest, OneThatIsNotThereIsSaid) {
     const auto failed = none.policy();
     ASSERT_FALSE(failed);
     EXPECT_EQ(failed.error().what, "cannot find " + (tree / "none").native() + ": No such file or directory");
+    EXPECT_EQ(failed.error().kind, sys::ErrorKind::failed) << "as if there were no policy";
 }
 
 TEST_F(ReaderTest, OneThatCrashesHangsOrTalksNonsenseIsAnErrorOfThatQuestion) {
