@@ -36,19 +36,20 @@ struct ContentTag {
     auto operator<=>(const ContentTag&) const = default;
 };
 
+/// What is compressed in a file, as a file in memory.
+struct UnpackedFile {
+    std::string name;        ///< for people who look into /proc, and the kernel's records
+    std::uint64_t limit = 0; ///< bytes: a larger one is not made
+};
+
 class ImageReader {
   public:
-    /// What is compressed in the file, as a file in memory.
-    struct Unpacked {
-        std::string name = {};   ///< for people who look into /proc, and the kernel's records
-        std::uint64_t limit = 0; ///< bytes: a larger one is not made
-    };
     struct Wanted {
         bool hash = false;
         bool aliases = false;
         bool is_signed = false;
         std::optional<ContentKey> key = std::nullopt; ///< where the tag of the file's bytes is wanted
-        std::optional<Unpacked> unpacked = std::nullopt;
+        std::optional<UnpackedFile> unpacked = std::nullopt;
     };
     struct Read {
         sys::FileIdentity file;                       ///< that was read

@@ -37,7 +37,7 @@ UnpackedImages::Scope UnpackedImages::judging_for(Purpose purpose) {
     return {*this, purpose};
 }
 
-std::optional<ImageReader::Unpacked> UnpackedImages::wanted(const std::string& module) const {
+std::optional<UnpackedFile> UnpackedImages::wanted(const std::string& module) const {
     if (purpose_ == Purpose::looking || memory_short_) return std::nullopt;
     const bool has_room = bytes_ < limits_.bytes && images_.size() < limits_.images;
     if (purpose_ == Purpose::ahead && !has_room) return std::nullopt;
@@ -45,7 +45,7 @@ std::optional<ImageReader::Unpacked> UnpackedImages::wanted(const std::string& m
     auto name = new_name(module);
     if (!name) return std::nullopt;
     const std::size_t limit = purpose_ == Purpose::ahead ? limits_.bytes - bytes_ : limits_.bytes;
-    return ImageReader::Unpacked{.name = std::move(*name), .limit = limit};
+    return UnpackedFile{.name = std::move(*name), .limit = limit};
 }
 
 void UnpackedImages::keep(const std::string& module, const std::filesystem::path& file,

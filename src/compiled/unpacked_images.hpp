@@ -65,7 +65,7 @@ class UnpackedImages {
     [[nodiscard]] bool is_ahead() const { return purpose_ == Purpose::ahead; }
 
     /// What to ask the reader of the compressed file of `module` for; nothing where it would not be kept.
-    [[nodiscard]] std::optional<ImageReader::Unpacked> wanted(const std::string& module) const;
+    [[nodiscard]] std::optional<UnpackedFile> wanted(const std::string& module) const;
     /// Keeps what the reader has unpacked, in the place of an earlier one of that module.
     void keep(const std::string& module, const std::filesystem::path& file, const core::ImageFacts& facts,
               const std::string& name, sys::UniqueFd unpacked);

@@ -104,7 +104,7 @@ template <typename Archive, reader::MaybeConst<ContentTag> Of>
 void fields(Archive& archive, Of& tag) {
     archive(tag.size, tag.digest);
 }
-template <typename Archive, reader::MaybeConst<ImageReader::Unpacked> Of>
+template <typename Archive, reader::MaybeConst<UnpackedFile> Of>
 void fields(Archive& archive, Of& unpacked) {
     archive(unpacked.name, unpacked.limit);
 }

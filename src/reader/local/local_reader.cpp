@@ -72,7 +72,7 @@ sys::Result<std::vector<NewText>> LocalReader::edited(const core::RuntimeChanges
 }
 
 sys::Result<LocalReader::Read> LocalReader::read(const std::filesystem::path& image, const Wanted& wanted) {
-    const Unpacked unpacked = wanted.unpacked.value_or(Unpacked());
+    const compiled::UnpackedFile unpacked = wanted.unpacked.value_or(compiled::UnpackedFile());
     auto found = TRY(modules::identify_file(image, {.image = {.with_hash = wanted.hash,
                                                               .with_aliases = wanted.aliases,
                                                               .with_is_signed = wanted.is_signed},
