@@ -100,7 +100,8 @@ class Service {
 
     sys::Result<void> start(sys::UniqueFd socket) {
         const protocol::DaemonStatus status = engine_.status();
-        if (status.policy_error) say("no valid policy, everything is refused: " + *status.policy_error);
+        if (status.policy_error)
+            say(fmt::format("no valid policy, {}: {}", status.in_place_of_files(), *status.policy_error));
         say_warnings(status);
         if (status.index_error) say("no module index: " + *status.index_error);
         // Before the first request is served: ready means that every point is enforced.
@@ -214,9 +215,7 @@ class Service {
             line += fmt::format("; WANTED: {}, not in force: {}", core::to_string(*status.wanted_mode),
                                 status.wanted_problem.value_or(""));
         if (status.policy_error)
-            line += fmt::format("; policy INVALID, {}: {}",
-                                status.policy_valid ? "the former one is in force" : "everything is refused",
-                                *status.policy_error);
+            line += fmt::format("; policy INVALID, {}: {}", status.in_place_of_files(), *status.policy_error);
         if (line == systemd_status_) return;
         systemd_status_ = std::move(line);
         constexpr std::size_t max_size = 2048;

@@ -38,6 +38,11 @@ struct DaemonStatus {
     std::uint64_t denied = 0;
     std::optional<bool> user_namespaces = {};
     std::uint64_t unsaved_changes = 0;
+
+    /// What holds while there is a policy_error.
+    [[nodiscard]] std::string_view in_place_of_files() const {
+        return policy_valid ? "the former one is in force" : "everything is refused";
+    }
     std::uint64_t allowed = 0;
     std::uint64_t refused = 0;
     std::uint64_t audited = 0;

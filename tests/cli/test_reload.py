@@ -183,6 +183,15 @@ def test_a_daemon_started_without_a_usable_policy_refuses_everything(machine, st
     assert machine.kmodctl("lint").code == (4 if put is put_nothing else 6)
 
 
+def test_a_daemon_started_with_a_broken_policy_says_that_the_former_one_is_in_force(machine, start):
+    """It said that everything is refused."""
+    machine.policy.write_text(ALLOWS_AF_KEY)
+    start().stop()
+    machine.policy.write_text("broken\n")
+    assert "no valid policy, the former one is in force: " in start().log()
+    assert machine.kmodctl("check", "af_key").code == 0
+
+
 def test_a_mended_policy_is_taken_and_the_error_is_gone(machine, daemon):
     machine.policy.write_text("broken\n")
     assert machine.kmodctl("reload").code == 6
