@@ -99,9 +99,9 @@ class Deadline {
 };
 
 bool send_request(const sys::UniqueFd& socket, Asked asked, std::string_view token) {
-    const auto part = [](std::string_view text) { // which is sent, and not written to
-        return iovec{.iov_base = const_cast<char*>(text.data()),
-                     .iov_len = text.size()}; // NOLINT(*-const-cast)
+    const auto part = [](std::string_view text) {     // which is sent, and not written to
+        char* start = const_cast<char*>(text.data()); // NOLINT(*-const-cast)
+        return iovec{.iov_base = start, .iov_len = text.size()};
     };
     const std::string_view asking = asked == Asked::again ? verb_again : verb;
     std::array<iovec, 3> line{part(asking), part(token), part("\n")};
