@@ -261,6 +261,7 @@ class Service {
         if (kernel_point_.look_after() == kernel::KernelPoint::Health::needs_restart
             && ::getenv("NOTIFY_SOCKET") != nullptr) // NOLINT(concurrency-mt-unsafe)
             sd_event_exit(loop_.get(), -EUCLEAN);
+        if (reader_.is_running()) sd_event_source_set_enabled(warm_up_.get(), SD_EVENT_ON); // then it rests
         start_timer(look_after_, look_after_interval);
     }
 

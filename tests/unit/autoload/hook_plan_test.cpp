@@ -4,7 +4,9 @@
 // handler, and that it loads the file that was judged or none. No module is loaded here, for the files hold
 // none; which image was tried, and why it failed, is in the log.
 #include "autoload/hook_fixture.hpp"
+#include "enforce/autoload/hook/hook_parts.hpp"
 #include "fake_daemon.hpp"
+#include "protocol/message.hpp"
 #include "sys/file.hpp"
 
 #include <fmt/format.h>
@@ -18,6 +20,8 @@ namespace kmodguard::autoload {
 namespace {
 
 using Log = std::vector<std::string>;
+
+static_assert(max_images == protocol::max_images, "the hook, which has no library, takes what it is sent");
 
 class HookPlanTest : public HookFixture {
   protected:

@@ -99,8 +99,8 @@ class Deadline {
 };
 
 bool send_request(const sys::UniqueFd& socket, Asked asked, std::string_view token) {
-    const auto part = [](std::string_view text) {     // which is sent, and not written to
-        char* start = const_cast<char*>(text.data()); // NOLINT(*-const-cast)
+    const auto part = [](std::string_view text) {
+        char* start = const_cast<char*>(text.data()); // NOLINT(*-const-cast): it is sent, and not written to
         return iovec{.iov_base = start, .iov_len = text.size()};
     };
     const std::string_view asking = asked == Asked::again ? verb_again : verb;
