@@ -24,7 +24,7 @@ import os, resource, socket, struct, subprocess, sys
 ROUNDS = 100_000_000
 # mov ecx, ROUNDS; again: call f; dec ecx; jnz again; xor al, al; out 0xf4, al; hlt; f: ret
 CODE = b"\x66\xb9" + struct.pack("<I", ROUNDS) + b"\xe8\x09\x00" b"\x66\x49" b"\x75\xf9" b"\x30\xc0" b"\xe6\xf4" b"\xf4" b"\xc3"
-with open("boot", "wb") as disk:
+with open("sector", "wb") as disk:
     disk.write(CODE.ljust(510, b"\0") + b"\x55\xaa")
 
 def seconds(breakpoints):
@@ -32,7 +32,7 @@ def seconds(breakpoints):
     stub, stub_end = socket.socketpair()
     process = subprocess.Popen(
         ["qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none", "-S", "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
-         "-drive", "file=boot,format=raw,if=ide", "-chardev", f"socket,id=g,fd={stub_end.fileno()}",
+         "-drive", "file=sector,format=raw,if=ide", "-chardev", f"socket,id=g,fd={stub_end.fileno()}",
          "-gdb", "chardev:g"], pass_fds=[stub_end.fileno()], stdin=subprocess.DEVNULL)
     stub_end.close()
     def packet(text):
